@@ -1,0 +1,106 @@
+//! What the media path spends on one packet, without the system calls around it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ringfence::audio::FRAME_SAMPLES;
+use ringfence::audio::framer::{Arrived, Content, Framer};
+use ringfence::audio::g711::Law;
+use ringfence::rtp::control::{Codec, StreamPlan};
+use ringfence::rtp::player::Prompt;
+use ringfence::rtp::relay::MediaPair;
+use ringfence::units::{CallTime, Leg, PerLeg, RtpTimestamp, SequenceNumber, Ssrc};
+
+fn packet(sequence: u16) -> [u8; 172] {
+    let mut packet = [0x55; 172];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+    packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+    packet
+}
+
+fn call(now: Instant) -> (MediaPair, SocketAddr) {
+    let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
+    let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+    for leg in Leg::BOTH {
+        let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
+        pair.plan(leg, StreamPlan { rtp: Some(address), rtcp: None, codecs, telephone_event: Some(101) }, now);
+    }
+    (pair, address)
+}
+
+fn media(criterion: &mut Criterion) {
+    let start = ringfence::io::clock::now();
+
+    criterion.bench_function("relay one packet", |bencher| {
+        let (mut pair, address) = call(start);
+        let mut sequence = 0u16;
+        bencher.iter(|| {
+            sequence = sequence.wrapping_add(1);
+            let mut packet = packet(sequence);
+            black_box(pair.relay(Leg::Caller, black_box(&mut packet), address, start))
+        });
+    });
+
+    criterion.bench_function("relay one packet after a prompt", |bencher| {
+        let (mut pair, address) = call(start);
+        let coded: Arc<[u8]> = vec![1; 160].into();
+        assert!(pair.play(Leg::Callee, [Prompt { pcmu: coded.clone(), pcma: coded }]));
+        while pair.played(Leg::Callee, start).is_some() {}
+        let mut sequence = 0u16;
+        bencher.iter(|| {
+            sequence = sequence.wrapping_add(1);
+            let mut packet = packet(sequence);
+            black_box(pair.relay(Leg::Caller, black_box(&mut packet), address, start))
+        });
+    });
+
+    criterion.bench_function("prompt packet", |bencher| {
+        let (mut pair, _) = call(start);
+        let coded: Arc<[u8]> = vec![1; 80_000].into();
+        let prompt = Prompt { pcmu: coded.clone(), pcma: coded };
+        bencher.iter(|| {
+            if !pair.is_playing(Leg::Callee) {
+                pair.play(Leg::Callee, [prompt.clone()]);
+            }
+            black_box(pair.played(Leg::Callee, start))
+        });
+    });
+
+    criterion.bench_function("decode 20 ms of mu-law", |bencher| {
+        let coded = packet(1);
+        let mut samples = [0; FRAME_SAMPLES];
+        bencher.iter(|| {
+            Law::Mu.decode_into(black_box(&coded[12..]), &mut samples);
+            black_box(&samples);
+        });
+    });
+
+    criterion.bench_function("frame 20 ms", |bencher| {
+        let mut framer = Framer::new();
+        let mut n = 0u64;
+        let payload = [0x55; 160];
+        bencher.iter(|| {
+            let at = CallTime(Duration::from_millis(n * 20));
+            framer.push(Arrived {
+                at,
+                sequence: SequenceNumber(n as u16),
+                timestamp: RtpTimestamp((n * 160) as u32),
+                ssrc: Ssrc(1),
+                content: Content::Audio(Law::Mu),
+                payload: black_box(&payload),
+            });
+            framer.advance(at);
+            n += 1;
+            black_box(framer.poll_frame())
+        });
+    });
+}
+
+criterion_group!(benches, media);
+criterion_main!(benches);

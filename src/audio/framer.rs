@@ -1,0 +1,503 @@
+//! Packets of one leg into contiguous 20 ms frames.
+//!
+//! In: decodable payloads as they arrive, of any length and in nearly any order, and the time. Out: [`Frame`]s from
+//! call time 0 on, each exactly once: complete ones at once, incomplete ones when the packets after them or the clock
+//! say that nothing more will come. A leg that sends nothing yields lost frames, so that silence has a length.
+//!
+//! The place of a sample is the RTP timestamp against an anchor: the first packet of a source is placed at its arrival.
+//! A source that changes (SSRC, a timestamp that jumps, a path that got slower for good) gets a new anchor. Nothing
+//! here delays the call itself: this is the tap.
+
+use std::time::Duration;
+
+use super::g711::Law;
+use super::{FRAME_SAMPLES, Frame};
+use crate::units::{CallTime, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
+
+/// One frame.
+const FRAME: Duration = Duration::from_millis(20);
+
+/// Frames under construction: 640 ms, 10 kB a leg.
+const RING: u64 = 32;
+
+/// How many frames a hole may lie behind the newest packet before it counts as lost: three packets of the usual 20 ms.
+/// Reordering on real paths is nearly always by one or two packets.
+const REORDER_FRAMES: u64 = 3;
+
+/// How long after its end a frame is waited for. Covers the jitter of a usual path; a slower one is re-anchored.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A packet this much before or after the place that its arrival suggests means that the source restarted its clock.
+const JUMP: u64 = 20;
+
+/// This many packets in a row too late: the path got slower, not the packet.
+const LATE_RUN: u8 = 5;
+
+/// What a payload holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Content {
+    /// G.711.
+    Audio(Law),
+    /// Comfort noise (RFC 3389): 20 ms of silence that did arrive; the pause after it is lost frames.
+    Noise,
+}
+
+/// One packet as the tap saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// Arrival, since the answer.
+    pub at: CallTime,
+    /// Of its RTP header.
+    pub sequence: SequenceNumber,
+    /// Of its RTP header; the clock runs at 8 kHz.
+    pub timestamp: RtpTimestamp,
+    /// Of its RTP header.
+    pub ssrc: Ssrc,
+    /// What the payload holds.
+    pub content: Content,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// What a framer did not use. Read out when the call ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FramerCounters {
+    /// Packets that came after their frames had gone out.
+    pub late: u64,
+    /// Packets that had come before.
+    pub duplicate: u64,
+    /// Packets beyond what fits into the time that has passed.
+    pub surplus: u64,
+    /// Times the source restarted: SSRC, timestamps, a slower path.
+    pub restarts: u64,
+}
+
+/// Frames of one leg.
+#[derive(Debug)]
+pub struct Framer {
+    ring: Box<[Slot]>,
+    /// Frame that goes out next.
+    next: u64,
+    /// Frames before this one go out whatever is in them.
+    due: u64,
+    anchor: Option<Anchor>,
+    late_run: u8,
+    counters: FramerCounters,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    /// Which frame this is the making of.
+    frame: u64,
+    samples: [i16; FRAME_SAMPLES],
+    filled: usize,
+}
+
+impl Slot {
+    fn empty(frame: u64) -> Self {
+        Self { frame, samples: [0; FRAME_SAMPLES], filled: 0 }
+    }
+}
+
+/// Where a source's clock stands in the call.
+#[derive(Debug)]
+struct Anchor {
+    ssrc: Ssrc,
+    timestamp: RtpTimestamp,
+    /// Sample since the answer that `timestamp` stands for.
+    sample: u64,
+    /// Sample after the last one that was placed.
+    end: u64,
+    newest: SequenceNumber,
+    /// Bit n: `newest - n` has come.
+    seen: u64,
+}
+
+impl Framer {
+    /// Starts at call time 0.
+    #[must_use]
+    pub fn new() -> Self {
+        let ring = (0..RING).map(Slot::empty).collect();
+        Self { ring, next: 0, due: 0, anchor: None, late_run: 0, counters: FramerCounters::default() }
+    }
+
+    /// Places one packet. Frames that are ready now are had from `poll_frame`, until None.
+    pub fn push(&mut self, packet: Arrived<'_>) {
+        let samples = match packet.content {
+            Content::Audio(_) => packet.payload.len(),
+            Content::Noise => FRAME_SAMPLES,
+        };
+        if samples == 0 {
+            return;
+        }
+        let Some(start) = self.place(&packet, samples as u64) else { return };
+        self.fill(start, samples as u64, |from, to| match packet.content {
+            Content::Audio(law) => law.decode_into(packet.payload.get(from..).unwrap_or_default(), to),
+            Content::Noise => to.fill(0),
+        });
+        self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
+    }
+
+    /// Lets time pass: frames that ended a while ago go out as they are.
+    pub fn advance(&mut self, now: CallTime) {
+        let waited = now.0.saturating_sub(PATIENCE);
+        self.due = self.due.max(frames_in(waited));
+    }
+
+    /// The next frame that is ready.
+    pub fn poll_frame(&mut self) -> Option<Frame> {
+        let slot = self.ring.get((self.next % RING) as usize).filter(|slot| slot.frame == self.next);
+        let filled = slot.map_or(0, |slot| slot.filled);
+        if filled < FRAME_SAMPLES && self.next >= self.due {
+            return None;
+        }
+        let samples = slot.map_or([0; FRAME_SAMPLES], |slot| slot.samples);
+        let at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
+        self.next += 1;
+        Some(Frame { at, samples, lost: filled == 0 })
+    }
+
+    /// What was not used so far.
+    #[must_use]
+    pub fn counters(&self) -> FramerCounters {
+        self.counters
+    }
+
+    /// The sample at which this packet begins; None if it is of no use.
+    fn place(&mut self, packet: &Arrived<'_>, samples: u64) -> Option<u64> {
+        let arrival = frames_in(packet.at.0) * FRAME_SAMPLES as u64;
+        let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.ssrc == packet.ssrc) else {
+            return self.restart(packet, arrival, samples);
+        };
+        let ticks = packet.timestamp.ticks_since(anchor.timestamp);
+        let start = anchor.sample.checked_add_signed(i64::from(ticks));
+        let Some(start) = start.filter(|start| start.abs_diff(arrival) <= JUMP * FRAME_SAMPLES as u64) else {
+            return self.restart(packet, arrival, samples);
+        };
+        if !anchor.is_new(packet.sequence) {
+            self.counters.duplicate += 1;
+            return None;
+        }
+        if start + samples <= self.next * FRAME_SAMPLES as u64 {
+            self.counters.late += 1;
+            self.late_run += 1;
+            return if self.late_run >= LATE_RUN { self.restart(packet, arrival, samples) } else { None };
+        }
+        self.late_run = 0;
+        anchor.end = anchor.end.max(start + samples);
+        // The wrap of the timestamp is crossed in small steps: the anchor follows the newest packet.
+        if start > anchor.sample {
+            (anchor.timestamp, anchor.sample) = (packet.timestamp, start);
+        }
+        Some(start)
+    }
+
+    /// Anchors a source at its arrival, but never over what the source before it has filled.
+    fn restart(&mut self, packet: &Arrived<'_>, arrival: u64, samples: u64) -> Option<u64> {
+        let end = self.anchor.as_ref().map_or(0, |anchor| anchor.end);
+        self.counters.restarts += u64::from(self.anchor.is_some());
+        self.late_run = 0;
+        let start = arrival.max(self.next * FRAME_SAMPLES as u64).max(end);
+        if start - arrival > JUMP * FRAME_SAMPLES as u64 {
+            // More audio than time: a source that restarts with every packet does not run ahead of the clock.
+            self.counters.surplus += 1;
+            return None;
+        }
+        self.anchor = Some(Anchor {
+            ssrc: packet.ssrc,
+            timestamp: packet.timestamp,
+            sample: start,
+            end: start + samples,
+            newest: packet.sequence,
+            seen: 1,
+        });
+        Some(start)
+    }
+
+    /// Writes `length` samples from `start` on, frame by frame: `decode` is given where in the payload each run begins.
+    fn fill(&mut self, start: u64, length: u64, decode: impl Fn(usize, &mut [i16])) {
+        let mut at = start;
+        while at < start + length {
+            let (frame, offset) = (at / FRAME_SAMPLES as u64, (at % FRAME_SAMPLES as u64) as usize);
+            let run = (start + length - at).min((FRAME_SAMPLES - offset) as u64);
+            let from = (at - start) as usize;
+            at += run;
+            let Some(slot) = self.ring.get_mut((frame % RING) as usize) else { return };
+            if frame < self.next || slot.frame > frame {
+                continue;
+            }
+            // What is overwritten has gone out; or nobody polled for 640 ms, and audio is lost before memory.
+            if slot.frame < frame {
+                *slot = Slot::empty(frame);
+            }
+            if let Some(samples) = slot.samples.get_mut(offset..offset + run as usize) {
+                decode(from, samples);
+            }
+            slot.filled += run as usize;
+        }
+    }
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Anchor {
+    fn is_new(&mut self, sequence: SequenceNumber) -> bool {
+        let ahead = i32::from(sequence.since(self.newest));
+        if ahead > 0 {
+            self.seen = self.seen.checked_shl(ahead.unsigned_abs()).unwrap_or(0) | 1;
+            self.newest = sequence;
+            return true;
+        }
+        let Some(bit) = 1u64.checked_shl(ahead.unsigned_abs()) else {
+            // Older than can be remembered: its place decides.
+            return true;
+        };
+        let new = self.seen & bit == 0;
+        self.seen |= bit;
+        new
+    }
+}
+
+fn frames_in(time: Duration) -> u64 {
+    SampleRate::TELEPHONE.samples_in(time) as u64 / FRAME_SAMPLES as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code whose mu-law value is told apart from silence: one for each packet number.
+    fn code(n: u16) -> u8 {
+        0x80 | (n % 100) as u8
+    }
+
+    struct Leg {
+        framer: Framer,
+        ssrc: u32,
+        base: u32,
+        samples: usize,
+    }
+
+    impl Leg {
+        fn new(samples: usize) -> Self {
+            Self { framer: Framer::new(), ssrc: 7, base: u32::MAX - 500, samples }
+        }
+
+        /// Packet `n` of the source, arriving at `at_ms`.
+        fn push(&mut self, n: u16, at_ms: u64) {
+            let payload = vec![code(n); self.samples];
+            self.framer.push(Arrived {
+                at: CallTime::from_millis(at_ms),
+                sequence: SequenceNumber(65_530u16.wrapping_add(n)),
+                timestamp: RtpTimestamp(self.base.wrapping_add(u32::from(n) * self.samples as u32)),
+                ssrc: Ssrc(self.ssrc),
+                content: Content::Audio(Law::Mu),
+                payload: &payload,
+            });
+        }
+
+        /// What comes out: the packet number of each frame's first sample, or '-' for a lost one.
+        fn drain(&mut self) -> String {
+            let mut out = Vec::new();
+            while let Some(frame) = self.framer.poll_frame() {
+                let first = frame.samples[0];
+                let known = (0..100).find(|&n| Law::Mu.decode(code(n)) == first);
+                out.push(if frame.lost { "-".into() } else { known.map_or("?".into(), |n| n.to_string()) });
+            }
+            out.join(" ")
+        }
+    }
+
+    #[test]
+    fn a_steady_source_comes_through_at_once_across_both_wraps() {
+        let mut leg = Leg::new(160);
+        for n in 0..12 {
+            leg.push(n, u64::from(n) * 20);
+            assert_eq!(leg.drain(), n.to_string());
+        }
+        assert_eq!(leg.framer.counters(), FramerCounters::default());
+    }
+
+    #[test]
+    fn frames_follow_one_another_from_zero() {
+        let mut leg = Leg::new(160);
+        leg.push(0, 1_000);
+        leg.framer.advance(CallTime::from_millis(1_300));
+
+        let mut at = 0;
+        while let Some(frame) = leg.framer.poll_frame() {
+            assert_eq!(frame.at, CallTime::from_millis(at));
+            assert_eq!(frame.lost, at != 1_000, "{at}");
+            at += 20;
+        }
+        assert_eq!(at, 1_200);
+    }
+
+    #[test]
+    fn ten_and_sixty_millisecond_packets() {
+        let mut short = Leg::new(80);
+        let mut long = Leg::new(480);
+        for n in 0..6 {
+            short.push(n, u64::from(n) * 10);
+        }
+        for n in 0..2 {
+            long.push(n, u64::from(n) * 60);
+        }
+
+        assert_eq!(short.drain(), "0 2 4");
+        assert_eq!(long.drain(), "0 0 0 1 1 1");
+    }
+
+    #[test]
+    fn odd_packet_lengths_leave_no_gap() {
+        let mut leg = Leg::new(37);
+        for n in 0..40 {
+            leg.push(n, u64::from(n) * 37 / 8);
+        }
+        let mut frames = 0;
+        while let Some(frame) = leg.framer.poll_frame() {
+            assert!(!frame.lost && frame.samples.iter().all(|&s| s != 0));
+            frames += 1;
+        }
+        assert_eq!(frames, 40 * 37 / 160);
+    }
+
+    #[test]
+    fn reordered_within_the_window_is_put_right() {
+        let mut leg = Leg::new(160);
+        for (n, at) in [(0, 0), (2, 40), (3, 60), (1, 65), (4, 80), (4, 81)] {
+            leg.push(n, at);
+        }
+
+        assert_eq!(leg.drain(), "0 1 2 3 4");
+        assert_eq!(leg.framer.counters().duplicate, 1);
+    }
+
+    #[test]
+    fn lost_stays_lost_and_is_told_by_the_packets_after_it() {
+        let mut leg = Leg::new(160);
+        leg.push(0, 0);
+        for n in 2..=4 {
+            leg.push(n, u64::from(n) * 20);
+        }
+        assert_eq!(leg.drain(), "0");
+
+        leg.push(5, 100);
+        assert_eq!(leg.drain(), "- 2 3 4 5");
+
+        leg.push(1, 130);
+        assert_eq!(leg.drain(), "");
+        assert_eq!(leg.framer.counters().late, 1);
+    }
+
+    #[test]
+    fn a_pause_is_lost_frames_by_the_clock() {
+        let mut leg = Leg::new(160);
+        leg.push(0, 0);
+        leg.framer.advance(CallTime::from_millis(200));
+        assert_eq!(leg.drain(), "0 - - - -");
+
+        // Timestamps went on during the pause, sequence numbers did not (RFC 3551 §4.1).
+        leg.base = leg.base.wrapping_add(160 * 20);
+        leg.push(1, 420);
+        leg.framer.advance(CallTime::from_millis(520));
+        assert_eq!(leg.drain(), "- - - - - - - - - - - - - - - - 1");
+        assert_eq!(leg.framer.counters().restarts, 0);
+    }
+
+    #[test]
+    fn a_new_source_begins_after_the_old_one_without_overlap() {
+        let mut leg = Leg::new(160);
+        leg.push(0, 0);
+        leg.push(1, 20);
+        (leg.ssrc, leg.base) = (8, 12_345);
+        leg.push(2, 25);
+        leg.push(3, 45);
+
+        assert_eq!(leg.drain(), "0 1 2 3");
+        assert_eq!(leg.framer.counters().restarts, 1);
+    }
+
+    #[test]
+    fn timestamps_that_jump_restart_the_source() {
+        let mut leg = Leg::new(160);
+        leg.push(0, 0);
+        leg.base = leg.base.wrapping_add(900_000);
+        leg.push(1, 20);
+        leg.base = leg.base.wrapping_sub(1_800_000);
+        leg.push(2, 40);
+
+        assert_eq!(leg.drain(), "0 1 2");
+        assert_eq!(leg.framer.counters().restarts, 2);
+    }
+
+    #[test]
+    fn a_path_that_got_slower_is_heard_again() {
+        let mut leg = Leg::new(160);
+        for n in 0..5 {
+            leg.push(n, u64::from(n) * 20);
+        }
+        leg.drain();
+        let mut out = Vec::new();
+        for n in 5..20 {
+            let at = u64::from(n) * 20 + 300;
+            leg.framer.advance(CallTime::from_millis(at));
+            out.push(leg.drain());
+            leg.push(n, at);
+        }
+        out.push(leg.drain());
+
+        let out = out.join(" ");
+        assert!(
+            out.split_whitespace().collect::<Vec<_>>().join(" ").ends_with("9 10 11 12 13 14 15 16 17 18 19"),
+            "{out}"
+        );
+        assert_eq!((leg.framer.counters().late, leg.framer.counters().restarts), (5, 1));
+    }
+
+    #[test]
+    fn comfort_noise_is_silence_that_arrived() {
+        let mut leg = Leg::new(160);
+        leg.framer.push(Arrived {
+            at: CallTime::ZERO,
+            sequence: SequenceNumber(1),
+            timestamp: RtpTimestamp(0),
+            ssrc: Ssrc(1),
+            content: Content::Noise,
+            payload: &[70],
+        });
+
+        assert!(leg.framer.poll_frame().is_some_and(|frame| !frame.lost && frame.samples == [0; FRAME_SAMPLES]));
+    }
+
+    #[test]
+    fn nonsense_neither_panics_nor_grows() {
+        let mut framer = Framer::new();
+        let mut seed = 1u32;
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed >> 8
+        };
+        let payload = [0u8; 480];
+        let mut frames = 0;
+        for step in 0..20_000u64 {
+            framer.push(Arrived {
+                at: CallTime::from_millis(step),
+                sequence: SequenceNumber(next() as u16),
+                timestamp: RtpTimestamp(next() << 8),
+                ssrc: Ssrc(next() % 3),
+                content: Content::Audio(Law::A),
+                payload: &payload[..next() as usize % 481],
+            });
+            framer.advance(CallTime::from_millis(step));
+            while framer.poll_frame().is_some() {
+                frames += 1;
+            }
+        }
+        assert!((990..=1_000 + RING).contains(&frames), "{frames}");
+    }
+}

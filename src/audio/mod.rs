@@ -1,0 +1,30 @@
+//! Payload to 20 ms frames: codecs, framer, level; WAV files in and out; resampling.
+//!
+//! In: RTP payloads with their clock readings, or whole WAV files as bytes. Out: [`Frame`]s that follow one another
+//! without gap or overlap, or encoded payloads. Knows nothing of packets' headers (see `rtp`), calls or files' places.
+
+pub mod framer;
+pub mod g711;
+mod level;
+mod resample;
+pub mod wav;
+
+pub use level::level;
+pub use resample::{BadRate, resample};
+
+use crate::units::CallTime;
+
+/// Samples in a frame: 20 ms at 8 kHz.
+pub const FRAME_SAMPLES: usize = 160;
+
+/// 20 ms of one leg at 8 kHz. Frames of a leg follow one another without gap or overlap; what never arrived is `lost`
+/// and silent (zeros).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Its first sample, since the answer.
+    pub at: CallTime,
+    /// Linear, 16 bit.
+    pub samples: [i16; FRAME_SAMPLES],
+    /// Nothing arrived for this frame.
+    pub lost: bool,
+}

@@ -1,0 +1,195 @@
+//! The media path: two UDP port pairs for each call, threads that relay between them, prompts, and copies for the ear.
+//!
+//! In: [`MediaCommand`]s and datagrams. Out: datagrams, [`MediaEvent`]s, [`TapItem`]s. What happens with a packet is
+//! decided by [`crate::rtp::relay`]; here are the sockets, the clock and the threads. A call belongs to one thread, so
+//! no packet meets a lock. What cannot keep up loses in this order: audio copies, then nothing else.
+
+mod call;
+mod counts;
+mod ports;
+mod prompts;
+mod tap;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+pub use counts::MediaCounts;
+pub use prompts::{BadPrompt, Prompts};
+pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapPacket};
+
+use crate::rtp::control::{MediaCommand, MediaEvent};
+use crate::units::CallId;
+use worker::Worker;
+
+/// Commands that may wait for one thread. A call has about ten in its life; the sender waits when it is full.
+const COMMANDS: usize = 4_096;
+
+/// Events that may wait for the signalling; behind them each thread keeps as many again.
+const EVENTS: usize = 4_096;
+
+/// Copies that may wait for the ear, for each thread: 100 ms of 400 calls; 4.5 MB.
+const TAP: usize = 8_192;
+
+/// How the media path is set up. Fixed while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaSettings {
+    /// First port of the range; an odd one is skipped, as RTP takes even ports and RTCP the next (RFC 3550 §11).
+    pub first_port: u16,
+    /// Last port of the range. A call takes four.
+    pub last_port: u16,
+    /// An answered call in which neither leg has sent RTP for this long is told to be silent.
+    pub timeout: Duration,
+    /// Folder with prompts: `NAME.wav` each.
+    pub announcements: PathBuf,
+    /// Threads that relay. The port range is divided among them.
+    pub threads: usize,
+}
+
+/// Why the media path does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMedia {
+    /// Fewer than two pairs for each thread.
+    #[error("ports {first} to {last} hold no call for each of {threads} threads (a call takes four ports)")]
+    Ports {
+        /// As set.
+        first: u16,
+        /// As set.
+        last: u16,
+        /// As set.
+        threads: usize,
+    },
+    /// The system refuses a poll or a thread.
+    #[error("the media path cannot be started: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What the starter is handed.
+pub struct StartedMedia {
+    /// Takes commands; stops and joins the threads when it is dropped.
+    pub path: MediaPath,
+    /// What happened, from all threads.
+    pub events: Receiver<(CallId, MediaEvent)>,
+    /// Copies of what analysed calls sound like, one ring for each thread. To be emptied at least every 20 ms.
+    pub taps: Vec<rtrb::Consumer<TapItem>>,
+    /// Prompt files that could not be used, for the operator.
+    pub bad_prompts: Vec<BadPrompt>,
+}
+
+/// The running media path.
+pub struct MediaPath {
+    threads: Vec<Thread>,
+}
+
+struct Thread {
+    commands: Sender<ToWorker>,
+    waker: mio::Waker,
+    /// A wake is under way: the next command needs none of its own.
+    woken: Arc<AtomicBool>,
+    counts: Arc<Mutex<MediaCounts>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+enum ToWorker {
+    Command(MediaCommand),
+    Stop,
+}
+
+impl MediaPath {
+    /// Loads the prompts and starts the threads. `wake` is called, from those threads, when events are waiting;
+    /// it must return at once.
+    pub fn start(settings: &MediaSettings, wake: Arc<dyn Fn() + Send + Sync>) -> Result<StartedMedia, BadMedia> {
+        let threads = settings.threads.max(1);
+        let shares = ports::PortPool::divide(settings.first_port, settings.last_port, threads);
+        if shares.iter().any(|pool| pool.free() < 2) {
+            return Err(BadMedia::Ports { first: settings.first_port, last: settings.last_port, threads });
+        }
+        let (prompts, bad_prompts) = Prompts::load(&settings.announcements);
+        let prompts = Arc::new(prompts);
+        let (events_in, events) = bounded(EVENTS);
+        let mut taps = Vec::new();
+        let mut path = MediaPath { threads: Vec::new() };
+        for (index, pool) in shares.into_iter().enumerate() {
+            let poll = mio::Poll::new()?;
+            let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
+            let (commands, from_path) = bounded(COMMANDS);
+            let (tap, consumer) = rtrb::RingBuffer::new(TAP);
+            taps.push(consumer);
+            let woken = Arc::new(AtomicBool::new(false));
+            let counts = Arc::new(Mutex::new(MediaCounts::default()));
+            let worker = Worker::new(worker::Parts {
+                poll,
+                commands: from_path,
+                woken: woken.clone(),
+                events: events_in.clone(),
+                wake: wake.clone(),
+                tap,
+                prompts: prompts.clone(),
+                ports: pool,
+                timeout: settings.timeout,
+                counts: counts.clone(),
+            });
+            let handle = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || worker.run())?;
+            path.threads.push(Thread { commands, waker, woken, counts, handle: Some(handle) });
+        }
+        Ok(StartedMedia { path, events, taps, bad_prompts })
+    }
+
+    /// Hands a command to the call's thread; false if that thread is gone. Waits only while 4,096 commands are waiting,
+    /// and the threads never wait for the one who calls this.
+    pub fn send(&self, command: MediaCommand) -> bool {
+        // The low bits of a call's name are a counter, so calls spread evenly.
+        let index = (call_of(&command).0 % self.threads.len().max(1) as u64) as usize;
+        self.threads.get(index).is_some_and(|thread| thread.send(ToWorker::Command(command)))
+    }
+
+    /// Sum over the threads, not older than a second.
+    #[must_use]
+    pub fn counts(&self) -> MediaCounts {
+        self.threads.iter().fold(MediaCounts::default(), |sum, thread| {
+            sum.plus(&thread.counts.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+}
+
+impl Drop for MediaPath {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.send(ToWorker::Stop);
+        }
+        for thread in &mut self.threads {
+            if let Some(handle) = thread.handle.take() {
+                // A thread that panicked has said so on its own.
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+impl Thread {
+    fn send(&self, message: ToWorker) -> bool {
+        if self.commands.send(message).is_err() {
+            return false;
+        }
+        self.woken.swap(true, Ordering::AcqRel) || self.waker.wake().is_ok()
+    }
+}
+
+/// The call that a command is for.
+fn call_of(command: &MediaCommand) -> CallId {
+    match command {
+        MediaCommand::Open { call, .. }
+        | MediaCommand::Plan { call, .. }
+        | MediaCommand::Answered { call, .. }
+        | MediaCommand::StopTap { call }
+        | MediaCommand::Cut { call, .. }
+        | MediaCommand::Play { call, .. }
+        | MediaCommand::StopPlay { call, .. }
+        | MediaCommand::Close { call } => *call,
+    }
+}

@@ -1,0 +1,119 @@
+//! The announcements folder, loaded once: each file at 8 kHz, encoded for each codec.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::audio::g711::Law;
+use crate::audio::wav::{BadWav, Wav};
+use crate::rtp::control::PromptId;
+use crate::rtp::player::Prompt;
+
+/// Prompts in a folder that are loaded.
+const MAX_PROMPTS: usize = 256;
+
+/// Bytes of one file: two minutes of 48 kHz stereo.
+const MAX_BYTES: u64 = 24_000_000;
+
+/// All prompts, by name.
+#[derive(Debug, Default)]
+pub struct Prompts {
+    by_name: HashMap<Arc<str>, Prompt>,
+}
+
+/// A prompt that cannot be played.
+#[derive(Debug, thiserror::Error)]
+#[error("announcement {}: {why}", path.display())]
+pub struct BadPrompt {
+    /// The file, or the folder itself.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Prompts {
+    /// Every `*.wav` of the folder that can be read, and what cannot.
+    #[must_use]
+    pub fn load(folder: &Path) -> (Self, Vec<BadPrompt>) {
+        let mut prompts = Self::default();
+        let mut bad = Vec::new();
+        let mut refuse = |path: &Path, why: String| bad.push(BadPrompt { path: path.to_owned(), why });
+        let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
+            Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
+            Err(error) => {
+                refuse(folder, error.to_string());
+                Vec::new()
+            }
+        };
+        files.retain(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav")));
+        files.sort();
+        for path in files {
+            let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
+                refuse(&path, "its name is not UTF-8".into());
+                continue;
+            };
+            if prompts.by_name.len() >= MAX_PROMPTS {
+                refuse(&path, format!("only {MAX_PROMPTS} are loaded"));
+                break;
+            }
+            match read(&path) {
+                Ok(prompt) => {
+                    prompts.by_name.insert(name.into(), prompt);
+                }
+                Err(why) => refuse(&path, why),
+            }
+        }
+        (prompts, bad)
+    }
+
+    /// The prompt of that name. Cheap: its audio is shared.
+    #[must_use]
+    pub fn get(&self, id: &PromptId) -> Option<Prompt> {
+        self.by_name.get(&id.0).cloned()
+    }
+}
+
+fn read(path: &Path) -> Result<Prompt, String> {
+    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > MAX_BYTES {
+        return Err(format!("{length} bytes (at most {MAX_BYTES} are read)"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let samples = Wav::read(&bytes).and_then(|wav| wav.telephone_mono()).map_err(|error: BadWav| error.to_string())?;
+    Ok(Prompt { pcmu: Law::Mu.encode_all(&samples).into(), pcma: Law::A.encode_all(&samples).into() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::audio::wav::write_stereo;
+    use crate::units::SampleRate;
+
+    #[test]
+    fn good_files_are_loaded_and_bad_ones_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(folder.path().join("callee-diverted.wav")).unwrap();
+        write_stereo(file, SampleRate::hz(16_000), &[1_000; 1_600], &[3_000; 1_600]).unwrap();
+        std::fs::write(folder.path().join("broken.WAV"), b"RIFF").unwrap();
+        std::fs::write(folder.path().join("texts.json"), b"{}").unwrap();
+
+        let (prompts, bad) = Prompts::load(folder.path());
+
+        let prompt = prompts.get(&PromptId("callee-diverted".into())).unwrap();
+        assert_eq!((prompt.pcmu.len(), prompt.pcma.len()), (800, 800), "100 ms at 8 kHz");
+        assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
+        assert!(prompts.get(&PromptId("broken".into())).is_none());
+        assert_eq!(bad.len(), 1);
+        assert!(bad[0].to_string().ends_with("broken.WAV: not a WAV file"));
+    }
+
+    #[test]
+    fn a_missing_folder_is_told_and_no_more() {
+        let (prompts, bad) = Prompts::load(Path::new("/does/not/exist"));
+
+        assert!(prompts.by_name.is_empty());
+        assert_eq!(bad.len(), 1);
+    }
+}

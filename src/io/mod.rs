@@ -1,0 +1,6 @@
+//! DRIVER: sockets, clocks, threads and channels of the call path.
+//!
+//! Asks the cores what should happen and does it. Decides nothing.
+
+pub mod clock;
+pub mod media;

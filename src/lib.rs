@@ -1,0 +1,16 @@
+//! Ringfence: a SIP call firewall. **The cores decide, the drivers do**; `ARCHITECTURE.md` has the flows and the
+//! import rules, `tests/architecture.rs` keeps them.
+//!
+//! A core is plain data and functions: it is handed bytes, settings and `now`, and returns what should happen.
+
+pub mod units;
+
+pub mod sip;
+
+pub mod rtp;
+
+pub mod audio;
+
+pub mod policy;
+
+pub mod io;

@@ -1,0 +1,116 @@
+//! What may be done to a call.
+
+use std::sync::Arc;
+
+use super::judge::Verdict;
+
+/// What happens to a new call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// Trusted: anchored, not analysed.
+    Connect,
+    /// Ring the callee, listen after the answer.
+    Watch,
+    /// Answer it ourselves and play the announcement for callers; the callee's phone never rings.
+    Divert,
+    /// Refuse it.
+    Reject(Rejection),
+}
+
+/// How a refusal is worded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rejection {
+    /// 608, and an announcement first where the caller's side does not know it (RFC 8688 §3.2).
+    Rejected,
+    /// 603.
+    Decline,
+    /// 486.
+    Busy,
+    /// 404.
+    NotFound,
+}
+
+/// What may be done to a running call, from mild to strong.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum StepUp {
+    /// Hold the callee's digits back.
+    Guard,
+    /// Warn the callee only.
+    Whisper,
+    /// Take the call away.
+    Divert,
+    /// End it.
+    HangUp,
+}
+
+/// Name of the rule that decided: `[[rule]] name`, or a built-in one.
+pub type RuleId = Arc<str>;
+
+/// At the INVITE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteDecision {
+    /// What to do.
+    pub route: Route,
+    /// Who says so.
+    pub rule: RuleId,
+}
+
+/// On a running call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepUpDecision {
+    /// What to do.
+    pub action: StepUp,
+    /// Which threshold says so.
+    pub rule: RuleId,
+    /// Why.
+    pub verdict: Verdict,
+}
+
+/// Whether a decision was carried out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Enforcement {
+    /// It was.
+    Done,
+    /// `enforce = false`: it would have been.
+    Observed,
+    /// Decided and recorded only: acting on guard and whisper is not built yet.
+    NotEnforced,
+}
+
+impl Route {
+    /// Fixed word for logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Watch => "watch",
+            Self::Divert => "divert",
+            Self::Reject(_) => "reject",
+        }
+    }
+}
+
+impl StepUp {
+    /// Fixed word for logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Whisper => "whisper",
+            Self::Divert => "divert",
+            Self::HangUp => "hang_up",
+        }
+    }
+}
+
+impl Enforcement {
+    /// Fixed word for logs and records.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Observed => "observed",
+            Self::NotEnforced => "not enforced",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What is known of a call when its INVITE comes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::units::Redacted;
+
+/// Which way a call goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CallDirection {
+    /// From a trunk to the PBX.
+    Inbound,
+    /// From the PBX.
+    Outbound,
+}
+
+impl CallDirection {
+    /// Fixed word for records and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// Who calls, as far as the message says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CallerNumber {
+    /// No number, `anonymous`, or `Privacy: id`.
+    Withheld,
+    /// In E.164 with `+` where the country tells how, else as sent.
+    Known(Redacted<Arc<str>>),
+    /// A name, not a number.
+    NotANumber(Redacted<Arc<str>>),
+}
+
+impl CallerNumber {
+    /// The text, if there is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&Redacted<Arc<str>>> {
+        match self {
+            Self::Withheld => None,
+            Self::Known(text) | Self::NotANumber(text) => Some(text),
+        }
+    }
+}
+
+/// A limit that a call went over; the gate decides, and it is handed in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OverLimit {
+    /// Calls of one source.
+    Source,
+    /// Calls of one number.
+    Number,
+}
+
+/// What rules may look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Which way.
+    pub direction: CallDirection,
+    /// Address that sent the INVITE.
+    pub source: IpAddr,
+    /// `[[trunk]] name`; None from the PBX.
+    pub trunk: Option<Arc<str>>,
+    /// Who calls.
+    pub caller: CallerNumber,
+    /// User part of the request-URI.
+    pub called: Redacted<Arc<str>>,
+    /// The caller's side says that it understands 608 (RFC 8688 §3.1).
+    pub understands_608: bool,
+    /// A limit it went over.
+    pub over_limit: Option<OverLimit>,
+    /// Local hour, 0 to 23.
+    pub hour: u8,
+    /// 0 is Monday.
+    pub weekday: u8,
+    /// The PBX has dialled this number lately.
+    pub dialled_before: bool,
+}

@@ -1,0 +1,196 @@
+//! Phone numbers: what counts as one, E.164 form, and patterns over them.
+
+use std::sync::Arc;
+
+use super::facts::CallerNumber;
+use crate::units::Redacted;
+
+/// Longest number that is looked at; E.164 has 15 digits.
+const LONGEST: usize = 32;
+
+/// How a country writes numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Country {
+    /// ISO 3166 code, as in the settings.
+    pub code: &'static str,
+    calling_code: &'static str,
+    trunk_prefix: &'static str,
+    international_prefix: &'static str,
+}
+
+/// Countries that numbers can be normalised for.
+pub const COUNTRIES: &[Country] = &[
+    Country::GB,
+    Country { code: "IE", calling_code: "353", trunk_prefix: "0", international_prefix: "00" },
+    Country { code: "DE", calling_code: "49", trunk_prefix: "0", international_prefix: "00" },
+    Country { code: "FR", calling_code: "33", trunk_prefix: "0", international_prefix: "00" },
+    Country { code: "NL", calling_code: "31", trunk_prefix: "0", international_prefix: "00" },
+    Country { code: "ES", calling_code: "34", trunk_prefix: "", international_prefix: "00" },
+    Country { code: "IT", calling_code: "39", trunk_prefix: "", international_prefix: "00" },
+    Country { code: "AU", calling_code: "61", trunk_prefix: "0", international_prefix: "0011" },
+    Country { code: "US", calling_code: "1", trunk_prefix: "1", international_prefix: "011" },
+    Country { code: "CA", calling_code: "1", trunk_prefix: "1", international_prefix: "011" },
+];
+
+impl Country {
+    /// Where the settings name none.
+    pub const GB: Country = Country { code: "GB", calling_code: "44", trunk_prefix: "0", international_prefix: "00" };
+
+    /// By its code.
+    #[must_use]
+    pub fn of(code: &str) -> Option<Self> {
+        COUNTRIES.iter().copied().find(|country| country.code.eq_ignore_ascii_case(code))
+    }
+
+    /// `text` in E.164 with `+`; as sent (without separators) where it is no full national number.
+    #[must_use]
+    pub fn normalise(&self, text: &str) -> String {
+        let bare: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')' | '/')).collect();
+        if bare.starts_with('+') {
+            return bare;
+        }
+        if let Some(rest) = bare.strip_prefix(self.international_prefix) {
+            return format!("+{rest}");
+        }
+        // Short numbers are extensions and services, not national numbers.
+        const SHORTEST_NATIONAL: usize = 9;
+        match bare.strip_prefix(self.trunk_prefix) {
+            Some(rest) if bare.len() >= SHORTEST_NATIONAL && rest.len() >= SHORTEST_NATIONAL - 1 => {
+                format!("+{}{rest}", self.calling_code)
+            }
+            Some(_) | None if bare.len() > 10 && bare.starts_with(self.calling_code) => format!("+{bare}"),
+            Some(_) | None => bare,
+        }
+    }
+
+    /// Who calls, from the user part that the message shows.
+    #[must_use]
+    pub fn caller(&self, user: Option<&str>) -> CallerNumber {
+        const WITHHELD: [&str; 5] = ["anonymous", "unavailable", "restricted", "unknown", "private"];
+        let user = user.unwrap_or_default();
+        if user.is_empty() || WITHHELD.iter().any(|word| user.eq_ignore_ascii_case(word)) {
+            return CallerNumber::Withheld;
+        }
+        let user: String = user.chars().take(LONGEST).collect();
+        let digits = user.bytes().filter(u8::is_ascii_digit).count();
+        let number = digits >= 2 && user.bytes().all(|byte| byte.is_ascii_digit() || b"+-. ()/*#".contains(&byte));
+        if number {
+            CallerNumber::Known(Redacted(Arc::from(self.normalise(&user))))
+        } else {
+            CallerNumber::NotANumber(Redacted(Arc::from(user)))
+        }
+    }
+}
+
+/// Numbers by exact text and by prefix (`+44163296*`). Look-ups take logarithmic time however many there are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NumberSet {
+    exact: Vec<Box<str>>,
+    /// None is a prefix of another.
+    prefixes: Vec<Box<str>>,
+}
+
+/// Text that is no number and no prefix.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a number or prefix: write it as +441632960001 or +44163296*")]
+pub struct BadPattern;
+
+impl NumberSet {
+    /// From patterns as operators write them.
+    ///
+    /// # Errors
+    /// The first pattern that is none, by its place in the list.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, country: Country) -> Result<Self, (usize, BadPattern)> {
+        let mut set = Self::default();
+        for (place, pattern) in patterns.into_iter().enumerate() {
+            let (body, prefix) = match pattern.strip_suffix('*') {
+                Some(body) => (body, true),
+                None => (pattern, false),
+            };
+            let fits = body.bytes().all(|byte| byte.is_ascii_digit() || b"+ -.()/".contains(&byte));
+            if !fits || !body.bytes().any(|byte| byte.is_ascii_digit()) || body.len() > LONGEST {
+                return Err((place, BadPattern));
+            }
+            if prefix {
+                let bare: String = body.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+                set.prefixes.push(bare.into());
+            } else {
+                set.exact.push(country.normalise(body).into());
+            }
+        }
+        set.exact.sort_unstable();
+        set.exact.dedup();
+        set.prefixes.sort_unstable();
+        set.prefixes.dedup_by(|longer, shorter| longer.starts_with(&**shorter));
+        Ok(set)
+    }
+
+    /// Is `number`, in its normalised form, in the set?
+    #[must_use]
+    pub fn contains(&self, number: &str) -> bool {
+        if self.exact.binary_search_by(|entry| (**entry).cmp(number)).is_ok() {
+            return true;
+        }
+        // The only prefix that can match is the greatest one not above the number.
+        let at = self.prefixes.partition_point(|prefix| &**prefix <= number);
+        at.checked_sub(1).and_then(|at| self.prefixes.get(at)).is_some_and(|prefix| number.starts_with(&**prefix))
+    }
+
+    /// Entries in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.prefixes.len()
+    }
+
+    /// No entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gb() -> Country {
+        Country::of("gb").unwrap()
+    }
+
+    #[test]
+    fn numbers_take_one_form() {
+        for (sent, want) in [
+            ("01632 960001", "+441632960001"),
+            ("00441632960001", "+441632960001"),
+            ("+44 1632 960001", "+441632960001"),
+            ("441632960001", "+441632960001"),
+            ("201", "201"),
+            ("999", "999"),
+        ] {
+            assert_eq!(gb().normalise(sent), want, "{sent}");
+        }
+        assert_eq!(Country::of("US").unwrap().normalise("12025550123"), "+12025550123");
+        assert_eq!(Country::of("US").unwrap().normalise("011441632960001"), "+441632960001");
+    }
+
+    #[test]
+    fn withheld_has_many_spellings() {
+        for user in [None, Some(""), Some("Anonymous"), Some("restricted")] {
+            assert_eq!(gb().caller(user), CallerNumber::Withheld);
+        }
+        assert!(matches!(gb().caller(Some("alice")), CallerNumber::NotANumber(_)));
+    }
+
+    #[test]
+    fn prefixes_and_numbers_are_found() {
+        let set = NumberSet::new(["+44163296*", "07700 900123", "+4416*", "+1202555*"], gb()).unwrap();
+
+        assert!(set.contains("+441632960001"));
+        assert!(set.contains("+447700900123"));
+        assert!(set.contains("+12025550000"));
+        assert!(!set.contains("+447700900124"));
+        assert!(!set.contains("+4415"));
+        assert_eq!(NumberSet::new(["*"], gb()), Err((0, BadPattern)));
+        assert_eq!(NumberSet::new(["+1", "abc"], gb()), Err((1, BadPattern)));
+    }
+}

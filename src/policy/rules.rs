@@ -1,0 +1,244 @@
+//! The first matching rule wins and is named; then thresholds turn verdicts into actions.
+
+use std::sync::Arc;
+
+use super::action::{Rejection, Route, RouteDecision, RuleId, StepUp, StepUpDecision};
+use super::facts::{CallDirection, CallerNumber, Facts};
+use super::judge::{Class, Verdict};
+use super::number::{Country, NumberSet};
+use crate::units::Ratio;
+
+/// All that decides. Made by `config::check`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How numbers are written here.
+    pub country: Country,
+    /// Pass before every rule when the PBX dials them.
+    pub emergency: Vec<Arc<str>>,
+    /// Always connected.
+    pub allow: NumberSet,
+    /// Always rejected.
+    pub block: NumberSet,
+    /// `[[rule]]`, in the order of the file.
+    pub rules: Vec<Rule>,
+    /// Where no rule matches.
+    pub otherwise: Route,
+    /// How calls over a limit are refused.
+    pub over_limit: Rejection,
+    /// Probability of `press_key` from which the callee's digits are held.
+    pub guard_at: Ratio,
+    /// ... from which the callee is warned.
+    pub whisper_at: Ratio,
+    /// ... from which the call is taken away.
+    pub divert_at: Ratio,
+    /// ... from which it is ended at once; None: never.
+    pub hang_up_at: Option<Ratio>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            country: Country::GB,
+            emergency: ["999", "112", "911", "18000"].map(Arc::from).to_vec(),
+            allow: NumberSet::default(),
+            block: NumberSet::default(),
+            rules: Vec::new(),
+            otherwise: Route::Watch,
+            over_limit: Rejection::Busy,
+            guard_at: Ratio::clamped(0.5),
+            whisper_at: Ratio::clamped(0.7),
+            divert_at: Ratio::clamped(0.9),
+            hang_up_at: None,
+        }
+    }
+}
+
+/// One `[[rule]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Stands in the record.
+    pub name: RuleId,
+    /// All of them must hold.
+    pub when: Vec<Condition>,
+    /// What then happens.
+    pub route: Route,
+}
+
+/// One condition of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// The caller's number is withheld.
+    Withheld,
+    /// The caller's number is in this set.
+    Number(NumberSet),
+    /// The called number or extension is in this list.
+    Called(Vec<Arc<str>>),
+    /// The call came over this trunk.
+    Trunk(Arc<str>),
+    /// The source is in one of these networks.
+    Networks(Vec<ipnet::IpNet>),
+    /// The local hour is in `from..to`, across midnight where `to` is not the greater.
+    Hours {
+        /// First hour.
+        from: u8,
+        /// Hour behind the last.
+        to: u8,
+    },
+    /// Today is one of these days; 0 is Monday.
+    Weekdays(Vec<u8>),
+}
+
+impl Condition {
+    fn holds(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Withheld => facts.caller == CallerNumber::Withheld,
+            Self::Number(set) => facts.caller.text().is_some_and(|number| set.contains(&number.0)),
+            Self::Called(list) => list.iter().any(|called| **called == *facts.called.0),
+            Self::Trunk(name) => facts.trunk.as_ref() == Some(name),
+            Self::Networks(networks) => networks.iter().any(|network| network.contains(&facts.source)),
+            Self::Hours { from, to } if from < to => (*from..*to).contains(&facts.hour),
+            Self::Hours { from, to } => facts.hour >= *from || facts.hour < *to,
+            Self::Weekdays(days) => days.contains(&facts.weekday),
+        }
+    }
+}
+
+impl Policy {
+    /// What happens to a new call.
+    #[must_use]
+    pub fn route(&self, facts: &Facts) -> RouteDecision {
+        let decide = |route: Route, rule: &str| RouteDecision { route, rule: Arc::from(rule) };
+        if facts.direction == CallDirection::Outbound {
+            let emergency = self.emergency.iter().any(|number| **number == *facts.called.0);
+            return decide(Route::Connect, if emergency { "emergency" } else { "outbound" });
+        }
+        let number = match &facts.caller {
+            CallerNumber::Known(number) => Some(&*number.0),
+            CallerNumber::Withheld | CallerNumber::NotANumber(_) => None,
+        };
+        if number.is_some_and(|number| self.allow.contains(number)) {
+            return decide(Route::Connect, "numbers.allow");
+        }
+        if number.is_some_and(|number| self.block.contains(number)) {
+            return decide(Route::Reject(Rejection::Rejected), "numbers.block");
+        }
+        if facts.over_limit.is_some() {
+            return decide(Route::Reject(self.over_limit), "limits");
+        }
+        if let Some(rule) = self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts))) {
+            return RouteDecision { route: rule.route, rule: Arc::clone(&rule.name) };
+        }
+        if facts.dialled_before {
+            return decide(Route::Connect, "dialled before");
+        }
+        decide(self.otherwise, "default")
+    }
+
+    /// The strongest step that `verdict` earns beyond those `taken`. None: nothing new. Whoever took a call back has
+    /// decided for this call: nothing stronger than a guard follows.
+    #[must_use]
+    pub fn step_up(&self, verdict: &Verdict, taken: &[StepUp], taken_back: bool) -> Option<StepUpDecision> {
+        let probability = verdict.of(Class::PressKey);
+        let steps = [
+            (self.hang_up_at, StepUp::HangUp, "detect.hang_up_at"),
+            (Some(self.divert_at), StepUp::Divert, "detect.divert_at"),
+            (Some(self.whisper_at), StepUp::Whisper, "detect.whisper_at"),
+            (Some(self.guard_at), StepUp::Guard, "detect.guard_at"),
+        ];
+        for (threshold, action, rule) in steps {
+            let Some(threshold) = threshold else { continue };
+            let earned = probability >= threshold;
+            let allowed = !taken_back || action == StepUp::Guard;
+            let stronger = taken.iter().all(|step| *step < action);
+            if earned && allowed && stronger {
+                return Some(StepUpDecision { action, rule: Arc::from(rule), verdict: verdict.clone() });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{CallTime, Redacted};
+
+    fn facts(caller: &str) -> Facts {
+        Facts {
+            direction: CallDirection::Inbound,
+            source: "192.0.2.1".parse().unwrap(),
+            trunk: Some("provider".into()),
+            caller: Policy::default().country.caller(Some(caller)),
+            called: Redacted("201".into()),
+            understands_608: false,
+            over_limit: None,
+            hour: 23,
+            weekday: 6,
+            dialled_before: false,
+        }
+    }
+
+    fn verdict(press_key: f32) -> Verdict {
+        let rest = Ratio::clamped(1.0 - press_key);
+        Verdict {
+            at: CallTime::from_millis(5_000),
+            class: Class::PressKey,
+            probabilities: [Ratio::ZERO, rest, Ratio::ZERO, Ratio::clamped(press_key)],
+            reasons: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_matching_rule_is_named() {
+        let rule = |name: &str, when, route| Rule { name: name.into(), when, route };
+        let policy = Policy {
+            rules: vec![
+                rule("night", vec![Condition::Hours { from: 22, to: 7 }, Condition::Withheld], Route::Divert),
+                rule("sunday", vec![Condition::Weekdays(vec![6])], Route::Connect),
+            ],
+            ..Policy::default()
+        };
+
+        assert_eq!(&*policy.route(&facts("anonymous")).rule, "night");
+        assert_eq!(&*policy.route(&facts("+441632960001")).rule, "sunday");
+        assert_eq!(&*policy.route(&Facts { weekday: 0, ..facts("+441632960001") }).rule, "default");
+    }
+
+    #[test]
+    fn the_allow_list_is_stronger_than_limits_and_blocks() {
+        let set = |pattern| NumberSet::new([pattern], Policy::default().country).unwrap();
+        let policy = Policy { allow: set("+441632960001"), block: set("+44163296*"), ..Policy::default() };
+        let over = |caller| Facts { over_limit: Some(super::super::facts::OverLimit::Source), ..facts(caller) };
+
+        assert_eq!(policy.route(&over("+441632960001")).route, Route::Connect);
+        assert_eq!(policy.route(&over("+441632960002")).route, Route::Reject(Rejection::Rejected));
+        assert_eq!(policy.route(&over("+12025550123")).route, Route::Reject(Rejection::Busy));
+    }
+
+    #[test]
+    fn emergency_calls_pass_before_every_rule() {
+        let policy = Policy {
+            rules: vec![Rule { name: "none".into(), when: vec![], route: Route::Reject(Rejection::Decline) }],
+            ..Policy::default()
+        };
+        let call = Facts { direction: CallDirection::Outbound, called: Redacted("999".into()), ..facts("201") };
+
+        let decision = policy.route(&call);
+
+        assert_eq!((decision.route, &*decision.rule), (Route::Connect, "emergency"));
+    }
+
+    #[test]
+    fn steps_only_grow_and_end_with_a_take_back() {
+        let policy = Policy::default();
+        let step =
+            |probability, taken: &[StepUp], back| policy.step_up(&verdict(probability), taken, back).map(|d| d.action);
+
+        assert_eq!(step(0.3, &[], false), None);
+        assert_eq!(step(0.6, &[], false), Some(StepUp::Guard));
+        assert_eq!(step(0.6, &[StepUp::Guard], false), None);
+        assert_eq!(step(0.95, &[StepUp::Guard], false), Some(StepUp::Divert));
+        assert_eq!(step(0.99, &[StepUp::Guard, StepUp::Divert], false), None);
+        assert_eq!(step(0.99, &[], true), Some(StepUp::Guard));
+    }
+}

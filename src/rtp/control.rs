@@ -1,0 +1,122 @@
+//! What a call asks of the media path, and what the media path tells a call.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::units::{CallId, Leg, PerLeg};
+
+/// A payload that the tap can decode or that a prompt can be encoded into; anything else is relayed as it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Codec {
+    /// G.711 mu-law, RFC 3551 §4.5.14.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+/// Where one leg's media go and what they hold, from its own session description.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StreamPlan {
+    /// Where RTP for this leg is sent until it has latched; None while on hold with no address.
+    pub rtp: Option<SocketAddr>,
+    /// Where RTCP is sent; None: RTP port + 1.
+    pub rtcp: Option<SocketAddr>,
+    /// Payload types that are decodable here, in the order of preference of the description.
+    pub codecs: Vec<(u8, Codec)>,
+    /// Payload type of `telephone-event/8000` (RFC 4733).
+    pub telephone_event: Option<u8>,
+}
+
+/// Name of a prompt: the stem of its file, `callee-diverted`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct PromptId(pub Arc<str>);
+
+/// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MediaCommand {
+    /// Take a port pair for each leg and answer with `MediaEvent::Opened` or `Failed`.
+    Open {
+        /// Which call.
+        call: CallId,
+        /// The local address that each leg's peer can reach.
+        local: PerLeg<IpAddr>,
+    },
+    /// What this leg's peer said in its (latest) session description.
+    Plan {
+        /// Which call.
+        call: CallId,
+        /// Whose description.
+        leg: Leg,
+        /// What it says.
+        plan: StreamPlan,
+    },
+    /// The callee answered: call time 0.
+    Answered {
+        /// Which call.
+        call: CallId,
+        /// Copy both legs to the tap from now on.
+        analyse: bool,
+    },
+    /// Stop copying to the tap.
+    StopTap {
+        /// Which call.
+        call: CallId,
+    },
+    /// Media from one leg no longer reach the other, or do again. They are still heard by the tap.
+    Cut {
+        /// Which call.
+        call: CallId,
+        /// Whose media.
+        from: Leg,
+        /// False: they do again.
+        cut: bool,
+    },
+    /// Play prompts one after another; `Finished` follows when the last has ended. Replaces what plays there. While it
+    /// plays, the other leg's media are not forwarded to `to`.
+    Play {
+        /// Which call.
+        call: CallId,
+        /// Who hears it.
+        to: Leg,
+        /// At most eight.
+        prompts: Vec<PromptId>,
+    },
+    /// Stop what plays to `to`; no `Finished` follows.
+    StopPlay {
+        /// Which call.
+        call: CallId,
+        /// Who hears it.
+        to: Leg,
+    },
+    /// The call has ended: close its sockets and rest its ports.
+    Close {
+        /// Which call.
+        call: CallId,
+    },
+}
+
+/// What the media path tells a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MediaEvent {
+    /// Ports are bound. RTCP is one above.
+    Opened {
+        /// The RTP address that each leg's *peer* is to send to: goes into the session description sent to that peer.
+        ports: PerLeg<SocketAddr>,
+    },
+    /// No port pair could be had, or the media path has lost the call by a fault of its own.
+    Failed,
+    /// The peer on `leg` pressed a key (RFC 4733), once per press.
+    Digit {
+        /// Who pressed.
+        leg: Leg,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+    },
+    /// All prompts of the last `Play` to `to` have been played. A missing file counts as played and is reported.
+    Finished {
+        /// Who heard it.
+        to: Leg,
+    },
+    /// Neither leg has sent RTP for the media timeout.
+    Silent,
+}

@@ -1,0 +1,316 @@
+//! Which address a leg's media come from, and go to.
+//!
+//! Phones behind NAT send from an address that their session description does not know, so the relay answers to where
+//! the packets come from (symmetric RTP, RFC 4961). A stranger who guesses a port must not get in that way:
+//!
+//! - Signalled address reachable: only its IP latches, from any port.
+//! - Signalled address private: the signalled IP latches at any time; any other source only in a short window after the
+//!   description or the answer, with two packets in sequence of a known payload type, and it yields to the signalled IP.
+//! - Latched: that address with that SSRC, nobody else, until it has been silent for a while; then only the same IP or
+//!   the signalled one. A session description that moves the address starts all over; one that repeats it does not, as
+//!   a mere session refresh must not open a door.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::packet::Header;
+use crate::units::{SequenceNumber, Ssrc};
+
+/// How long a source at an unsignalled address may introduce itself, from the description and again from the answer.
+const NAT_WINDOW: Duration = Duration::from_secs(10);
+
+/// Silence after which another port (or the signalled IP) may take over: a phone that rebooted or whose NAT forgot it.
+/// Longer than packet loss, shorter than a person waits.
+const RELATCH_AFTER: Duration = Duration::from_secs(3);
+
+/// Silence after which the same address may go on with a new SSRC: a PBX that switched the source within a call.
+/// An interloper's packets meanwhile fall between those of the living stream.
+const NEW_SSRC_AFTER: Duration = Duration::from_millis(60);
+
+/// Where one leg's media come from.
+#[derive(Clone, Debug)]
+pub struct Latch {
+    signalled: Option<SocketAddr>,
+    window_until: Option<Instant>,
+    source: Option<Source>,
+    candidate: Option<(SocketAddr, Ssrc, SequenceNumber)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    address: SocketAddr,
+    ssrc: Ssrc,
+    heard: Instant,
+    /// Came in through the window; the signalled IP may take its place.
+    guessed: bool,
+    /// Was silent when its description came again: the peer says that it is somewhere, and not here.
+    missed: bool,
+}
+
+impl Latch {
+    /// Accepts nothing before it has been told an address.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { signalled: None, window_until: None, source: None, candidate: None }
+    }
+
+    /// The peer's session description names `address` (None: on hold without one).
+    pub fn plan(&mut self, address: Option<SocketAddr>, now: Instant) {
+        let Some(address) = address else { return };
+        if self.signalled != Some(address) {
+            self.source = None;
+        } else if let Some(source) = &mut self.source {
+            source.missed = now.saturating_duration_since(source.heard) >= RELATCH_AFTER;
+            if !source.missed {
+                return;
+            }
+        }
+        self.signalled = Some(address);
+        self.open_window(now);
+    }
+
+    /// Media are about to begin: a source that had nothing to say while it rang may introduce itself.
+    pub fn open_window(&mut self, now: Instant) {
+        self.window_until = Some(now + NAT_WINDOW);
+        self.candidate = None;
+    }
+
+    /// Whether this packet is the leg's. `known`: its payload type was agreed on.
+    pub fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
+        let Some(signalled) = self.signalled else { return false };
+        let right_ip = from.ip() == signalled.ip();
+        if let Some(source) = &mut self.source {
+            let silence = now.saturating_duration_since(source.heard);
+            if source.address == from && (source.ssrc == header.ssrc || silence >= NEW_SSRC_AFTER) {
+                (source.ssrc, source.heard, source.missed) = (header.ssrc, now, false);
+                return true;
+            }
+            let same_ip = from.ip() == source.address.ip();
+            let yields = source.guessed && right_ip && !same_ip;
+            let gone = silence >= RELATCH_AFTER && (right_ip || same_ip);
+            let missed = source.missed;
+            let may_take_over = yields || gone || missed && self.introduces_itself(from, header, known, now);
+            if !may_take_over {
+                return false;
+            }
+        } else if !right_ip && !self.introduces_itself(from, header, known, now) {
+            return false;
+        }
+        self.source = Some(Source { address: from, ssrc: header.ssrc, heard: now, guessed: !right_ip, missed: false });
+        true
+    }
+
+    /// Where packets for this leg are sent: where its own come from, or else where its description says.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.source.map(|source| source.address).or(self.signalled)
+    }
+
+    /// The source that is latched.
+    #[must_use]
+    pub fn source(&self) -> Option<(SocketAddr, Ssrc)> {
+        self.source.map(|source| (source.address, source.ssrc))
+    }
+
+    /// The signalled IP.
+    #[must_use]
+    pub fn signalled(&self) -> Option<IpAddr> {
+        self.signalled.map(|address| address.ip())
+    }
+
+    /// Second packet in sequence of an unsignalled source, where one is expected.
+    fn introduces_itself(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
+        let expected = self.signalled.is_some_and(|address| is_private(address.ip()))
+            && self.window_until.is_some_and(|until| now < until);
+        if !expected || !known {
+            return false;
+        }
+        let before = self.candidate.replace((from, header.ssrc, header.sequence));
+        before.is_some_and(|(address, ssrc, sequence)| {
+            address == from && ssrc == header.ssrc && (1..=2).contains(&header.sequence.since(sequence))
+        })
+    }
+}
+
+impl Default for Latch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Not reachable over the internet, so a peer out there that names it sits behind NAT. Loopback is not among them: who
+/// names that is on this machine.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        // 100.64.0.0/10 is the carriers' NAT (RFC 6598).
+        IpAddr::V4(ip) => {
+            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::units::RtpTimestamp;
+
+    const PUBLIC: &str = "192.0.2.1:4000";
+    const PRIVATE: &str = "10.0.0.5:4000";
+    const NATTED: &str = "198.51.100.9:31000";
+    const STRANGER: &str = "203.0.113.66:5000";
+
+    struct Leg {
+        latch: Latch,
+        now: Instant,
+    }
+
+    impl Leg {
+        fn planned(address: &str) -> Self {
+            let now = crate::io::clock::now();
+            let mut latch = Latch::new();
+            latch.plan(Some(address.parse().unwrap()), now);
+            Self { latch, now }
+        }
+
+        fn after(&mut self, ms: u64) -> &mut Self {
+            self.now += Duration::from_millis(ms);
+            self
+        }
+
+        fn packet(&mut self, from: &str, ssrc: u32, sequence: u16) -> bool {
+            let header = Header {
+                payload_type: 0,
+                marker: false,
+                sequence: SequenceNumber(sequence),
+                timestamp: RtpTimestamp(0),
+                ssrc: Ssrc(ssrc),
+                payload: 12..12,
+            };
+            self.latch.accepts(from.parse().unwrap(), &header, true, self.now)
+        }
+
+        fn goes_to(&self) -> String {
+            self.latch.address().unwrap().to_string()
+        }
+    }
+
+    #[test]
+    fn nothing_is_accepted_before_a_plan() {
+        let mut leg = Leg { latch: Latch::new(), now: crate::io::clock::now() };
+
+        assert!(!leg.packet(PUBLIC, 1, 1));
+    }
+
+    #[test]
+    fn a_reachable_address_latches_its_ip_alone() {
+        let mut leg = Leg::planned(PUBLIC);
+
+        for n in 0..10 {
+            assert!(!leg.packet(STRANGER, 9, n));
+        }
+        assert_eq!(leg.goes_to(), PUBLIC);
+        assert!(leg.packet("192.0.2.1:6000", 1, 1));
+        assert_eq!(leg.goes_to(), "192.0.2.1:6000");
+    }
+
+    #[test]
+    fn a_latched_leg_cannot_be_stolen() {
+        let mut leg = Leg::planned(PUBLIC);
+        assert!(leg.packet(PUBLIC, 1, 1));
+
+        assert!(!leg.after(20).packet(STRANGER, 1, 2), "same SSRC, other address");
+        assert!(!leg.packet("192.0.2.1:4002", 1, 2), "same IP, other port, while it lives");
+        assert!(!leg.packet(PUBLIC, 2, 2), "spoofed address, other SSRC");
+        assert!(leg.packet(PUBLIC, 1, 2));
+        assert!(!leg.after(60_000).packet(STRANGER, 1, 3), "even after long silence");
+    }
+
+    #[test]
+    fn the_same_peer_may_come_back_after_silence() {
+        let mut leg = Leg::planned(PUBLIC);
+        assert!(leg.packet(PUBLIC, 1, 1));
+
+        assert!(!leg.after(2_900).packet("192.0.2.1:4002", 2, 1));
+        assert!(leg.after(200).packet("192.0.2.1:4002", 2, 2));
+        assert_eq!(leg.goes_to(), "192.0.2.1:4002");
+    }
+
+    #[test]
+    fn a_source_that_restarts_keeps_its_address() {
+        let mut leg = Leg::planned(PUBLIC);
+        assert!(leg.packet(PUBLIC, 1, 1));
+
+        assert!(!leg.after(20).packet(PUBLIC, 2, 1));
+        assert!(leg.after(60).packet(PUBLIC, 2, 4));
+    }
+
+    #[test]
+    fn behind_nat_the_first_source_in_the_window_latches() {
+        let mut leg = Leg::planned(PRIVATE);
+
+        assert!(!leg.packet(NATTED, 1, 1), "one packet may be a stray");
+        assert!(leg.after(20).packet(NATTED, 1, 2));
+        assert_eq!(leg.goes_to(), NATTED);
+        assert!(!leg.packet(STRANGER, 1, 3) && !leg.packet(STRANGER, 1, 4));
+    }
+
+    #[test]
+    fn the_window_closes_and_opens_again_at_the_answer() {
+        let mut leg = Leg::planned(PRIVATE);
+
+        leg.after(10_000);
+        assert!(!leg.packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
+        leg.latch.open_window(leg.now);
+        assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+    }
+
+    #[test]
+    fn a_guess_yields_to_the_signalled_ip_and_not_back() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(STRANGER, 9, 1) && leg.packet(STRANGER, 9, 2));
+
+        assert!(leg.packet(PRIVATE, 1, 1));
+        assert_eq!(leg.goes_to(), PRIVATE);
+        assert!(!leg.packet(STRANGER, 9, 3) && !leg.packet(STRANGER, 9, 4));
+    }
+
+    #[test]
+    fn unknown_payload_types_do_not_introduce_anyone() {
+        let mut leg = Leg::planned(PRIVATE);
+        let header = Header::read(&[0x80, 0x7F, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+
+        for _ in 0..3 {
+            assert!(!leg.latch.accepts(NATTED.parse().unwrap(), &header, false, leg.now));
+        }
+    }
+
+    #[test]
+    fn a_moved_address_starts_over_and_a_repeated_one_does_not() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+
+        leg.latch.plan(Some(PRIVATE.parse().unwrap()), leg.now);
+        assert_eq!(leg.goes_to(), NATTED);
+        leg.latch.plan(None, leg.now);
+        assert_eq!(leg.goes_to(), NATTED);
+        leg.latch.plan(Some("192.0.2.7:9000".parse().unwrap()), leg.now);
+        assert_eq!(leg.goes_to(), "192.0.2.7:9000");
+        assert!(!leg.packet(NATTED, 1, 3));
+    }
+
+    #[test]
+    fn a_repeated_address_of_a_silent_leg_opens_the_window() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+
+        leg.after(20_000);
+        leg.latch.plan(Some(PRIVATE.parse().unwrap()), leg.now);
+        assert!(
+            !leg.packet("198.51.100.77:2", 1, 3) && leg.packet("198.51.100.77:2", 1, 4),
+            "its NAT has a new address"
+        );
+    }
+}

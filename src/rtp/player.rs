@@ -1,0 +1,416 @@
+//! What one peer receives, as ONE stream: forwarded packets, then a prompt, then forwarded packets again.
+//!
+//! A receiver takes a sudden SSRC or a jump of sequence or timestamp for a new source, and many phones then drop audio
+//! for a while. So a prompt goes on where the forwarded stream stood, and what is forwarded after it is moved by a fixed
+//! offset onto where the prompt ended. Before the first prompt packets pass untouched.
+//!
+//! Invariant: after a prompt the SSRC never changes, and sequence and timestamp only grow (RFC 3550 §5.1).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::control::Codec;
+use super::packet::{HEADER, Header};
+use crate::units::{RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
+
+/// Samples, and with G.711 bytes, in a packet of a prompt: 20 ms.
+pub const PACKET_SAMPLES: usize = 160;
+
+/// A whole packet of a prompt.
+pub const PACKET_BYTES: usize = HEADER + PACKET_SAMPLES;
+
+/// Prompts that may wait one after another; a divert plays two.
+const MAX_QUEUE: usize = 8;
+
+/// A prompt, encoded once for each codec that it can be played in.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// mu-law, 8 kHz.
+    pub pcmu: Arc<[u8]>,
+    /// A-law, 8 kHz.
+    pub pcma: Arc<[u8]>,
+}
+
+impl Prompt {
+    fn coded(&self, codec: Codec) -> &[u8] {
+        match codec {
+            Codec::Pcmu => &self.pcmu,
+            Codec::Pcma => &self.pcma,
+        }
+    }
+}
+
+/// A packet this far before the first one that was forwarded after a prompt is no straggler: the source has restarted.
+const MAX_STRAGGLE: i16 = 100;
+
+/// Where the stream that a peer receives stands, and how forwarded packets are moved onto it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    last: Sent,
+    started: bool,
+    shift: Shift,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    ssrc: Ssrc,
+    sequence: SequenceNumber,
+    timestamp: RtpTimestamp,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shift {
+    /// No prompt was ever played here: packets pass as they are.
+    Untouched,
+    /// A prompt has been played; the next forwarded packet settles the offset.
+    Pending,
+    /// Packets of `source` from `first` on are moved by these.
+    By { source: Ssrc, first: SequenceNumber, sequence: u16, timestamp: u32 },
+}
+
+impl Outgoing {
+    /// A stream that has sent nothing. `random` sets where it begins if a prompt comes first (RFC 3550 §5.1, §8.1).
+    #[must_use]
+    pub fn new(random: u64, now: Instant) -> Self {
+        let [a, b, c, d, e, f, g, h] = random.to_le_bytes();
+        let last = Sent {
+            ssrc: Ssrc(u32::from_le_bytes([a, b, c, d])),
+            sequence: SequenceNumber(u16::from_le_bytes([e, f]) >> 1),
+            timestamp: RtpTimestamp(u32::from(u16::from_le_bytes([g, h])) << 8),
+            at: now,
+        };
+        Self { last, started: false, shift: Shift::Untouched }
+    }
+
+    /// Moves a packet that is about to be forwarded onto the stream; false if it belongs before a prompt and must not
+    /// be sent. Writes to `packet` only if there is something to move.
+    pub fn forward(&mut self, header: &Header, packet: &mut [u8], now: Instant) -> bool {
+        let settled = matches!(self.shift, Shift::By { source, first, .. }
+            if source == header.ssrc && header.sequence.since(first) > -MAX_STRAGGLE);
+        if !settled && !matches!(self.shift, Shift::Untouched) {
+            let next = self.next(now);
+            self.shift = Shift::By {
+                source: header.ssrc,
+                first: header.sequence,
+                sequence: next.sequence.0.wrapping_sub(header.sequence.0),
+                timestamp: next.timestamp.0.wrapping_sub(header.timestamp.0),
+            };
+        }
+        let mut sent = Sent { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp, at: now };
+        if let Shift::By { first, sequence, timestamp, .. } = &mut self.shift {
+            let ahead = header.sequence.since(*first);
+            if ahead < 0 {
+                return false;
+            }
+            // Follows the stream, so that the comparison stays right after half the number space.
+            if ahead > 1_000 {
+                *first = SequenceNumber(first.0.wrapping_add(500));
+            }
+            sent.ssrc = self.last.ssrc;
+            sent.sequence.0 = sent.sequence.0.wrapping_add(*sequence);
+            sent.timestamp.0 = sent.timestamp.0.wrapping_add(*timestamp);
+            Header {
+                marker: header.marker || !settled,
+                ssrc: sent.ssrc,
+                sequence: sent.sequence,
+                timestamp: sent.timestamp,
+                ..header.clone()
+            }
+            .stamp(packet);
+        }
+        // A packet that came out of order does not set the stream back.
+        if !self.started || sent.ssrc != self.last.ssrc || sent.sequence.since(self.last.sequence) > 0 {
+            self.last = sent;
+            self.started = true;
+        }
+        true
+    }
+
+    /// The next packet of a prompt. `first`: it opens the prompt, so it is marked as the start of a talkspurt and its
+    /// timestamp counts the time since the last packet; within a prompt it goes on without a gap whatever the clock.
+    fn prompt(&mut self, payload_type: u8, payload: &[u8], first: bool, now: Instant) -> [u8; PACKET_BYTES] {
+        let mut sent = self.next(now);
+        if !first {
+            sent.timestamp.0 = self.last.timestamp.0.wrapping_add(PACKET_SAMPLES as u32);
+        }
+        self.last = sent;
+        self.started = true;
+        self.shift = Shift::Pending;
+        let mut packet = [0; PACKET_BYTES];
+        packet[0] = 0x80;
+        Header {
+            payload_type,
+            marker: first,
+            sequence: sent.sequence,
+            timestamp: sent.timestamp,
+            ssrc: sent.ssrc,
+            payload: HEADER..PACKET_BYTES,
+        }
+        .stamp(&mut packet);
+        for (to, from) in packet[HEADER..].iter_mut().zip(payload) {
+            *to = *from;
+        }
+        packet
+    }
+
+    /// A prompt has been heard on this stream: reports about it no longer match what the other peer sends.
+    #[must_use]
+    pub fn is_spliced(&self) -> bool {
+        !matches!(self.shift, Shift::Untouched)
+    }
+
+    /// What follows the last packet now: one number on, and the time that has passed, at least one packet's worth.
+    fn next(&self, now: Instant) -> Sent {
+        let passed = now.saturating_duration_since(self.last.at);
+        let ticks = SampleRate::TELEPHONE.samples_in(passed.min(Duration::from_secs(86_400))).max(PACKET_SAMPLES);
+        Sent {
+            ssrc: self.last.ssrc,
+            sequence: SequenceNumber(self.last.sequence.0.wrapping_add(1)),
+            timestamp: RtpTimestamp(self.last.timestamp.0.wrapping_add(ticks as u32)),
+            at: now,
+        }
+    }
+}
+
+/// Prompts that play to one leg, one after another.
+#[derive(Debug)]
+pub struct Player {
+    queue: VecDeque<Prompt>,
+    payload_type: u8,
+    codec: Codec,
+    position: usize,
+    first: bool,
+}
+
+impl Player {
+    /// Plays `prompts` (at most eight) in this codec.
+    #[must_use]
+    pub fn new(prompts: impl IntoIterator<Item = Prompt>, payload_type: u8, codec: Codec) -> Self {
+        let queue = prompts.into_iter().take(MAX_QUEUE).collect();
+        Self { queue, payload_type, codec, position: 0, first: true }
+    }
+
+    /// The packet that is due, every 20 ms; None when all has been played. The last one is filled up with silence.
+    pub fn packet(&mut self, outgoing: &mut Outgoing, now: Instant) -> Option<[u8; PACKET_BYTES]> {
+        loop {
+            let coded = self.queue.front()?.coded(self.codec);
+            let rest = coded.get(self.position..).unwrap_or_default();
+            if rest.is_empty() {
+                self.queue.pop_front();
+                self.position = 0;
+                continue;
+            }
+            let mut payload = [silence(self.codec); PACKET_SAMPLES];
+            for (to, from) in payload.iter_mut().zip(rest) {
+                *to = *from;
+            }
+            self.position += PACKET_SAMPLES;
+            let first = std::mem::replace(&mut self.first, false);
+            return Some(outgoing.prompt(self.payload_type, &payload, first, now));
+        }
+    }
+}
+
+/// Code of a zero sample.
+fn silence(codec: Codec) -> u8 {
+    match codec {
+        Codec::Pcmu => 0xFF,
+        Codec::Pcma => 0xD5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn incoming(ssrc: u32, sequence: u16, timestamp: u32) -> [u8; 14] {
+        let mut packet = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 7];
+        Header {
+            payload_type: 0,
+            marker: false,
+            sequence: SequenceNumber(sequence),
+            timestamp: RtpTimestamp(timestamp),
+            ssrc: Ssrc(ssrc),
+            payload: 12..14,
+        }
+        .stamp(&mut packet);
+        packet
+    }
+
+    /// What the receiver sees: (ssrc, sequence, timestamp, marker).
+    type Seen = (u32, u16, u32, bool);
+
+    fn seen(packet: &[u8]) -> Seen {
+        let header = Header::read(packet).unwrap();
+        (header.ssrc.0, header.sequence.0, header.timestamp.0, header.marker)
+    }
+
+    struct Stream {
+        outgoing: Outgoing,
+        now: Instant,
+    }
+
+    impl Stream {
+        fn new() -> Self {
+            let now = crate::io::clock::now();
+            Self { outgoing: Outgoing::new(0x0102_0304_0506_0708, now), now }
+        }
+
+        fn forward(&mut self, ssrc: u32, sequence: u16, timestamp: u32) -> Option<Seen> {
+            self.now += Duration::from_millis(20);
+            let mut packet = incoming(ssrc, sequence, timestamp);
+            let header = Header::read(&packet).unwrap();
+            self.outgoing.forward(&header, &mut packet, self.now).then(|| seen(&packet))
+        }
+
+        fn play(&mut self, packets: usize) -> Vec<Seen> {
+            let coded: Arc<[u8]> = vec![1; packets * PACKET_SAMPLES - 10].into();
+            let mut player = Player::new([Prompt { pcmu: coded.clone(), pcma: coded }], 0, Codec::Pcmu);
+            let mut out = Vec::new();
+            loop {
+                self.now += Duration::from_millis(20);
+                match player.packet(&mut self.outgoing, self.now) {
+                    Some(packet) => out.push(seen(&packet)),
+                    None => {
+                        self.now -= Duration::from_millis(20);
+                        return out;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn untouched_before_a_prompt() {
+        let mut stream = Stream::new();
+
+        assert_eq!(stream.forward(5, 100, 8_000), Some((5, 100, 8_000, false)));
+        assert_eq!(stream.forward(6, 900, 1), Some((6, 900, 1, false)));
+    }
+
+    #[test]
+    fn one_stream_before_during_and_after_across_both_wraps() {
+        let mut stream = Stream::new();
+        let start = u32::MAX - 399;
+
+        assert_eq!(stream.forward(5, 65_533, start), Some((5, 65_533, start, false)));
+        assert_eq!(stream.forward(5, 65_534, start + 160), Some((5, 65_534, start + 160, false)));
+        assert_eq!(
+            stream.play(3),
+            [
+                (5, 65_535, start + 320, true),
+                (5, 0, start.wrapping_add(480), false),
+                (5, 1, start.wrapping_add(640), false)
+            ]
+        );
+        // The peer went on while the prompt played: its own numbers are three ahead.
+        let (sequence, timestamp) = (65_534u16.wrapping_add(4), start.wrapping_add(160 * 5));
+        assert_eq!(stream.forward(5, sequence, timestamp), Some((5, 2, start.wrapping_add(800), true)));
+        assert_eq!(
+            stream.forward(5, sequence.wrapping_add(1), timestamp.wrapping_add(160)),
+            Some((5, 3, start.wrapping_add(960), false))
+        );
+        assert_eq!(stream.forward(5, sequence.wrapping_sub(1), timestamp.wrapping_sub(160)), None, "belongs before");
+    }
+
+    #[test]
+    fn a_new_source_after_a_prompt_is_moved_onto_the_known_one() {
+        let mut stream = Stream::new();
+        stream.forward(5, 10, 1_000);
+        stream.play(1);
+
+        assert_eq!(stream.forward(77, 40_000, 9), Some((5, 12, 1_320, true)));
+        assert_eq!(stream.forward(77, 40_001, 169), Some((5, 13, 1_480, false)));
+        assert_eq!(stream.forward(78, 3, 0), Some((5, 14, 1_640, true)));
+        assert_eq!(stream.forward(78, 2, 0), None, "a straggler");
+        assert_eq!(stream.forward(78, 60_000, 7), Some((5, 15, 1_960, true)), "restarted under the same name");
+    }
+
+    #[test]
+    fn the_time_without_packets_is_in_the_timestamp() {
+        let mut stream = Stream::new();
+        stream.forward(5, 10, 1_000);
+        stream.now += Duration::from_millis(480);
+
+        assert_eq!(stream.play(1), [(5, 11, 1_000 + 4_000, true)]);
+        stream.now += Duration::from_millis(980);
+        assert_eq!(stream.forward(5, 60, 1), Some((5, 12, 5_000 + 8_000, true)));
+    }
+
+    #[test]
+    fn a_prompt_may_come_first() {
+        let mut stream = Stream::new();
+
+        let played = stream.play(2);
+        assert!(played[0].3 && played[0].0 == played[1].0 && played[1].1 == played[0].1 + 1);
+        assert_eq!(stream.forward(5, 10, 1_000).map(|s| (s.0, s.1)), Some((played[0].0, played[1].1 + 1)));
+    }
+
+    proptest::proptest! {
+        /// Prompts and sources in any order, with any pauses, from any numbers on: after the first prompt the receiver
+        /// sees one source whose sequence goes up by one and whose timestamp never stands still.
+        #[test]
+        fn after_a_prompt_there_is_one_stream(
+            start in proptest::num::u32::ANY,
+            steps in proptest::collection::vec((0u8..8, 0u64..2_000, proptest::num::u32::ANY), 1..80),
+        ) {
+            let mut stream = Stream::new();
+            stream.forward(1, start as u16, start);
+            let mut last = *stream.play(1).last().unwrap();
+            let (mut ssrc, mut sequence, mut timestamp) = (1, start as u16, start);
+            for (kind, pause, random) in steps {
+                stream.now += Duration::from_millis(pause);
+                let seen = match kind {
+                    0 => stream.play(2),
+                    1 => {
+                        (ssrc, sequence, timestamp) = (random, random as u16, random);
+                        stream.forward(ssrc, sequence, timestamp).into_iter().collect()
+                    }
+                    _ => {
+                        (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(160));
+                        stream.forward(ssrc, sequence, timestamp).into_iter().collect()
+                    }
+                };
+                for packet in seen {
+                    proptest::prop_assert_eq!(packet.0, last.0);
+                    proptest::prop_assert_eq!(packet.1, last.1.wrapping_add(1));
+                    let ticks = RtpTimestamp(packet.2).ticks_since(RtpTimestamp(last.2));
+                    proptest::prop_assert!((160..=20_000).contains(&ticks), "{}", ticks);
+                    last = packet;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_offset_holds_for_a_whole_long_call() {
+        let mut stream = Stream::new();
+        stream.forward(5, 0, 0);
+        stream.play(1);
+        let mut last = 1u16;
+        for n in 2..150_000u32 {
+            let out = stream.forward(5, n as u16, n.wrapping_mul(160)).unwrap();
+            assert_eq!(out.1, last.wrapping_add(1));
+            last = out.1;
+        }
+    }
+
+    #[test]
+    fn each_leg_gets_its_own_codec_and_a_full_last_packet() {
+        let now = crate::io::clock::now();
+        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into() };
+        let mut outgoing = Outgoing::new(1, now);
+
+        let mut player = Player::new([prompt.clone(), prompt], 8, Codec::Pcma);
+        let packets: Vec<_> = std::iter::from_fn(|| player.packet(&mut outgoing, now)).collect();
+
+        assert_eq!(packets.len(), 4);
+        assert_eq!((packets[1][HEADER + 9], packets[1][HEADER + 10]), (2, 0xD5));
+        assert_eq!(packets[0][1], 0x88);
+        assert_eq!(packets[2][1], 8, "the second prompt goes on in the same talkspurt");
+    }
+}

@@ -1,0 +1,7 @@
+//! SIP: messages, transactions, dialogs. Knows nothing of calls, media or policy.
+//!
+//! In: bytes and `now`. Out: views of messages, transaction events, bytes to send.
+
+pub mod flow;
+pub mod transaction;
+pub mod wire;

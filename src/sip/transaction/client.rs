@@ -1,0 +1,234 @@
+//! The two client machines: RFC 3261 §17.1 with RFC 6026 §7.2.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ClientKind;
+use super::timing::{LONG, Repeat, T2, T4, TIMER_C, TIMER_D};
+use crate::sip::flow::Flow;
+use crate::sip::wire::StatusCode;
+
+/// One request that we sent, or are about to send.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub kind: ClientKind,
+    pub state: State,
+    /// Set by `send`.
+    pub sent: Option<(Flow, Arc<[u8]>)>,
+    /// The CANCEL of this INVITE.
+    pub cancel: Cancel,
+}
+
+/// The CANCEL is a transaction of its own with the INVITE's branch, so it lives with it.
+#[derive(Debug)]
+pub(super) enum Cancel {
+    /// None asked for.
+    No,
+    /// Asked for before any 1xx: it goes out with the first (RFC 3261 §9.1).
+    Waiting(Arc<[u8]>),
+    /// Sent: timers E and F, and the INVITE's own end 64*T1 later (RFC 3261 §9.1).
+    Sent { bytes: Arc<[u8]>, repeat: Option<Repeat> },
+    /// Answered.
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Reserved, nothing sent: the owner builds the request in the same step, so there is no deadline.
+    Reserved,
+    /// INVITE sent, no response: timer A repeats it (UDP), timer B gives up.
+    Calling { repeat: Option<Repeat>, give_up: Instant },
+    /// INVITE with a 1xx: timer C, or the end of a cancelled one.
+    Proceeding { give_up: Instant },
+    /// INVITE with a failure: further ones are acknowledged until timer D. The ACK is kept.
+    Completed { ack: Arc<[u8]>, until: Instant },
+    /// INVITE with a 2xx: further ones go to the owner until timer M (RFC 6026 §7.2).
+    Accepted { until: Instant },
+    /// Another request: timer E repeats it (UDP), timer F gives up.
+    Trying { repeat: Option<Repeat>, give_up: Instant },
+    /// Another request, answered: timer K.
+    Answered { until: Instant },
+}
+
+/// What a deadline brought.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// Nothing for the owner.
+    Nothing,
+    /// Send this again.
+    Send(Arc<[u8]>),
+    /// Timers B, F or C.
+    TimedOut,
+    /// Over.
+    End,
+}
+
+/// What a response brought.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Taken {
+    /// To the owner.
+    Deliver,
+    /// To the owner, and this failure must be acknowledged.
+    DeliverAndAck,
+    /// Acknowledge again.
+    Ack(Arc<[u8]>),
+    /// Nothing.
+    Absorb,
+}
+
+impl Client {
+    pub(super) fn reserved(kind: ClientKind) -> Self {
+        Self { kind, state: State::Reserved, sent: None, cancel: Cancel::No }
+    }
+
+    pub(super) fn send(&mut self, flow: Flow, bytes: Arc<[u8]>, now: Instant) {
+        let repeat = (!flow.transport.is_reliable()).then(|| Repeat::starting(now));
+        let give_up = now + LONG;
+        self.state = match self.kind {
+            ClientKind::Invite => State::Calling { repeat, give_up },
+            ClientKind::NonInvite => State::Trying { repeat, give_up },
+        };
+        self.sent = Some((flow, bytes));
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::Reserved => None,
+            State::Calling { repeat, give_up } | State::Trying { repeat, give_up } => {
+                Some(repeat.map_or(*give_up, |repeat| repeat.due.min(*give_up)))
+            }
+            State::Proceeding { give_up } => Some(*give_up),
+            State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } => Some(*until),
+        };
+        match &self.cancel {
+            Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due, |own| own.min(repeat.due))),
+            Cancel::No | Cancel::Waiting(_) | Cancel::Sent { repeat: None, .. } | Cancel::Done => own,
+        }
+    }
+
+    /// Asks for the CANCEL. Some: send it now.
+    pub(super) fn ask_cancel(&mut self, bytes: Arc<[u8]>, now: Instant) -> Option<Arc<[u8]>> {
+        match (&self.state, &self.cancel) {
+            (State::Calling { .. }, Cancel::No) => {
+                self.cancel = Cancel::Waiting(bytes);
+                None
+            }
+            (State::Proceeding { .. }, Cancel::No) => Some(self.begin_cancel(bytes, now)),
+            (
+                State::Reserved
+                | State::Calling { .. }
+                | State::Proceeding { .. }
+                | State::Completed { .. }
+                | State::Accepted { .. }
+                | State::Trying { .. }
+                | State::Answered { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    /// The CANCEL that waited for the first 1xx.
+    pub(super) fn release_cancel(&mut self, now: Instant) -> Option<Arc<[u8]>> {
+        match (&self.state, &self.cancel) {
+            (State::Proceeding { .. }, Cancel::Waiting(bytes)) => {
+                let bytes = Arc::clone(bytes);
+                Some(self.begin_cancel(bytes, now))
+            }
+            (_, Cancel::Waiting(_) | Cancel::No | Cancel::Sent { .. } | Cancel::Done) => None,
+        }
+    }
+
+    fn begin_cancel(&mut self, bytes: Arc<[u8]>, now: Instant) -> Arc<[u8]> {
+        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        let repeat = (!reliable).then(|| Repeat::starting(now));
+        self.cancel = Cancel::Sent { bytes: Arc::clone(&bytes), repeat };
+        self.state = State::Proceeding { give_up: now + LONG };
+        bytes
+    }
+
+    pub(super) fn take_cancel_response(&mut self, code: StatusCode) {
+        if code.is_final() {
+            match &self.cancel {
+                Cancel::Sent { .. } => self.cancel = Cancel::Done,
+                Cancel::No | Cancel::Waiting(_) | Cancel::Done => {}
+            }
+        }
+    }
+
+    pub(super) fn take_response(&mut self, code: StatusCode, now: Instant) -> Taken {
+        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        match &mut self.state {
+            State::Reserved => Taken::Absorb,
+            State::Calling { .. } | State::Proceeding { .. } if code.is_provisional() => {
+                let cancelled = matches!(self.cancel, Cancel::Sent { .. } | Cancel::Done);
+                if !cancelled {
+                    self.state = State::Proceeding { give_up: now + TIMER_C };
+                }
+                Taken::Deliver
+            }
+            State::Calling { .. } | State::Proceeding { .. } if code.is_success() => {
+                self.state = State::Accepted { until: now + LONG };
+                self.cancel = Cancel::Done;
+                Taken::Deliver
+            }
+            State::Calling { .. } | State::Proceeding { .. } => {
+                self.cancel = Cancel::Done;
+                Taken::DeliverAndAck
+            }
+            State::Accepted { .. } if code.is_success() => Taken::Deliver,
+            State::Completed { ack, .. } if code.is_final() && !code.is_success() => Taken::Ack(Arc::clone(ack)),
+            State::Trying { repeat, .. } if code.is_provisional() => {
+                if let Some(repeat) = repeat {
+                    repeat.slow_down(now);
+                }
+                Taken::Deliver
+            }
+            State::Trying { .. } => {
+                self.state = State::Answered { until: if reliable { now } else { now + T4 } };
+                Taken::Deliver
+            }
+            State::Accepted { .. } | State::Completed { .. } | State::Answered { .. } => Taken::Absorb,
+        }
+    }
+
+    /// The failure has been acknowledged.
+    pub(super) fn complete(&mut self, ack: Arc<[u8]>, now: Instant) {
+        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        self.state = State::Completed { ack, until: if reliable { now } else { now + TIMER_D } };
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
+        if let Cancel::Sent { bytes, repeat: Some(repeat) } = &mut self.cancel
+            && now >= repeat.due
+        {
+            repeat.back_off(T2);
+            return Step::Send(Arc::clone(bytes));
+        }
+        match &mut self.state {
+            State::Calling { give_up, .. } | State::Trying { give_up, .. } | State::Proceeding { give_up }
+                if now >= *give_up =>
+            {
+                Step::TimedOut
+            }
+            State::Calling { repeat: Some(repeat), .. } if now >= repeat.due => {
+                // Timer A doubles without bound; timer B ends it (RFC 3261 §17.1.1.2).
+                repeat.back_off(LONG);
+                self.sent.as_ref().map_or(Step::Nothing, |(_, bytes)| Step::Send(Arc::clone(bytes)))
+            }
+            State::Trying { repeat: Some(repeat), .. } if now >= repeat.due => {
+                repeat.back_off(T2);
+                self.sent.as_ref().map_or(Step::Nothing, |(_, bytes)| Step::Send(Arc::clone(bytes)))
+            }
+            State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } if now >= *until => {
+                Step::End
+            }
+            State::Reserved
+            | State::Calling { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Accepted { .. }
+            | State::Trying { .. }
+            | State::Answered { .. } => Step::Nothing,
+        }
+    }
+}

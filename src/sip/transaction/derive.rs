@@ -1,0 +1,69 @@
+//! Requests that are made from an INVITE's own bytes: CANCEL (RFC 3261 §9.1), the ACK to a failure (§17.1.1.3), and
+//! the 100 that a server transaction sends by itself (§8.2.6.1).
+
+use crate::sip::flow::Flow;
+use crate::sip::wire::{Index, Limits, Message, Name, StatusCode, Via, respond};
+
+/// What was accepted once is read again without limits of its own.
+fn limits() -> Limits {
+    Limits { header_bytes: 1 << 17, headers: 1 << 12, line_bytes: 1 << 17 }
+}
+
+/// A CANCEL for the INVITE in `invite`, with `extra` header lines.
+pub(super) fn cancel(invite: &[u8], extra: &[&str]) -> Option<Vec<u8>> {
+    let mut index = Index::new();
+    let message = index.read(invite, &limits()).ok()?;
+    let to = message.header(Name::To)?.value;
+    Some(derived(&message, "CANCEL", to, extra))
+}
+
+/// The ACK to a failure: To is the response's, all else the INVITE's.
+pub(super) fn ack(invite: &[u8], failure: &Message<'_>) -> Option<Vec<u8>> {
+    let mut index = Index::new();
+    let message = index.read(invite, &limits()).ok()?;
+    let to = failure.header(Name::To)?.value;
+    Some(derived(&message, "ACK", to, &[]))
+}
+
+/// A 100 for the INVITE in `invite`.
+pub(super) fn trying(invite: &[u8], flow: Flow) -> Option<Vec<u8>> {
+    let mut index = Index::new();
+    let message = index.read(invite, &limits()).ok()?;
+    let mut out = Vec::new();
+    respond(&message, StatusCode::TRYING, flow.peer, None, &[], &[], &mut out);
+    Some(out)
+}
+
+fn derived(invite: &Message<'_>, method: &str, to: &str, extra: &[&str]) -> Vec<u8> {
+    let uri = invite.request_uri().unwrap_or_default();
+    let via = invite.header(Name::Via).map_or("", |header| header.value);
+    let via = Via::first(via).map_or("", |(_, first, _)| first);
+    let mut out = format!("{method} {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\n");
+    for header in invite.headers() {
+        match header.name {
+            Name::Route | Name::From | Name::CallId => out.extend([header.name.as_str(), ": ", header.value, "\r\n"]),
+            Name::Via
+            | Name::To
+            | Name::CSeq
+            | Name::Contact
+            | Name::MaxForwards
+            | Name::ContentLength
+            | Name::ContentType
+            | Name::RecordRoute
+            | Name::Require
+            | Name::ProxyRequire
+            | Name::Supported
+            | Name::Expires
+            | Name::PAssertedIdentity
+            | Name::FeatureCaps
+            | Name::Other => {}
+        }
+    }
+    let number = invite.cseq().map_or(1, |cseq| cseq.number);
+    out += &format!("To: {to}\r\nCSeq: {number} {method}\r\n");
+    for line in extra {
+        out.extend([*line, "\r\n"]);
+    }
+    out += "Content-Length: 0\r\n\r\n";
+    out.into_bytes()
+}

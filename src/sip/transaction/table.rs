@@ -1,0 +1,329 @@
+//! Both tables, their deadlines and queues: the face of the transaction layer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::client::{self, Client, Taken};
+use super::deadlines::{Deadlines, Who};
+use super::key::{Keys, ServerKey};
+use super::server::{self, Server};
+use super::slab::Slab;
+use super::{ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
+use crate::sip::flow::Flow;
+use crate::sip::wire::{Message, Method, StatusCode, respond};
+
+/// How large the tables may grow.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransactionSettings {
+    /// Server transactions, and client transactions, at most.
+    pub capacity: usize,
+}
+
+impl Default for TransactionSettings {
+    fn default() -> Self {
+        Self { capacity: 65_536 }
+    }
+}
+
+/// All transactions of a shard.
+#[derive(Debug)]
+pub struct Transactions {
+    keys: Keys,
+    servers: Slab<Server>,
+    by_key: HashMap<ServerKey, ServerId>,
+    clients: Slab<Client>,
+    deadlines: Deadlines,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<TransactionEvent>,
+}
+
+impl Transactions {
+    /// Empty tables. `shard` and `secret` go into every branch we mint.
+    #[must_use]
+    pub fn new(shard: u8, secret: [u8; 16], settings: &TransactionSettings) -> Self {
+        Self {
+            keys: Keys::new(shard, secret),
+            servers: Slab::new(settings.capacity),
+            by_key: HashMap::new(),
+            clients: Slab::new(settings.capacity),
+            deadlines: Deadlines::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Says what a message is, and absorbs what needs no owner.
+    pub fn receive(&mut self, message: &Message<'_>, flow: Flow, now: Instant) -> Received {
+        match (message.method(), message.status()) {
+            (Some(method), _) => self.receive_request(message, method, flow, now),
+            (None, Some(code)) => self.receive_response(message, code, flow, now),
+            (None, None) => Received::Absorbed,
+        }
+    }
+
+    fn receive_request(&mut self, message: &Message<'_>, method: Method<'_>, flow: Flow, now: Instant) -> Received {
+        let Some(key) = self.keys.server(message, method) else { return Received::Absorbed };
+        if let Some(id) = self.by_key.get(&key).copied() {
+            return self.receive_repeated(id, method, flow, now);
+        }
+        match method {
+            Method::Ack => Received::AckToSuccess,
+            Method::Cancel => {
+                let invite = self.keys.server(message, Method::Invite).and_then(|key| self.by_key.get(&key).copied());
+                let invite = invite.filter(|id| self.same_peer(*id, flow));
+                let code = if invite.is_some() { StatusCode::OK } else { StatusCode::NO_SUCH_CALL };
+                let Some(id) = self.insert_server(key, Server::request(key, flow, now)) else { return Received::Full };
+                let mut out = Vec::new();
+                respond(message, code, flow.peer, Some("cancel"), &[], &[], &mut out);
+                self.respond(id, code, &out, now);
+                let waits = |id: &ServerId| self.server(*id).is_some_and(Server::is_cancellable);
+                Received::Cancel { invite: invite.filter(waits) }
+            }
+            Method::Invite => {
+                let server = Server::invite(key, flow, message.bytes(), now);
+                self.insert_server(key, server).map_or(Received::Full, Received::Request)
+            }
+            Method::Bye
+            | Method::Options
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Other(_) => {
+                let server = Server::request(key, flow, now);
+                self.insert_server(key, server).map_or(Received::Full, Received::Request)
+            }
+        }
+    }
+
+    /// A repetition, or an ACK. A stranger who guesses a branch learns nothing: the peer's address must be the first one's.
+    fn receive_repeated(&mut self, id: ServerId, method: Method<'_>, flow: Flow, now: Instant) -> Received {
+        if !self.same_peer(id, flow) {
+            return Received::Absorbed;
+        }
+        if method == Method::Ack {
+            let to_success = self.change_server(id, |server| server.ack(now)).unwrap_or(false);
+            return if to_success { Received::AckToSuccess } else { Received::Absorbed };
+        }
+        if let Some(bytes) = self.server(id).and_then(Server::repeated) {
+            self.transmits.push_back(Transmit { flow, bytes });
+        }
+        Received::Absorbed
+    }
+
+    fn receive_response(&mut self, message: &Message<'_>, code: StatusCode, flow: Flow, now: Instant) -> Received {
+        let branch = message.via().ok().and_then(|via| via.branch());
+        let Some(id) = branch.and_then(|branch| self.keys.client(branch)) else { return Received::Absorbed };
+        let Some(client) = self.clients.get(id.slot, id.generation) else { return Received::Absorbed };
+        let Some((to, request)) = client.sent.clone() else { return Received::Absorbed };
+        if to.peer.ip() != flow.peer.ip() {
+            return Received::Absorbed;
+        }
+        let Ok(cseq) = message.cseq() else { return Received::Absorbed };
+        if client.kind == ClientKind::Invite && cseq.method == Method::Cancel {
+            self.change_client(id, |client| client.take_cancel_response(code));
+            return Received::Absorbed;
+        }
+        if (client.kind == ClientKind::Invite) != (cseq.method == Method::Invite) {
+            return Received::Absorbed;
+        }
+        match self.change_client(id, |client| client.take_response(code, now)) {
+            Some(Taken::Deliver) => {
+                if let Some(Some(bytes)) = self.change_client(id, |client| client.release_cancel(now)) {
+                    self.transmits.push_back(Transmit { flow: to, bytes });
+                }
+                Received::Response(id)
+            }
+            Some(Taken::DeliverAndAck) => {
+                let ack: Arc<[u8]> = derive::ack(&request, message).unwrap_or_default().into();
+                self.transmits.push_back(Transmit { flow: to, bytes: Arc::clone(&ack) });
+                self.change_client(id, |client| client.complete(ack, now));
+                Received::Response(id)
+            }
+            Some(Taken::Ack(bytes)) => {
+                self.transmits.push_back(Transmit { flow: to, bytes });
+                Received::Absorbed
+            }
+            Some(Taken::Absorb) | None => Received::Absorbed,
+        }
+    }
+
+    /// True if `message` carries, below its topmost Via, a branch that we minted: it has been here before.
+    #[must_use]
+    pub fn has_been_here(&self, message: &Message<'_>) -> bool {
+        message
+            .vias()
+            .filter_map(Result::ok)
+            .any(|via| via.branch().is_some_and(|branch| self.keys.client(branch).is_some()))
+    }
+
+    /// Reserves a client transaction and its branch, which goes into our Via before [`Transactions::send`]. None: full.
+    pub fn reserve(&mut self, kind: ClientKind) -> Option<(ClientId, String)> {
+        let (slot, generation) = self.clients.insert(Client::reserved(kind))?;
+        let id = ClientId { slot, generation };
+        Some((id, self.keys.branch(id, kind)))
+    }
+
+    /// Gives a reservation back unused.
+    pub fn release(&mut self, id: ClientId) {
+        self.remove_client(id);
+    }
+
+    /// Sends a reserved request, and repeats it as its timers ask.
+    pub fn send(&mut self, id: ClientId, bytes: &[u8], flow: Flow, now: Instant) {
+        let bytes: Arc<[u8]> = bytes.into();
+        if self.change_client(id, |client| client.send(flow, Arc::clone(&bytes), now)).is_some() {
+            self.transmits.push_back(Transmit { flow, bytes });
+        }
+    }
+
+    /// Cancels an INVITE of ours: now, or once a 1xx has come. `extra`: header lines such as Reason. If nothing final
+    /// follows within 64*T1, the INVITE times out.
+    pub fn cancel(&mut self, invite: ClientId, extra: &[&str], now: Instant) {
+        let sent = self.clients.get(invite.slot, invite.generation).and_then(|client| client.sent.clone());
+        let Some((flow, request)) = sent else { return };
+        let Some(bytes) = derive::cancel(&request, extra) else { return };
+        if let Some(Some(bytes)) = self.change_client(invite, |client| client.ask_cancel(bytes.into(), now)) {
+            self.transmits.push_back(Transmit { flow, bytes });
+        }
+    }
+
+    /// Answers. 1xx may come many times, a final answer once; later ones are ignored. A 2xx to an INVITE is repeated by
+    /// its owner, who calls this again with it.
+    pub fn respond(&mut self, id: ServerId, code: StatusCode, bytes: &[u8], now: Instant) {
+        let bytes: Arc<[u8]> = bytes.into();
+        let answered =
+            self.change_server(id, |server| server.respond(code, Arc::clone(&bytes), now).then_some(server.flow));
+        if let Some(Some(flow)) = answered {
+            self.transmits.push_back(Transmit { flow, bytes });
+        }
+    }
+
+    /// Where the request behind a server transaction came from; its answers go there.
+    #[must_use]
+    pub fn server_flow(&self, id: ServerId) -> Option<Flow> {
+        self.server(id).map(|server| server.flow)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, who)) = self.deadlines.pop(now) {
+            match who {
+                Who::Server(slot, generation) => self.server_due(ServerId { slot, generation }, now),
+                Who::Client(slot, generation) => self.client_due(ClientId { slot, generation }, now),
+            }
+        }
+    }
+
+    fn server_due(&mut self, id: ServerId, now: Instant) {
+        let Some(server) = self.servers.get_mut(id.slot, id.generation) else { return };
+        let step = server.handle_timeout(now);
+        let (flow, last) = (server.flow, server.last_response.clone());
+        self.deadlines.set(Who::Server(id.slot, id.generation), None, server.deadline());
+        match step {
+            server::Step::Nothing => {}
+            server::Step::Repeat => self.transmits.extend(last.map(|bytes| Transmit { flow, bytes })),
+            server::Step::SendTrying(request) => {
+                let bytes: Option<Arc<[u8]>> = derive::trying(&request, flow).map(Into::into);
+                if let Some(server) = self.servers.get_mut(id.slot, id.generation) {
+                    server.last_response.clone_from(&bytes);
+                }
+                self.transmits.extend(bytes.map(|bytes| Transmit { flow, bytes }));
+            }
+            server::Step::NoAck => {
+                self.events.push_back(TransactionEvent::NoAck(id));
+                self.remove_server(id);
+            }
+            server::Step::End => self.remove_server(id),
+        }
+    }
+
+    fn client_due(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id.slot, id.generation) else { return };
+        let step = client.handle_timeout(now);
+        let flow = client.sent.as_ref().map(|(flow, _)| *flow);
+        self.deadlines.set(Who::Client(id.slot, id.generation), None, client.deadline());
+        match step {
+            client::Step::Nothing => {}
+            client::Step::Send(bytes) => self.transmits.extend(flow.map(|flow| Transmit { flow, bytes })),
+            client::Step::TimedOut => {
+                self.events.push_back(TransactionEvent::ClientTimeout(id));
+                self.remove_client(id);
+            }
+            client::Step::End => self.remove_client(id),
+        }
+    }
+
+    /// When to call [`Transactions::handle_timeout`] next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Next event.
+    pub fn poll_event(&mut self) -> Option<TransactionEvent> {
+        self.events.pop_front()
+    }
+
+    /// Live server and client transactions; 0 and 0 after a soak.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.servers.len(), self.clients.len())
+    }
+
+    fn server(&self, id: ServerId) -> Option<&Server> {
+        self.servers.get(id.slot, id.generation)
+    }
+
+    fn same_peer(&self, id: ServerId, flow: Flow) -> bool {
+        self.server(id).is_some_and(|server| server.flow.peer.ip() == flow.peer.ip())
+    }
+
+    fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {
+        let deadline = server.deadline();
+        let (slot, generation) = self.servers.insert(server)?;
+        let id = ServerId { slot, generation };
+        self.by_key.insert(key, id);
+        self.deadlines.set(Who::Server(slot, generation), None, deadline);
+        Some(id)
+    }
+
+    fn change_server<T>(&mut self, id: ServerId, change: impl FnOnce(&mut Server) -> T) -> Option<T> {
+        let server = self.servers.get_mut(id.slot, id.generation)?;
+        let old = server.deadline();
+        let result = change(server);
+        self.deadlines.set(Who::Server(id.slot, id.generation), old, server.deadline());
+        Some(result)
+    }
+
+    fn change_client<T>(&mut self, id: ClientId, change: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let client = self.clients.get_mut(id.slot, id.generation)?;
+        let old = client.deadline();
+        let result = change(client);
+        self.deadlines.set(Who::Client(id.slot, id.generation), old, client.deadline());
+        Some(result)
+    }
+
+    fn remove_server(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.remove(id.slot, id.generation) {
+            self.deadlines.set(Who::Server(id.slot, id.generation), server.deadline(), None);
+            self.by_key.remove(&server.key);
+            self.events.push_back(TransactionEvent::ServerEnded(id));
+        }
+    }
+
+    fn remove_client(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(id.slot, id.generation) {
+            self.deadlines.set(Who::Client(id.slot, id.generation), client.deadline(), None);
+            if client.sent.is_some() {
+                self.events.push_back(TransactionEvent::ClientEnded(id));
+            }
+        }
+    }
+}

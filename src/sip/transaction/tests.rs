@@ -1,0 +1,268 @@
+//! Golden lists of sending times, and what each machine must survive.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::io::clock;
+use crate::sip::flow::{Flow, Transport};
+use crate::sip::wire::{Index, Limits, StatusCode};
+
+const PEER: &str = "192.0.2.1:5060";
+
+fn flow(peer: &str) -> Flow {
+    Flow { listener: 0, peer: peer.parse().unwrap(), transport: Transport::Udp }
+}
+
+fn table() -> Transactions {
+    Transactions::new(3, [7; 16], &TransactionSettings { capacity: 8 })
+}
+
+fn request(method: &str, branch: &str) -> String {
+    let cseq = if method == "ACK" || method == "CANCEL" || method == "INVITE" { 1 } else { 2 };
+    format!(
+        "{method} sip:201@pbx SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch={branch}\r\nMax-Forwards: 70\r\n\
+         From: <sip:a@x>;tag=1\r\nTo: <sip:201@pbx>\r\nCall-ID: c@x\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn response(code: u16, branch: &str, method: &str) -> String {
+    format!(
+        "SIP/2.0 {code} Whatever\r\nVia: SIP/2.0/UDP 192.0.2.9;branch={branch}\r\nFrom: <sip:a@x>;tag=1\r\n\
+         To: <sip:201@pbx>;tag=2\r\nCall-ID: c@x\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn receive(table: &mut Transactions, text: &str, peer: &str, now: Instant) -> Received {
+    let mut index = Index::new();
+    let message = index.read(text.as_bytes(), &Limits::default()).unwrap();
+    table.receive(&message, flow(peer), now)
+}
+
+/// Runs to the end of all deadlines; gives the milliseconds at which something was sent, and the first word of each.
+fn run(table: &mut Transactions, t0: Instant) -> Vec<(u128, String)> {
+    let mut sent = Vec::new();
+    drain(table, t0, t0, &mut sent);
+    while let Some(at) = table.poll_timeout() {
+        table.handle_timeout(at);
+        drain(table, t0, at, &mut sent);
+        assert!(at < t0 + Duration::from_secs(600), "a deadline does not end");
+    }
+    sent
+}
+
+fn drain(table: &mut Transactions, t0: Instant, now: Instant, sent: &mut Vec<(u128, String)>) {
+    while let Some(transmit) = table.poll_transmit() {
+        let text = String::from_utf8(transmit.bytes.to_vec()).unwrap();
+        let words: Vec<&str> = text.split(' ').take(2).collect();
+        let word = if words[0] == "SIP/2.0" { words[1] } else { words[0] };
+        sent.push((now.duration_since(t0).as_millis(), word.to_owned()));
+    }
+}
+
+fn events(table: &mut Transactions) -> Vec<TransactionEvent> {
+    std::iter::from_fn(|| table.poll_event()).collect()
+}
+
+fn times(sent: &[(u128, String)], word: &str) -> Vec<u128> {
+    sent.iter().filter(|(_, w)| w == word).map(|(at, _)| *at).collect()
+}
+
+fn send(table: &mut Transactions, kind: ClientKind, t0: Instant) -> (ClientId, String) {
+    let (id, branch) = table.reserve(kind).unwrap();
+    let method = match kind {
+        ClientKind::Invite => "INVITE",
+        ClientKind::NonInvite => "OPTIONS",
+    };
+    table.send(id, request(method, &branch).as_bytes(), flow(PEER), t0);
+    (id, branch)
+}
+
+#[test]
+fn an_invite_is_repeated_by_timer_a_until_timer_b() {
+    let (mut table, t0) = (table(), clock::now());
+
+    let (id, _) = send(&mut table, ClientKind::Invite, t0);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(times(&sent, "INVITE"), [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500]);
+    assert_eq!(events(&mut table), [TransactionEvent::ClientTimeout(id), TransactionEvent::ClientEnded(id)]);
+    assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
+fn another_request_is_repeated_by_timer_e_until_timer_f() {
+    let (mut table, t0) = (table(), clock::now());
+
+    send(&mut table, ClientKind::NonInvite, t0);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(times(&sent, "OPTIONS"), [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+    assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
+fn busy_is_repeated_until_timer_h() {
+    let (mut table, t0) = (table(), clock::now());
+    let invite = request("INVITE", "z9hG4bKa");
+    let Received::Request(id) = receive(&mut table, &invite, PEER, t0) else { panic!("not new") };
+
+    table.respond(id, StatusCode::BUSY_HERE, response(486, "z9hG4bKa", "INVITE").as_bytes(), t0);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(times(&sent, "486"), [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+    assert_eq!(events(&mut table), [TransactionEvent::NoAck(id), TransactionEvent::ServerEnded(id)]);
+}
+
+#[test]
+fn an_ack_ends_the_repetition_and_is_absorbed() {
+    let (mut table, t0) = (table(), clock::now());
+    let Received::Request(id) = receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0) else {
+        panic!("not new")
+    };
+    table.respond(id, StatusCode::BUSY_HERE, response(486, "z9hG4bKa", "INVITE").as_bytes(), t0);
+
+    let ack = receive(&mut table, &request("ACK", "z9hG4bKa"), PEER, t0);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(ack, Received::Absorbed);
+    assert_eq!(times(&sent, "486"), [0]);
+    assert_eq!(events(&mut table), [TransactionEvent::ServerEnded(id)]);
+}
+
+#[test]
+fn an_unanswered_invite_gets_100_after_200_ms_and_again_when_repeated() {
+    let (mut table, t0) = (table(), clock::now());
+    receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0);
+
+    let mut sent = run(&mut table, t0);
+    let repeated = receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0 + Duration::from_millis(500));
+    drain(&mut table, t0, t0 + Duration::from_millis(500), &mut sent);
+
+    assert_eq!(repeated, Received::Absorbed);
+    assert_eq!(times(&sent, "100"), [200, 500]);
+}
+
+#[test]
+fn a_stranger_who_repeats_a_request_learns_nothing() {
+    let (mut table, t0) = (table(), clock::now());
+    let Received::Request(id) = receive(&mut table, &request("OPTIONS", "z9hG4bKa"), PEER, t0) else {
+        panic!("not new")
+    };
+    table.respond(id, StatusCode::OK, response(200, "z9hG4bKa", "OPTIONS").as_bytes(), t0);
+    drain(&mut table, t0, t0, &mut Vec::new());
+
+    let answer = receive(&mut table, &request("OPTIONS", "z9hG4bKa"), "198.51.100.7:5060", t0);
+
+    assert_eq!(answer, Received::Absorbed);
+    assert_eq!(table.poll_transmit(), None);
+}
+
+#[test]
+fn a_2xx_lingers_until_timer_l_and_its_ack_is_the_dialogs() {
+    let (mut table, t0) = (table(), clock::now());
+    let Received::Request(id) = receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0) else {
+        panic!("not new")
+    };
+    table.respond(id, StatusCode::OK, response(200, "z9hG4bKa", "INVITE").as_bytes(), t0);
+
+    assert_eq!(receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0), Received::Absorbed);
+    assert_eq!(receive(&mut table, &request("ACK", "z9hG4bKa"), PEER, t0), Received::AckToSuccess);
+    assert_eq!(receive(&mut table, &request("ACK", "z9hG4bKother"), PEER, t0), Received::AckToSuccess);
+    assert_eq!(table.poll_timeout(), Some(t0 + Duration::from_secs(32)));
+    run(&mut table, t0);
+    assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
+fn a_cancel_waits_for_the_first_1xx() {
+    let (mut table, t0) = (table(), clock::now());
+    let (id, branch) = send(&mut table, ClientKind::Invite, t0);
+    let mut sent = Vec::new();
+
+    table.cancel(id, &["Reason: SIP;cause=487"], t0);
+    drain(&mut table, t0, t0, &mut sent);
+    assert_eq!(times(&sent, "CANCEL"), [0_u128; 0]);
+
+    assert_eq!(receive(&mut table, &response(180, &branch, "INVITE"), PEER, t0), Received::Response(id));
+    drain(&mut table, t0, t0, &mut sent);
+    assert_eq!(times(&sent, "CANCEL"), [0]);
+
+    assert_eq!(receive(&mut table, &response(200, &branch, "CANCEL"), PEER, t0), Received::Absorbed);
+    assert_eq!(receive(&mut table, &response(487, &branch, "INVITE"), PEER, t0), Received::Response(id));
+    let rest = run(&mut table, t0);
+    assert_eq!(times(&rest, "ACK"), [0]);
+    assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
+fn a_cancelled_invite_without_a_final_answer_times_out() {
+    let (mut table, t0) = (table(), clock::now());
+    let (id, branch) = send(&mut table, ClientKind::Invite, t0);
+    receive(&mut table, &response(180, &branch, "INVITE"), PEER, t0);
+
+    table.cancel(id, &[], t0);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(times(&sent, "CANCEL").len(), 11);
+    assert_eq!(events(&mut table), [TransactionEvent::ClientTimeout(id), TransactionEvent::ClientEnded(id)]);
+}
+
+#[test]
+fn each_cancel_is_answered_and_reaches_a_waiting_invite() {
+    let (mut table, t0) = (table(), clock::now());
+    let Received::Request(invite) = receive(&mut table, &request("INVITE", "z9hG4bKa"), PEER, t0) else {
+        panic!("not new")
+    };
+
+    let first = receive(&mut table, &request("CANCEL", "z9hG4bKa"), PEER, t0);
+    let second = receive(&mut table, &request("CANCEL", "z9hG4bKa"), PEER, t0);
+    let lost = receive(&mut table, &request("CANCEL", "z9hG4bKnone"), PEER, t0);
+    let mut sent = Vec::new();
+    drain(&mut table, t0, t0, &mut sent);
+
+    assert_eq!(first, Received::Cancel { invite: Some(invite) });
+    assert_eq!(second, Received::Absorbed);
+    assert_eq!(lost, Received::Cancel { invite: None });
+    assert_eq!((times(&sent, "200"), times(&sent, "481")), (vec![0, 0], vec![0]));
+}
+
+#[test]
+fn a_failure_is_acknowledged_each_time() {
+    let (mut table, t0) = (table(), clock::now());
+    let (id, branch) = send(&mut table, ClientKind::Invite, t0);
+
+    assert_eq!(receive(&mut table, &response(486, &branch, "INVITE"), PEER, t0), Received::Response(id));
+    assert_eq!(receive(&mut table, &response(486, &branch, "INVITE"), PEER, t0), Received::Absorbed);
+    let sent = run(&mut table, t0);
+
+    assert_eq!(times(&sent, "ACK"), [0, 0]);
+}
+
+#[test]
+fn forged_and_stale_branches_die_without_state() {
+    let (mut table, t0) = (table(), clock::now());
+    let (id, branch) = send(&mut table, ClientKind::Invite, t0);
+    let forged = format!("{}0", &branch[..branch.len() - 1]);
+    let forged = if forged == branch { format!("{}1", &branch[..branch.len() - 1]) } else { forged };
+
+    assert_eq!(receive(&mut table, &response(200, &forged, "INVITE"), PEER, t0), Received::Absorbed);
+    assert_eq!(receive(&mut table, &response(200, &branch, "INVITE"), "198.51.100.7:5060", t0), Received::Absorbed);
+    table.release(id);
+    assert_eq!(receive(&mut table, &response(200, &branch, "INVITE"), PEER, t0), Received::Absorbed);
+    let (_, next) = send(&mut table, ClientKind::Invite, t0);
+    assert_ne!(branch, next, "a slot used again must have another branch");
+}
+
+#[test]
+fn a_full_table_says_so_and_empties_again() {
+    let (mut table, t0) = (table(), clock::now());
+    for number in 0..8 {
+        let new = receive(&mut table, &request("OPTIONS", &format!("z9hG4bK{number}")), PEER, t0);
+        assert!(matches!(new, Received::Request(_)));
+    }
+
+    assert_eq!(receive(&mut table, &request("OPTIONS", "z9hG4bK9"), PEER, t0), Received::Full);
+    run(&mut table, t0);
+    assert_eq!(table.counts(), (0, 0));
+    assert!(matches!(receive(&mut table, &request("OPTIONS", "z9hG4bK9"), PEER, t0), Received::Request(_)));
+}

@@ -1,0 +1,213 @@
+//! Splices against the untouched bytes, applied once. What is not edited leaves as it came.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::name_addr::NameAddr;
+use super::{Message, Name, Via, params, span, trim};
+
+/// A list of splices, reusable without allocation once it has grown.
+///
+/// Splices of one place are applied in the order in which they were asked for. Two that overlap are a bug of ours: the
+/// later one is dropped, and a debug build panics.
+#[derive(Debug, Default)]
+pub struct Edits {
+    splices: Vec<Splice>,
+    text: String,
+    body: Option<Vec<u8>>,
+    scratch: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Splice {
+    cut: Range<usize>,
+    put: Range<usize>,
+}
+
+impl Edits {
+    /// No edits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets all edits, keeps the memory.
+    pub fn clear(&mut self) {
+        self.splices.clear();
+        self.text.clear();
+        self.body = None;
+    }
+
+    /// Another request-URI.
+    pub fn set_request_uri(&mut self, message: &Message<'_>, uri: &str) {
+        if let Some(old) = message.request_uri() {
+            self.splice(span(message.head(), old), |text| text.push_str(uri));
+        }
+    }
+
+    /// A header line of its own directly behind the start line; `line` is without CRLF.
+    pub fn push_on_top(&mut self, message: &Message<'_>, line: &str) {
+        let at = message.index().headers_at;
+        self.splice(at..at, |text| text.extend([line, "\r\n"]));
+    }
+
+    /// A header line behind the last one.
+    pub fn append(&mut self, message: &Message<'_>, line: &str) {
+        let at = message.index().headers_end;
+        self.splice(at..at, |text| text.extend([line, "\r\n"]));
+    }
+
+    /// Removes the topmost Via *value*, and its line if it held no other.
+    pub fn pop_via(&mut self, message: &Message<'_>) {
+        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Via) else { return };
+        let value = message.head().get(entry.value.clone()).unwrap_or_default();
+        match Via::first(value) {
+            Ok((_, first, Some(_))) => {
+                let start = entry.value.start;
+                self.splice(start..start + first.len() + 1, |_| {});
+            }
+            Ok((_, _, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
+        }
+    }
+
+    /// Removes the first Route *value*.
+    pub fn pop_route(&mut self, message: &Message<'_>) {
+        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Route) else { return };
+        let value = message.head().get(entry.value.clone()).unwrap_or_default();
+        match NameAddr::first(value) {
+            Ok((_, Some(rest))) => {
+                let rest = span(message.head(), rest);
+                self.splice(entry.value.start..rest.start, |_| {});
+            }
+            Ok((_, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
+        }
+    }
+
+    /// Removes all lines of a class.
+    pub fn remove_all(&mut self, message: &Message<'_>, name: Name) {
+        for entry in message.index().entries.iter().filter(|entry| entry.name == name) {
+            self.splice(entry.line.clone(), |_| {});
+        }
+    }
+
+    /// Replaces the value of the first header of a class and removes further ones; appends where there is none.
+    pub fn set(&mut self, message: &Message<'_>, name: Name, value: &str) {
+        let mut entries = message.index().entries.iter().filter(|entry| entry.name == name);
+        let Some(first) = entries.next() else {
+            let at = message.index().headers_end;
+            self.splice(at..at, |text| text.extend([name.as_str(), ": ", value, "\r\n"]));
+            return;
+        };
+        self.splice(first.value.clone(), |text| text.push_str(value));
+        for entry in entries {
+            self.splice(entry.line.clone(), |_| {});
+        }
+    }
+
+    /// Replaces or adds the tag of From or To, and touches nothing else of the header.
+    pub fn set_tag(&mut self, message: &Message<'_>, name: Name, tag: &str) {
+        let Some(header) = message.header(name) else { return };
+        let Ok(address) = NameAddr::only(header.value) else { return };
+        match address.tag() {
+            Some(old) => self.splice(span(message.head(), old), |text| text.push_str(tag)),
+            None => {
+                let end = span(message.head(), header.value).end;
+                self.splice(end..end, |text| text.extend([";tag=", tag]));
+            }
+        }
+    }
+
+    /// Replaces the URI inside the first address of a header. An address without brackets gets them.
+    pub fn set_uri(&mut self, message: &Message<'_>, name: Name, uri: &str) {
+        let Some(header) = message.header(name) else { return };
+        let Ok((address, _)) = NameAddr::first(header.value) else { return };
+        self.set_uri_at(message, address.uri, uri);
+    }
+
+    /// Replaces `old`, a URI read from an address header of this message, by `uri`.
+    pub fn set_uri_at(&mut self, message: &Message<'_>, old: &str, uri: &str) {
+        let at = span(message.head(), old);
+        let bracketed = at.start.checked_sub(1).and_then(|before| message.raw().get(before)) == Some(&b'<');
+        self.splice(at, |text| if bracketed { text.push_str(uri) } else { text.extend(["<", uri, ">"]) });
+    }
+
+    /// Writes `received` and `rport` of the topmost Via as its packet's source demands (RFC 3261 §18.2.1, RFC 3581 §4).
+    pub fn stamp_via(&mut self, message: &Message<'_>, source: SocketAddr) {
+        let Some(header) = message.header(Name::Via) else { return };
+        let Ok((_, first, _)) = Via::first(header.value) else { return };
+        let at = span(message.head(), first);
+        self.splice(at, |text| write_stamped(text, first, source));
+    }
+
+    /// Another body, and its Content-Length.
+    pub fn set_body(&mut self, message: &Message<'_>, body: &[u8]) {
+        let mut number = String::new();
+        let _ = write!(number, "{}", body.len());
+        self.set(message, Name::ContentLength, &number);
+        let kept = self.body.get_or_insert_default();
+        kept.clear();
+        kept.extend_from_slice(body);
+    }
+
+    /// Applies all to `out`, which is cleared first.
+    pub fn apply(&mut self, message: &Message<'_>, out: &mut Vec<u8>) {
+        out.clear();
+        self.scratch.clear();
+        self.scratch.extend(0..self.splices.len());
+        // Stable: insertions at one place keep their order.
+        self.scratch.sort_by_key(|number| self.splices.get(*number).map_or(0, |splice| splice.cut.start));
+        let raw = message.raw();
+        let mut at = message.index().from;
+        for splice in self.scratch.iter().filter_map(|number| self.splices.get(*number)) {
+            debug_assert!(splice.cut.start >= at, "two splices overlap");
+            if splice.cut.start < at {
+                continue;
+            }
+            out.extend_from_slice(raw.get(at..splice.cut.start).unwrap_or_default());
+            out.extend_from_slice(self.text.as_bytes().get(splice.put.clone()).unwrap_or_default());
+            at = splice.cut.end;
+        }
+        let body = message.index().body.clone();
+        match &self.body {
+            Some(other) => {
+                out.extend_from_slice(raw.get(at..body.start).unwrap_or_default());
+                out.extend_from_slice(other);
+            }
+            None => out.extend_from_slice(raw.get(at..body.end).unwrap_or_default()),
+        }
+    }
+
+    fn splice(&mut self, cut: Range<usize>, put: impl FnOnce(&mut String)) {
+        let start = self.text.len();
+        put(&mut self.text);
+        self.splices.push(Splice { cut, put: start..self.text.len() });
+    }
+}
+
+/// `value`, a Via value, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
+/// for (RFC 3581 §4), else only where sent-by names another host.
+pub(super) fn write_stamped(text: &mut String, value: &str, source: SocketAddr) {
+    let end = value.find(';').unwrap_or(value.len());
+    let (sent_by, list) = value.split_at(end);
+    text.push_str(trim(sent_by));
+    let mut asked = false;
+    for (name, value) in params::iter(list) {
+        if name.eq_ignore_ascii_case("received") {
+            continue;
+        }
+        if name.eq_ignore_ascii_case("rport") {
+            asked = true;
+            let _ = write!(text, ";rport={}", source.port());
+            continue;
+        }
+        text.extend([";", name]);
+        if let Some(value) = value {
+            text.extend(["=", value]);
+        }
+    }
+    let named = Via::first(value).ok().and_then(|(via, _, _)| super::uri::host_ip(via.host));
+    if asked || named != Some(source.ip()) {
+        let _ = write!(text, ";received={}", source.ip());
+    }
+}

@@ -1,0 +1,266 @@
+//! The view of a message that has passed the strict checks. Borrows; reads on demand.
+
+use std::ops::Range;
+
+use super::index::{Entry, Index, Start};
+use super::name_addr::{self, NameAddr};
+use super::{BadMessage, Method, Name, StatusCode, Via, trim, via};
+
+/// A message: the datagram and its offsets.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    /// The bytes before the body, known to be UTF-8.
+    head: &'a str,
+    index: &'a Index,
+}
+
+/// First line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartLine<'a> {
+    /// RFC 3261 §7.1.
+    Request {
+        /// What is asked.
+        method: Method<'a>,
+        /// Of whom, as written.
+        uri: &'a str,
+    },
+    /// RFC 3261 §7.2.
+    Status {
+        /// 100 to 699.
+        code: StatusCode,
+        /// As written.
+        reason: &'a str,
+    },
+}
+
+/// One header field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header<'a> {
+    /// Its class.
+    pub name: Name,
+    /// Its name as written.
+    pub name_text: &'a str,
+    /// Without white space at its ends; folds are still inside.
+    pub value: &'a str,
+}
+
+/// CSeq (RFC 3261 §20.16).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CSeq<'a> {
+    /// Below 2^31.
+    pub number: u32,
+    /// The request's method.
+    pub method: Method<'a>,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn new(bytes: &'a [u8], head: &'a str, index: &'a Index) -> Self {
+        Self { bytes, head, index }
+    }
+
+    /// The message without keep-alive line ends before it and without bytes behind its body.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes.get(self.index.from..self.index.body.end).unwrap_or_default()
+    }
+
+    /// The first line.
+    #[must_use]
+    pub fn start(&self) -> StartLine<'a> {
+        match &self.index.start {
+            Some(Start::Request { method, uri }) => {
+                StartLine::Request { method: Method::of(self.text(method)), uri: self.text(uri) }
+            }
+            Some(Start::Status { code, reason }) => StartLine::Status { code: *code, reason: self.text(reason) },
+            // A message is never made without a start line.
+            None => StartLine::Status { code: StatusCode::BAD_REQUEST, reason: "" },
+        }
+    }
+
+    /// A request's method.
+    #[must_use]
+    pub fn method(&self) -> Option<Method<'a>> {
+        match self.start() {
+            StartLine::Request { method, .. } => Some(method),
+            StartLine::Status { .. } => None,
+        }
+    }
+
+    /// A request's URI.
+    #[must_use]
+    pub fn request_uri(&self) -> Option<&'a str> {
+        match self.start() {
+            StartLine::Request { uri, .. } => Some(uri),
+            StartLine::Status { .. } => None,
+        }
+    }
+
+    /// A response's code.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self.start() {
+            StartLine::Request { .. } => None,
+            StartLine::Status { code, .. } => Some(code),
+        }
+    }
+
+    /// All header fields in order.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let message = *self;
+        message.index.entries.iter().map(move |entry| message.field(entry))
+    }
+
+    /// Header fields of one class in order.
+    pub fn all(&self, name: Name) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let message = *self;
+        message.index.entries.iter().filter(move |entry| entry.name == name).map(move |entry| message.field(entry))
+    }
+
+    /// The first of a class.
+    #[must_use]
+    pub fn header(&self, name: Name) -> Option<Header<'a>> {
+        self.all(name).next()
+    }
+
+    /// The first with this name, case ignored.
+    #[must_use]
+    pub fn other(&self, name_text: &str) -> Option<Header<'a>> {
+        self.headers().find(|header| header.name_text.eq_ignore_ascii_case(name_text))
+    }
+
+    /// What stands behind the empty line.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.bytes.get(self.index.body.clone()).unwrap_or_default()
+    }
+
+    /// The topmost Via value.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn via(&self) -> Result<Via<'a>, BadMessage> {
+        let header = self.header(Name::Via).ok_or(BadMessage::Missing)?;
+        Via::first(header.value).map(|(via, _, _)| via)
+    }
+
+    /// All Via values, across lines and commas.
+    pub fn vias(&self) -> impl Iterator<Item = Result<Via<'a>, BadMessage>> + use<'a> {
+        self.all(Name::Via).flat_map(|header| via::iter(header.value))
+    }
+
+    /// From.
+    ///
+    /// # Errors
+    /// When it is not one readable address.
+    pub fn from(&self) -> Result<NameAddr<'a>, BadMessage> {
+        NameAddr::only(self.header(Name::From).ok_or(BadMessage::Missing)?.value)
+    }
+
+    /// To.
+    ///
+    /// # Errors
+    /// When it is not one readable address.
+    pub fn to(&self) -> Result<NameAddr<'a>, BadMessage> {
+        NameAddr::only(self.header(Name::To).ok_or(BadMessage::Missing)?.value)
+    }
+
+    /// First Contact; `Ok(None)` where there is none or only `*`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn contact(&self) -> Result<Option<NameAddr<'a>>, BadMessage> {
+        if self.contact_is_star() { Ok(None) } else { self.contacts().next().transpose() }
+    }
+
+    /// All Contacts.
+    pub fn contacts(&self) -> impl Iterator<Item = Result<NameAddr<'a>, BadMessage>> + use<'a> {
+        self.addresses(Name::Contact)
+    }
+
+    /// `Contact: *` (RFC 3261 §10.2.2).
+    #[must_use]
+    pub fn contact_is_star(&self) -> bool {
+        self.header(Name::Contact).is_some_and(|header| header.value == "*")
+    }
+
+    /// Addresses of all headers of a class, in order, across lines and commas.
+    pub fn addresses(&self, name: Name) -> impl Iterator<Item = Result<NameAddr<'a>, BadMessage>> + use<'a> {
+        self.all(name).flat_map(|header| name_addr::iter(header.value))
+    }
+
+    /// CSeq.
+    ///
+    /// # Errors
+    /// When it is no number below 2^31 and a method.
+    pub fn cseq(&self) -> Result<CSeq<'a>, BadMessage> {
+        let value = self.header(Name::CSeq).ok_or(BadMessage::Missing)?.value;
+        let mut parts = value.split([' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
+        let (Some(number), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(BadMessage::CSeq);
+        };
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u32 = number.parse().map_err(|_| BadMessage::CSeq)?;
+        if !digits || number >= 1 << 31 || !method.bytes().all(super::is_token) {
+            return Err(BadMessage::CSeq);
+        }
+        Ok(CSeq { number, method: Method::of(method) })
+    }
+
+    /// Call-ID; empty where there is none.
+    #[must_use]
+    pub fn call_id(&self) -> &'a str {
+        self.header(Name::CallId).map_or("", |header| header.value)
+    }
+
+    /// Max-Forwards.
+    ///
+    /// # Errors
+    /// When it is no number up to 255.
+    pub fn max_forwards(&self) -> Result<Option<u8>, BadMessage> {
+        let Some(header) = self.header(Name::MaxForwards) else { return Ok(None) };
+        if !header.value.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadMessage::MaxForwards);
+        }
+        header.value.parse().map(Some).map_err(|_| BadMessage::MaxForwards)
+    }
+
+    /// Is `token` in this comma-separated header? Case is ignored.
+    #[must_use]
+    pub fn has_token(&self, name: Name, token: &str) -> bool {
+        self.tokens(name).any(|one| one.eq_ignore_ascii_case(token))
+    }
+
+    /// Tokens of a comma-separated header, across lines.
+    pub fn tokens(&self, name: Name) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.all(name).flat_map(|header| header.value.split(',')).map(trim).filter(|token| !token.is_empty())
+    }
+
+    /// A body of type `application/sdp` (case and parameters ignored).
+    #[must_use]
+    pub fn has_sdp(&self) -> bool {
+        let kind = self.header(Name::ContentType).map_or("", |header| header.value);
+        let kind = trim(kind.split(';').next().unwrap_or_default());
+        kind.eq_ignore_ascii_case("application/sdp") && !self.body().is_empty()
+    }
+
+    pub(super) fn head(&self) -> &'a str {
+        self.head
+    }
+
+    pub(super) fn raw(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub(super) fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    fn field(&self, entry: &'a Entry) -> Header<'a> {
+        Header { name: entry.name, name_text: self.text(&entry.name_at), value: self.text(&entry.value) }
+    }
+
+    fn text(&self, range: &Range<usize>) -> &'a str {
+        self.head.get(range.clone()).unwrap_or_default()
+    }
+}

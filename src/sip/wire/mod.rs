@@ -1,0 +1,53 @@
+//! One SIP message as bytes: a view, typed readers, splice edits, answers. RFC 3261 §7, §20, §25.
+//!
+//! In: a datagram. Out: a [`Message`] that borrows from it, or [`BadMessage`]. One pass fills a reusable [`Index`] of
+//! offsets; readers run on demand; [`Edits`] are splices against the untouched bytes, so what is not edited leaves as
+//! it came. Decides nothing: what a message means is for `transaction` and `call`.
+//!
+//! Whatever two elements could read differently is refused (duplicate From, To, Call-ID, CSeq or Content-Length, bare
+//! CR or LF, NUL, invalid UTF-8, unterminated quotes, a comma outside quotes in From or To): a firewall that guesses is
+//! a firewall that can be walked around.
+
+mod edits;
+mod error;
+mod index;
+mod message;
+mod name;
+mod name_addr;
+mod params;
+mod respond;
+pub mod sdp;
+mod status;
+mod uri;
+mod via;
+
+pub use edits::Edits;
+pub use error::BadMessage;
+pub use index::{Index, Limits};
+pub use message::{CSeq, Header, Message, StartLine};
+pub use name::{Method, Name};
+pub use name_addr::NameAddr;
+pub use respond::{respond, response_target};
+pub use status::StatusCode;
+pub use uri::Uri;
+pub use via::Via;
+
+/// Linear white space of a folded header: space, tab and the line ends of a fold.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
+}
+
+/// RFC 3261 §25.1 `token`.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+/// Where `part`, a slice of `whole`, lies in it.
+fn span(whole: &str, part: &str) -> std::ops::Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize).min(whole.len());
+    start..(start + part.len()).min(whole.len())
+}

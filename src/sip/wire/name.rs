@@ -1,0 +1,138 @@
+//! Header names and methods.
+
+/// Header names that are understood; compact forms are folded in (RFC 3261 §7.3.3).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[allow(missing_docs, reason = "the names are the headers' own")]
+pub enum Name {
+    Via,
+    From,
+    To,
+    CallId,
+    CSeq,
+    Contact,
+    MaxForwards,
+    ContentLength,
+    ContentType,
+    Route,
+    RecordRoute,
+    Require,
+    ProxyRequire,
+    Supported,
+    Expires,
+    PAssertedIdentity,
+    FeatureCaps,
+    Other,
+}
+
+impl Name {
+    /// Class of a name as written. Length first: most names are told apart by it alone.
+    pub(super) fn of(text: &str) -> Self {
+        let is = |full: &str| text.eq_ignore_ascii_case(full);
+        match text.len() {
+            1 => match text.as_bytes().first().map(u8::to_ascii_lowercase) {
+                Some(b'v') => Self::Via,
+                Some(b'f') => Self::From,
+                Some(b't') => Self::To,
+                Some(b'i') => Self::CallId,
+                Some(b'm') => Self::Contact,
+                Some(b'l') => Self::ContentLength,
+                Some(b'c') => Self::ContentType,
+                Some(b'k') => Self::Supported,
+                Some(_) | None => Self::Other,
+            },
+            2 if is("To") => Self::To,
+            3 if is("Via") => Self::Via,
+            4 if is("From") => Self::From,
+            4 if is("CSeq") => Self::CSeq,
+            5 if is("Route") => Self::Route,
+            7 if is("Call-ID") => Self::CallId,
+            7 if is("Contact") => Self::Contact,
+            7 if is("Require") => Self::Require,
+            7 if is("Expires") => Self::Expires,
+            9 if is("Supported") => Self::Supported,
+            12 if is("Max-Forwards") => Self::MaxForwards,
+            12 if is("Content-Type") => Self::ContentType,
+            12 if is("Record-Route") => Self::RecordRoute,
+            12 if is("Feature-Caps") => Self::FeatureCaps,
+            13 if is("Proxy-Require") => Self::ProxyRequire,
+            14 if is("Content-Length") => Self::ContentLength,
+            19 if is("P-Asserted-Identity") => Self::PAssertedIdentity,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name as we write it; empty for `Other`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Via => "Via",
+            Self::From => "From",
+            Self::To => "To",
+            Self::CallId => "Call-ID",
+            Self::CSeq => "CSeq",
+            Self::Contact => "Contact",
+            Self::MaxForwards => "Max-Forwards",
+            Self::ContentLength => "Content-Length",
+            Self::ContentType => "Content-Type",
+            Self::Route => "Route",
+            Self::RecordRoute => "Record-Route",
+            Self::Require => "Require",
+            Self::ProxyRequire => "Proxy-Require",
+            Self::Supported => "Supported",
+            Self::Expires => "Expires",
+            Self::PAssertedIdentity => "P-Asserted-Identity",
+            Self::FeatureCaps => "Feature-Caps",
+            Self::Other => "",
+        }
+    }
+}
+
+/// Methods that we act on; anything else is forwarded by its text. Case matters (RFC 3261 §7.1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[allow(missing_docs, reason = "the names are the methods' own")]
+pub enum Method<'a> {
+    Invite,
+    Ack,
+    Bye,
+    Cancel,
+    Options,
+    Register,
+    Prack,
+    Update,
+    Info,
+    Other(&'a str),
+}
+
+impl<'a> Method<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        match text {
+            "INVITE" => Self::Invite,
+            "ACK" => Self::Ack,
+            "BYE" => Self::Bye,
+            "CANCEL" => Self::Cancel,
+            "OPTIONS" => Self::Options,
+            "REGISTER" => Self::Register,
+            "PRACK" => Self::Prack,
+            "UPDATE" => Self::Update,
+            "INFO" => Self::Info,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The method as it stands on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        match self {
+            Self::Invite => "INVITE",
+            Self::Ack => "ACK",
+            Self::Bye => "BYE",
+            Self::Cancel => "CANCEL",
+            Self::Options => "OPTIONS",
+            Self::Register => "REGISTER",
+            Self::Prack => "PRACK",
+            Self::Update => "UPDATE",
+            Self::Info => "INFO",
+            Self::Other(text) => text,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Answers to a request (RFC 3261 §8.2.6).
+
+use std::net::SocketAddr;
+
+use super::edits::write_stamped;
+use super::{Message, Method, Name, StatusCode, Via};
+
+/// Default port of SIP over UDP and TCP (RFC 3261 §19.1.2).
+const SIP_PORT: u16 = 5_060;
+
+/// Writes a response to `request` into `out` (cleared first): its Vias, the topmost one stamped with `source`, From,
+/// To (with `to_tag` if it had none), Call-ID, CSeq, the Record-Routes where a dialog may begin, the lines of `extra`
+/// (without CRLF), and `body`.
+pub fn respond(
+    request: &Message<'_>,
+    code: StatusCode,
+    source: SocketAddr,
+    to_tag: Option<&str>,
+    extra: &[&str],
+    body: &[u8],
+    out: &mut Vec<u8>,
+) {
+    use std::io::Write as _;
+
+    out.clear();
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "SIP/2.0 {code} {}\r\n", code.reason());
+    let mut top = true;
+    for header in request.headers() {
+        match header.name {
+            Name::Via => {
+                let mut value = String::new();
+                if let (true, Ok((_, first, rest))) = (top, Via::first(header.value)) {
+                    write_stamped(&mut value, first, source);
+                    if let Some(rest) = rest {
+                        value.extend([",", rest]);
+                    }
+                } else {
+                    value.push_str(header.value);
+                }
+                top = false;
+                let _ = write!(out, "Via: {value}\r\n");
+            }
+            Name::From | Name::CallId | Name::CSeq => {
+                let _ = write!(out, "{}: {}\r\n", header.name.as_str(), header.value);
+            }
+            Name::To => {
+                let _ = write!(out, "To: {}", header.value);
+                if let (Some(tag), Ok(None)) = (to_tag, request.to().map(|to| to.tag())) {
+                    let _ = write!(out, ";tag={tag}");
+                }
+                out.extend_from_slice(b"\r\n");
+            }
+            Name::RecordRoute if request.method() == Some(Method::Invite) && code > StatusCode::TRYING => {
+                let _ = write!(out, "Record-Route: {}\r\n", header.value);
+            }
+            Name::RecordRoute
+            | Name::Contact
+            | Name::MaxForwards
+            | Name::ContentLength
+            | Name::ContentType
+            | Name::Route
+            | Name::Require
+            | Name::ProxyRequire
+            | Name::Supported
+            | Name::Expires
+            | Name::PAssertedIdentity
+            | Name::FeatureCaps
+            | Name::Other => {}
+        }
+    }
+    for line in extra {
+        let _ = write!(out, "{line}\r\n");
+    }
+    if !body.is_empty() {
+        out.extend_from_slice(b"Content-Type: application/sdp\r\n");
+    }
+    let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+    out.extend_from_slice(body);
+}
+
+/// Where the response to a request that came from `source` with topmost `via` goes (RFC 3261 §18.2.2, RFC 3581 §4).
+///
+/// The address is always the packet's own: `maddr` and a host name in sent-by would let a stranger aim our answers.
+#[must_use]
+pub fn response_target(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
+    match via.rport() {
+        Some(_) => source,
+        None => SocketAddr::new(source.ip(), via.port.unwrap_or(SIP_PORT)),
+    }
+}

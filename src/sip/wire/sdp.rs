@@ -1,0 +1,326 @@
+//! Session descriptions for a relay (RFC 8866, RFC 3264): read what matters, rewrite by splicing, keep all else.
+//!
+//! Bounded: at most [`MAX_MEDIA`] sections are read, [`MAX_FORMATS`] payload types a section and [`MAX_LINES`] lines;
+//! more is refused, so that a long description costs no more than its length.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+/// Sections of one description.
+pub const MAX_MEDIA: usize = 16;
+/// Payload types of one section.
+pub const MAX_FORMATS: usize = 64;
+/// Lines of one description.
+pub const MAX_LINES: usize = 1_024;
+
+/// Which way media flow (RFC 8866 §6.7), from the describing side's view.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// Both ways.
+    SendRecv,
+    /// The side only sends: the other is on hold.
+    SendOnly,
+    /// The side only receives.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    fn of(attribute: &str) -> Option<Self> {
+        match attribute {
+            "sendrecv" => Some(Self::SendRecv),
+            "sendonly" => Some(Self::SendOnly),
+            "recvonly" => Some(Self::RecvOnly),
+            "inactive" => Some(Self::Inactive),
+            _ => None,
+        }
+    }
+}
+
+/// `a=rtpmap`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RtpMap<'a> {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// As written.
+    pub encoding: &'a str,
+    /// Hertz.
+    pub clock: u32,
+}
+
+/// One m= section.
+#[derive(Clone, Debug)]
+pub struct Media<'a> {
+    /// `audio`, `video`, `image`, ...
+    pub kind: &'a str,
+    /// 0: refused.
+    pub port: u16,
+    /// `RTP/AVP`, `RTP/SAVP`, `udptl`, ...
+    pub protocol: &'a str,
+    /// Payload types of RTP, in order of preference.
+    pub formats: Vec<u8>,
+    /// Its own c=, or the session's; None for a host name.
+    pub address: Option<IpAddr>,
+    /// Where RTCP goes, where stated.
+    pub rtcp: Option<SocketAddr>,
+    /// Its own direction, or the session's.
+    pub direction: Direction,
+    /// As stated; 0 and 8 need no statement (RFC 3551 §6).
+    pub rtpmaps: Vec<RtpMap<'a>>,
+    lines: Range<usize>,
+}
+
+impl Media<'_> {
+    /// Audio over plain RTP: what the ear can hear.
+    #[must_use]
+    pub fn is_plain_rtp(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("RTP/AVP") || self.protocol.eq_ignore_ascii_case("RTP/AVPF")
+    }
+
+    /// Nobody sends to this side: by direction or in the old spelling `c=0.0.0.0` (RFC 3264 §8.4).
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.direction, Direction::SendOnly | Direction::Inactive)
+            || self.address.is_some_and(|address| address.is_unspecified())
+    }
+
+    /// Encoding and clock of a payload type.
+    #[must_use]
+    pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
+        match self.rtpmaps.iter().find(|map| map.payload_type == payload_type) {
+            Some(map) => Some((map.encoding, map.clock)),
+            None => match payload_type {
+                0 => Some(("PCMU", 8_000)),
+                8 => Some(("PCMA", 8_000)),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Why a description is of no use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadSdp {
+    /// No text, or a line that is none.
+    #[error("the session description is malformed")]
+    Malformed,
+    /// More than we read.
+    #[error("the session description is over the limit")]
+    OverLimit,
+    /// No m= line at all.
+    #[error("the session description has no media")]
+    NoMedia,
+}
+
+impl BadSdp {
+    /// Metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "sdp_malformed",
+            Self::OverLimit => "sdp_over_limit",
+            Self::NoMedia => "sdp_no_media",
+        }
+    }
+}
+
+/// A session description, borrowed.
+#[derive(Clone, Debug)]
+pub struct Sdp<'a> {
+    text: &'a str,
+    /// Its sections in order.
+    pub media: Vec<Media<'a>>,
+    session_end: usize,
+}
+
+impl<'a> Sdp<'a> {
+    /// Reads `body`.
+    ///
+    /// # Errors
+    /// When it is no description, too long a one, or one without media.
+    pub fn read(body: &'a [u8]) -> Result<Self, BadSdp> {
+        let text = std::str::from_utf8(body).map_err(|_| BadSdp::Malformed)?;
+        if !text.starts_with("v=0") || text.contains('\0') {
+            return Err(BadSdp::Malformed);
+        }
+        let mut session_address = None;
+        let mut session_direction = Direction::SendRecv;
+        let mut media: Vec<Media<'a>> = Vec::new();
+        let mut session_end = text.len();
+        for (number, (range, line)) in lines(text).enumerate() {
+            if number == MAX_LINES {
+                return Err(BadSdp::OverLimit);
+            }
+            let (kind, value) = match line.split_once('=') {
+                Some((kind, value)) if kind.len() == 1 => (kind, value),
+                Some(_) | None if line.is_empty() => continue,
+                Some(_) | None => return Err(BadSdp::Malformed),
+            };
+            match (kind, media.last_mut()) {
+                ("m", _) => {
+                    if media.len() == MAX_MEDIA {
+                        return Err(BadSdp::OverLimit);
+                    }
+                    session_end = session_end.min(range.start);
+                    media.push(section(value, range, session_address, session_direction)?);
+                    continue;
+                }
+                ("c", None) => session_address = address(value),
+                ("c", Some(section)) => section.address = address(value),
+                ("a", None) => session_direction = Direction::of(value).unwrap_or(session_direction),
+                ("a", Some(section)) => attribute(section, value)?,
+                (_, _) => {}
+            }
+            if let Some(section) = media.last_mut() {
+                section.lines.end = range.end;
+            }
+        }
+        if media.is_empty() { Err(BadSdp::NoMedia) } else { Ok(Self { text, media, session_end }) }
+    }
+
+    /// The section that is anchored: the first audio one over some kind of RTP that is not refused.
+    #[must_use]
+    pub fn anchored(&self) -> Option<usize> {
+        self.media.iter().position(|media| {
+            let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/"))
+                || media.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"));
+            media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp
+        })
+    }
+
+    /// The same description with `section` at `at` (RTCP one above), every other section refused with port 0, and
+    /// nothing left that would lead media around us: candidates, bundles, a shared RTCP port.
+    ///
+    /// `c=0.0.0.0` stays, so that hold in the old spelling arrives as hold.
+    pub fn rewritten(&self, section: usize, at: SocketAddr, out: &mut Vec<u8>) {
+        out.clear();
+        for (range, line) in lines(self.text) {
+            let here = self.media.iter().position(|media| media.lines.contains(&range.start));
+            let raw = self.text.get(range.clone()).unwrap_or_default();
+            let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
+            let in_session = range.start < self.session_end;
+            // Writing to a Vec cannot fail.
+            let _ = match line.get(..2) {
+                Some("o=") if in_session => write!(out, "{}{ending}", origin(line, at)),
+                Some("c=") if in_session || here == Some(section) => match address(line.get(2..).unwrap_or_default()) {
+                    Some(old) if old.is_unspecified() => write!(out, "{raw}"),
+                    Some(_) | None => write!(out, "c={}{ending}", net(at)),
+                },
+                Some("m=") => {
+                    let port = if here == Some(section) { at.port() } else { 0 };
+                    write!(out, "{}{ending}", with_port(line, port))
+                }
+                Some("a=") if leads_around_us(line) => Ok(()),
+                Some("a=") if line.starts_with("a=rtcp:") => match (here == Some(section), at.port().checked_add(1)) {
+                    (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
+                    (true, None) | (false, _) => Ok(()),
+                },
+                Some(_) | None => write!(out, "{raw}"),
+            };
+        }
+    }
+}
+
+/// Lines with their extents, line end included; text without.
+fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    let mut at = 0;
+    text.split_inclusive('\n').map(move |raw| {
+        let start = at;
+        at += raw.len();
+        (start..at, raw.trim_end_matches(['\r', '\n']))
+    })
+}
+
+fn section(
+    value: &str,
+    lines: Range<usize>,
+    address: Option<IpAddr>,
+    direction: Direction,
+) -> Result<Media<'_>, BadSdp> {
+    let mut words = value.split(' ').filter(|word| !word.is_empty());
+    let (Some(kind), Some(port), Some(protocol)) = (words.next(), words.next(), words.next()) else {
+        return Err(BadSdp::Malformed);
+    };
+    let port = port.split('/').next().unwrap_or_default().parse().map_err(|_| BadSdp::Malformed)?;
+    let mut formats = Vec::new();
+    for word in words {
+        if formats.len() == MAX_FORMATS {
+            return Err(BadSdp::OverLimit);
+        }
+        formats.extend(word.parse::<u8>().ok().filter(|number| *number < 128));
+    }
+    Ok(Media { kind, port, protocol, formats, address, rtcp: None, direction, rtpmaps: Vec::new(), lines })
+}
+
+fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
+    if let Some(direction) = Direction::of(value) {
+        section.direction = direction;
+    } else if let Some(map) = value.strip_prefix("rtpmap:") {
+        if section.rtpmaps.len() == MAX_FORMATS {
+            return Err(BadSdp::OverLimit);
+        }
+        section.rtpmaps.extend(rtpmap(map));
+    } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
+        let (port, net) = rtcp.split_once(' ').unwrap_or((rtcp, ""));
+        let address = address(net).or(section.address);
+        section.rtcp = address.zip(port.parse().ok()).map(|(address, port)| SocketAddr::new(address, port));
+    }
+    Ok(())
+}
+
+fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
+    let (number, rest) = text.split_once(' ')?;
+    let mut parts = rest.trim().split('/');
+    Some(RtpMap { payload_type: number.parse().ok()?, encoding: parts.next()?, clock: parts.next()?.parse().ok()? })
+}
+
+/// `IN IP4 192.0.2.1`, a TTL ignored; None for a host name.
+fn address(value: &str) -> Option<IpAddr> {
+    let mut words = value.split(' ').filter(|word| !word.is_empty());
+    let (Some("IN"), Some("IP4" | "IP6"), Some(host)) = (words.next(), words.next(), words.next()) else { return None };
+    host.split('/').next()?.parse().ok()
+}
+
+fn net(at: SocketAddr) -> String {
+    let kind = if at.is_ipv4() { "IP4" } else { "IP6" };
+    format!("IN {kind} {}", at.ip())
+}
+
+/// `o=` with our address: the other side must not learn where the peer is.
+fn origin(line: &str, at: SocketAddr) -> String {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    let ours = net(at);
+    if words.len() == 6 {
+        words.truncate(3);
+        words.push(&ours);
+    }
+    words.join(" ")
+}
+
+fn with_port(line: &str, port: u16) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    if let Some(word) = words.get_mut(1) {
+        *word = port.to_string();
+    }
+    words.join(" ")
+}
+
+fn leads_around_us(line: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "a=candidate:",
+        "a=ice-",
+        "a=end-of-candidates",
+        "a=remote-candidates:",
+        "a=rtcp-mux",
+        "a=group:BUNDLE",
+        "a=mid:",
+        "a=rtcp-fb:",
+        "a=altc:",
+    ];
+    PREFIXES.iter().any(|prefix| line.starts_with(prefix))
+}
+
+/// The address that says "hold" in the old spelling.
+pub const HELD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

@@ -1,0 +1,109 @@
+//! Via values (RFC 3261 §20.42, RFC 3581).
+
+use super::params::{self, find_outside_quotes};
+use super::uri::split_host_port;
+use super::{BadMessage, is_token, trim};
+
+/// One Via value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Via<'a> {
+    /// `UDP`, `TCP`, ... as written.
+    pub transport: &'a str,
+    /// sent-by's host.
+    pub host: &'a str,
+    /// sent-by's port, where stated.
+    pub port: Option<u16>,
+    /// With the leading `;`, or empty.
+    pub params: &'a str,
+}
+
+impl<'a> Via<'a> {
+    /// Reads the first value of `text`; gives its extent in `text` and what stands behind the comma.
+    pub(in crate::sip) fn first(text: &'a str) -> Result<(Self, &'a str, Option<&'a str>), BadMessage> {
+        let bad = BadMessage::Via;
+        let comma = find_outside_quotes(text, |byte| byte == b',').map_err(|()| bad)?;
+        let (value, rest) = match comma {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let (protocol, after) = value.split_once('/').ok_or(bad)?;
+        let (version, after) = after.split_once('/').ok_or(bad)?;
+        let after = after.trim_start_matches([' ', '\t', '\r', '\n']);
+        let (transport, after) = after.split_at(after.find([' ', '\t', '\r', '\n']).ok_or(bad)?);
+        let sip = trim(protocol).eq_ignore_ascii_case("SIP") && trim(version) == "2.0";
+        if !sip || transport.is_empty() || !transport.bytes().all(is_token) {
+            return Err(bad);
+        }
+        let (sent_by, params) = after.split_at(after.find(';').unwrap_or(after.len()));
+        let sent_by = trim(sent_by);
+        let (host, port) = match split_host_port(sent_by) {
+            Some(parts) => parts,
+            // White space is allowed around the colon (RFC 3261 §25.1, COLON).
+            None => {
+                let (host, port) = sent_by.rsplit_once(':').ok_or(bad)?;
+                let (host, port) = (trim(host), trim(port).parse().map_err(|_| bad)?);
+                (split_host_port(host).filter(|(_, inner)| inner.is_none()).ok_or(bad)?.0, Some(port))
+            }
+        };
+        Ok((Self { transport, host, port, params: trim(params) }, value, rest))
+    }
+
+    /// Its branch.
+    #[must_use]
+    pub fn branch(&self) -> Option<&'a str> {
+        params::find(self.params, "branch").flatten()
+    }
+
+    /// `received`, as written.
+    #[must_use]
+    pub fn received(&self) -> Option<&'a str> {
+        params::find(self.params, "received").flatten()
+    }
+
+    /// `rport`: None: not there; Some(None): asked for; Some(Some(_)): filled in.
+    #[must_use]
+    pub fn rport(&self) -> Option<Option<u16>> {
+        params::find(self.params, "rport").map(|value| value.and_then(|port| port.parse().ok()))
+    }
+}
+
+/// All values of one Via header, comma by comma. Ends behind the first bad one.
+pub(super) fn iter(text: &str) -> impl Iterator<Item = Result<Via<'_>, BadMessage>> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || match Via::first(rest.take()?) {
+        Ok((via, _, more)) => {
+            rest = more;
+            Some(Ok(via))
+        }
+        Err(error) => Some(Err(error)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_allowed_where_the_grammar_has_it() {
+        let (via, _, rest) =
+            Via::first("SIP  / 2.0\r\n / UDP\t[2001:db8::9] : 5060 ; branch = z9hG4bKx;rport , next").unwrap();
+
+        assert_eq!((via.transport, via.host, via.port), ("UDP", "[2001:db8::9]", Some(5_060)));
+        assert_eq!((via.branch(), via.rport(), rest), (Some("z9hG4bKx"), Some(None), Some(" next")));
+    }
+
+    #[test]
+    fn what_is_no_via_is_refused() {
+        for text in [
+            "",
+            "SIP/2.0",
+            "SIP/2.0/UDP",
+            "SIP/3.0/UDP a",
+            "SIP/2.0/UDP a:b",
+            "SIP/2.0/UDP a:1:2;branch=x",
+            "HTTP/2.0/UDP a",
+        ] {
+            assert_eq!(Via::first(text).err(), Some(BadMessage::Via), "{text}");
+        }
+    }
+}

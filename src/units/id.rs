@@ -1,0 +1,33 @@
+//! What a call is called in records, logs, metrics and on the command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One call: two legs, one pair of media streams, one record.
+///
+/// Minted by the switchboard as its shard (8 bits), the second the shard was started (32 bits) and a counter
+/// (24 bits), so that two runs of the process never share one. Written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CallId(pub u64);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The text is not 1 to 16 hexadecimal digits.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a call is named by up to 16 hexadecimal digits")]
+pub struct BadCallId;
+
+impl FromStr for CallId {
+    type Err = BadCallId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.len() > 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(BadCallId);
+        }
+        u64::from_str_radix(text, 16).map(CallId).map_err(|_| BadCallId)
+    }
+}

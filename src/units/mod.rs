@@ -1,0 +1,16 @@
+//! Words every core shares: identifiers, legs, times and units.
+//!
+//! In: plain numbers. Out: types that cannot be mistaken for one another.
+//! Imports nothing of ours.
+
+mod id;
+mod leg;
+mod measure;
+mod redacted;
+mod time;
+
+pub use id::CallId;
+pub use leg::{Leg, PerLeg};
+pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
+pub use redacted::{Redacted, Redaction, redact_number};
+pub use time::CallTime;

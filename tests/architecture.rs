@@ -1,0 +1,119 @@
+//! The import rules of ARCHITECTURE.md, kept by the build.
+
+#![expect(clippy::expect_used, reason = "a test without its sources has nothing to say")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module, and what of the crate its sources may name. A path allows itself and all below it.
+const RULES: &[(&str, &[&str])] = &[
+    ("units", &[]),
+    ("sip", &["units"]),
+    ("rtp", &["units"]),
+    ("audio", &["units"]),
+    ("policy", &["units"]),
+    ("io", &["units", "sip", "rtp", "audio", "policy"]),
+];
+
+/// Cores are handed the time and the bytes; they fetch neither.
+const CORES: &[&str] = &["units", "sip", "rtp", "audio", "policy"];
+const NOT_IN_CORES: &[&str] = &[
+    "std::net::UdpSocket",
+    "std::net::Tcp",
+    "std::thread",
+    "tokio::",
+    "mio::",
+    "Instant::now",
+    "SystemTime::now",
+    "Mutex",
+    "RwLock",
+    ".await",
+];
+
+#[test]
+fn modules_import_only_what_they_may() {
+    let mut broken = Vec::new();
+    for (module, allowed) in RULES {
+        for file in sources(module) {
+            for (line, path) in imports(&file) {
+                let own = path == *module || path.starts_with(&format!("{module}::"));
+                let may = allowed.iter().any(|rule| path == *rule || path.starts_with(&format!("{rule}::")));
+                if !own && !may {
+                    broken.push(format!("{}:{line} imports {path}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "import rules are broken:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn cores_touch_no_clock_socket_thread_or_lock() {
+    let mut broken = Vec::new();
+    for core in CORES {
+        for file in sources(core) {
+            for (number, line) in code(&file).lines().enumerate() {
+                for word in NOT_IN_CORES.iter().filter(|word| line.contains(**word)) {
+                    broken.push(format!("{}:{} names {word}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "cores must stay free of the system:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_crate_has_a_rule() {
+    let known: BTreeSet<&str> = RULES.iter().map(|(module, _)| *module).collect();
+    let lib = fs::read_to_string(root().join("lib.rs")).expect("lib.rs");
+
+    let modules: BTreeSet<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|rest| rest.trim_end_matches(';')).collect();
+
+    assert_eq!(modules, known);
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources(module: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(module)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the module").map(|entry| entry.expect("an entry").path())
+        {
+            if entry.is_dir() {
+                open.push(entry);
+            } else if entry.extension().is_some_and(|ending| ending == "rs") && !entry.ends_with("tests.rs") {
+                found.push(entry);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "module {module} has no sources");
+    found
+}
+
+/// The file without its test module and without comments, line numbers kept.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).expect("a source file");
+    let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    shipped.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// Every `crate::a::b` of the file as `a::b` (two parts at most), with its line.
+fn imports(file: &Path) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in code(file).lines().enumerate() {
+        for rest in line.split("crate::").skip(1) {
+            let path: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == ':').collect();
+            let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).take(2).collect();
+            if !parts.is_empty() {
+                found.push((number + 1, parts.join("::")));
+            }
+        }
+    }
+    found
+}
