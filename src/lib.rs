@@ -5,12 +5,34 @@
 
 pub mod units;
 
+pub mod gate;
+
 pub mod sip;
 
 pub mod rtp;
 
 pub mod audio;
 
+pub mod detect;
+
 pub mod policy;
 
+pub mod call;
+
+pub mod config;
+
 pub mod io;
+
+pub mod store;
+
+pub mod observe;
+
+pub mod admin;
+
+pub mod offline;
+
+pub mod app;
+
+pub mod demo;
+
+pub mod cli;

@@ -9,15 +9,27 @@ use std::path::{Path, PathBuf};
 /// Module, and what of the crate its sources may name. A path allows itself and all below it.
 const RULES: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("gate", &["units"]),
     ("sip", &["units"]),
     ("rtp", &["units"]),
     ("audio", &["units"]),
-    ("policy", &["units"]),
-    ("io", &["units", "sip", "rtp", "audio", "policy"]),
+    ("detect", &["units", "audio"]),
+    ("policy", &["units", "detect::evidence"]),
+    ("call", &["units", "sip", "rtp", "policy"]),
+    // Settings types of the cores.
+    ("config", &["units", "call", "gate", "policy", "sip::wire"]),
+    ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"]),
+    ("store", &["units", "policy"]),
+    ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "store"]),
+    ("admin", &["units", "observe", "store"]),
+    ("offline", &["units", "audio", "rtp", "sip", "detect", "policy", "io"]),
+    ("app", &["units", "call", "config", "detect", "gate", "policy", "io", "store", "observe", "admin"]),
+    ("demo", &["units", "app", "audio", "config", "gate", "io::clock", "store"]),
+    ("cli", &["units", "app", "config", "demo", "io::clock", "observe", "offline", "policy", "store"]),
 ];
 
 /// Cores are handed the time and the bytes; they fetch neither.
-const CORES: &[&str] = &["units", "sip", "rtp", "audio", "policy"];
+const CORES: &[&str] = &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"];
 const NOT_IN_CORES: &[&str] = &[
     "std::net::UdpSocket",
     "std::net::Tcp",

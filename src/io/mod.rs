@@ -2,5 +2,7 @@
 //!
 //! Asks the cores what should happen and does it. Decides nothing.
 
+pub mod analysis;
 pub mod clock;
 pub mod media;
+pub mod signalling;

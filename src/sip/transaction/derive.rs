@@ -1,5 +1,5 @@
 //! Requests that are made from an INVITE's own bytes: CANCEL (RFC 3261 §9.1), the ACK to a failure (§17.1.1.3), and
-//! the 100 that a server transaction sends by itself (§8.2.6.1).
+//! bare responses such as the 100 that a server transaction sends by itself (§8.2.6.1).
 
 use crate::sip::flow::Flow;
 use crate::sip::wire::{Index, Limits, Message, Name, StatusCode, Via, respond};
@@ -25,12 +25,13 @@ pub(super) fn ack(invite: &[u8], failure: &Message<'_>) -> Option<Vec<u8>> {
     Some(derived(&message, "ACK", to, &[]))
 }
 
-/// A 100 for the INVITE in `invite`.
-pub(super) fn trying(invite: &[u8], flow: Flow) -> Option<Vec<u8>> {
+/// A bare response to the request in `request`. A final one gets a tag of ours.
+pub(super) fn response(request: &[u8], code: StatusCode, flow: Flow) -> Option<Vec<u8>> {
     let mut index = Index::new();
-    let message = index.read(invite, &limits()).ok()?;
+    let message = index.read(request, &limits()).ok()?;
     let mut out = Vec::new();
-    respond(&message, StatusCode::TRYING, flow.peer, None, &[], &[], &mut out);
+    let tag = code.is_final().then_some("ringfence");
+    respond(&message, code, flow.peer, tag, &[], &[], &mut out);
     Some(out)
 }
 

@@ -54,8 +54,9 @@ impl Keys {
             part(branch);
             part(via.host);
             part(method);
-            if !branch.starts_with(COOKIE) {
-                // RFC 2543 branches need not be unique: the request's own identity decides (RFC 3261 §17.2.3).
+            if branch.strip_prefix(COOKIE).is_none_or(str::is_empty) {
+                // RFC 2543 branches, and a bare cookie, need not be unique: the request's own identity decides
+                // (RFC 3261 §17.2.3).
                 part(message.call_id());
                 part(message.from().ok().and_then(|from| from.tag()).unwrap_or_default());
                 hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));

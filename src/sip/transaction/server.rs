@@ -14,14 +14,16 @@ pub(super) struct Server {
     pub key: ServerKey,
     pub flow: Flow,
     pub state: State,
+    /// Its bytes, until it is finally answered.
+    pub request: Arc<[u8]>,
     /// What answers a repetition.
     pub last_response: Option<Arc<[u8]>>,
 }
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// INVITE without an answer: a 100 goes out at `trying`. Kept: the request's bytes, to answer with.
-    Fresh { request: Arc<[u8]>, trying: Instant },
+    /// INVITE without an answer: a 100 goes out at `trying`.
+    Fresh { trying: Instant },
     /// INVITE with at most a 1xx so far. The owner answers; timer C of the client side ends a ringing that does not.
     Proceeding,
     /// INVITE with a failure sent: timer G repeats it (UDP), timer H gives up.
@@ -53,18 +55,18 @@ pub(super) enum Step {
 
 impl Server {
     pub(super) fn invite(key: ServerKey, flow: Flow, request: &[u8], now: Instant) -> Self {
-        let state = State::Fresh { request: request.into(), trying: now + TRYING_AFTER };
-        Self { key, flow, state, last_response: None }
+        let state = State::Fresh { trying: now + TRYING_AFTER };
+        Self { key, flow, state, request: request.into(), last_response: None }
     }
 
-    pub(super) fn request(key: ServerKey, flow: Flow, now: Instant) -> Self {
+    pub(super) fn request(key: ServerKey, flow: Flow, request: &[u8], now: Instant) -> Self {
         // Twice the client's patience: an owner that never answers must not hold the slot for ever.
-        Self { key, flow, state: State::Trying { until: now + LONG * 2 }, last_response: None }
+        Self { key, flow, state: State::Trying { until: now + LONG * 2 }, request: request.into(), last_response: None }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Fresh { trying, .. } => Some(*trying),
+            State::Fresh { trying } => Some(*trying),
             State::Proceeding => None,
             State::Completed { repeat, give_up } => Some(repeat.map_or(*give_up, |repeat| repeat.due.min(*give_up))),
             State::Confirmed { until }
@@ -95,6 +97,9 @@ impl Server {
             State::Accepted { .. } | State::Completed { .. } | State::Confirmed { .. } | State::Answered { .. } => {
                 return false;
             }
+        }
+        if code.is_final() {
+            self.request = Arc::from([]);
         }
         self.last_response = Some(bytes);
         true
@@ -134,10 +139,9 @@ impl Server {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
         match &mut self.state {
-            State::Fresh { request, .. } => {
-                let request = Arc::clone(request);
+            State::Fresh { .. } => {
                 self.state = State::Proceeding;
-                Step::SendTrying(request)
+                Step::SendTrying(Arc::clone(&self.request))
             }
             State::Completed { give_up, .. } if now >= *give_up => Step::NoAck,
             State::Completed { repeat: Some(repeat), .. } if now >= repeat.due => {

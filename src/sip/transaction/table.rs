@@ -73,7 +73,9 @@ impl Transactions {
                 let invite = self.keys.server(message, Method::Invite).and_then(|key| self.by_key.get(&key).copied());
                 let invite = invite.filter(|id| self.same_peer(*id, flow));
                 let code = if invite.is_some() { StatusCode::OK } else { StatusCode::NO_SUCH_CALL };
-                let Some(id) = self.insert_server(key, Server::request(key, flow, now)) else { return Received::Full };
+                let Some(id) = self.insert_server(key, Server::request(key, flow, message.bytes(), now)) else {
+                    return Received::Full;
+                };
                 let mut out = Vec::new();
                 respond(message, code, flow.peer, Some("cancel"), &[], &[], &mut out);
                 self.respond(id, code, &out, now);
@@ -91,7 +93,7 @@ impl Transactions {
             | Method::Update
             | Method::Info
             | Method::Other(_) => {
-                let server = Server::request(key, flow, now);
+                let server = Server::request(key, flow, message.bytes(), now);
                 self.insert_server(key, server).map_or(Received::Full, Received::Request)
             }
         }
@@ -200,6 +202,14 @@ impl Transactions {
         }
     }
 
+    /// Answers with a bare `code`, made from the request's own bytes.
+    pub fn respond_from_request(&mut self, id: ServerId, code: StatusCode, now: Instant) {
+        let Some(server) = self.server(id) else { return };
+        if let Some(bytes) = derive::response(&server.request, code, server.flow) {
+            self.respond(id, code, &bytes, now);
+        }
+    }
+
     /// Where the request behind a server transaction came from; its answers go there.
     #[must_use]
     pub fn server_flow(&self, id: ServerId) -> Option<Flow> {
@@ -225,7 +235,7 @@ impl Transactions {
             server::Step::Nothing => {}
             server::Step::Repeat => self.transmits.extend(last.map(|bytes| Transmit { flow, bytes })),
             server::Step::SendTrying(request) => {
-                let bytes: Option<Arc<[u8]>> = derive::trying(&request, flow).map(Into::into);
+                let bytes: Option<Arc<[u8]>> = derive::response(&request, StatusCode::TRYING, flow).map(Into::into);
                 if let Some(server) = self.servers.get_mut(id.slot, id.generation) {
                     server.last_response.clone_from(&bytes);
                 }

@@ -15,7 +15,8 @@ use super::{Message, Name, Via, params, span, trim};
 pub struct Edits {
     splices: Vec<Splice>,
     text: String,
-    body: Option<Vec<u8>>,
+    body: Vec<u8>,
+    has_body: bool,
     scratch: Vec<usize>,
 }
 
@@ -36,7 +37,7 @@ impl Edits {
     pub fn clear(&mut self) {
         self.splices.clear();
         self.text.clear();
-        self.body = None;
+        self.has_body = false;
     }
 
     /// Another request-URI.
@@ -93,13 +94,23 @@ impl Edits {
 
     /// Replaces the value of the first header of a class and removes further ones; appends where there is none.
     pub fn set(&mut self, message: &Message<'_>, name: Name, value: &str) {
+        self.write_value(message, name, format_args!("{value}"));
+    }
+
+    fn write_value(&mut self, message: &Message<'_>, name: Name, value: std::fmt::Arguments<'_>) {
         let mut entries = message.index().entries.iter().filter(|entry| entry.name == name);
-        let Some(first) = entries.next() else {
-            let at = message.index().headers_end;
-            self.splice(at..at, |text| text.extend([name.as_str(), ": ", value, "\r\n"]));
-            return;
-        };
-        self.splice(first.value.clone(), |text| text.push_str(value));
+        // Writing to a String cannot fail.
+        match entries.next() {
+            Some(first) => self.splice(first.value.clone(), |text| {
+                let _ = write!(text, "{value}");
+            }),
+            None => {
+                let at = message.index().headers_end;
+                self.splice(at..at, |text| {
+                    let _ = write!(text, "{}: {value}\r\n", name.as_str());
+                });
+            }
+        }
         for entry in entries {
             self.splice(entry.line.clone(), |_| {});
         }
@@ -142,12 +153,10 @@ impl Edits {
 
     /// Another body, and its Content-Length.
     pub fn set_body(&mut self, message: &Message<'_>, body: &[u8]) {
-        let mut number = String::new();
-        let _ = write!(number, "{}", body.len());
-        self.set(message, Name::ContentLength, &number);
-        let kept = self.body.get_or_insert_default();
-        kept.clear();
-        kept.extend_from_slice(body);
+        self.write_value(message, Name::ContentLength, format_args!("{}", body.len()));
+        self.body.clear();
+        self.body.extend_from_slice(body);
+        self.has_body = true;
     }
 
     /// Applies all to `out`, which is cleared first.
@@ -155,8 +164,9 @@ impl Edits {
         out.clear();
         self.scratch.clear();
         self.scratch.extend(0..self.splices.len());
-        // Stable: insertions at one place keep their order.
-        self.scratch.sort_by_key(|number| self.splices.get(*number).map_or(0, |splice| splice.cut.start));
+        // Stable: insertions at one place keep their order, and stand before what is cut there.
+        let key = |number: &usize| self.splices.get(*number).map(|splice| (splice.cut.start, !splice.cut.is_empty()));
+        self.scratch.sort_by_key(key);
         let raw = message.raw();
         let mut at = message.index().from;
         for splice in self.scratch.iter().filter_map(|number| self.splices.get(*number)) {
@@ -169,12 +179,11 @@ impl Edits {
             at = splice.cut.end;
         }
         let body = message.index().body.clone();
-        match &self.body {
-            Some(other) => {
-                out.extend_from_slice(raw.get(at..body.start).unwrap_or_default());
-                out.extend_from_slice(other);
-            }
-            None => out.extend_from_slice(raw.get(at..body.end).unwrap_or_default()),
+        if self.has_body {
+            out.extend_from_slice(raw.get(at..body.start).unwrap_or_default());
+            out.extend_from_slice(&self.body);
+        } else {
+            out.extend_from_slice(raw.get(at..body.end).unwrap_or_default());
         }
     }
 

@@ -23,7 +23,7 @@ pub enum BadMessage {
     /// More or longer than the settings allow.
     #[error("headers are over the limit")]
     OverLimit,
-    /// NUL, bare CR or LF, or no UTF-8.
+    /// A control character, bare CR or LF, or no UTF-8.
     #[error("a byte that has no place in a header")]
     BadByte,
     /// A line without a name and a colon.

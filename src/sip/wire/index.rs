@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::message::{Message, StartLine};
-use super::name_addr::NameAddr;
-use super::{BadMessage, Method, Name, StatusCode, Via, is_token};
+use super::{BadMessage, Method, Name, StatusCode, Uri, is_token, number};
 
 /// Strict limits, checked while indexing (SIP.md, trap 10; Identity headers are long).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,16 +78,14 @@ impl Index {
         self.view(datagram).ok_or(BadMessage::BadByte)
     }
 
-    /// What was read of a request that [`Index::read`] refused, if that is enough to answer it: one each of Via,
-    /// From, To, Call-ID and CSeq, all readable.
+    /// What was read of a request that [`Index::read`] refused, if that is enough to answer it: a Via that can be read,
+    /// and From, To, Call-ID and CSeq as they are. Nothing of it may be believed; it is for the answer alone.
     #[must_use]
     pub fn salvage<'a>(&'a self, datagram: &'a [u8]) -> Option<Message<'a>> {
         let message = self.view(datagram)?;
-        let single = [Name::From, Name::To, Name::CallId, Name::CSeq]
-            .iter()
-            .all(|name| self.entries.iter().filter(|entry| entry.name == *name).count() == 1);
-        let readable = message.via().is_ok() && message.from().is_ok() && message.to().is_ok();
-        (single && readable && message.method().is_some_and(|method| method != Method::Ack)).then_some(message)
+        let there = [Name::From, Name::To, Name::CallId, Name::CSeq].iter().all(|name| message.header(*name).is_some());
+        let answerable = message.method().is_some_and(|method| method != Method::Ack) && message.via().is_ok();
+        (there && answerable).then_some(message)
     }
 
     fn view<'a>(&'a self, datagram: &'a [u8]) -> Option<Message<'a>> {
@@ -103,12 +100,18 @@ impl Index {
         self.body = 0..0;
         let from = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(BadMessage::KeepAlive)?;
         self.from = from;
-        let first_end = line_end(bytes, from, from + limits.line_bytes)?;
+        let first_end = line_end(bytes, from, limits.line_bytes)?;
         self.headers_at = first_end + 2;
+        let (start, mut outcome) = start_line(bytes, from..first_end);
+        self.start = start;
+        if self.start.is_none() {
+            return outcome;
+        }
         let mut at = self.headers_at;
-        let limit = from + limits.header_bytes;
         loop {
-            let end = line_end(bytes, at, at + limits.line_bytes)?;
+            // What has been read so far can still be answered.
+            self.body = at..at;
+            let end = line_end(bytes, at, limits.line_bytes)?;
             if end + 2 - from > limits.header_bytes {
                 return Err(BadMessage::OverLimit);
             }
@@ -116,44 +119,48 @@ impl Index {
                 break;
             }
             if matches!(bytes.get(at), Some(b' ' | b'\t')) {
-                self.fold(bytes, end, limits)?;
+                outcome = outcome.and(self.fold(bytes, at..end, limits));
             } else {
                 if self.entries.len() == limits.headers {
                     return Err(BadMessage::OverLimit);
                 }
-                self.entries.push(header(bytes, at..end)?);
+                match header(bytes, at..end) {
+                    Ok(entry) => self.entries.push(entry),
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
             }
             at = end + 2;
         }
-        debug_assert!(at <= limit);
         self.headers_end = at;
         self.body = at + 2..bytes.len();
-        let head = bytes.get(..self.body.start).unwrap_or_default();
-        let head = std::str::from_utf8(head).map_err(|_| BadMessage::BadByte)?;
-        self.start = Some(start_line(head, from..first_end)?);
-        Ok(())
+        outcome
     }
 
-    /// A line that begins with white space belongs to the header above it (RFC 3261 §7.3.1).
-    fn fold(&mut self, bytes: &[u8], end: usize, limits: &Limits) -> Result<(), BadMessage> {
+    /// A line that begins with white space belongs to the header above it (RFC 3261 §7.3.1). One of nothing but white
+    /// space is the end of the headers for some.
+    fn fold(&mut self, bytes: &[u8], line: Range<usize>, limits: &Limits) -> Result<(), BadMessage> {
         let entry = self.entries.last_mut().ok_or(BadMessage::HeaderLine)?;
-        if end - entry.line.start > limits.line_bytes {
+        let text = trimmed(bytes, line.clone());
+        if text.is_empty() {
+            return Err(BadMessage::HeaderLine);
+        }
+        if line.end - entry.line.start > limits.line_bytes {
             return Err(BadMessage::OverLimit);
         }
-        let begin = if entry.value.is_empty() { entry.line.end } else { entry.value.start };
-        entry.value = trimmed(bytes, begin..end);
-        entry.line.end = end + 2;
+        let begin = if entry.value.is_empty() { text.start } else { entry.value.start };
+        entry.value = begin..text.end;
+        entry.line.end = line.end + 2;
         Ok(())
     }
 }
 
-/// Offset of the CR of the CRLF that ends the line at `from`; refuses bytes that have no place in a header.
-fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<usize, BadMessage> {
+/// Offset of the CR of the CRLF that ends the line at `from`, at most `longest` bytes on; refuses control characters.
+fn line_end(bytes: &[u8], from: usize, longest: usize) -> Result<usize, BadMessage> {
     let rest = bytes.get(from..).unwrap_or_default();
-    let at = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0)).ok_or(BadMessage::Unfinished)?;
-    if from + at > limit {
-        return Err(BadMessage::OverLimit);
-    }
+    let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7F;
+    let Some(at) = rest.iter().take(longest.saturating_add(1)).position(control) else {
+        return Err(if rest.len() > longest { BadMessage::OverLimit } else { BadMessage::Unfinished });
+    };
     match (rest.get(at), rest.get(at + 1)) {
         (Some(b'\r'), Some(b'\n')) => Ok(from + at),
         (Some(b'\r'), None) => Err(BadMessage::Unfinished),
@@ -193,75 +200,70 @@ fn trimmed(bytes: &[u8], mut range: Range<usize>) -> Range<usize> {
 }
 
 /// `METHOD SP URI SP SIP/2.0` or `SIP/2.0 SP code SP reason`, single spaces, nothing else (RFC 3261 §7.1, §7.2).
-fn start_line(head: &str, line: Range<usize>) -> Result<Start, BadMessage> {
-    let text = head.get(line.clone()).ok_or(BadMessage::NotSip)?;
+///
+/// A request line that is wrong behind its method still gives a start: such a request can be answered.
+fn start_line(bytes: &[u8], line: Range<usize>) -> (Option<Start>, Result<(), BadMessage>) {
+    let Ok(text) = std::str::from_utf8(bytes.get(line.clone()).unwrap_or_default()) else {
+        return (None, Err(BadMessage::BadByte));
+    };
     if let Some(rest) = text.strip_prefix("SIP/2.0 ") {
-        let (digits, reason) = rest.split_at_checked(3).ok_or(BadMessage::StartLine)?;
-        let code: u16 = digits.parse().map_err(|_| BadMessage::StartLine)?;
-        let spaced = reason.is_empty() || reason.starts_with(' ');
-        if !(100..700).contains(&code) || !spaced || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadMessage::StartLine);
-        }
-        let from = line.end - reason.len() + usize::from(!reason.is_empty());
-        return Ok(Start::Status { code: StatusCode(code), reason: from..line.end });
+        let start = status_line(rest, line.end);
+        let outcome = if start.is_some() { Ok(()) } else { Err(BadMessage::StartLine) };
+        return (start, outcome);
     }
-    let (method, rest) = text.split_once(' ').ok_or(BadMessage::NotSip)?;
-    let (uri, version) = rest.rsplit_once(' ').ok_or(BadMessage::NotSip)?;
+    let not_sip = (None, Err(BadMessage::NotSip));
+    let Some((method, rest)) = text.split_once(' ') else { return not_sip };
+    let Some((uri, version)) = rest.rsplit_once(' ') else { return not_sip };
     if method.is_empty() || !method.bytes().all(is_token) {
-        return Err(BadMessage::NotSip);
+        return not_sip;
     }
     let method_at = line.start..line.start + method.len();
     let uri_at = method_at.end + 1..method_at.end + 1 + uri.len();
-    if version != "SIP/2.0" {
-        let other = version.len() > 4 && version.get(..4).is_some_and(|sip| sip.eq_ignore_ascii_case("SIP/"));
-        return Err(if other && version != "sip/2.0" { BadMessage::Version } else { BadMessage::StartLine });
-    }
-    if uri.is_empty() || uri.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F)) {
-        return Err(BadMessage::StartLine);
-    }
-    Ok(Start::Request { method: method_at, uri: uri_at })
+    let other_version = version.len() > 4 && version.get(..4).is_some_and(|sip| sip.eq_ignore_ascii_case("SIP/"));
+    let outcome = if version != "SIP/2.0" {
+        Err(if other_version && version != "sip/2.0" { BadMessage::Version } else { BadMessage::StartLine })
+    } else if uri.is_empty() || uri.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F)) {
+        Err(BadMessage::StartLine)
+    } else {
+        Ok(())
+    };
+    (Some(Start::Request { method: method_at, uri: uri_at }), outcome)
 }
+
+/// `code SP reason` that ends at `end`; the space before an empty reason may be missing.
+fn status_line(text: &str, end: usize) -> Option<Start> {
+    let (digits, reason) = text.split_at_checked(3)?;
+    let code = number(digits).filter(|code| (100..700).contains(code))?;
+    let spaced = reason.is_empty() || reason.starts_with(' ');
+    let reason_at = end - reason.len() + usize::from(!reason.is_empty());
+    spaced.then_some(Start::Status { code: StatusCode(code), reason: reason_at..end })
+}
+
+/// Headers that must not stand twice. Content-Type is among them because the first says whether there is media, and
+/// Max-Forwards because it ends loops.
+const SINGLE: [Name; 7] =
+    [Name::From, Name::To, Name::CallId, Name::CSeq, Name::ContentLength, Name::MaxForwards, Name::ContentType];
 
 /// What must hold before anybody looks at a message (SIP.md, traps 1 and 2).
 fn check(message: &Message<'_>) -> Result<(), BadMessage> {
-    let mut seen = [0_u8; 6];
-    let mut vias = 0_u32;
+    let mut seen = [false; SINGLE.len()];
     for header in message.headers() {
-        let slot = match header.name {
-            Name::From => 0,
-            Name::To => 1,
-            Name::CallId => 2,
-            Name::CSeq => 3,
-            Name::ContentLength => 4,
-            Name::MaxForwards => 5,
-            Name::Via => {
-                vias += 1;
-                continue;
-            }
-            Name::Contact
-            | Name::ContentType
-            | Name::Route
-            | Name::RecordRoute
-            | Name::Require
-            | Name::ProxyRequire
-            | Name::Supported
-            | Name::Expires
-            | Name::PAssertedIdentity
-            | Name::FeatureCaps
-            | Name::Other => continue,
-        };
-        seen[slot] += 1;
-        if seen[slot] > 1 {
+        let single = SINGLE.iter().position(|name| *name == header.name);
+        if let Some(seen) = single.and_then(|slot| seen.get_mut(slot))
+            && std::mem::replace(seen, true)
+        {
             return Err(BadMessage::Duplicate);
         }
     }
-    if vias == 0 || seen[..4].contains(&0) || message.call_id().is_empty() {
+    if message.header(Name::Via).is_none() || seen[..4].contains(&false) || message.call_id().is_empty() {
         return Err(BadMessage::Missing);
     }
-    let via = message.header(Name::Via).map_or("", |header| header.value);
-    Via::first(via)?;
-    for name in [Name::From, Name::To] {
-        let address = NameAddr::only(message.header(name).map_or("", |header| header.value))?;
+    for via in message.vias() {
+        if via?.version != "2.0" {
+            return Err(BadMessage::Via);
+        }
+    }
+    for address in [message.from()?, message.to()?] {
         match address.parsed_uri() {
             Ok(_) | Err(BadMessage::Scheme) => {}
             Err(error) => return Err(error),
@@ -270,21 +272,38 @@ fn check(message: &Message<'_>) -> Result<(), BadMessage> {
     if message.call_id().bytes().any(|byte| super::is_space(byte) || byte == b'"') {
         return Err(BadMessage::HeaderLine);
     }
-    let cseq = message.cseq()?;
-    if let StartLine::Request { method, .. } = message.start()
-        && method != cseq.method
-    {
-        return Err(BadMessage::CSeq);
-    }
     message.max_forwards()?;
-    Ok(())
+    let cseq = message.cseq()?;
+    if let StartLine::Request { method, uri } = message.start() {
+        if method != cseq.method {
+            return Err(BadMessage::CSeq);
+        }
+        // A URI's headers have no place in a request line (RFC 3261 §19.1.1): they would become ours.
+        if !Uri::parse(uri)?.headers.is_empty() {
+            return Err(BadMessage::Uri);
+        }
+    }
+    addresses(message, cseq.method)
+}
+
+/// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8).
+fn addresses(message: &Message<'_>, method: Method<'_>) -> Result<(), BadMessage> {
+    for name in [Name::Route, Name::RecordRoute] {
+        message.addresses(name).try_for_each(|address| address.map(|_| ()))?;
+    }
+    if message.contact_is_star() && message.all(Name::Contact).nth(1).is_none() {
+        return Ok(());
+    }
+    let mut contacts = 0_usize;
+    for address in message.contacts() {
+        address?;
+        contacts += 1;
+    }
+    let dialog = matches!(method, Method::Invite | Method::Update) && message.status().is_none_or(|code| code.0 < 300);
+    if dialog && contacts > 1 { Err(BadMessage::Duplicate) } else { Ok(()) }
 }
 
 fn content_length(message: &Message<'_>) -> Result<Option<usize>, BadMessage> {
     let Some(header) = message.header(Name::ContentLength) else { return Ok(None) };
-    let digits = !header.value.is_empty() && header.value.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits {
-        return Err(BadMessage::Length);
-    }
-    header.value.parse().map(Some).map_err(|_| BadMessage::Length)
+    number(header.value).map(Some).ok_or(BadMessage::Length)
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::index::{Entry, Index, Start};
 use super::name_addr::{self, NameAddr};
-use super::{BadMessage, Method, Name, StatusCode, Via, trim, via};
+use super::{BadMessage, Method, Name, StatusCode, Via, number, trim, via};
 
 /// A message: the datagram and its offsets.
 #[derive(Clone, Copy)]
@@ -199,9 +199,8 @@ impl<'a> Message<'a> {
         let (Some(number), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(BadMessage::CSeq);
         };
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        let number: u32 = number.parse().map_err(|_| BadMessage::CSeq)?;
-        if !digits || number >= 1 << 31 || !method.bytes().all(super::is_token) {
+        let number = self::number(number).filter(|number| *number < 1 << 31).ok_or(BadMessage::CSeq)?;
+        if !method.bytes().all(super::is_token) {
             return Err(BadMessage::CSeq);
         }
         Ok(CSeq { number, method: Method::of(method) })
@@ -219,10 +218,7 @@ impl<'a> Message<'a> {
     /// When it is no number up to 255.
     pub fn max_forwards(&self) -> Result<Option<u8>, BadMessage> {
         let Some(header) = self.header(Name::MaxForwards) else { return Ok(None) };
-        if !header.value.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadMessage::MaxForwards);
-        }
-        header.value.parse().map(Some).map_err(|_| BadMessage::MaxForwards)
+        number(header.value).map(Some).ok_or(BadMessage::MaxForwards)
     }
 
     /// Is `token` in this comma-separated header? Case is ignored.

@@ -4,9 +4,9 @@
 //! offsets; readers run on demand; [`Edits`] are splices against the untouched bytes, so what is not edited leaves as
 //! it came. Decides nothing: what a message means is for `transaction` and `call`.
 //!
-//! Whatever two elements could read differently is refused (duplicate From, To, Call-ID, CSeq or Content-Length, bare
-//! CR or LF, NUL, invalid UTF-8, unterminated quotes, a comma outside quotes in From or To): a firewall that guesses is
-//! a firewall that can be walked around.
+//! Whatever two elements could read differently is refused (a header twice that must stand once, bare CR or LF, control
+//! characters, invalid UTF-8, unterminated quotes, a comma outside quotes in From or To, an address or parameter list
+//! that needs a guess): a firewall that guesses is a firewall that can be walked around.
 
 mod edits;
 mod error;
@@ -44,6 +44,12 @@ fn trim(text: &str) -> &str {
 /// RFC 3261 §25.1 `token`.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+/// A number in digits alone. What `str::parse` takes besides, a leading plus, another element may read otherwise.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }
 
 /// Where `part`, a slice of `whole`, lies in it.

@@ -1,6 +1,6 @@
 //! `"Display" <uri>;params` (RFC 3261 §20.10): From, To, Contact, Route and their like.
 
-use super::params::{self, find_outside_quotes};
+use super::params::{self, find_outside_quotes, is_one_quoted_string};
 use super::{BadMessage, Uri, is_space, is_token, trim};
 
 /// One address of an address header.
@@ -45,11 +45,13 @@ impl<'a> NameAddr<'a> {
                 let close = inside.find('>').ok_or(bad)?;
                 (&inside[..close], &inside[close + 1..])
             }
-            // Without brackets the parameters are the header's (RFC 3261 §20.10).
-            None => text.split_at(text.find([';', ',']).unwrap_or(text.len())),
+            None => {
+                let (uri, behind) = text.split_at(text.find([';', ',']).unwrap_or(text.len()));
+                (trim(uri), behind)
+            }
         };
-        let uri = trim(uri);
-        if uri.is_empty() || uri.bytes().any(|byte| is_space(byte) || matches!(byte, b'<' | b'>' | b'"')) {
+        let broken = |byte| is_space(byte) || byte < b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F);
+        if !has_scheme(uri) || uri.bytes().any(broken) {
             return Err(bad);
         }
         let comma = find_outside_quotes(behind, |byte| byte == b',').map_err(|()| bad)?;
@@ -58,17 +60,21 @@ impl<'a> NameAddr<'a> {
             None => (behind, None),
         };
         let params = trim(params);
-        if !(params.is_empty() || params.starts_with(';')) {
+        // Without brackets the parameters are the header's (RFC 3261 §20.10). An element that takes a `;` before an `@`
+        // for a part of the user, or a `?` for URI headers, reads another address: such a one needs brackets.
+        let unclear = bracketed.is_none() && (uri.contains('?') || params.contains(['@', '?']));
+        if unclear || !params::are_plain(params) {
             return Err(bad);
         }
         Ok((Self { display, uri, params }, rest))
     }
 
-    /// The only address of `text`: a comma outside quotes, or a second tag, is an error.
+    /// The only address of `text`: a comma outside quotes, a second tag, or one without a value is an error.
     pub(super) fn only(text: &'a str) -> Result<Self, BadMessage> {
         let (address, rest) = Self::first(text)?;
-        let tags = params::iter(address.params).filter(|(name, _)| name.eq_ignore_ascii_case("tag")).count();
-        if rest.is_some() || tags > 1 {
+        let mut tags = params::iter(address.params).filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
+        let tag_fits = tags.next().is_none_or(|(_, tag)| tag.is_some_and(|tag| !tag.starts_with('"')));
+        if rest.is_some() || !tag_fits || tags.next().is_some() {
             return Err(BadMessage::Address);
         }
         Ok(address)
@@ -107,19 +113,14 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = Result<NameAddr<'_>, BadM
     })
 }
 
-fn is_one_quoted_string(text: &str) -> bool {
-    let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
-    let mut escaped = false;
-    for byte in inside.bytes() {
-        if escaped {
-            escaped = false;
-        } else if byte == b'\\' {
-            escaped = true;
-        } else if byte == b'"' {
-            return false;
-        }
-    }
-    !escaped
+/// `scheme:` and something behind it (RFC 3986 §3.1).
+fn has_scheme(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, rest)| {
+        let first = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+        first
+            && !rest.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    })
 }
 
 #[cfg(test)]
@@ -153,6 +154,19 @@ mod tests {
             "<sip:a@b>;tag=1;tag=2",
             "<sip:a@b>, <sip:c@d>",
             "<sip:a b@c>",
+            "< sip:a@b >",
+            "<a@b>",
+            "<:a@b>",
+            "<sip:>",
+            "<sip:a@b>;tag",
+            "<sip:a@b>;tag=",
+            "<sip:a@b>;tag=\"1\"",
+            "<sip:a@b>;x=<sip:c@d>;tag=1",
+            "<sip:a@b>;tag=1 ;",
+            "sip:a;x=1@b",
+            "sip:a@b?Route=%3Csip:c%3E",
+            "sip:a@b;x=1?y=2",
+            "*",
             "<sip:a@b> junk",
             "<sip:a@b",
             "",

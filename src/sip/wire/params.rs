@@ -1,6 +1,6 @@
 //! `;name=value` parameters, with quotes respected.
 
-use super::trim;
+use super::{is_space, is_token, trim};
 
 /// Ends of a piece of `text`: the offset of the first `stop` outside quotes, or None. Err on an unterminated quote.
 pub(super) fn find_outside_quotes(text: &str, stop: impl Fn(u8) -> bool) -> Result<Option<usize>, ()> {
@@ -47,6 +47,47 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
+/// True for a list that has one reading: `text` is empty, or each `;` is followed by a token and perhaps `=` and one
+/// word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold, because
+/// phones are; never in what could end it.
+pub(super) fn are_plain(text: &str) -> bool {
+    let mut rest = trim(text);
+    while let Some(list) = rest.strip_prefix(';') {
+        let Ok(end) = find_outside_quotes(list, |byte| byte == b';') else { return false };
+        let (one, more) = list.split_at(end.unwrap_or(list.len()));
+        rest = more;
+        let (name, value) = match one.split_once('=') {
+            Some((name, value)) => (trim(name), Some(trim(value))),
+            None => (trim(one), None),
+        };
+        let word = |value: &str| {
+            let closed = |byte| is_space(byte) || byte < b' ' || matches!(byte, b'"' | b',' | b'<' | b'>' | 0x7F);
+            !value.is_empty() && !value.bytes().any(closed)
+        };
+        let name_fits = !name.is_empty() && name.bytes().all(is_token);
+        if !name_fits || value.is_some_and(|value| !word(value) && !is_one_quoted_string(value)) {
+            return false;
+        }
+    }
+    rest.is_empty()
+}
+
+/// `"..."` with nothing before, behind or between.
+pub(super) fn is_one_quoted_string(text: &str) -> bool {
+    let Some(inside) = text.strip_prefix('"') else { return false };
+    let mut escaped = false;
+    for (at, byte) in inside.bytes().enumerate() {
+        if escaped {
+            escaped = false;
+        } else if byte == b'\\' {
+            escaped = true;
+        } else if byte == b'"' {
+            return at + 1 == inside.len();
+        }
+    }
+    false
+}
+
 /// First parameter of this name, case ignored. Outer None: not there. Inner None: no value.
 pub(super) fn find<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
     iter(text).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -61,6 +102,31 @@ mod tests {
         let all: Vec<_> = iter("; a = \"x;tag=evil\" ;tag=real;;flag").collect();
 
         assert_eq!(all, [("a", Some("\"x;tag=evil\"")), ("tag", Some("real")), ("flag", None)]);
+    }
+
+    #[test]
+    fn a_list_with_two_readings_is_not_plain() {
+        for text in ["", " ; a = 1 ;b;c=\"x;\\\"y\" ", ";received=2001:db8::1;rport", ";+sip.instance=\"<urn:uuid:1>\""]
+        {
+            assert!(are_plain(text), "{text}");
+        }
+        for text in [
+            "a",
+            ";",
+            ";a;",
+            ";;a",
+            ";a=",
+            ";=a",
+            ";a=1 2",
+            ";a=\"x",
+            ";a=\"x\"y",
+            ";a=<x>",
+            ";a b=1",
+            ";a,b",
+            ";a=x\"y\"",
+        ] {
+            assert!(!are_plain(text), "{text}");
+        }
     }
 
     #[test]

@@ -41,20 +41,14 @@ pub fn respond(
                 top = false;
                 let _ = write!(out, "Via: {value}\r\n");
             }
-            Name::From | Name::CallId | Name::CSeq => {
-                let _ = write!(out, "{}: {}\r\n", header.name.as_str(), header.value);
-            }
-            Name::To => {
-                let _ = write!(out, "To: {}", header.value);
-                if let (Some(tag), Ok(None)) = (to_tag, request.to().map(|to| to.tag())) {
-                    let _ = write!(out, ";tag={tag}");
-                }
-                out.extend_from_slice(b"\r\n");
-            }
             Name::RecordRoute if request.method() == Some(Method::Invite) && code > StatusCode::TRYING => {
                 let _ = write!(out, "Record-Route: {}\r\n", header.value);
             }
-            Name::RecordRoute
+            Name::From
+            | Name::To
+            | Name::CallId
+            | Name::CSeq
+            | Name::RecordRoute
             | Name::Contact
             | Name::MaxForwards
             | Name::ContentLength
@@ -68,6 +62,14 @@ pub fn respond(
             | Name::FeatureCaps
             | Name::Other => {}
         }
+    }
+    // One of each, whatever came: the request may be one that is refused for having two.
+    for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
+        let _ = write!(out, "{}: {}", name.as_str(), request.header(name).map_or("", |header| header.value));
+        if let (Name::To, Some(tag), Ok(None)) = (name, to_tag, request.to().map(|to| to.tag())) {
+            let _ = write!(out, ";tag={tag}");
+        }
+        out.extend_from_slice(b"\r\n");
     }
     for line in extra {
         let _ = write!(out, "{line}\r\n");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{BadMessage, is_token, params};
+use super::{BadMessage, is_token, number, params};
 
 /// A URI's parts, as they stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,7 +47,11 @@ impl<'a> Uri<'a> {
             Some(_) => return Err(BadMessage::Uri),
             None => (None, rest),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
+        let (rest, headers) = match rest.split_once('?') {
+            Some((_, "")) => return Err(BadMessage::Uri),
+            Some(parts) => parts,
+            None => (rest, ""),
+        };
         let (host_port, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
         let (host, port) = split_host_port(host_port).ok_or(BadMessage::Uri)?;
         Ok(Self { scheme, user, host, port, params, headers })
@@ -74,7 +78,7 @@ pub(super) fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
     };
     let (host, behind) = text.split_at(host_end);
     let port = match behind.strip_prefix(':') {
-        Some(port) => Some(port.parse().ok()?),
+        Some(port) => Some(number(port)?),
         None if behind.is_empty() => None,
         None => return None,
     };
@@ -109,6 +113,8 @@ mod tests {
             ("sip:a@b@c", BadMessage::Uri),
             ("sip:@b", BadMessage::Uri),
             ("sip:a@b:99999", BadMessage::Uri),
+            ("sip:a@b:+5060", BadMessage::Uri),
+            ("sip:a@b?", BadMessage::Uri),
             ("sip:a@b c", BadMessage::Uri),
             ("http://x", BadMessage::Scheme),
         ] {

@@ -2,11 +2,13 @@
 
 use super::params::{self, find_outside_quotes};
 use super::uri::split_host_port;
-use super::{BadMessage, is_token, trim};
+use super::{BadMessage, is_token, number, trim};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Via<'a> {
+    /// `2.0`; another one is read too, so that its sender can be told.
+    pub version: &'a str,
     /// `UDP`, `TCP`, ... as written.
     pub transport: &'a str,
     /// sent-by's host.
@@ -30,7 +32,9 @@ impl<'a> Via<'a> {
         let (version, after) = after.split_once('/').ok_or(bad)?;
         let after = after.trim_start_matches([' ', '\t', '\r', '\n']);
         let (transport, after) = after.split_at(after.find([' ', '\t', '\r', '\n']).ok_or(bad)?);
-        let sip = trim(protocol).eq_ignore_ascii_case("SIP") && trim(version) == "2.0";
+        let version = trim(version);
+        let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let sip = trim(protocol).eq_ignore_ascii_case("SIP") && numbered;
         if !sip || transport.is_empty() || !transport.bytes().all(is_token) {
             return Err(bad);
         }
@@ -41,11 +45,16 @@ impl<'a> Via<'a> {
             // White space is allowed around the colon (RFC 3261 §25.1, COLON).
             None => {
                 let (host, port) = sent_by.rsplit_once(':').ok_or(bad)?;
-                let (host, port) = (trim(host), trim(port).parse().map_err(|_| bad)?);
+                let (host, port) = (trim(host), number(trim(port)).ok_or(bad)?);
                 (split_host_port(host).filter(|(_, inner)| inner.is_none()).ok_or(bad)?.0, Some(port))
             }
         };
-        Ok((Self { transport, host, port, params: trim(params) }, value, rest))
+        let params = trim(params);
+        let branches = params::iter(params).filter(|(name, _)| name.eq_ignore_ascii_case("branch")).count();
+        if !params::are_plain(params) || branches > 1 {
+            return Err(bad);
+        }
+        Ok((Self { version, transport, host, port, params }, value, rest))
     }
 
     /// Its branch.
@@ -63,7 +72,7 @@ impl<'a> Via<'a> {
     /// `rport`: None: not there; Some(None): asked for; Some(Some(_)): filled in.
     #[must_use]
     pub fn rport(&self) -> Option<Option<u16>> {
-        params::find(self.params, "rport").map(|value| value.and_then(|port| port.parse().ok()))
+        params::find(self.params, "rport").map(|value| value.and_then(number))
     }
 }
 
@@ -98,8 +107,14 @@ mod tests {
             "",
             "SIP/2.0",
             "SIP/2.0/UDP",
-            "SIP/3.0/UDP a",
+            "SIP/x/UDP a",
             "SIP/2.0/UDP a:b",
+            "SIP/2.0/UDP a:+1",
+            "SIP/2.0/UDP a : +1",
+            "SIP/2.0/UDP a;",
+            "SIP/2.0/UDP a;;branch=x",
+            "SIP/2.0/UDP a;branch=x;branch=y",
+            "SIP/2.0/UDP a;branch=x y",
             "SIP/2.0/UDP a:1:2;branch=x",
             "HTTP/2.0/UDP a",
         ] {

@@ -1,0 +1,230 @@
+//! Paths of the API.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{delete, get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Doors;
+use crate::observe::explain;
+use crate::store::{Filter, Store};
+use crate::units::{CallId, Redaction};
+
+/// Longest list that one request gets.
+const MOST: usize = 1_000;
+
+type Shared = State<Arc<Doors>>;
+
+pub(super) fn router(doors: Arc<Doors>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/calls", get(calls_now))
+        .route("/api/calls/ended", get(calls_ended))
+        .route("/api/calls/{call}", get(call))
+        .route("/api/calls/{call}/hang_up", post(hang_up))
+        .route("/api/sources", get(sources))
+        .route("/api/blocks", post(block))
+        .route("/api/blocks/{source}", delete(lift))
+        .route("/api/reload", post(reload))
+        .route("/api/settings", get(settings))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path"))
+        .layer(middleware::from_fn(local_only))
+        .layer(DefaultBodyLimit::max(16 * 1_024))
+        .with_state(doors)
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}
+
+/// Lets only requests through that this machine means.
+async fn local_only(request: Request<Body>, next: Next) -> Response {
+    let headers = request.headers();
+    let host = text(headers, header::HOST.as_str());
+    if !is_loopback(host) {
+        return refuse(StatusCode::FORBIDDEN, "the Host must be a loopback name or address");
+    }
+    let origin = text(headers, header::ORIGIN.as_str());
+    let same = origin.strip_prefix("http://").is_some_and(|origin| origin == host);
+    if !origin.is_empty() && !same {
+        return refuse(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
+    }
+    next.run(request).await
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+async fn health(State(doors): Shared) -> Response {
+    let (ok, health) = (doors.health)();
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+async fn metrics(State(doors): Shared) -> Response {
+    let kind = prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+    ([(header::CONTENT_TYPE, kind)], doors.observer.metrics().encode()).into_response()
+}
+
+/// `?limit=100`
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<usize>,
+}
+
+impl Limit {
+    fn get(&self) -> usize {
+        self.limit.unwrap_or(100).min(MOST)
+    }
+}
+
+// Whoever asks for calls here acts on them, and is on this machine: numbers are shown in full, as in the records.
+async fn calls_now(State(doors): Shared, Query(limit): Query<Limit>) -> Response {
+    Json(doors.observer.calls_now(limit.get(), Redaction::Off)).into_response()
+}
+
+async fn calls_ended(State(doors): Shared, Query(limit): Query<Limit>) -> Response {
+    let path = doors.store.clone();
+    let limit = limit.get();
+    match read_store(path, move |store| store.calls(limit, &Filter::default())).await {
+        Ok(calls) => Json(json!({ "calls": calls })).into_response(),
+        // Records may be switched off by a full disk; what this process remembers is there all the same.
+        Err(why) => {
+            Json(json!({ "calls": doors.observer.calls_ended(limit, Redaction::Off), "store": why })).into_response()
+        }
+    }
+}
+
+async fn call(State(doors): Shared, Path(name): Path<String>) -> Response {
+    match read_store(doors.store.clone(), move |store| store.call(&name)).await {
+        Ok(Some(record)) => {
+            let summary = record.summary();
+            Json(json!({ "summary": summary, "explanation": explain::text(&record) })).into_response()
+        }
+        Ok(None) => refuse(StatusCode::NOT_FOUND, "no finished call has this name"),
+        Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+/// Reads records on a thread that may wait for the disk.
+async fn read_store<T: Send + 'static>(
+    path: std::path::PathBuf,
+    read: impl FnOnce(&Store) -> Result<T, crate::store::StoreError> + Send + 'static,
+) -> Result<T, String> {
+    let job = tokio::task::spawn_blocking(move || {
+        let store = Store::open_read_only(&path).map_err(|error| error.to_string())?;
+        read(&store).map_err(|error| error.to_string())
+    });
+    job.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+async fn hang_up(State(doors): Shared, Path(name): Path<String>) -> Response {
+    let Some(call) = u64::from_str_radix(&name, 16).ok().map(CallId) else {
+        return refuse(StatusCode::BAD_REQUEST, "a call is named by 16 hexadecimal digits");
+    };
+    let runs = doors.observer.calls_now(usize::MAX, Redaction::On).calls.iter().any(|live| live.id == call.to_string());
+    if !runs {
+        return refuse(StatusCode::NOT_FOUND, "no running call has this name");
+    }
+    answer((doors.hang_up)(call))
+}
+
+fn answer(done: bool) -> Response {
+    if done {
+        Json(json!({ "done": true })).into_response()
+    } else {
+        refuse(StatusCode::SERVICE_UNAVAILABLE, "the signalling takes no orders")
+    }
+}
+
+async fn sources(State(doors): Shared) -> Json<Value> {
+    Json((doors.sources)())
+}
+
+/// `{"source": "192.0.2.1", "for": "1h"}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlockRequest {
+    source: IpAddr,
+    #[serde(rename = "for")]
+    span: String,
+}
+
+async fn block(
+    State(doors): Shared,
+    body: Result<Json<BlockRequest>, axum::extract::rejection::JsonRejection>,
+) -> Response {
+    let Ok(Json(request)) = body else {
+        return refuse(StatusCode::BAD_REQUEST, "send {\"source\": \"192.0.2.1\", \"for\": \"1h\"}");
+    };
+    match humantime::parse_duration(&request.span) {
+        Ok(span) if span >= Duration::from_secs(1) && span <= Duration::from_secs(366 * 24 * 3_600) => {
+            if (doors.block)(request.source, span) {
+                Json(json!({ "done": true })).into_response()
+            } else {
+                refuse(StatusCode::CONFLICT, "a trunk, the PBX and networks.allow cannot be blocked")
+            }
+        }
+        Ok(_) | Err(_) => refuse(StatusCode::BAD_REQUEST, "`for` is a duration from 1s to a year"),
+    }
+}
+
+async fn lift(State(doors): Shared, Path(source): Path<String>) -> Response {
+    let Ok(source) = source.parse::<IpAddr>() else {
+        return refuse(StatusCode::BAD_REQUEST, "a source is named by its address");
+    };
+    // The shard answers within a second; other requests may go on meanwhile.
+    let lifted = tokio::task::spawn_blocking(move || (doors.lift)(source)).await.unwrap_or(false);
+    if lifted {
+        Json(json!({ "done": true })).into_response()
+    } else {
+        refuse(StatusCode::NOT_FOUND, "this source is not blocked")
+    }
+}
+
+async fn reload(State(doors): Shared) -> Response {
+    let report = tokio::task::spawn_blocking(move || (doors.reload)()).await.unwrap_or_default();
+    let refused = report.get("outcome").is_some_and(|outcome| outcome == "refused");
+    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    (status, Json(report)).into_response()
+}
+
+async fn settings(State(doors): Shared) -> Json<Value> {
+    Json((doors.settings)())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_hosts_are_served() {
+        for host in ["127.0.0.1:8470", "localhost", "LOCALHOST:1", "[::1]:8470", "127.0.0.2"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in
+            ["", "example.com", "192.0.2.1:8470", "localhost.example.com", "127.0.0.1.example.com", "[2001:db8::1]"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

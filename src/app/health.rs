@@ -1,0 +1,116 @@
+//! What works and what does not; and the counts of all parts for the metrics.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Inner;
+use crate::io::clock;
+use crate::io::media::MediaPath;
+use crate::io::signalling::Report;
+use crate::observe::metrics::{AnalysisCounts, Part};
+
+/// A shard whose report is older than this hangs.
+const STALE: Duration = Duration::from_secs(5);
+
+/// One part.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartHealth {
+    /// `signalling`, `media`, `analysis`, `words`, `store`, `admin`.
+    pub part: &'static str,
+    /// It works.
+    pub up: bool,
+    /// Why not, or what that means.
+    pub note: Option<String>,
+}
+
+/// The whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    /// Calls are carried.
+    pub ok: bool,
+    /// Callers are judged with everything there is.
+    pub protecting: bool,
+    /// Settings in force.
+    pub generation: u64,
+    /// Decisions are carried out.
+    pub enforce: bool,
+    /// Calls now.
+    pub calls: usize,
+    /// All parts.
+    pub parts: Vec<PartHealth>,
+}
+
+pub(super) fn health(inner: &Inner) -> Health {
+    let report = inner.signalling.report();
+    let alive = report.at.is_some_and(|at| clock::now().saturating_duration_since(at) < STALE);
+    let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
+    let unheard = || Some("calls go on and are not judged".to_owned());
+    let analysis = inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::is_up);
+    let words = analysis && inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::has_words);
+    let up = |part| inner.metrics.part_up(part).unwrap_or(true);
+    let parts = vec![
+        part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
+        part("media", up(Part::Media), None),
+        part("analysis", analysis, if analysis { None } else { unheard() }),
+        part("words", words, inner.words_off.clone()),
+        part("store", up(Part::Store), (!up(Part::Store)).then(|| "calls go on and are not recorded".to_owned())),
+        part("admin", up(Part::Admin), None),
+    ];
+    let settings = inner.settings();
+    Health {
+        ok: alive && up(Part::Media),
+        protecting: settings.enforce && analysis && words,
+        generation: settings.generation,
+        enforce: settings.enforce,
+        calls: report.sizes.calls,
+        parts,
+    }
+}
+
+pub(super) fn tick(inner: &Inner, media: &MediaPath) {
+    let report = inner.signalling.report();
+    inner.metrics.signalling(&report.counters, &report.sizes);
+    let drops: Vec<(&'static str, u64)> = report.gated.iter().map(|(reason, count)| (*reason, *count)).collect();
+    let (sources, numbers) = report.gate_sizes;
+    inner.metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64)]);
+    inner.metrics.media(&media.counts());
+    if let Some(analysis) = &inner.analysis {
+        let counts = analysis.counts();
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        inner.metrics.analysis(&AnalysisCounts {
+            frames: read(&counts.frames),
+            lag: Duration::from_millis(read(&counts.words_waited_millis)),
+            ears: read(&counts.listening),
+            words: Duration::from_micros(read(&counts.words_micros)),
+            words_skipped: read(&counts.words_lost),
+        });
+        inner.metrics.part(Part::Analysis, analysis.is_up());
+        inner.metrics.part(Part::Words, analysis.has_words());
+    } else {
+        inner.metrics.part(Part::Analysis, false);
+        inner.metrics.part(Part::Words, false);
+    }
+}
+
+/// Sources and blocks for the API.
+pub(super) fn sources(report: &Report) -> serde_json::Value {
+    let now = clock::now();
+    let blocks: Vec<serde_json::Value> = report
+        .blocks
+        .iter()
+        .map(|block| {
+            serde_json::json!({
+                "source": block.source.to_string(),
+                "reason": block.reason,
+                "blocked_for_s": now.saturating_duration_since(block.since).as_secs(),
+                "ends_in_s": block.until.saturating_duration_since(now).as_secs(),
+                "times": block.times,
+                "dropped": block.dropped,
+            })
+        })
+        .collect();
+    let (sources, numbers) = report.gate_sizes;
+    serde_json::json!({ "sources": sources, "numbers": numbers, "dropped": report.gated, "blocks": blocks })
+}

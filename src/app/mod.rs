@@ -1,0 +1,339 @@
+//! WIRING: builds and joins all parts, reloads, drains.
+//!
+//! Start: settings, sockets, media, ear, switchboard, observers, API. A part that protects but does not carry calls
+//! (ear, words, records, API) may fail: it is said loudly, shown as down, and calls go on without it. Sockets, ports
+//! and settings may not.
+
+mod health;
+mod reloading;
+mod resolve;
+
+pub use health::{Health, PartHealth};
+pub use reloading::ReloadReport;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::admin::{self, Admin};
+use crate::call::{self, Switchboard};
+use crate::config::{self, Settings};
+use crate::detect::phrase::{Book, Recogniser, ScheduleSettings};
+use crate::gate::{self, Gate};
+use crate::io::analysis::{Analysis, Knowledge, StartedAnalysis};
+use crate::io::clock;
+use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
+use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
+use crate::observe::metrics::{Metrics, Part};
+use crate::observe::{Observer, Records};
+use crate::policy::judge::Weights;
+use crate::store::Retention;
+
+/// Events between the signalling and the observers.
+const EVENTS: usize = 16_384;
+
+/// How long records may take to be written at the end.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// How long a BYE that we send at the end may take to be answered.
+const LAST_BYES: Duration = Duration::from_secs(2);
+
+/// Why the firewall does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings file has mistakes; the text names all.
+    #[error("{0}")]
+    Settings(String),
+    /// A part without which no call goes.
+    #[error("{0}")]
+    Run(String),
+}
+
+/// The running firewall.
+pub struct App {
+    inner: Arc<Inner>,
+    admin: Option<Admin>,
+    events: Option<std::thread::JoinHandle<()>>,
+    observer: Observer,
+    media: Arc<MediaPath>,
+}
+
+/// What reload, API and ticks share.
+pub(crate) struct Inner {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) settings: Mutex<Arc<Settings>>,
+    pub(crate) signalling: Signalling,
+    pub(crate) analysis: Option<Analysis>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observer: Observer,
+    pub(crate) words_off: Option<String>,
+    pub(crate) addresses: Vec<std::net::SocketAddr>,
+    pub(crate) set_log: Box<dyn Fn(&config::LogSettings) + Send + Sync>,
+}
+
+impl Inner {
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How the firewall is started, besides its settings.
+pub struct Start<'a> {
+    /// Checked.
+    pub settings: Settings,
+    /// Where they came from, for reloads.
+    pub file: Option<PathBuf>,
+    /// Relative paths in the settings start here.
+    pub folder: &'a Path,
+    /// Changes what is logged after a reload.
+    pub set_log: Box<dyn Fn(&config::LogSettings) + Send + Sync>,
+}
+
+impl App {
+    /// Starts everything.
+    pub fn start(start: Start<'_>) -> Result<Self, StartError> {
+        let Start { settings, file, folder, set_log } = start;
+        let run = |what: &str, error: &dyn std::fmt::Display| StartError::Run(format!("{what}: {error}"));
+        let names = resolve::names(&settings).map_err(StartError::Run)?;
+        let bound = Bound::bind(&settings.listen).map_err(|error| StartError::Run(error.to_string()))?;
+        let call_settings = resolve::call_settings(&settings, &names, &bound.addresses).map_err(StartError::Run)?;
+        let gate_settings = Arc::new(resolve::gate_settings(&settings, &names));
+
+        let media_settings = MediaSettings {
+            first_port: settings.media.first_port,
+            last_port: settings.media.last_port,
+            timeout: settings.media.timeout,
+            announcements: find(folder, &settings.media.announcements, "announcements"),
+            threads: settings.media.threads,
+        };
+        let StartedMedia { path: media, events: media_events, taps, bad_prompts } =
+            MediaPath::start(&media_settings, bound.wake()).map_err(|error| run("media", &error))?;
+        for bad in bad_prompts {
+            tracing::warn!(prompt = %bad, "An announcement cannot be played");
+        }
+        let media = Arc::new(media);
+        let metrics = Arc::new(Metrics::new());
+        metrics.part(Part::Media, true);
+        metrics.generation(settings.generation);
+
+        let (recogniser, words_off) = recogniser(&settings, folder);
+        if let Some(why) = &words_off {
+            tracing::warn!(why, "Words are off; calls are judged by timing alone");
+        }
+        let knowledge = knowledge(&settings, folder).map_err(StartError::Settings)?;
+        let threads = settings.detect.words.threads;
+        let (analysis, verdicts) = match Analysis::start(taps, knowledge, recogniser, threads, bound.wake()) {
+            Ok(StartedAnalysis { analysis, verdicts }) => (Some(analysis), verdicts),
+            Err(error) => {
+                tracing::error!(%error, "The ear does not start; calls go on unheard");
+                (None, crossbeam_channel::never())
+            }
+        };
+
+        let store = find(folder, &settings.store.path, "");
+        let observe = crate::observe::Settings { store: Some(store.clone()), records: records(&settings) };
+        let observer = Observer::start(observe, Arc::clone(&metrics)).map_err(|error| run("observer", &error))?;
+        let (shard_events, events) = crossbeam_channel::bounded(EVENTS);
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| run("random numbers", &error))?;
+        let started = clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+        let switchboard = Switchboard::new(0, started, secret, Arc::new(call_settings));
+        let gate = Gate::new(gate_settings, clock::now());
+        let addresses = bound.addresses.clone();
+        let commands = Arc::clone(&media);
+        let wiring = Wiring {
+            media_events,
+            media: Box::new(move |command| commands.send(command)),
+            verdicts,
+            events: shard_events,
+        };
+        let signalling = bound.start(switchboard, gate, wiring).map_err(|error| run("signalling", &error))?;
+        let events = observe_events(events, observer.clone()).map_err(|error| run("observer", &error))?;
+
+        let admin_address = settings.admin;
+        let inner = Arc::new(Inner {
+            file,
+            settings: Mutex::new(Arc::new(settings)),
+            signalling,
+            analysis,
+            metrics,
+            observer: observer.clone(),
+            words_off,
+            addresses,
+            set_log,
+        });
+        let admin = admin_address.and_then(|address| start_admin(address, &inner, &store));
+        let app = Self { inner, admin, events: Some(events), observer, media };
+        app.tick();
+        Ok(app)
+    }
+
+    /// Where SIP is listened to, as bound.
+    #[must_use]
+    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+        &self.inner.addresses
+    }
+
+    /// Where the API listens, as bound.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Reads the settings file again.
+    #[must_use]
+    pub fn reload(&self) -> ReloadReport {
+        reloading::reload(&self.inner)
+    }
+
+    /// Hands the newest counts to the metrics. About once a second.
+    pub fn tick(&self) {
+        health::tick(&self.inner, &self.media);
+    }
+
+    /// Calls now and last calls, as the observers see them.
+    #[must_use]
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// Blocks in force and what the shard counted.
+    #[must_use]
+    pub fn report(&self) -> Arc<crate::io::signalling::Report> {
+        self.inner.signalling.report()
+    }
+
+    /// Takes no new calls, lets running ones finish for `drain_for` (or until `hurry` says so), ends what is left,
+    /// writes the last records.
+    pub fn stop(mut self, hurry: &Receiver<()>) {
+        let drain_for = self.inner.settings().sip.drain_for;
+        let deadline = clock::now() + drain_for;
+        let signalling = &self.inner.signalling;
+        signalling.order(Order::Drain);
+        let running = || signalling.calls();
+        tracing::info!(calls = running(), drain_for_s = drain_for.as_secs(), "Draining: no new calls");
+        while running() > 0 && clock::now() < deadline {
+            if hurry.recv_timeout(Duration::from_millis(100)).is_ok() {
+                tracing::info!(calls = running(), "Told again to stop; ending what runs");
+                break;
+            }
+            self.tick();
+        }
+        if running() > 0 {
+            signalling.order(Order::EndAll);
+            let deadline = clock::now() + LAST_BYES;
+            while (running() > 0 || signalling.report().sizes.client_transactions > 0) && clock::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        signalling.stop();
+        // The shard's channel ends with its thread, and with it the events' thread: every event has reached the observer.
+        if let Some(events) = self.events.take() {
+            let _ = events.join();
+        }
+        if !self.observer.shutdown(LAST_RECORDS) {
+            tracing::warn!("Some records could not be written in time");
+        }
+        drop(self.admin.take());
+        tracing::info!("Stopped");
+    }
+}
+
+/// Passes events on; ends when the shard does.
+fn observe_events(events: Receiver<ShardEvent>, observer: Observer) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        for event in events {
+            match event {
+                ShardEvent::Call(happened) => observer.happened(&happened),
+                ShardEvent::Gate(gate::GateEvent::Blocked(block)) => {
+                    let for_s = (block.until - block.since).as_secs();
+                    tracing::warn!(source = %block.source, reason = block.reason, for_s, times = block.times, "Source blocked");
+                }
+                ShardEvent::Gate(gate::GateEvent::Expired { source }) => tracing::info!(%source, "Block over"),
+            }
+        }
+    })
+}
+
+fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) -> Option<Admin> {
+    let (for_reload, for_health, for_hang_up) = (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
+    let (for_blocks, for_lift, for_block, for_settings) =
+        (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
+    let doors = admin::Doors {
+        observer: inner.observer.clone(),
+        store: store.to_owned(),
+        reload: Box::new(move || serde_json::to_value(reloading::reload(&for_reload)).unwrap_or_default()),
+        health: Box::new(move || {
+            let health = health::health(&for_health);
+            (health.ok, serde_json::to_value(health).unwrap_or_default())
+        }),
+        hang_up: Box::new(move |call| for_hang_up.signalling.order(Order::HangUp(call))),
+        sources: Box::new(move || health::sources(&for_blocks.signalling.report())),
+        lift: Box::new(move |source| for_lift.signalling.lift(source)),
+        block: Box::new(move |source, span| for_block.signalling.block(source, span)),
+        settings: Box::new(move || serde_json::to_value(for_settings.settings().options()).unwrap_or_default()),
+    };
+    match Admin::start(address, doors) {
+        Ok(admin) => {
+            inner.metrics.part(Part::Admin, true);
+            Some(admin)
+        }
+        Err(error) => {
+            inner.metrics.part(Part::Admin, false);
+            tracing::error!(%address, %error, "The HTTP API does not start; calls go on without it");
+            None
+        }
+    }
+}
+
+/// A path of the settings; where it does not exist there, what comes with the program.
+fn find(folder: &Path, path: &Path, shipped: &str) -> PathBuf {
+    let named = folder.join(path);
+    if named.exists() || shipped.is_empty() {
+        return named;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(shipped);
+    let places = [PathBuf::from("/usr/share/ringfence").join(shipped), source];
+    places.into_iter().find(|place| place.exists()).unwrap_or(named)
+}
+
+fn recogniser(settings: &Settings, folder: &Path) -> (Option<Recogniser>, Option<String>) {
+    if !settings.detect.words.enabled {
+        return (None, Some("detect.words.enabled = false".to_owned()));
+    }
+    let model = find(folder, &settings.detect.words.model, "models/moonshine-tiny-en");
+    match Recogniser::load(&model) {
+        Ok(recogniser) => (Some(recogniser), None),
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+/// What the ear knows under these settings. The text is what an operator sees.
+fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, String> {
+    let book = match &settings.detect.words.phrases {
+        None => Book::built_in(),
+        Some(path) => {
+            let path = folder.join(path);
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Arc::new(Book::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+    };
+    Ok(Knowledge { weights: Arc::new(Weights::built_in()), book, words: Some(ScheduleSettings::default()) })
+}
+
+fn records(settings: &Settings) -> Records {
+    let retention = Retention { keep: settings.store.keep_for, ..Retention::default() };
+    Records { retention, ..Records::default() }
+}
+
+/// Everything a reload hands to the shard.
+pub(crate) fn shard_settings(
+    settings: &Settings,
+    addresses: &[std::net::SocketAddr],
+) -> Result<(Arc<call::Settings>, Arc<gate::Settings>), String> {
+    let names = resolve::names(settings)?;
+    let call = resolve::call_settings(settings, &names, addresses)?;
+    Ok((Arc::new(call), Arc::new(resolve::gate_settings(settings, &names))))
+}

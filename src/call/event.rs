@@ -1,0 +1,107 @@
+//! What observers are told. Plain facts; who logs, counts or stores them is not known here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::policy::action::{Enforcement, RouteDecision, StepUpDecision};
+use crate::policy::facts::Facts;
+use crate::policy::judge::Verdict;
+use crate::units::{CallId, CallTime, Leg};
+
+/// An event of one call.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// Which call.
+    pub call: CallId,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub event: Event,
+}
+
+/// Milestones of a call.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Its INVITE came, and its facts are known.
+    Began {
+        /// What rules looked at.
+        facts: Facts,
+        /// As on the wire.
+        sip_call_id: Arc<str>,
+        /// Of the settings that it keeps.
+        generation: u64,
+    },
+    /// What happens to it.
+    Routed {
+        /// By which rule.
+        decision: RouteDecision,
+        /// Was it done?
+        enforcement: Enforcement,
+    },
+    /// The callee's phone rings.
+    Ringing,
+    /// The callee answered: call time 0.
+    Answered {
+        /// The caller is listened to.
+        analysed: bool,
+        /// Why it cannot be: `srtp`, `codec`, `no_sdp`.
+        not_analysed: Option<&'static str>,
+    },
+    /// The verdict's class or weight moved.
+    Judged {
+        /// The new one.
+        verdict: Verdict,
+    },
+    /// An action on the running call.
+    SteppedUp {
+        /// When, since the answer.
+        at: CallTime,
+        /// What and why.
+        decision: StepUpDecision,
+        /// Was it done?
+        enforcement: Enforcement,
+    },
+    /// The callee pressed the take-back key.
+    TakenBack {
+        /// When, since the answer.
+        at: CallTime,
+    },
+    /// A key was pressed.
+    Digit {
+        /// By whom.
+        leg: Leg,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ending {
+    /// Who ended it; None: Ringfence.
+    pub by: Option<Leg>,
+    /// Fixed label: `bye`, `cancelled`, `refused`, `rejected`, `unreachable`, `diverted`, `hang_up`, `media`, `no_ack`,
+    /// `drained`.
+    pub how: &'static str,
+    /// Status that ended the set-up.
+    pub status: Option<u16>,
+    /// From the answer to the end.
+    pub talked: Option<Duration>,
+}
+
+/// Counted facts that belong to no call.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Datagrams of strangers.
+    pub unknown_source: u64,
+    /// Messages that were refused, by label.
+    pub bad_message: BTreeMap<&'static str, u64>,
+    /// Messages that belong to nothing.
+    pub stray: u64,
+    /// Requests for which there was no room.
+    pub table_full: u64,
+}

@@ -1,0 +1,620 @@
+//! One call's life, from its INVITE to its end. One machine for both directions; who is inside only decides addresses.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer;
+use super::event::{Ending, Event};
+use super::forward::{self, Party};
+use super::settings::{DivertCallee, DivertCaller, Settings, Side};
+use super::switchboard::{Output, Switchboard};
+use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp, StepUpDecision};
+use crate::policy::facts::{CallDirection, Facts};
+use crate::policy::judge::Verdict;
+use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
+use crate::sip::flow::Flow;
+use crate::sip::transaction::{ClientId, ClientKind, ServerId};
+use crate::sip::wire::sdp::Sdp;
+use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
+use crate::units::{CallId, CallTime, Leg, PerLeg};
+
+/// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
+const SILENT_PEER: Duration = Duration::from_secs(8);
+/// 64*T1: how long a 2xx may wait for its ACK (RFC 3261 §13.3.1.4).
+const ACK_WAIT: Duration = Duration::from_secs(32);
+/// After its warning, a callee may still press the take-back key for this long.
+const DECISION: Duration = Duration::from_secs(3);
+/// Longest that a diversion may last, whatever the prompts do.
+const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub id: CallId,
+    pub settings: Arc<Settings>,
+    /// The caller's side.
+    pub from: Side,
+    pub call_id: Arc<str>,
+    pub flow: PerLeg<Flow>,
+    pub party: PerLeg<Party>,
+    /// As it came: what the callee's INVITE and our own answers are made from.
+    pub invite: Vec<u8>,
+    pub server: ServerId,
+    pub client: Option<ClientId>,
+    pub facts: Facts,
+    pub ports: Option<PerLeg<SocketAddr>>,
+    pub phase: Phase,
+    pub answered: Option<Instant>,
+    pub listens_until: Option<Instant>,
+    /// Why the ear cannot hear the caller.
+    pub unheard: Option<&'static str>,
+    pub taken: Vec<StepUp>,
+    pub taken_back: bool,
+    pub diversion: Option<Diversion>,
+    pub shown: Option<Verdict>,
+}
+
+/// How far a call has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Gate and history have been asked.
+    Consulting,
+    /// Ports have been asked for.
+    Opening { route: Route },
+    /// The INVITE has gone to the callee, which has said nothing yet.
+    Inviting { give_up: Instant },
+    /// The callee has said something.
+    Ringing,
+    /// An announcement plays before a 608.
+    Refusing { until: Instant },
+    /// We answered ourselves: the 2xx is repeated until its ACK.
+    Answering { response: Vec<u8>, repeat: Instant, interval: Duration, give_up: Instant },
+    /// Answered; the caller's ACK is awaited until then.
+    Answered { ack_by: Option<Instant> },
+}
+
+/// A call that has been taken away.
+#[derive(Debug)]
+pub(super) struct Diversion {
+    caller_done: bool,
+    callee_done: bool,
+    caller_gone: bool,
+    /// The callee may decide until then.
+    until: Instant,
+}
+
+impl Call {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Consulting | Phase::Opening { .. } | Phase::Ringing => None,
+            Phase::Inviting { give_up } => Some(*give_up),
+            Phase::Refusing { until } => Some(*until),
+            Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
+            Phase::Answered { ack_by } => *ack_by,
+        };
+        let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
+        [phase, diversion, self.listens_until].into_iter().flatten().min()
+    }
+
+    pub(super) fn side(&self, leg: Leg) -> Side {
+        match leg {
+            Leg::Caller => self.from,
+            Leg::Callee => self.from.other(),
+        }
+    }
+
+    pub(super) fn local(&self, leg: Leg) -> SocketAddr {
+        self.settings.local(self.side(leg))
+    }
+
+    pub(super) fn leg_of(&self, side: Side) -> Leg {
+        if side == self.from { Leg::Caller } else { Leg::Callee }
+    }
+
+    fn time(&self, now: Instant) -> CallTime {
+        self.answered.map_or(CallTime::ZERO, |answered| CallTime(now.saturating_duration_since(answered)))
+    }
+}
+
+/// Writes our address into a description on its way from `from` to the other leg; gives what it says of `from`.
+pub(super) fn rewrite_sdp(call: &Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<StreamPlan> {
+    let ports = call.ports?;
+    let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
+    let anchored = sdp.anchored()?;
+    let mut body = Vec::new();
+    sdp.rewritten(anchored, ports[from.other()], &mut body);
+    edits.set_body(message, &body);
+    sdp.media.get(anchored).map(answer::plan)
+}
+
+impl Switchboard {
+    /// Gate and history have answered.
+    pub(super) fn consulted(&mut self, mut call: Call, now: Instant) {
+        let decision = call.settings.policy.route(&call.facts);
+        let enforced = call.settings.enforce || !matches!(decision.route, Route::Divert | Route::Reject(_));
+        let enforcement = if enforced { Enforcement::Done } else { Enforcement::Observed };
+        let route = if enforced { decision.route } else { Route::Watch };
+        self.happened(
+            &call,
+            now,
+            Event::Began {
+                facts: call.facts.clone(),
+                sip_call_id: Arc::clone(&call.call_id),
+                generation: call.settings.generation,
+            },
+        );
+        self.happened(&call, now, Event::Routed { decision: RouteDecision { ..decision }, enforcement });
+        match route {
+            Route::Reject(rejection) if !self.needs_announcement(&call, rejection) => self.refuse(call, rejection, now),
+            Route::Connect | Route::Watch | Route::Divert | Route::Reject(_) => {
+                let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg)).ip());
+                self.out(Output::Media(MediaCommand::Open { call: call.id, local }));
+                call.phase = Phase::Opening { route };
+                self.keep(call);
+            }
+        }
+    }
+
+    /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us.
+    fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
+        let mut index = Index::new();
+        let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
+            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller)).is_some())
+        });
+        rejection == Rejection::Rejected && !call.facts.understands_608 && offer
+    }
+
+    fn refuse(&mut self, call: Call, rejection: Rejection, now: Instant) {
+        let code = match rejection {
+            Rejection::Rejected => StatusCode::REJECTED,
+            Rejection::Decline => StatusCode::DECLINE,
+            Rejection::Busy => StatusCode::BUSY_HERE,
+            Rejection::NotFound => StatusCode::NOT_FOUND,
+        };
+        self.fail(call, code, "rejected", now);
+    }
+
+    /// Ends a call that was not answered.
+    pub(super) fn fail(&mut self, call: Call, code: StatusCode, how: &'static str, now: Instant) {
+        self.answer(&call, code, &[], "", now);
+        self.end(call, None, how, Some(code.0), now);
+    }
+
+    /// An answer of our own to the call's INVITE.
+    fn answer(&mut self, call: &Call, code: StatusCode, extra: &[&str], body: &str, now: Instant) -> Vec<u8> {
+        let mut index = Index::new();
+        let mut bytes = Vec::new();
+        if let Ok(invite) = index.read(&call.invite, &call.settings.wire_limits) {
+            let tag = self.own_tag(call.id);
+            let peer = call.flow.caller.peer;
+            crate::sip::wire::respond(&invite, code, peer, Some(&tag), extra, body.as_bytes(), &mut bytes);
+            self.transactions.respond(call.server, code, &bytes, now);
+        }
+        bytes
+    }
+
+    /// What the media path tells a call.
+    pub(super) fn media(&mut self, mut call: Call, event: MediaEvent, now: Instant) {
+        match event {
+            MediaEvent::Opened { ports } => {
+                call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).ip(), ports[leg].port())));
+                if let Phase::Opening { route } = call.phase {
+                    return self.opened(call, route, now);
+                }
+                self.keep(call);
+            }
+            MediaEvent::Failed if call.answered.is_none() => {
+                self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "media", now);
+            }
+            // The call goes on without its media path's help: ending it is for the people on it.
+            MediaEvent::Failed => self.keep(call),
+            MediaEvent::Digit { leg, digit } => {
+                self.happened(&call, now, Event::Digit { leg });
+                self.digit(call, leg, digit, now);
+            }
+            MediaEvent::Finished { to } => self.finished(call, to, now),
+            MediaEvent::Silent => self.hang_up(call, "media", now),
+        }
+    }
+
+    fn opened(&mut self, mut call: Call, route: Route, now: Instant) {
+        let invite = std::mem::take(&mut call.invite);
+        let mut index = Index::new();
+        let Ok(message) = index.read(&invite, &call.settings.wire_limits) else {
+            return self.end(call, None, "unreachable", None, now);
+        };
+        let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
+        let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
+        if let Some(media) = media {
+            let plan = answer::plan(media);
+            call.unheard = answer::unheard(media);
+            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: Leg::Caller, plan }));
+        }
+        match route {
+            Route::Connect | Route::Watch => {
+                call.unheard = if route == Route::Connect { Some("trusted") } else { call.unheard };
+                self.invite_callee(&mut call, &message, now);
+                call.invite.clone_from(&invite);
+                if call.client.is_none() {
+                    return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
+                }
+                self.keep(call);
+            }
+            Route::Divert | Route::Reject(_) => {
+                let ports = call.ports;
+                let body = sdp.as_ref().zip(ports).and_then(|(sdp, ports)| answer::own(sdp, ports.caller));
+                call.invite.clone_from(&invite);
+                let Some(body) = body else {
+                    return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
+                };
+                self.answer_ourselves(call, route, &body, now);
+            }
+        }
+    }
+
+    fn answer_ourselves(&mut self, mut call: Call, route: Route, body: &str, now: Instant) {
+        let contact = format!("Contact: <sip:{}>", call.local(Leg::Caller));
+        let prompt = if route == Route::Divert {
+            let response = self.answer(&call, StatusCode::OK, &[&contact], body, now);
+            let give_up = now + ACK_WAIT;
+            call.phase = Phase::Answering { response, repeat: now + T1, interval: T1, give_up };
+            call.answered = Some(now);
+            let tag = self.own_tag(call.id);
+            call.party.caller.local = forward::with_tag(&call.party.caller.local, None, &tag);
+            self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse: false }));
+            "caller-diverted"
+        } else {
+            self.answer(&call, StatusCode::SESSION_PROGRESS, &[&contact], body, now);
+            call.phase = Phase::Refusing { until: now + LONGEST_DIVERSION };
+            "caller-rejected"
+        };
+        self.play(&call, Leg::Caller, prompt);
+        self.keep(call);
+    }
+
+    fn invite_callee(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
+        let local = call.local(Leg::Callee);
+        let mut edits = Edits::new();
+        forward::edit_request(&mut edits, message, call.flow.caller.peer, local, &branch, None);
+        edits.set_request_uri(message, &call.party.callee.target);
+        rewrite_sdp(call, message, Leg::Caller, &mut edits);
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        self.transactions.send(client, &bytes, call.flow.callee, now);
+        self.clients.insert(client, call.id);
+        call.client = Some(client);
+        call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
+    }
+
+    /// A response of the callee to the INVITE.
+    pub(super) fn invite_response(&mut self, mut call: Call, message: &Message<'_>, code: StatusCode, now: Instant) {
+        if code == StatusCode::TRYING {
+            if let Phase::Inviting { .. } = call.phase {
+                call.phase = Phase::Ringing;
+            }
+            return self.keep(call);
+        }
+        let mut edits = Edits::new();
+        forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
+        let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits);
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        if let Some(plan) = plan {
+            if plan.codecs.is_empty() && call.unheard.is_none() {
+                call.unheard = Some("codec");
+            }
+            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: Leg::Callee, plan }));
+        }
+        self.transactions.respond(call.server, code, &bytes, now);
+        if code.is_provisional() {
+            if let Phase::Inviting { .. } | Phase::Ringing = call.phase {
+                call.phase = Phase::Ringing;
+                self.happened(&call, now, Event::Ringing);
+            }
+            self.keep(call);
+        } else if code.is_success() {
+            self.answered(call, message, now);
+        } else {
+            self.end(call, Some(Leg::Callee), "refused", Some(code.0), now);
+        }
+    }
+
+    fn answered(&mut self, mut call: Call, message: &Message<'_>, now: Instant) {
+        if call.answered.is_some() {
+            // A repeated 2xx: it has been passed on, and the caller's ACK will answer it.
+            return self.keep(call);
+        }
+        let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
+        let mut routes = forward::record_routes(message);
+        routes.reverse();
+        if let Ok(Some(contact)) = message.contact() {
+            contact.uri.clone_into(&mut call.party.callee.target);
+        }
+        call.party.callee.routes = routes;
+        call.party.callee.remote.clone_from(&to);
+        call.party.caller.local = to;
+        call.answered = Some(now);
+        call.invite = Vec::new();
+        call.phase = Phase::Answered { ack_by: Some(now + ACK_WAIT) };
+        let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
+        call.listens_until = analyse.then(|| now + call.settings.watch_for);
+        self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
+        let not_analysed = if analyse { None } else { call.unheard.or(Some("outbound")) };
+        self.happened(&call, now, Event::Answered { analysed: analyse, not_analysed });
+        self.keep(call);
+    }
+
+    /// The caller's ACK to a 2xx.
+    pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg, now: Instant) {
+        match &mut call.phase {
+            Phase::Answering { .. } => call.phase = Phase::Answered { ack_by: None },
+            Phase::Answered { ack_by } => {
+                if leg == Leg::Caller {
+                    *ack_by = None;
+                }
+                self.forward_ack(&call, message, leg, now);
+            }
+            Phase::Consulting
+            | Phase::Opening { .. }
+            | Phase::Inviting { .. }
+            | Phase::Ringing
+            | Phase::Refusing { .. } => {}
+        }
+        self.keep(call);
+    }
+
+    fn forward_ack(&mut self, call: &Call, message: &Message<'_>, from: Leg, _now: Instant) {
+        // An ACK to a 2xx has no transaction, only a branch of its own (RFC 3261 §13.2.2.4).
+        let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
+        self.transactions.release(reserved);
+        let to = from.other();
+        let mut edits = Edits::new();
+        let party = &call.party[to];
+        forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party));
+        if let Some(plan) = rewrite_sdp(call, message, from, &mut edits) {
+            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: from, plan }));
+        }
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        self.transmit(call.flow[to], &bytes);
+    }
+
+    /// The caller gave up.
+    pub(super) fn cancelled(&mut self, call: Call, now: Instant) {
+        if call.answered.is_some() {
+            return self.keep(call);
+        }
+        self.abandon(&call, &[], now);
+        self.answer(&call, StatusCode::REQUEST_TERMINATED, &[], "", now);
+        self.end(call, Some(Leg::Caller), "cancelled", Some(StatusCode::REQUEST_TERMINATED.0), now);
+    }
+
+    /// The callee's INVITE is no longer wanted; whatever still comes of it is cleaned up.
+    fn abandon(&mut self, call: &Call, extra: &[&str], now: Instant) {
+        if let Some(client) = call.client {
+            self.transactions.cancel(client, extra, now);
+            self.clients.remove(&client);
+            self.orphans.insert(client, (call.flow.callee, call.local(Leg::Callee)));
+        }
+    }
+
+    /// The callee's INVITE ended without an answer.
+    pub(super) fn invite_timed_out(&mut self, call: Call, now: Instant) {
+        if call.answered.is_some() {
+            return self.keep(call);
+        }
+        let code = match call.phase {
+            Phase::Inviting { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Phase::Consulting
+            | Phase::Opening { .. }
+            | Phase::Ringing
+            | Phase::Refusing { .. }
+            | Phase::Answering { .. }
+            | Phase::Answered { .. } => StatusCode::REQUEST_TIMEOUT,
+        };
+        self.fail(call, code, "unreachable", now);
+    }
+
+    /// A BYE inside a running call, already answered or passed on by the caller of this.
+    pub(super) fn said_bye(&mut self, mut call: Call, leg: Leg, now: Instant) {
+        match &mut call.diversion {
+            // The caller goes; the callee still hears the warning to its end.
+            Some(diversion) if leg == Leg::Caller && !diversion.callee_done => {
+                diversion.caller_gone = true;
+                diversion.caller_done = true;
+                self.keep(call);
+            }
+            Some(_) | None => self.end(call, Some(leg), "bye", None, now),
+        }
+    }
+
+    /// True where a BYE of this leg is answered here and not passed on.
+    pub(super) fn keeps_bye(call: &Call, leg: Leg) -> bool {
+        let own_answer = matches!(call.phase, Phase::Answering { .. }) || call.client.is_none();
+        own_answer || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
+    }
+
+    /// A verdict of the ear.
+    pub(super) fn judged(&mut self, mut call: Call, verdict: Verdict, now: Instant) {
+        const NEWS: f32 = 0.1;
+        let moved = call.shown.as_ref().is_none_or(|shown| {
+            let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
+            shown.class != verdict.class || shown.probabilities.iter().zip(&verdict.probabilities).any(away)
+        });
+        if moved {
+            self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
+            call.shown = Some(verdict.clone());
+        }
+        let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back) else {
+            return self.keep(call);
+        };
+        call.taken.push(decision.action);
+        self.step_up(call, decision, now);
+    }
+
+    fn step_up(&mut self, mut call: Call, decision: StepUpDecision, now: Instant) {
+        let action = decision.action;
+        let enforcement = match (call.settings.enforce, action) {
+            (false, _) => Enforcement::Observed,
+            (true, StepUp::Guard | StepUp::Whisper) => Enforcement::NotEnforced,
+            (true, StepUp::Divert | StepUp::HangUp) => Enforcement::Done,
+        };
+        self.happened(&call, now, Event::SteppedUp { at: call.time(now), decision, enforcement });
+        match (enforcement, action) {
+            (Enforcement::Done, StepUp::HangUp) => self.hang_up(call, "hang_up", now),
+            (Enforcement::Done, StepUp::Divert) => {
+                self.divert(&mut call, now);
+                self.keep(call);
+            }
+            (Enforcement::Done | Enforcement::Observed | Enforcement::NotEnforced, _) => self.keep(call),
+        }
+    }
+
+    fn divert(&mut self, call: &mut Call, now: Instant) {
+        for from in Leg::BOTH {
+            self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
+        }
+        let mut diversion =
+            Diversion { caller_done: false, callee_done: false, caller_gone: false, until: now + LONGEST_DIVERSION };
+        match call.settings.callee_hears {
+            DivertCallee::Announcement => self.play(call, Leg::Callee, "callee-diverted"),
+            DivertCallee::Silence => diversion.callee_done = true,
+            DivertCallee::HangUp => {
+                diversion.callee_done = true;
+                self.bye(call, Leg::Callee, now);
+            }
+        }
+        match call.settings.caller_hears {
+            DivertCaller::Announcement => self.play(call, Leg::Caller, "caller-diverted"),
+            DivertCaller::Silence => diversion.caller_done = true,
+            DivertCaller::HangUp => {
+                diversion.caller_done = true;
+                diversion.caller_gone = true;
+                self.bye(call, Leg::Caller, now);
+            }
+        }
+        if diversion.caller_done && diversion.callee_done {
+            diversion.until = now + DECISION;
+        }
+        call.diversion = Some(diversion);
+    }
+
+    /// A key of a leg: the callee may take a diverted call back.
+    pub(super) fn digit(&mut self, mut call: Call, leg: Leg, digit: char, now: Instant) {
+        let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
+        if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
+            call.diversion = None;
+            call.taken_back = true;
+            for to in Leg::BOTH {
+                self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
+                self.out(Output::Media(MediaCommand::Cut { call: call.id, from: to, cut: false }));
+            }
+            self.happened(&call, now, Event::TakenBack { at: call.time(now) });
+        }
+        self.keep(call);
+    }
+
+    fn finished(&mut self, mut call: Call, to: Leg, now: Instant) {
+        match (&call.phase, &mut call.diversion) {
+            (Phase::Refusing { .. }, _) => return self.refuse(call, Rejection::Rejected, now),
+            (_, Some(diversion)) => {
+                match to {
+                    Leg::Caller => diversion.caller_done = true,
+                    Leg::Callee => diversion.callee_done = true,
+                }
+                if diversion.caller_done && diversion.callee_done {
+                    diversion.until = now + DECISION;
+                }
+            }
+            // We had answered it ourselves, and all has been said.
+            (Phase::Answering { .. } | Phase::Answered { .. }, None) if call.client.is_none() => {
+                return self.hang_up(call, "diverted", now);
+            }
+            (_, None) => {}
+        }
+        self.keep(call);
+    }
+
+    /// Ends both legs by ourselves.
+    pub(super) fn hang_up(&mut self, call: Call, how: &'static str, now: Instant) {
+        if call.answered.is_none() {
+            self.abandon(&call, &[], now);
+            return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, how, now);
+        }
+        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
+        if !caller_gone {
+            self.bye(&call, Leg::Caller, now);
+        }
+        let hung_up = call.settings.callee_hears == DivertCallee::HangUp && call.diversion.is_some();
+        if call.client.is_some() && !hung_up {
+            self.bye(&call, Leg::Callee, now);
+        }
+        self.end(call, None, how, None, now);
+    }
+
+    fn bye(&mut self, call: &Call, leg: Leg, now: Instant) {
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
+        let party = &call.party[leg];
+        let bytes = forward::own_request(party, &call.call_id, "BYE", call.local(leg), &branch, party.cseq + 1);
+        self.transactions.send(client, &bytes, call.flow[leg], now);
+    }
+
+    /// What a call's own deadline brought.
+    pub(super) fn call_due(&mut self, mut call: Call, now: Instant) {
+        if call.listens_until.is_some_and(|until| now >= until) {
+            call.listens_until = None;
+            self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
+        }
+        if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
+            return self.hang_up(call, "diverted", now);
+        }
+        match &mut call.phase {
+            Phase::Inviting { give_up } if now >= *give_up => {
+                self.abandon(&call, &[], now);
+                return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
+            }
+            Phase::Refusing { until } if now >= *until => return self.refuse(call, Rejection::Rejected, now),
+            Phase::Answering { give_up, .. } if now >= *give_up => return self.hang_up(call, "no_ack", now),
+            Phase::Answering { response, repeat, interval, .. } if now >= *repeat => {
+                *interval = (*interval * 2).min(T2);
+                *repeat += *interval;
+                let (server, response) = (call.server, response.clone());
+                self.transactions.respond(server, StatusCode::OK, &response, now);
+            }
+            Phase::Answered { ack_by: Some(ack_by) } if now >= *ack_by => return self.hang_up(call, "no_ack", now),
+            Phase::Consulting
+            | Phase::Opening { .. }
+            | Phase::Inviting { .. }
+            | Phase::Ringing
+            | Phase::Refusing { .. }
+            | Phase::Answering { .. }
+            | Phase::Answered { .. } => {}
+        }
+        self.keep(call);
+    }
+
+    fn play(&mut self, call: &Call, to: Leg, prompt: &str) {
+        let prompts = vec![PromptId(Arc::from(prompt))];
+        self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts }));
+    }
+
+    /// The last word on a call.
+    pub(super) fn end(&mut self, call: Call, by: Option<Leg>, how: &'static str, status: Option<u16>, now: Instant) {
+        if !matches!(call.phase, Phase::Consulting) {
+            self.out(Output::Media(MediaCommand::Close { call: call.id }));
+        }
+        let talked = call.answered.map(|answered| now.saturating_duration_since(answered));
+        self.happened(&call, now, Event::Ended { ending: Ending { by, how, status, talked } });
+        self.forget(&call);
+    }
+}
+
+/// True for a method that a leg may end its call with.
+pub(super) fn is_bye(method: Method<'_>) -> bool {
+    method == Method::Bye
+}

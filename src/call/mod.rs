@@ -1,0 +1,21 @@
+//! All calls of a shard: two legs each, one machine.
+//!
+//! In: datagrams that the gate has let through, answers of the drivers, verdicts, `now`. Out: datagrams, media
+//! commands, events. Knows no socket, no audio and no detector.
+//!
+//! Call-ID, tags, CSeq, unknown headers and bodies pass through unchanged, so that credentials, forks, REFER and Replaces
+//! keep their meaning end to end. What is ours on each leg: Via, Contact, route set, the address in the session
+//! description, and every message we send of our own (a BYE after a diversion, an announcement's answer).
+//!
+//! Invariant: an entry of a table here belongs to a call or to a transaction, and goes with it.
+
+mod answer;
+mod event;
+mod forward;
+mod machine;
+mod settings;
+mod switchboard;
+
+pub use event::{Counters, Ending, Event, Happened};
+pub use settings::{DivertCallee, DivertCaller, Settings, Side, Trunk};
+pub use switchboard::{Input, Output, Sizes, Switchboard};

@@ -1,0 +1,106 @@
+//! `ringfence listen CALL`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{EarOptions, Failure, say};
+use crate::offline::{Ear, Heard, Recording, hear, plot};
+use crate::policy::judge::Class;
+use crate::policy::rules::Policy;
+
+#[derive(Args)]
+pub(crate) struct Listen {
+    /// A WAV (stereo: left caller, right callee; mono: the caller), pcap or pcapng file with one call
+    call: PathBuf,
+    /// Draw a picture: waveforms, talkspurts, words, evidence, decision
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// How long after the answer to listen
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    watch_for: Duration,
+    #[command(flatten)]
+    ear: EarOptions,
+}
+
+impl Listen {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let name = self.call.display().to_string();
+        let recording = Recording::read(&self.call).map_err(|error| Failure::Run(format!("{name}: {error}")))?;
+        let ear = self.ear.open()?;
+        let heard =
+            ear.with(|knowledge, recognise| hear(&recording, knowledge, &Policy::default(), self.watch_for, recognise));
+        say(&timeline(&name, &heard, &ear));
+        if let Some(file) = &self.plot {
+            let svg = plot(&name, &recording, &heard);
+            std::fs::write(file, svg).map_err(|error| Failure::Run(format!("{}: {error}", file.display())))?;
+        }
+        Ok(())
+    }
+}
+
+fn timeline(name: &str, heard: &Heard, ear: &Ear) -> String {
+    let mut lines: Vec<(std::time::Duration, String)> = Vec::new();
+    for evidence in &heard.evidence {
+        let line = format!("{:>7}  {:6}  {}", evidence.at.to_string(), evidence.leg.label(), evidence.finding);
+        lines.push((evidence.at.0, line));
+    }
+    let mut last = None;
+    for verdict in &heard.verdicts {
+        let percent = |class| (100.0 * verdict.of(class).get()).round();
+        let shown = (verdict.class, percent(Class::PressKey) as i32 / 10, percent(Class::Live) as i32 / 10);
+        if last != Some(shown) {
+            last = Some(shown);
+            lines.push((
+                verdict.at.0,
+                format!(
+                    "{:>7}  ------  verdict {}: live {:.0} %, recorded {:.0} %, press_key {:.0} %",
+                    verdict.at.to_string(),
+                    verdict.class.label(),
+                    percent(Class::Live),
+                    percent(Class::Recorded),
+                    percent(Class::PressKey)
+                ),
+            ));
+        }
+    }
+    for step in &heard.steps {
+        let rule = &step.decision.rule;
+        let action = step.decision.action.label();
+        lines.push((step.at.0, format!("{:>7}  ======  {action}, by `{rule}`", step.at.to_string())));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let mut text = format!("{name}: {:.1} s\n", heard.length.as_secs_f32());
+    if let Some(why) = ear.without_words() {
+        let _ = writeln!(text, "words are off: {why}");
+    }
+    for (_, line) in lines {
+        let _ = writeln!(text, "{line}");
+    }
+    match (heard.strongest(), heard.verdict()) {
+        (Some(step), _) => {
+            let verdict = &step.decision.verdict;
+            let of = 100.0 * verdict.of(Class::PressKey).get();
+            let _ = writeln!(text, "\n{} at {}: press_key {of:.0} %, because", step.decision.action.label(), step.at);
+            reasons(&mut text, &verdict.reasons);
+        }
+        (None, Some(verdict)) => {
+            let of = 100.0 * verdict.of(verdict.class).get();
+            let _ = writeln!(text, "\nnothing done: {} {of:.0} %, because", verdict.class.label());
+            reasons(&mut text, &verdict.reasons);
+        }
+        (None, None) => {
+            let _ = writeln!(text, "\nnothing heard");
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn reasons(text: &mut String, reasons: &[crate::policy::judge::Reason]) {
+    for reason in reasons {
+        let _ = writeln!(text, "  {:+5.1}  {:26} {}", reason.log_odds, reason.weight, reason.text);
+    }
+}

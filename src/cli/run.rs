@@ -1,0 +1,154 @@
+//! `ringfence run`: the firewall, until it is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{Failure, warn};
+use crate::app::{App, Start, StartError};
+use crate::config::{self, LogSettings};
+use crate::observe::{self, Format};
+use crate::units::Redaction;
+
+/// After a change of the file, further changes within this belong to it: editors write in several steps.
+const SETTLE: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The settings file; it is read again whenever it changes
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/ringfence/ringfence.toml")]
+    pub(crate) config: PathBuf,
+}
+
+enum Wish {
+    Reload(&'static str),
+    Stop(&'static str),
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
+        let log = observe::init_log(&log_settings(&settings.log)).map_err(|error| Failure::Run(error.to_string()))?;
+        let log = Arc::new(log);
+        let folder = self.config.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let (wishes, wished) = bounded(64);
+        // Held until the end: dropping it ends the watch.
+        let _watch = watch(&self.config, &wishes);
+        signals(&wishes).map_err(|error| Failure::Run(format!("signals: {error}")))?;
+        let set_log = Arc::clone(&log);
+        let start = Start {
+            settings,
+            file: Some(self.config.clone()),
+            folder: &folder,
+            set_log: Box::new(move |settings| {
+                let new = log_settings(settings);
+                // The level has been checked; nothing else can be wrong with it.
+                if let Err(error) = set_log.set(&new.filter, new.redaction) {
+                    tracing::error!(%error, "The log stays as it is");
+                }
+            }),
+        };
+        let app = App::start(start).map_err(|error| match error {
+            StartError::Settings(text) => Failure::Settings(text),
+            StartError::Run(text) => Failure::Run(text),
+        })?;
+        let admin = app.admin_address().map_or_else(|| "none".to_owned(), |address| address.to_string());
+        for address in app.addresses() {
+            tracing::info!(%address, %admin, "Ringfence is up");
+        }
+        serve(&app, &wished);
+        let (hurry, hurried) = bounded(1);
+        std::thread::spawn(move || {
+            while let Ok(wish) = wished.recv() {
+                if let Wish::Stop(_) = wish {
+                    let _ = hurry.try_send(());
+                }
+            }
+        });
+        app.stop(&hurried);
+        Ok(())
+    }
+}
+
+fn serve(app: &App, wished: &Receiver<Wish>) {
+    loop {
+        match wished.recv_timeout(Duration::from_secs(1)) {
+            Ok(Wish::Reload(door)) => {
+                std::thread::sleep(SETTLE);
+                while let Ok(Wish::Reload(_)) = wished.try_recv() {}
+                tracing::info!(door, "Reading the settings file again");
+                let _ = app.reload();
+            }
+            Ok(Wish::Stop(signal)) => {
+                tracing::info!(signal, "Told to stop");
+                return;
+            }
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+        }
+        app.tick();
+    }
+}
+
+fn log_settings(settings: &LogSettings) -> observe::LogSettings {
+    observe::LogSettings {
+        format: if settings.json { Format::Json } else { Format::Text },
+        filter: settings.level.clone(),
+        redaction: if settings.numbers { Redaction::Off } else { Redaction::On },
+    }
+}
+
+/// Tells of changes of the file. Its folder is watched: editors and configuration tools replace the file.
+fn watch(file: &Path, wishes: &Sender<Wish>) -> Option<notify::RecommendedWatcher> {
+    use notify::Watcher as _;
+    let file = file.canonicalize().ok()?;
+    let (name, folder) = (file.file_name()?.to_owned(), file.parent()?.to_owned());
+    let wishes = wishes.clone();
+    let changed = move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        let touches = event.kind.is_modify() || event.kind.is_create() || event.kind.is_remove();
+        if touches && event.paths.iter().any(|path| path.file_name() == Some(&name)) {
+            // Full: a reload is due anyway.
+            let _ = wishes.try_send(Wish::Reload("file"));
+        }
+    };
+    let started = notify::recommended_watcher(changed).and_then(|mut watcher| {
+        watcher.watch(&folder, notify::RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    match started {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            warn(&format!("the settings file is not watched ({error}); use `ringfence reload` after a change"));
+            None
+        }
+    }
+}
+
+fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut hangup, mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let wishes = wishes.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            loop {
+                let wish = tokio::select! {
+                    _ = hangup.recv() => Wish::Reload("SIGHUP"),
+                    _ = terminate.recv() => Wish::Stop("SIGTERM"),
+                    _ = interrupt.recv() => Wish::Stop("SIGINT"),
+                };
+                if wishes.send(wish).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(())
+}

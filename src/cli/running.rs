@@ -1,0 +1,99 @@
+//! Commands that ask a running firewall, or read its records: `reload`, `calls`, `explain`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, say};
+use crate::app::ReloadReport;
+use crate::config;
+use crate::observe::{calls, explain};
+use crate::store::{Filter, Store};
+
+/// How long a reload may take: names are resolved in it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Args)]
+pub(crate) struct Reload {
+    /// Address of the firewall's API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
+    admin: SocketAddr,
+}
+
+impl Reload {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into();
+        let url = format!("http://{}/api/reload", self.admin);
+        let asked =
+            agent.post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
+        let report = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
+        if report.outcome == "refused" {
+            return Err(Failure::Settings(report.text()));
+        }
+        say(&report.text());
+        Ok(())
+    }
+}
+
+/// Where the records are.
+#[derive(Args)]
+pub(crate) struct Where {
+    /// The settings file that names the records' file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/ringfence/ringfence.toml")]
+    config: PathBuf,
+    /// The records' file itself
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+}
+
+impl Where {
+    fn open(&self) -> Result<Store, Failure> {
+        let path = match &self.store {
+            Some(path) => path.clone(),
+            None => {
+                let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
+                self.config.parent().unwrap_or(Path::new("")).join(settings.store.path)
+            }
+        };
+        Store::open_read_only(&path).map_err(|error| Failure::Run(error.to_string()))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Calls {
+    /// How many, newest first
+    #[arg(short = 'n', long, default_value_t = 20)]
+    limit: usize,
+    #[command(flatten)]
+    at: Where,
+}
+
+impl Calls {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let found = self.at.open()?.calls(self.limit, &Filter::default());
+        say(&calls::table(&found.map_err(|error| Failure::Run(error.to_string()))?));
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Its name in `ringfence calls` (the first digits are enough), or its SIP Call-ID
+    call: String,
+    #[command(flatten)]
+    at: Where,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let found = self.at.open()?.call(&self.call).map_err(|error| Failure::Run(error.to_string()))?;
+        match found {
+            Some(record) => say(&explain::text(&record)),
+            None => return Err(Failure::Run(format!("no call is named {}", self.call))),
+        }
+        Ok(())
+    }
+}

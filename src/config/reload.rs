@@ -1,0 +1,68 @@
+//! Reading the file, at the start and again.
+
+use super::problem::Problem;
+use super::read::read;
+use super::settings::Settings;
+
+/// Options that only a restart can change: sockets, ports, threads and files that are open.
+const RESTART: [&str; 9] = [
+    "listen",
+    "sip.max_calls",
+    "media.ports",
+    "media.threads",
+    "media.announcements",
+    "detect.words",
+    "admin.address",
+    "store.path",
+    "log.format",
+];
+
+/// What came of a reload.
+#[derive(Debug)]
+pub enum Reload {
+    /// Every option is as before.
+    Unchanged,
+    /// New settings, for calls that begin from now on.
+    Applied {
+        /// Of the next generation.
+        settings: Box<Settings>,
+        /// Paths of the options that changed.
+        changed: Vec<String>,
+    },
+    /// Valid, but these options need a restart; nothing was changed.
+    NeedsRestart {
+        /// Their paths.
+        changed: Vec<String>,
+    },
+    /// Mistakes; nothing was changed.
+    Refused {
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Reads a settings file. `files` reads the list files that it names.
+pub fn load(text: &str, files: &dyn Fn(&str) -> Result<String, String>) -> Result<Settings, Vec<Problem>> {
+    read(text, files)
+}
+
+/// Compares a file with the settings in use. Pure: whoever calls it swaps them.
+pub fn reload(current: &Settings, text: &str, files: &dyn Fn(&str) -> Result<String, String>) -> Reload {
+    let mut settings = match read(text, files) {
+        Ok(settings) => settings,
+        Err(problems) => return Reload::Refused { problems },
+    };
+    let (old, new) = (current.options(), settings.options());
+    let paths = old.keys().chain(new.keys().filter(|path| !old.contains_key(*path)));
+    let mut changed: Vec<String> = paths.filter(|path| old.get(*path) != new.get(*path)).cloned().collect();
+    changed.sort();
+    if changed.is_empty() {
+        return Reload::Unchanged;
+    }
+    let needs_restart = |path: &String| RESTART.iter().any(|prefix| path.starts_with(prefix));
+    if changed.iter().any(needs_restart) {
+        return Reload::NeedsRestart { changed: changed.into_iter().filter(needs_restart).collect() };
+    }
+    settings.generation = current.generation + 1;
+    Reload::Applied { settings: Box::new(settings), changed }
+}

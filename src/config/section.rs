@@ -1,0 +1,299 @@
+//! One table of the settings file: options are taken out of it one by one.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kinds of TOML values are not ours")]
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Problem;
+
+/// What a whole reading collects.
+pub(super) struct Reading<'t> {
+    text: &'t str,
+    /// All mistakes, in the order they were found.
+    pub(super) problems: Vec<Problem>,
+    /// Each option as text.
+    pub(super) options: BTreeMap<String, String>,
+}
+
+impl<'t> Reading<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, problems: Vec::new(), options: BTreeMap::new() }
+    }
+
+    pub(super) fn line(&self, at: usize) -> usize {
+        1 + self.text.get(..at).unwrap_or(self.text).matches('\n').count()
+    }
+
+    pub(super) fn problem(&mut self, at: usize, path: &str, value: &str, hint: impl Into<String>) {
+        let problem =
+            Problem { line: self.line(at), path: path.to_owned(), value: value.to_owned(), hint: hint.into() };
+        self.problems.push(problem);
+    }
+}
+
+/// A table and which of its keys were asked for.
+pub(super) struct Section<'a, 't> {
+    pub(super) path: String,
+    /// Where it begins in the file.
+    pub(super) at: usize,
+    table: Option<&'a DeTable<'t>>,
+    asked: Vec<&'static str>,
+}
+
+/// A value with its place.
+#[derive(Clone)]
+pub(super) struct Item<'a, 't> {
+    pub(super) path: String,
+    pub(super) at: usize,
+    pub(super) value: &'a DeValue<'t>,
+    pub(super) source: &'t str,
+}
+
+impl<'a, 't> Section<'a, 't> {
+    pub(super) fn new(path: &str, at: usize, table: Option<&'a DeTable<'t>>) -> Self {
+        Self { path: path.to_owned(), at, table, asked: Vec::new() }
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A key's value, if it is there.
+    pub(super) fn item(&mut self, reading: &Reading<'t>, key: &'static str) -> Option<Item<'a, 't>> {
+        self.asked.push(key);
+        let value = self.table?.get(key)?;
+        let span: Range<usize> = value.span();
+        let source = reading.text.get(span.clone()).unwrap_or_default();
+        Some(Item { path: self.key_path(key), at: span.start, value: value.get_ref(), source })
+    }
+
+    /// A table inside this one; an absent one is empty.
+    pub(super) fn section(&mut self, reading: &mut Reading<'t>, key: &'static str) -> Section<'a, 't> {
+        let path = self.key_path(key);
+        let Some(item) = self.item(reading, key) else { return Section::new(&path, self.at, None) };
+        match item.value {
+            DeValue::Table(table) => Section::new(&path, item.at, Some(table)),
+            _ => {
+                reading.problem(item.at, &path, item.source, format!("must be a table: [{path}]"));
+                Section::new(&path, item.at, None)
+            }
+        }
+    }
+
+    /// Tables of an array.
+    pub(super) fn sections(&mut self, reading: &mut Reading<'t>, key: &'static str) -> Vec<Section<'a, 't>> {
+        let path = self.key_path(key);
+        let Some(item) = self.item(reading, key) else { return Vec::new() };
+        let DeValue::Array(array) = item.value else {
+            reading.problem(item.at, &path, item.source, format!("must be a list of tables: [[{path}]]"));
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (n, entry) in array.iter().enumerate() {
+            let path = format!("{path}[{n}]");
+            match entry.get_ref() {
+                DeValue::Table(table) => sections.push(Section::new(&path, entry.span().start, Some(table))),
+                _ => reading.problem(entry.span().start, &path, "", "must be a table"),
+            }
+        }
+        sections
+    }
+
+    /// An option: `read` makes its value or says what would be right. An absent or wrong one has its default.
+    pub(super) fn option<T>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        default: T,
+        show: impl Fn(&T) -> String,
+        read: impl FnOnce(&Item<'a, 't>) -> Result<T, String>,
+    ) -> T {
+        let value = match self.item(reading, key) {
+            None => default,
+            Some(item) => match read(&item) {
+                Ok(value) => value,
+                Err(hint) => {
+                    reading.problem(item.at, &item.path, item.source, hint);
+                    default
+                }
+            },
+        };
+        reading.options.insert(self.key_path(key), show(&value));
+        value
+    }
+
+    pub(super) fn flag(&mut self, reading: &mut Reading<'t>, key: &'static str, default: bool) -> bool {
+        self.option(reading, key, default, bool::to_string, |item| match item.value {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err("must be true or false".to_owned()),
+        })
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        default: Duration,
+        range: Range<Duration>,
+    ) -> Duration {
+        let show = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        self.option(reading, key, default, show, |item| {
+            let duration = item.text().and_then(|text| humantime::parse_duration(text).map_err(|e| e.to_string()));
+            match duration {
+                Ok(duration) if range.contains(&duration) => Ok(duration),
+                Ok(_) | Err(_) => Err(format!(
+                    "must be a duration from {} to {}, as \"{}\"",
+                    show(&range.start),
+                    show(&range.end),
+                    show(&default)
+                )),
+            }
+        })
+    }
+
+    pub(super) fn count(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        default: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> usize {
+        self.option(reading, key, default, usize::to_string, |item| {
+            let hint = || format!("must be a whole number from {} to {}", range.start(), range.end());
+            match item.value {
+                DeValue::Integer(number) => {
+                    let number = usize::from_str_radix(number.as_str(), number.radix()).map_err(|_| hint())?;
+                    if range.contains(&number) { Ok(number) } else { Err(hint()) }
+                }
+                _ => Err(hint()),
+            }
+        })
+    }
+
+    /// One of a fixed set of words.
+    pub(super) fn word<T: Copy + PartialEq>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        default: T,
+        words: &[(&'static str, T)],
+    ) -> T {
+        let name = |value: &T| words.iter().find(|(_, one)| one == value).map_or("", |(word, _)| word).to_owned();
+        self.option(reading, key, default, name, |item| {
+            let text = item.text().unwrap_or_default();
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                match nearest(text, &known) {
+                    Some(nearest) => format!("is not known; did you mean \"{nearest}\"?"),
+                    None => format!("must be one of: {}", known.join(", ")),
+                }
+            })
+        })
+    }
+
+    /// Text that `parse` understands; None where it is absent.
+    pub(super) fn parsed<T: Display>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        hint: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let show = |value: &Option<T>| value.as_ref().map_or_else(String::new, T::to_string);
+        self.option(reading, key, None, show, |item| {
+            item.text().ok().and_then(parse).map(Some).ok_or_else(|| hint.to_owned())
+        })
+    }
+
+    /// A list of texts that `parse` understands. Each bad entry is a problem of its own.
+    pub(super) fn list<T: Display>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        default: Vec<T>,
+        hint: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
+        let mut list = default;
+        if let Some(item) = self.item(reading, key) {
+            list = Vec::new();
+            match item.value {
+                DeValue::Array(array) => {
+                    for (n, entry) in array.iter().enumerate() {
+                        let text = if let DeValue::String(text) = entry.get_ref() { Some(&**text) } else { None };
+                        match text.and_then(&parse) {
+                            Some(value) => list.push(value),
+                            None => {
+                                let source = reading.text.get(entry.span()).unwrap_or_default();
+                                reading.problem(entry.span().start, &format!("{}[{n}]", item.path), source, hint);
+                            }
+                        }
+                    }
+                }
+                _ => reading.problem(item.at, &item.path, item.source, "must be a list: [\"...\", \"...\"]"),
+            }
+        }
+        let text: Vec<String> = list.iter().map(T::to_string).collect();
+        reading.options.insert(self.key_path(key), text.join(", "));
+        list
+    }
+
+    /// A key that must be there.
+    pub(super) fn missing(&self, reading: &mut Reading<'t>, key: &str, hint: &str) {
+        reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Whatever was not asked for is unknown.
+    pub(super) fn finish(self, reading: &mut Reading<'t>) {
+        for (key, value) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if !self.asked.contains(&name) {
+                let hint = match nearest(name, &self.asked) {
+                    Some(nearest) => format!("is not an option; did you mean `{nearest}`?"),
+                    None => format!("is not an option; options here are {}", self.asked.join(", ")),
+                };
+                let source = reading.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
+                let shown = if matches!(value.get_ref(), DeValue::Table(_)) { "" } else { source };
+                reading.problem(key.span().start, &self.key_path(name), shown, hint);
+            }
+        }
+    }
+}
+
+impl<'a, 't> Item<'a, 't> {
+    pub(super) fn text(&self) -> Result<&'a str, String> {
+        match self.value {
+            DeValue::String(text) => Ok(text),
+            _ => Err("must be text in quotes".to_owned()),
+        }
+    }
+}
+
+/// The most similar of `known`, if it is similar at all.
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let scored = known.iter().map(|one| (strsim::jaro_winkler(name, one), *one));
+    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, one)| one)
+}
+
+/// The whole file as a table.
+pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Problem> {
+    DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        Problem {
+            line: 1 + text.get(..at).unwrap_or(text).matches('\n').count(),
+            path: "syntax".to_owned(),
+            value: String::new(),
+            hint: error.message().to_owned(),
+        }
+    })
+}

@@ -1,0 +1,167 @@
+//! All settings, checked. Host names are not resolved here; `app` does that.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::call::{DivertCallee, DivertCaller};
+use crate::gate;
+use crate::policy::rules::Policy;
+use crate::sip::wire::Limits;
+
+/// What a settings file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// 1 at the start; counts up with each applied reload.
+    pub generation: u64,
+    /// False: decide and record, do nothing.
+    pub enforce: bool,
+    /// Where SIP comes in, over UDP.
+    pub listen: Vec<SocketAddr>,
+    /// `[sip]`.
+    pub sip: SipSettings,
+    /// `[pbx]`.
+    pub pbx: PbxSettings,
+    /// `[[trunk]]`, in order of preference for outbound calls.
+    pub trunks: Vec<TrunkSettings>,
+    /// `[media]`.
+    pub media: MediaSettings,
+    /// `[limits]` and `[networks]`; `trusted` is filled in by `app`, which resolves names.
+    pub gate: gate::Settings,
+    /// `[numbers]`, `[[rule]]` and the thresholds of `[detect]`.
+    pub policy: Arc<Policy>,
+    /// `[detect]`.
+    pub detect: DetectSettings,
+    /// `[divert]`.
+    pub divert: DivertSettings,
+    /// Where the HTTP API listens; None: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// `[store]`.
+    pub store: StoreSettings,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// Each option as text, defaults included: what a reload compares.
+    pub(super) options: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Each option's path and value as text, defaults included.
+    #[must_use]
+    pub fn options(&self) -> &BTreeMap<String, String> {
+        &self.options
+    }
+}
+
+/// A name or address, and a port.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct HostPort {
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// 5060 where none is given.
+    pub port: u16,
+}
+
+/// `[sip]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SipSettings {
+    /// Address to write towards the outside where it is not the socket's own (NAT).
+    pub public_address: Option<IpAddr>,
+    /// More calls than this are answered 503.
+    pub max_calls: usize,
+    /// How long running calls may go on after the order to stop.
+    pub drain_for: Duration,
+    /// Of messages.
+    pub limits: Limits,
+}
+
+/// `[pbx]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PbxSettings {
+    /// Where calls go.
+    pub address: HostPort,
+    /// Where its calls come from, besides the address.
+    pub networks: Vec<IpNet>,
+}
+
+/// One `[[trunk]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrunkSettings {
+    /// In rules and records.
+    pub name: Arc<str>,
+    /// Where outbound calls go.
+    pub address: HostPort,
+    /// Where its calls come from, besides the address.
+    pub networks: Vec<IpNet>,
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaSettings {
+    /// First port.
+    pub first_port: u16,
+    /// Last port.
+    pub last_port: u16,
+    /// Silence of both legs that counts as a dead call.
+    pub timeout: Duration,
+    /// Folder with the prompts.
+    pub announcements: PathBuf,
+    /// Threads that relay.
+    pub threads: usize,
+}
+
+/// `[detect]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectSettings {
+    /// How long after the answer a caller is listened to.
+    pub watch_for: Duration,
+    /// `[detect.words]`.
+    pub words: WordsSettings,
+}
+
+/// `[detect.words]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordsSettings {
+    /// Recognise words at all?
+    pub enabled: bool,
+    /// Folder of the speech model.
+    pub model: PathBuf,
+    /// Threads that recognise.
+    pub threads: usize,
+    /// A phrase file in place of the built-in one.
+    pub phrases: Option<PathBuf>,
+}
+
+/// `[divert]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DivertSettings {
+    /// What the callee hears.
+    pub callee: DivertCallee,
+    /// What the caller hears.
+    pub caller: DivertCaller,
+    /// Key that takes the call back; None: it cannot be.
+    pub take_back_key: Option<char>,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSettings {
+    /// Database file.
+    pub path: PathBuf,
+    /// How long records are kept.
+    pub keep_for: Duration,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+    /// JSON lines in place of text.
+    pub json: bool,
+    /// Write phone numbers in full.
+    pub numbers: bool,
+}

@@ -1,0 +1,220 @@
+//! All detectors around one call.
+//!
+//! In: frames of both legs, each in order, and phrases heard. Out: [`Evidence`], in order of the time it was known.
+//! Holds the caller's last seconds for whoever recognises words. Decides nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustfft::FftPlanner;
+
+use super::cadence::{Cadence, Spoken};
+use super::echo::Echo;
+use super::evidence::{CalleeThen, Evidence, Finding};
+use super::tone::{Kind, ToneDetector};
+use super::turns::{Turn, Turns};
+use super::voice::{Voice, Voiced};
+use crate::audio::{FRAME_SAMPLES, Frame};
+use crate::units::{CallTime, Leg};
+
+/// How much of the caller's audio is kept: the longest window that words are recognised in, and some to spare.
+const KEPT_FRAMES: usize = 600;
+
+/// Frames that one leg may be ahead of the other. A driver that lets more pile up loses the oldest.
+const AHEAD_FRAMES: usize = 64;
+
+/// One frame of both legs, waiting until the tone detector can tell.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    at: CallTime,
+    caller: Voiced,
+    callee: bool,
+    tonal: bool,
+}
+
+/// The ear of one call.
+pub struct Ear {
+    waiting: [VecDeque<Frame>; 2],
+    voices: [Voice; 2],
+    echo: Echo,
+    tone: ToneDetector,
+    pending: VecDeque<Pending>,
+    cadences: [Cadence; 2],
+    turns: Turns,
+    music: bool,
+    kept: VecDeque<[i16; FRAME_SAMPLES]>,
+    /// Time of the first kept frame.
+    kept_from: CallTime,
+    now: CallTime,
+    callee_spoke: Option<CallTime>,
+    speech: VecDeque<(CallTime, bool)>,
+    evidence: VecDeque<Evidence>,
+}
+
+impl Ear {
+    /// Nothing heard yet. `planner` shares its tables between calls.
+    #[must_use]
+    pub fn new(planner: &mut FftPlanner<f32>) -> Self {
+        Self {
+            waiting: [VecDeque::new(), VecDeque::new()],
+            voices: [Voice::new(), Voice::new()],
+            echo: Echo::new(),
+            tone: ToneDetector::new(planner),
+            pending: VecDeque::new(),
+            cadences: [Cadence::default(), Cadence::default()],
+            turns: Turns::default(),
+            music: false,
+            kept: VecDeque::new(),
+            kept_from: CallTime::ZERO,
+            now: CallTime::ZERO,
+            callee_spoke: None,
+            speech: VecDeque::new(),
+            evidence: VecDeque::new(),
+        }
+    }
+
+    /// The next frame of a leg.
+    pub fn frame(&mut self, leg: Leg, frame: Frame) {
+        let [caller, callee] = &mut self.waiting;
+        let queue = match leg {
+            Leg::Caller => caller,
+            Leg::Callee => callee,
+        };
+        queue.push_back(frame);
+        if queue.len() > AHEAD_FRAMES {
+            queue.pop_front();
+        }
+        loop {
+            let [caller, callee] = &mut self.waiting;
+            let (Some(a), Some(b)) = (caller.front(), callee.front()) else { return };
+            // Only a lost frame makes them differ; the later one waits.
+            if a.at < b.at {
+                caller.pop_front();
+            } else if b.at < a.at {
+                callee.pop_front();
+            } else if let (Some(a), Some(b)) = (caller.pop_front(), callee.pop_front()) {
+                self.pair(&a, &b);
+            }
+        }
+    }
+
+    fn pair(&mut self, caller: &Frame, callee: &Frame) {
+        self.now = CallTime(caller.at.0 + Duration::from_millis(20));
+        self.kept.push_back(caller.samples);
+        if self.kept.len() > KEPT_FRAMES {
+            self.kept.pop_front();
+        }
+        self.kept_from = CallTime(self.now.0.saturating_sub(Duration::from_millis(20) * self.kept.len() as u32));
+
+        let [caller_voice, callee_voice] = &mut self.voices;
+        let callee_voiced = callee_voice.frame(callee);
+        let mut caller_voiced = caller_voice.frame(caller);
+        if self.echo.frame(caller_voiced.level, callee_voiced) {
+            caller_voiced.speech = false;
+        }
+        let kind = self.tone.frame(&caller.samples);
+        let tonal = kind != Kind::Other;
+        if kind == Kind::Tone {
+            for pending in &mut self.pending {
+                pending.tonal = true;
+            }
+        }
+        if let Some(tone) = self.tone.poll_ended() {
+            self.tell(Leg::Caller, Finding::Tone { tone });
+        }
+        if (kind == Kind::Music) != self.music {
+            self.music = kind == Kind::Music;
+            if self.music {
+                self.tell(Leg::Caller, Finding::Music);
+            }
+        }
+        self.pending.push_back(Pending { at: caller.at, caller: caller_voiced, callee: callee_voiced.speech, tonal });
+        if self.pending.len() > ToneDetector::lag()
+            && let Some(pending) = self.pending.pop_front()
+        {
+            self.settle(pending, callee_voiced);
+        }
+    }
+
+    /// A frame that no tone detector will take back.
+    fn settle(&mut self, frame: Pending, callee: Voiced) {
+        let caller = frame.caller.speech && !frame.tonal;
+        let mut found = Vec::new();
+        let [caller_cadence, callee_cadence] = &mut self.cadences;
+        callee_cadence.frame(frame.at, frame.callee, callee.level, |spoken| {
+            // Of the callee only who speaks when matters.
+            if let Spoken::Onset { at } = spoken {
+                found.push((Leg::Callee, Finding::Onset { after_answer: at.0, callee: CalleeThen::Silent }));
+            }
+        });
+        let then = match self.callee_spoke {
+            _ if callee_cadence.speaking() => CalleeThen::Speaking,
+            Some(last) => CalleeThen::Finished(frame.at.since(last)),
+            None => CalleeThen::Silent,
+        };
+        if callee_cadence.speaking() {
+            self.callee_spoke = Some(frame.at);
+        }
+        caller_cadence.frame(frame.at, caller, frame.caller.level, |spoken| {
+            let finding = match spoken {
+                Spoken::Onset { at } => Finding::Onset { after_answer: at.0, callee: then },
+                Spoken::Talkspurt { from, to, level } => Finding::Talkspurt { from, to, level },
+                Spoken::Pause { length } => Finding::Pause { length },
+                Spoken::Monologue { length } => Finding::Monologue { length },
+            };
+            found.push((Leg::Caller, finding));
+        });
+        let (caller_speaks, callee_speaks) = (caller_cadence.speaking(), callee_cadence.speaking());
+        self.turns.frame(frame.at, caller_speaks, callee_speaks, |turn| {
+            let finding = match turn {
+                Turn::TalkOver { length } => Finding::TalkOver { length },
+                Turn::Yield { after } => Finding::Yield { after },
+                Turn::Reply { delay } => Finding::Reply { delay },
+                Turn::NoReply => Finding::NoReply,
+            };
+            found.push((Leg::Caller, finding));
+        });
+        self.speech.push_back((CallTime(frame.at.0 + Duration::from_millis(20)), caller_speaks));
+        if self.speech.len() > KEPT_FRAMES {
+            self.speech.pop_front();
+        }
+        for (leg, finding) in found {
+            self.tell(leg, finding);
+        }
+    }
+
+    fn tell(&mut self, leg: Leg, finding: Finding) {
+        self.evidence.push_back(Evidence { at: self.now, leg, finding });
+    }
+
+    /// What was found, oldest first.
+    pub fn poll_evidence(&mut self) -> Option<Evidence> {
+        self.evidence.pop_front()
+    }
+
+    /// For whoever schedules words: end of each settled frame, and whether the caller spoke in it.
+    pub fn poll_speech(&mut self) -> Option<(CallTime, bool)> {
+        self.speech.pop_front()
+    }
+
+    /// How far both legs have been heard.
+    #[must_use]
+    pub fn now(&self) -> CallTime {
+        self.now
+    }
+
+    /// The caller's speech so far.
+    #[must_use]
+    pub fn caller_speech(&self) -> Duration {
+        let [caller, _] = &self.cadences;
+        caller.total()
+    }
+
+    /// The caller's audio between two times, at 8 kHz, as far as it is still kept.
+    #[must_use]
+    pub fn caller_audio(&self, from: CallTime, to: CallTime) -> Vec<i16> {
+        let index = |at: CallTime| (at.since(self.kept_from).as_millis() / 20) as usize;
+        let (from, to) = (index(from), index(to).min(self.kept.len()));
+        self.kept.iter().take(to).skip(from).flatten().copied().collect()
+    }
+}

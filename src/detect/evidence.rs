@@ -1,0 +1,195 @@
+//! What a detector has found: a finding with its leg and the time from which a decision may use it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tone::Tone;
+use crate::units::{CallTime, Dbov, Leg, Ratio};
+
+/// A finding with its leg and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// When it was known (not when it began): what a decision may use at that time.
+    pub at: CallTime,
+    /// Whose audio it was found in.
+    pub leg: Leg,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What the words of a phrase say about a call.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Meaning {
+    /// Openings of known frauds: a charge nobody made, a warrant, a suspended number.
+    Scam,
+    /// Asks for a key: "press one".
+    KeyPrompt,
+    /// Asks to call a number back.
+    CallBack,
+    /// Says what lawful automated calls say: reminders, deliveries, outages.
+    Lawful,
+    /// Says that a machine speaks, lawful or not: "to hear this message again".
+    Automated,
+    /// What only a person says: hesitations, answers, small talk.
+    Talk,
+}
+
+impl Meaning {
+    /// All of them.
+    pub const ALL: [Meaning; 6] =
+        [Self::Scam, Self::KeyPrompt, Self::CallBack, Self::Lawful, Self::Automated, Self::Talk];
+
+    /// Fixed word, as in the phrase file.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Scam => "scam",
+            Self::KeyPrompt => "key_prompt",
+            Self::CallBack => "call_back",
+            Self::Lawful => "lawful",
+            Self::Automated => "automated",
+            Self::Talk => "talk",
+        }
+    }
+}
+
+/// What the callee was doing at the caller's onset.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CalleeThen {
+    /// Had not spoken yet.
+    Silent,
+    /// Was speaking.
+    Speaking,
+    /// Had finished this long ago.
+    Finished(Duration),
+}
+
+/// A measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// First speech of the leg.
+    Onset {
+        /// Since the answer.
+        after_answer: Duration,
+        /// The caller's only: what the callee was doing.
+        callee: CalleeThen,
+    },
+    /// A talkspurt has ended.
+    Talkspurt {
+        /// Start, since the answer.
+        from: CallTime,
+        /// End, since the answer.
+        to: CallTime,
+        /// Mean.
+        level: Dbov,
+    },
+    /// A pause between two talkspurts has ended.
+    Pause {
+        /// How long it was.
+        length: Duration,
+    },
+    /// Speech with only breath gaps goes on.
+    Monologue {
+        /// So far.
+        length: Duration,
+    },
+    /// The caller spoke on while the callee was speaking.
+    TalkOver {
+        /// So far.
+        length: Duration,
+    },
+    /// The caller fell silent for the callee.
+    Yield {
+        /// After the callee had begun.
+        after: Duration,
+    },
+    /// The caller replied to the callee.
+    Reply {
+        /// After the callee's turn.
+        delay: Duration,
+    },
+    /// The callee spoke, and the caller did not reply.
+    NoReply,
+    /// A tone has ended.
+    Tone {
+        /// Which.
+        tone: Tone,
+    },
+    /// Music is on.
+    Music,
+    /// Words recognised in one window of the caller's audio.
+    Words {
+        /// As recognised.
+        text: Arc<str>,
+        /// Start of the window.
+        from: CallTime,
+        /// Its end.
+        to: CallTime,
+        /// Mean probability of the words.
+        confidence: Ratio,
+    },
+    /// A phrase of the phrase file.
+    Phrase {
+        /// Its name in the phrase file.
+        phrase: Arc<str>,
+        /// What it says about the call.
+        meaning: Meaning,
+        /// Log-odds that the phrase file gives to its meaning.
+        weight: f32,
+        /// How surely it was heard.
+        confidence: Ratio,
+    },
+}
+
+impl Finding {
+    /// Fixed word for timelines and metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Onset { .. } => "onset",
+            Self::Talkspurt { .. } => "talkspurt",
+            Self::Pause { .. } => "pause",
+            Self::Monologue { .. } => "monologue",
+            Self::TalkOver { .. } => "talk_over",
+            Self::Yield { .. } => "yield",
+            Self::Reply { .. } => "reply",
+            Self::NoReply => "no_reply",
+            Self::Tone { .. } => "tone",
+            Self::Music => "music",
+            Self::Words { .. } => "words",
+            Self::Phrase { .. } => "phrase",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |d: &Duration| format!("{:.1} s", d.as_secs_f32());
+        match self {
+            Self::Onset { after_answer, callee } => {
+                write!(f, "first speech {} after the answer, ", seconds(after_answer))?;
+                match callee {
+                    CalleeThen::Silent => f.write_str("before the callee had spoken"),
+                    CalleeThen::Speaking => f.write_str("while the callee was speaking"),
+                    CalleeThen::Finished(ago) => write!(f, "{} after the callee", seconds(ago)),
+                }
+            }
+            Self::Talkspurt { from, to, level } => {
+                write!(f, "spoke for {} at {:.0} dBov", seconds(&to.since(*from)), level.0)
+            }
+            Self::Pause { length } => write!(f, "paused for {}", seconds(length)),
+            Self::Monologue { length } => write!(f, "has spoken for {} with only breaths", seconds(length)),
+            Self::TalkOver { length } => write!(f, "spoke over the callee for {}", seconds(length)),
+            Self::Yield { after } => write!(f, "fell silent {} after the callee began", seconds(after)),
+            Self::Reply { delay } => write!(f, "replied after {}", seconds(delay)),
+            Self::NoReply => f.write_str("did not reply to the callee"),
+            Self::Tone { tone } => write!(f, "tone: {}", tone.label()),
+            Self::Music => f.write_str("music"),
+            Self::Words { text, .. } => write!(f, "words: \"{text}\""),
+            Self::Phrase { phrase, meaning, confidence, .. } => {
+                write!(f, "phrase `{phrase}` ({}, {:.0} %)", meaning.label(), 100.0 * confidence.get())
+            }
+        }
+    }
+}

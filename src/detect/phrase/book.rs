@@ -1,0 +1,417 @@
+//! The phrase file: what words mean is data.
+//!
+//! In: text of the recogniser. Out: the phrases in it, with their meaning. A pattern is a line of words; `(a|b|c d)` are
+//! alternatives, `[the]` may be missing, `*` stands for up to three words, `#` for a digit. Text and patterns are
+//! compared in lower case, without punctuation, with numbers written as digits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+
+use crate::detect::evidence::Meaning;
+use crate::units::Ratio;
+
+/// The phrase file that is shipped.
+const BUILT_IN: &str = include_str!("../../../config/phrases/en.toml");
+
+/// Words of a text that are looked at: a window of 12 s holds fewer.
+const MAX_WORDS: usize = 120;
+
+/// Words that `*` may stand for.
+const GAP: usize = 3;
+
+/// A phrase that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Its name.
+    pub phrase: Arc<str>,
+    /// What it says about the call.
+    pub meaning: Meaning,
+    /// Log-odds towards the meaning.
+    pub weight: f32,
+    /// 1 where the words were said, less where they only sound like it.
+    pub confidence: Ratio,
+}
+
+/// Why a phrase file is not used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BookError {
+    /// Not TOML, or of another shape.
+    #[error("{0}")]
+    Shape(String),
+    /// A pattern cannot be read.
+    #[error("phrase `{phrase}`: pattern \"{pattern}\": {why}")]
+    Pattern {
+        /// Of which phrase.
+        phrase: String,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    phrase: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    meaning: Named,
+    weight: f32,
+    #[serde(default = "certain")]
+    confidence: f32,
+    say: Vec<String>,
+    /// Not where one of these stands within six words before it.
+    #[serde(default)]
+    not_after: Vec<String>,
+}
+
+fn certain() -> f32 {
+    1.0
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    Scam,
+    KeyPrompt,
+    CallBack,
+    Lawful,
+    Automated,
+    Talk,
+}
+
+impl From<Named> for Meaning {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::Scam => Self::Scam,
+            Named::KeyPrompt => Self::KeyPrompt,
+            Named::CallBack => Self::CallBack,
+            Named::Lawful => Self::Lawful,
+            Named::Automated => Self::Automated,
+            Named::Talk => Self::Talk,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Token {
+    Word(Box<str>),
+    Digit,
+    /// Up to [`GAP`] words.
+    Gap,
+    /// One of these; an empty one is none of them.
+    Any(Vec<Vec<Token>>),
+}
+
+#[derive(Debug)]
+struct Phrase {
+    name: Arc<str>,
+    meaning: Meaning,
+    weight: f32,
+    confidence: Ratio,
+    not_after: Vec<Vec<Token>>,
+}
+
+/// Phrases, ready to be found.
+#[derive(Debug)]
+pub struct Book {
+    phrases: Vec<Phrase>,
+    /// Patterns with their phrase.
+    patterns: Vec<(usize, Vec<Token>)>,
+    /// Patterns that may begin with a word.
+    by_word: HashMap<Box<str>, Vec<usize>>,
+    /// Patterns that may begin with a digit.
+    by_digit: Vec<usize>,
+}
+
+impl Book {
+    /// Reads a phrase file.
+    pub fn parse(text: &str) -> Result<Self, BookError> {
+        let file: File = toml::from_str(text).map_err(|error| BookError::Shape(error.to_string().trim().to_owned()))?;
+        let mut book = Self::empty();
+        for entry in file.phrase {
+            let bad = |pattern: &str, why| BookError::Pattern {
+                phrase: entry.name.clone(),
+                pattern: pattern.to_owned(),
+                why,
+            };
+            for pattern in &entry.say {
+                let tokens = read(pattern).map_err(|why| bad(pattern, why))?;
+                book.add(tokens).map_err(|why| bad(pattern, why))?;
+            }
+            let mut not_after = Vec::new();
+            for pattern in &entry.not_after {
+                not_after.push(read(pattern).map_err(|why| bad(pattern, why))?);
+            }
+            if !(0.0..=20.0).contains(&entry.weight) || !(0.0..=1.0).contains(&entry.confidence) {
+                return Err(bad("", "weight is 0 to 20 and confidence 0 to 1"));
+            }
+            book.phrases.push(Phrase {
+                name: entry.name.into(),
+                meaning: entry.meaning.into(),
+                weight: entry.weight,
+                confidence: Ratio::clamped(entry.confidence),
+                not_after,
+            });
+        }
+        Ok(book)
+    }
+
+    fn empty() -> Self {
+        Self { phrases: Vec::new(), patterns: Vec::new(), by_word: HashMap::new(), by_digit: Vec::new() }
+    }
+
+    /// Adds a pattern to the phrase that comes next.
+    fn add(&mut self, tokens: Vec<Token>) -> Result<(), &'static str> {
+        let mut firsts = Vec::new();
+        if first_tokens(&tokens, &mut firsts) {
+            return Err("it may match nothing at all");
+        }
+        let index = self.patterns.len();
+        for first in firsts {
+            match first {
+                Token::Word(word) => self.by_word.entry(word.clone()).or_default().push(index),
+                Token::Digit => self.by_digit.push(index),
+                Token::Gap | Token::Any(_) => return Err("it must begin with a word"),
+            }
+        }
+        self.patterns.push((self.phrases.len(), tokens));
+        Ok(())
+    }
+
+    /// The one that is shipped.
+    #[must_use]
+    pub fn built_in() -> Arc<Self> {
+        // A test reads the file; it is part of the binary and cannot change after that.
+        static BOOK: LazyLock<Arc<Book>> =
+            LazyLock::new(|| Arc::new(Book::parse(BUILT_IN).unwrap_or_else(|_| Book::empty())));
+        Arc::clone(&BOOK)
+    }
+
+    /// Phrases in `text`, each once.
+    #[must_use]
+    pub fn hear(&self, text: &str) -> Vec<Heard> {
+        let words = normalise(text);
+        let mut found = vec![false; self.phrases.len()];
+        for start in 0..words.len() {
+            let Some(first) = words.get(start) else { break };
+            let by_word = self.by_word.get(first.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let by_digit = if is_digit(first) { self.by_digit.as_slice() } else { &[] };
+            for (phrase, tokens) in by_word.iter().chain(by_digit).filter_map(|index| self.patterns.get(*index)) {
+                if let Some(found) = found.get_mut(*phrase)
+                    && !*found
+                    && matches(tokens, &words, start)
+                    && !self.excluded(*phrase, &words, start)
+                {
+                    *found = true;
+                }
+            }
+        }
+        let heard = self.phrases.iter().zip(found).filter(|(_, found)| *found).map(|(phrase, _)| phrase);
+        heard
+            .map(|phrase| Heard {
+                phrase: Arc::clone(&phrase.name),
+                meaning: phrase.meaning,
+                weight: phrase.weight,
+                confidence: phrase.confidence,
+            })
+            .collect()
+    }
+
+    fn excluded(&self, phrase: usize, words: &[String], start: usize) -> bool {
+        let Some(phrase) = self.phrases.get(phrase) else { return false };
+        let from = start.saturating_sub(6);
+        let before = words.get(from..start).unwrap_or_default();
+        phrase.not_after.iter().any(|tokens| (0..before.len()).any(|n| matches(tokens, before, n)))
+    }
+}
+
+fn is_digit(word: &str) -> bool {
+    word.len() == 1 && word.as_bytes().first().is_some_and(u8::is_ascii_digit)
+}
+
+/// Do `tokens` match `words` from `start` on?
+fn matches(tokens: &[Token], words: &[String], start: usize) -> bool {
+    !ends(tokens, words, &[start]).is_empty()
+}
+
+/// Where `tokens` may end in `words` if they begin at one of `starts`: each place once, so that the work is bounded by
+/// the pattern's length times the text's.
+fn ends(tokens: &[Token], words: &[String], starts: &[usize]) -> Vec<usize> {
+    let mut at = starts.to_vec();
+    for token in tokens {
+        at = match token {
+            Token::Word(wanted) => step(&at, words, |word| **word == **wanted),
+            Token::Digit => step(&at, words, |word| is_digit(word)),
+            Token::Gap => at.iter().flat_map(|&at| at..=(at + GAP).min(words.len())).collect(),
+            Token::Any(options) => options.iter().flat_map(|option| ends(option, words, &at)).collect(),
+        };
+        at.sort_unstable();
+        at.dedup();
+        if at.is_empty() {
+            break;
+        }
+    }
+    at
+}
+
+fn step(at: &[usize], words: &[String], is: impl Fn(&String) -> bool) -> Vec<usize> {
+    at.iter().filter(|&&at| words.get(at).is_some_and(&is)).map(|at| at + 1).collect()
+}
+
+/// Tokens that a match may begin with. True: it may match nothing.
+fn first_tokens<'a>(tokens: &'a [Token], firsts: &mut Vec<&'a Token>) -> bool {
+    for token in tokens {
+        match token {
+            Token::Any(options) => {
+                let mut nothing = false;
+                for option in options {
+                    nothing |= first_tokens(option, firsts);
+                }
+                if !nothing {
+                    return false;
+                }
+            }
+            Token::Word(_) | Token::Digit | Token::Gap => {
+                firsts.push(token);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Words of a text, as patterns are compared with it.
+fn normalise(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase().replace(['\u{2019}', '\u{2018}'], "'");
+    let words = lower.split(|c: char| !(c.is_alphanumeric() || c == '\''));
+    words
+        .map(|word| word.replace('\'', ""))
+        .filter(|word| !word.is_empty())
+        .take(MAX_WORDS)
+        .map(|word| number(&word))
+        .collect()
+}
+
+/// Numbers up to ten as digits; the recogniser writes both.
+fn number(word: &str) -> String {
+    let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    names.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
+}
+
+/// Reads a pattern.
+fn read(pattern: &str) -> Result<Vec<Token>, &'static str> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern.trim();
+    while let Some(first) = rest.chars().next() {
+        rest = match first {
+            '(' | '[' => {
+                let close = if first == '(' { ')' } else { ']' };
+                let (inside, after) =
+                    rest.get(1..).and_then(|r| r.split_once(close)).ok_or("a bracket is not closed")?;
+                if inside.contains(['(', '[']) {
+                    return Err("brackets inside brackets are not understood");
+                }
+                let mut options: Vec<Vec<Token>> = inside.split('|').map(read).collect::<Result<_, _>>()?;
+                if first == '[' {
+                    options.push(Vec::new());
+                }
+                tokens.push(Token::Any(options));
+                after
+            }
+            ')' | ']' | '|' => return Err("a bracket was not opened"),
+            '*' | '#' => {
+                tokens.push(if first == '*' { Token::Gap } else { Token::Digit });
+                rest.get(1..).unwrap_or_default()
+            }
+            _ => {
+                let end = rest.find(['(', '[', ')', ']', '*', '#', '|']).unwrap_or(rest.len());
+                let (words, after) = rest.split_at(end);
+                tokens.extend(plain(words));
+                after
+            }
+        }
+        .trim_start();
+    }
+    Ok(tokens)
+}
+
+fn plain(words: &str) -> Vec<Token> {
+    normalise(words).into_iter().map(|word| Token::Word(word.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn meanings(text: &str) -> Vec<Meaning> {
+        let mut meanings: Vec<Meaning> = Book::built_in().hear(text).into_iter().map(|heard| heard.meaning).collect();
+        meanings.sort();
+        meanings.dedup();
+        meanings
+    }
+
+    #[test]
+    fn the_shipped_file_reads() {
+        let book = Book::parse(BUILT_IN).unwrap();
+
+        assert!(book.phrases.len() > 50);
+        let mut names: Vec<&str> = book.phrases.iter().map(|phrase| &*phrase.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a phrase is there twice");
+    }
+
+    #[test]
+    fn scams_reminders_and_people_are_told_apart() {
+        assert!(
+            meanings("Your Amazon Prime subscription will be renewed. To cancel, press one.").contains(&Meaning::Scam)
+        );
+        assert!(meanings("press 1 to speak to an advisor").contains(&Meaning::KeyPrompt));
+        assert!(meanings("This is a reminder of your appointment").contains(&Meaning::Lawful));
+        assert!(meanings("Oh, hello, is that the plumber?").contains(&Meaning::Talk));
+    }
+
+    #[test]
+    fn near_misses_count_less() {
+        let heard = Book::built_in().hear("to cancel the order breast one");
+
+        let key = heard.iter().find(|heard| heard.meaning == Meaning::KeyPrompt).unwrap();
+        assert!(key.confidence < Ratio::ONE);
+        assert!(!meanings("just press enter").contains(&Meaning::KeyPrompt));
+    }
+
+    #[test]
+    fn talking_about_a_prompt_is_not_one() {
+        for text in [
+            "they told me to press one to cancel",
+            "it was one of those recordings, it said press one",
+            "I had a call saying press 1",
+        ] {
+            assert!(!meanings(text).contains(&Meaning::KeyPrompt), "{text}");
+            assert!(meanings(text).contains(&Meaning::Talk), "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_expand() {
+        let book = |say: &str| {
+            Book::parse(&format!("[[phrase]]\nname = \"x\"\nmeaning = \"talk\"\nweight = 1.0\nsay = [\"{say}\"]\n"))
+        };
+        let found = |say: &str, text: &str| !book(say).unwrap().hear(text).is_empty();
+
+        assert!(found("press [the] # key", "Press the three key"));
+        assert!(found("your (bank|credit card) * suspended", "your credit card has been suspended"));
+        assert!(!found("your (bank|credit card) * suspended", "your bank is a nice one and never suspended"));
+        assert!(found("don't go", "Don\u{2019}t go!"));
+        assert!(book("[maybe]").is_err() && book("(a|b").is_err() && book("* a").is_err());
+    }
+}

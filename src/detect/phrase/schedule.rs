@@ -1,0 +1,233 @@
+//! When is it worth recognising words, and in which window?
+//!
+//! In: the caller's speech, frame by frame, and what past runs cost. Out: [`Window`]s. Knows no model and no words.
+//!
+//! A run pays when enough new speech has come, sooner at a pause, because a phrase has just ended there. The window
+//! grows with the call, so that words keep their context, until it is long; then it slides from pause to pause. What
+//! runs cost is kept under a share of real time; the first words of a call may be dearer, because they decide it.
+
+use std::time::Duration;
+
+use crate::units::CallTime;
+
+/// How much, how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScheduleSettings {
+    /// Computing time per time that is listened to.
+    pub share: f32,
+    /// Computing time that a call may spend ahead of its share.
+    pub ahead: Duration,
+    /// Longest window.
+    pub longest: Duration,
+}
+
+impl Default for ScheduleSettings {
+    fn default() -> Self {
+        Self { share: 0.1, ahead: Duration::from_millis(1_200), longest: Duration::from_millis(8_000) }
+    }
+}
+
+/// A stretch of the caller's audio.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Window {
+    /// Start.
+    pub from: CallTime,
+    /// End.
+    pub to: CallTime,
+}
+
+impl Window {
+    /// Its length.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.to.since(self.from)
+    }
+}
+
+/// New speech that is worth a run on its own.
+const MUCH: Duration = Duration::from_millis(1_500);
+
+/// New speech that is worth a run at a pause.
+const SOME: Duration = Duration::from_millis(500);
+
+/// Silence that ends a phrase.
+const PAUSE: Duration = Duration::from_millis(240);
+
+/// A sliding window keeps at least this much of what it has heard.
+const OVERLAP: Duration = Duration::from_millis(3_500);
+
+/// Silence kept before the first word.
+const LEAD: Duration = Duration::from_millis(200);
+
+const FRAME: Duration = Duration::from_millis(20);
+
+/// The schedule of one call.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    settings: ScheduleSettings,
+    now: CallTime,
+    /// Start of the speech that is being heard.
+    start: Option<CallTime>,
+    /// Ends of the last pauses.
+    resumed: Vec<CallTime>,
+    last_voiced: CallTime,
+    /// Speech since the last run's window ended.
+    fresh: Duration,
+    spent: Duration,
+    /// Cost per length of window, of the runs so far.
+    rate: f32,
+    out: bool,
+}
+
+impl Schedule {
+    /// Nothing heard.
+    #[must_use]
+    pub fn new(settings: ScheduleSettings) -> Self {
+        Self {
+            settings,
+            now: CallTime::ZERO,
+            start: None,
+            resumed: Vec::new(),
+            last_voiced: CallTime::ZERO,
+            fresh: Duration::ZERO,
+            spent: Duration::ZERO,
+            rate: 0.06,
+            out: false,
+        }
+    }
+
+    /// The next frame, by its end.
+    pub fn speech(&mut self, end: CallTime, voiced: bool) {
+        self.now = end;
+        if !voiced {
+            return;
+        }
+        let begin = CallTime(end.0.saturating_sub(FRAME + LEAD));
+        if self.start.is_none() {
+            self.start = Some(begin);
+        } else if end.since(self.last_voiced) > PAUSE {
+            self.resumed.push(begin);
+            if self.resumed.len() > 16 {
+                self.resumed.remove(0);
+            }
+        }
+        self.last_voiced = end;
+        self.fresh += FRAME;
+    }
+
+    /// A window that is worth a run now. No other is given until [`Schedule::done`].
+    #[must_use]
+    pub fn due(&mut self) -> Option<Window> {
+        let start = self.start?;
+        let paused = self.now.since(self.last_voiced) >= PAUSE;
+        let due = self.fresh >= self.patience(start) || (paused && self.fresh >= SOME);
+        if self.out || !due {
+            return None;
+        }
+        if self.now.since(start) > self.settings.longest {
+            self.slide();
+        }
+        let from = self.start?;
+        let to = CallTime(self.now.0.min(self.last_voiced.0 + PAUSE));
+        let window = Window { from, to };
+        let cost = window.length().mul_f32(self.rate);
+        let earned = self.now.0.mul_f32(self.settings.share) + self.settings.ahead;
+        if self.spent + cost > earned {
+            return None;
+        }
+        self.out = true;
+        self.fresh = Duration::ZERO;
+        Some(window)
+    }
+
+    /// New speech that a run is worth: more, the more a run costs.
+    fn patience(&self, start: CallTime) -> Duration {
+        MUCH.max(self.now.since(start).min(self.settings.longest).mul_f32(0.3))
+    }
+
+    /// Forgets the oldest speech, up to a pause if there is one in the right place.
+    fn slide(&mut self) {
+        let latest = CallTime(self.now.0.saturating_sub(OVERLAP));
+        let earliest = CallTime(self.now.0.saturating_sub(self.settings.longest.mul_f32(0.8)));
+        let pause = self.resumed.iter().copied().filter(|at| *at >= earliest && *at <= latest).max();
+        self.start = Some(pause.unwrap_or(CallTime(self.now.0.saturating_sub(self.settings.longest.mul_f32(0.6)))));
+    }
+
+    /// The run over `window` is over, or was not made (`cost` zero).
+    pub fn done(&mut self, window: Window, cost: Duration) {
+        self.out = false;
+        self.spent += cost;
+        if cost > Duration::ZERO && window.length() > Duration::ZERO {
+            let rate = cost.as_secs_f32() / window.length().as_secs_f32();
+            self.rate += (rate.min(1.0) - self.rate) * 0.3;
+        }
+    }
+
+    /// Computing time so far.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs over speech made of `pattern` (milliseconds of speech, silence, ...), each costing `rate` of its window.
+    fn windows(pattern: &[u64], rate: f32) -> (Vec<(u64, Window)>, Schedule) {
+        let mut schedule = Schedule::new(ScheduleSettings::default());
+        let (mut now, mut windows) = (0, Vec::new());
+        for (n, span) in pattern.iter().enumerate() {
+            for _ in 0..span / 20 {
+                now += 20;
+                schedule.speech(CallTime::from_millis(now), n % 2 == 0);
+                if let Some(window) = schedule.due() {
+                    windows.push((now, window));
+                    schedule.done(window, window.length().mul_f32(rate));
+                }
+            }
+        }
+        (windows, schedule)
+    }
+
+    #[test]
+    fn the_first_words_are_heard_within_two_seconds() {
+        let (windows, _) = windows(&[5_000], 0.05);
+
+        assert!(windows.first().is_some_and(|(at, _)| *at <= 1_600), "{windows:?}");
+    }
+
+    #[test]
+    fn a_short_answer_is_heard_at_its_end() {
+        let (windows, _) = windows(&[600, 1_000], 0.05);
+
+        assert_eq!(windows.len(), 1);
+        assert!(windows.first().is_some_and(|(at, _)| *at == 840), "{windows:?}");
+    }
+
+    #[test]
+    fn cost_stays_within_the_share_even_on_a_slow_machine() {
+        for rate in [0.02, 0.05, 0.2, 0.6] {
+            let (_, schedule) = windows(&[30_000], rate);
+
+            assert!(schedule.spent() <= Duration::from_millis(1_200 + 3_000 + 4_800), "{rate}: {:?}", schedule.spent());
+        }
+        let (_, schedule) = windows(&[30_000], 0.05);
+        assert!(schedule.spent() <= Duration::from_millis(4_200), "{:?}", schedule.spent());
+    }
+
+    #[test]
+    fn windows_are_bounded_and_overlap() {
+        let (windows, _) =
+            windows(&[1_500, 300, 2_500, 300, 3_000, 300, 2_000, 300, 4_000, 300, 3_000, 300, 5_000], 0.03);
+
+        assert!(windows.iter().all(|(_, window)| window.length() <= Duration::from_millis(9_500)), "{windows:?}");
+        assert!(windows.windows(2).all(|pair| matches!(pair, [(_, a), (_, b)] if b.from <= a.to)), "{windows:?}");
+    }
+
+    #[test]
+    fn silence_costs_nothing() {
+        assert_eq!(windows(&[0, 20_000], 0.05).0, []);
+    }
+}

@@ -1,0 +1,276 @@
+//! Steady lines in the spectrum: call progress tones, DTMF, fax; and music.
+//!
+//! In: 20 ms frames of one leg. Out: [`Kind`] per frame, and which tone it was when a run of them ends. A voice moves by
+//! several hertz from frame to frame even on a held vowel; a tone does not move at all.
+
+use std::sync::Arc;
+
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftPlanner};
+
+use crate::audio::{FRAME_SAMPLES, level};
+
+/// Transform of two frames, padded: 15.6 Hz a bin.
+const SIZE: usize = 512;
+const WINDOW: usize = 2 * FRAME_SAMPLES;
+const HZ_PER_BIN: f32 = 8_000.0 / SIZE as f32;
+
+/// Lines weaker than this are no tone anybody hears.
+const QUIETEST: f32 = -50.0;
+
+/// Share of the energy that one or two lines of a tone hold.
+const LINE_SHARE: f32 = 0.86;
+
+/// How far a line may move between frames, in hertz.
+const DRIFT_HZ: f32 = 5.0;
+
+/// Frames in a row that make a tone: 120 ms, more than a vowel stays within [`DRIFT_HZ`].
+const RUN: u8 = 6;
+
+/// What a frame sounds like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Silence, noise, speech: not for this detector to say.
+    Other,
+    /// One or two steady lines.
+    Tone,
+    /// Steady lines that change in steps, for seconds: music.
+    Music,
+}
+
+/// Which tone a run of [`Kind::Tone`] was.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Tone {
+    /// UK 400+450 Hz, US 440+480 Hz, Europe 425 Hz: long bursts.
+    Ringback,
+    /// The same lines or 480+620 Hz in short bursts.
+    Busy,
+    /// Three rising tones before an intercept announcement (ITU-T E.180).
+    SpecialInformation,
+    /// 1,100 Hz calling or 2,100 Hz answer of a fax (ITU-T T.30).
+    Fax,
+    /// A key, by two lines of the DTMF grid (ITU-T Q.23).
+    Key,
+    /// Any other.
+    Unknown,
+}
+
+impl Tone {
+    /// Fixed word.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ringback => "ringback",
+            Self::Busy => "busy",
+            Self::SpecialInformation => "special_information",
+            Self::Fax => "fax",
+            Self::Key => "key",
+            Self::Unknown => "tone",
+        }
+    }
+
+    /// By its lines (weaker one 0 if there is none) and its length in frames.
+    fn named(low: f32, high: f32, frames: u32) -> Self {
+        let near = |a: f32, b: f32| (a - b).abs() < 15.0;
+        let either = |hz: f32| near(low, hz) || near(high, hz);
+        if either(1_100.0) || either(2_100.0) {
+            return Self::Fax;
+        }
+        if either(950.0)
+            || either(914.0)
+            || either(985.0)
+            || either(1_400.0)
+            || either(1_370.0)
+            || either(1_777.0)
+            || either(1_800.0)
+        {
+            return Self::SpecialInformation;
+        }
+        let row = [697.0, 770.0, 852.0, 941.0].into_iter().any(|hz| near(low, hz));
+        let column = [1_209.0, 1_336.0, 1_477.0, 1_633.0].into_iter().any(|hz| near(high, hz));
+        if row && column {
+            return Self::Key;
+        }
+        let progress = [400.0, 425.0, 440.0, 450.0, 480.0].into_iter().any(either);
+        if either(620.0) || (progress && frames < 30 && !near(high, 450.0)) {
+            return Self::Busy;
+        }
+        if progress { Self::Ringback } else { Self::Unknown }
+    }
+}
+
+/// Spectrum of one frame, as far as this detector needs it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines {
+    low: f32,
+    high: f32,
+    share: f32,
+}
+
+/// Tones and music of one leg.
+pub struct ToneDetector {
+    fft: Arc<dyn Fft<f32>>,
+    window: [f32; WINDOW],
+    samples: [f32; WINDOW],
+    spectrum: Box<[Complex<f32>]>,
+    scratch: Box<[Complex<f32>]>,
+    last: Lines,
+    /// Frames in a row with the same lines.
+    steady: u8,
+    /// Frames of the tone that is on.
+    on: u32,
+    ended: Option<Tone>,
+    music: Music,
+}
+
+impl ToneDetector {
+    /// Nothing heard yet.
+    #[must_use]
+    pub fn new(planner: &mut FftPlanner<f32>) -> Self {
+        let fft = planner.plan_fft_forward(SIZE);
+        let scratch = vec![Complex::default(); fft.get_inplace_scratch_len()].into_boxed_slice();
+        let hann = |n: usize| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / WINDOW as f32).cos();
+        Self {
+            fft,
+            window: std::array::from_fn(hann),
+            samples: [0.0; WINDOW],
+            spectrum: vec![Complex::default(); SIZE].into_boxed_slice(),
+            scratch,
+            last: Lines::default(),
+            steady: 0,
+            on: 0,
+            ended: None,
+            music: Music::default(),
+        }
+    }
+
+    /// The next frame.
+    pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Kind {
+        self.samples.copy_within(FRAME_SAMPLES.., 0);
+        for (slot, sample) in self.samples.iter_mut().skip(FRAME_SAMPLES).zip(samples) {
+            *slot = f32::from(*sample);
+        }
+        let audible = level(samples).0 > QUIETEST;
+        let lines = if audible { self.lines() } else { Lines::default() };
+        let same = (lines.low - self.last.low).abs() < DRIFT_HZ && (lines.high - self.last.high).abs() < DRIFT_HZ;
+        let tonal = audible && lines.share > LINE_SHARE;
+        self.steady = if tonal && same { self.steady.saturating_add(1) } else { 0 };
+        let kind = if self.steady >= RUN {
+            self.on += 1;
+            Kind::Tone
+        } else {
+            if self.on > 0 {
+                self.ended = Some(Tone::named(self.last.low, self.last.high, self.on + u32::from(RUN)));
+            }
+            self.on = 0;
+            if self.music.is_on() { Kind::Music } else { Kind::Other }
+        };
+        // While a tone is on, its name comes from the frames inside it, not from the one that ends it.
+        if self.on > 0 || self.steady > 0 || self.ended.is_none() {
+            self.last = lines;
+        }
+        kind
+    }
+
+    /// A tone that has ended with the last frame.
+    pub fn poll_ended(&mut self) -> Option<Tone> {
+        self.ended.take()
+    }
+
+    /// Frames for which a decision lags: a tone is only known after this many.
+    #[must_use]
+    pub const fn lag() -> usize {
+        RUN as usize + 1
+    }
+
+    fn lines(&mut self) -> Lines {
+        for (slot, (sample, window)) in self.spectrum.iter_mut().zip(self.samples.iter().zip(&self.window)) {
+            *slot = Complex::new(sample * window, 0.0);
+        }
+        for slot in self.spectrum.iter_mut().skip(WINDOW) {
+            *slot = Complex::default();
+        }
+        self.fft.process_with_scratch(&mut self.spectrum, &mut self.scratch);
+        let mut power = [0.0f32; SIZE / 2];
+        for (slot, bin) in power.iter_mut().zip(self.spectrum.iter()) {
+            *slot = bin.norm_sqr();
+        }
+        self.music.spectrum(&power);
+        // Below 200 Hz is hum, above 3,600 Hz nothing passes.
+        let (first, last) = (13, 230);
+        let total: f32 = power.iter().take(last).skip(first).sum::<f32>().max(1.0);
+        let peak = |power: &[f32; SIZE / 2]| {
+            let strongest = power.iter().enumerate().take(last).skip(first).max_by(|a, b| a.1.total_cmp(b.1));
+            strongest.map_or(first, |(bin, _)| bin)
+        };
+        let one = take_line(&mut power, peak);
+        let two = take_line(&mut power, peak);
+        let share = (one.1 + two.1) / total;
+        // A single line leaves a rest, not a second line.
+        let second = if two.1 > 0.05 * one.1 { two.0 } else { 0.0 };
+        Lines { low: if second > 0.0 { one.0.min(second) } else { one.0 }, high: one.0.max(second), share }
+    }
+}
+
+/// Frequency and energy of the strongest line, which is then removed from `power`.
+fn take_line(power: &mut [f32; SIZE / 2], peak: impl Fn(&[f32; SIZE / 2]) -> usize) -> (f32, f32) {
+    let bin = peak(power);
+    // Main lobe of a Hann window over 320 of 512 samples: four bins to each side hold all of it.
+    let range = bin.saturating_sub(3)..=(bin + 3).min(SIZE / 2 - 1);
+    let lobe = power.get(range.clone()).unwrap_or_default();
+    let energy: f32 = lobe.iter().sum();
+    let centre: f32 = lobe.iter().zip(range.clone()).map(|(p, bin)| p * bin as f32).sum::<f32>() / energy.max(1e-9);
+    if let Some(lobe) = power.get_mut(range) {
+        lobe.fill(0.0);
+    }
+    (centre * HZ_PER_BIN, energy)
+}
+
+/// Bands of the music measure: 250 to 3,500 Hz.
+const BANDS: usize = 64;
+
+/// Frames that music is judged by: 2 s.
+const MUSIC_WINDOW: u32 = 100;
+
+/// Music keeps its lines between steps, and hardly pauses. Speech moves every frame and pauses every word.
+#[derive(Debug)]
+struct Music {
+    before: [f32; BANDS],
+    /// Smoothed likeness of neighbouring spectra, 0 to 1.
+    likeness: f32,
+    /// Smoothed depth of the level's movement, dB.
+    movement: f32,
+    level: f32,
+    frames: u32,
+}
+
+impl Default for Music {
+    fn default() -> Self {
+        Self { before: [0.0; BANDS], likeness: 0.0, movement: 20.0, level: -60.0, frames: 0 }
+    }
+}
+
+impl Music {
+    fn spectrum(&mut self, power: &[f32; SIZE / 2]) {
+        let mut bands = [0.0f32; BANDS];
+        for (n, band) in bands.iter_mut().enumerate() {
+            // Narrow enough that a moving voice crosses bands.
+            let from = 16 + 3 * n;
+            *band = power.iter().skip(from).take(3).sum::<f32>().sqrt();
+        }
+        let dot: f32 = bands.iter().zip(&self.before).map(|(a, b)| a * b).sum();
+        let norm = |bands: &[f32; BANDS]| bands.iter().map(|b| b * b).sum::<f32>().sqrt();
+        let likeness = dot / (norm(&bands) * norm(&self.before)).max(1e-6);
+        let level = 20.0 * (norm(&bands) + 1.0).log10();
+        const SMOOTH: f32 = 1.0 / 50.0;
+        self.likeness += (likeness - self.likeness) * SMOOTH;
+        self.movement += ((level - self.level).abs() - self.movement) * SMOOTH;
+        self.level = level;
+        self.before = bands;
+        self.frames = (self.frames + 1).min(MUSIC_WINDOW);
+    }
+
+    fn is_on(&self) -> bool {
+        self.frames >= MUSIC_WINDOW && self.likeness > 0.96 && self.movement < 1.3
+    }
+}

@@ -1,0 +1,329 @@
+//! May this source be heard at all? Runs before a datagram is parsed.
+//!
+//! In: the source of each datagram, and of each new call with its number. Out: pass, or drop and why. Limits are GCRA
+//! (`governor`) on a clock that is handed in; a stranger that goes over is blocked, longer each time. Knows no SIP.
+//!
+//! Invariants: every table has a cap and forgets its longest unused entry in O(1); a flood of strangers can push out
+//! neither a trusted source nor a block, because each kind has a table of its own. A known source costs no allocation.
+
+mod gate_settings;
+mod source;
+
+pub use gate_settings::{Rate, Settings};
+pub use source::SourceKey;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock, FakeRelativeClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use lru::LruCache;
+
+/// Events that wait for their reader; beyond that the oldest are lost (the blocks themselves are not).
+const MAX_EVENTS: usize = 256;
+
+type Limiter =
+    RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<<FakeRelativeClock as Clock>::Instant>>;
+
+/// May a datagram be parsed?
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// Yes.
+    Pass,
+    /// No; it gets no answer.
+    Drop(DropReason),
+}
+
+/// Why a datagram is dropped.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DropReason {
+    /// `networks.deny`.
+    Denied,
+    /// The source is blocked.
+    Blocked,
+    /// The source sends more than `limits.messages_per_source` (or `messages_per_trunk`).
+    OverMessageLimit,
+}
+
+impl DropReason {
+    /// Fixed word for metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Blocked => "blocked",
+            Self::OverMessageLimit => "over_message_limit",
+        }
+    }
+}
+
+/// May a new call go on?
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallAdmission {
+    /// Yes.
+    Pass,
+    /// The source starts more calls than `limits.per_source`.
+    OverSource,
+    /// The number starts more calls than `limits.per_number`.
+    OverNumber,
+}
+
+/// A source that is not heard for a while.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Block {
+    /// Address; of IPv6 the /64.
+    pub source: IpAddr,
+    /// Fixed word: `messages`, `operator`.
+    pub reason: &'static str,
+    /// Start.
+    pub since: Instant,
+    /// End.
+    pub until: Instant,
+    /// How often it has been blocked.
+    pub times: u32,
+    /// Datagrams dropped since the start.
+    pub dropped: u64,
+}
+
+/// What operators are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GateEvent {
+    /// A source is blocked from now on.
+    Blocked(Block),
+    /// A block is over.
+    Expired {
+        /// Whose.
+        source: IpAddr,
+    },
+}
+
+/// A source that we have heard of.
+struct Source {
+    messages: Limiter,
+    calls: Option<Limiter>,
+}
+
+/// Limits and blocks of one shard.
+pub struct Gate {
+    settings: Arc<Settings>,
+    clock: FakeRelativeClock,
+    now: Instant,
+    strangers: LruCache<SourceKey, Source>,
+    trusted: LruCache<SourceKey, Source>,
+    blocks: LruCache<SourceKey, Block>,
+    numbers: LruCache<Box<str>, Limiter>,
+    events: VecDeque<GateEvent>,
+}
+
+impl Gate {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
+        let cap = NonZeroUsize::new(settings.max_sources).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            settings,
+            clock: FakeRelativeClock::default(),
+            now,
+            strangers: LruCache::new(cap),
+            trusted: LruCache::new(cap),
+            blocks: LruCache::new(cap),
+            numbers: LruCache::new(cap),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.clock.advance(now.saturating_duration_since(self.now));
+        self.now = self.now.max(now);
+    }
+
+    /// One datagram from `source`.
+    pub fn message(&mut self, source: IpAddr, now: Instant) -> Admission {
+        self.advance(now);
+        if self.settings.is_allowed(source) {
+            return Admission::Pass;
+        }
+        if self.settings.is_denied(source) {
+            return Admission::Drop(DropReason::Denied);
+        }
+        let key = SourceKey::of(source);
+        if self.settings.is_trusted(source) {
+            let known = known(&mut self.trusted, key, self.settings.messages_per_trunk, &self.clock);
+            // Its address may be forged, so even a trunk has a limit; but nobody can have it blocked.
+            return if known.messages.check().is_ok() { Admission::Pass } else { over() };
+        }
+        if let Some(block) = self.blocks.get_mut(&key)
+            && block.until > now
+        {
+            block.dropped += 1;
+            return Admission::Drop(DropReason::Blocked);
+        }
+        let known = known(&mut self.strangers, key, self.settings.messages_per_source, &self.clock);
+        if known.messages.check().is_ok() {
+            return Admission::Pass;
+        }
+        self.start_block(key, "messages", None, now);
+        over()
+    }
+
+    /// One new call. Calls from `networks.allow` are not counted.
+    pub fn call(&mut self, source: IpAddr, number: Option<&str>, now: Instant) -> CallAdmission {
+        self.advance(now);
+        if self.settings.is_allowed(source) {
+            return CallAdmission::Pass;
+        }
+        let Settings { messages_per_source, messages_per_trunk, calls_per_source, calls_per_number, .. } =
+            *self.settings;
+        let trusted = self.settings.is_trusted(source);
+        let (table, messages) =
+            if trusted { (&mut self.trusted, messages_per_trunk) } else { (&mut self.strangers, messages_per_source) };
+        let known = known(table, SourceKey::of(source), messages, &self.clock);
+        let calls = known.calls.get_or_insert_with(|| limiter(calls_per_source, &self.clock));
+        if calls.check().is_err() {
+            return CallAdmission::OverSource;
+        }
+        let Some(number) = number else { return CallAdmission::Pass };
+        if self.numbers.get(number).is_none() {
+            self.numbers.put(number.into(), limiter(calls_per_number, &self.clock));
+        }
+        let passes = self.numbers.get(number).is_none_or(|limiter| limiter.check().is_ok());
+        if passes { CallAdmission::Pass } else { CallAdmission::OverNumber }
+    }
+
+    fn start_block(&mut self, key: SourceKey, reason: &'static str, for_: Option<Duration>, now: Instant) {
+        let forget = self.settings.longest_block;
+        let before = self.blocks.get(&key).filter(|block| now.saturating_duration_since(block.until) < forget);
+        let times = before.map_or(0, |block| block.times).saturating_add(1);
+        let doubled = self.settings.block_for.saturating_mul(1 << (times - 1).min(20));
+        let length = for_.unwrap_or(doubled.min(self.settings.longest_block));
+        let block = Block { source: key.address(), reason, since: now, until: now + length, times, dropped: 0 };
+        self.blocks.put(key, block.clone());
+        // It begins anew after the block, not with a spent limit that would block it again at once.
+        self.strangers.pop(&key);
+        self.tell(GateEvent::Blocked(block));
+    }
+
+    fn tell(&mut self, event: GateEvent) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// New settings. Counters stay where their limit stays; blocks stay until they expire or are lifted.
+    pub fn set(&mut self, settings: Arc<Settings>, now: Instant) {
+        self.advance(now);
+        let old = std::mem::replace(&mut self.settings, settings);
+        let new = &self.settings;
+        if new.max_sources != old.max_sources
+            && let Some(cap) = NonZeroUsize::new(new.max_sources)
+        {
+            self.strangers.resize(cap);
+            self.trusted.resize(cap);
+            self.blocks.resize(cap);
+            self.numbers.resize(cap);
+        }
+        if new.messages_per_source != old.messages_per_source {
+            self.strangers.clear();
+        }
+        if new.messages_per_trunk != old.messages_per_trunk {
+            self.trusted.clear();
+        }
+        if new.calls_per_source != old.calls_per_source {
+            for (_, source) in self.strangers.iter_mut().chain(self.trusted.iter_mut()) {
+                source.calls = None;
+            }
+        }
+        if new.calls_per_number != old.calls_per_number {
+            self.numbers.clear();
+        }
+    }
+
+    /// Blocks in force, and how often they have dropped something. Expired ones are reported and then only remembered
+    /// for their length.
+    pub fn blocks(&mut self, now: Instant) -> Vec<Block> {
+        self.advance(now);
+        self.blocks.iter().map(|(_, block)| block).filter(|block| block.until > now).cloned().collect()
+    }
+
+    /// Tells of expired blocks and forgets old ones. Called about once a second; looks at each block.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let since = self.now;
+        self.advance(now);
+        let expired: Vec<IpAddr> = self
+            .blocks
+            .iter()
+            .filter(|(_, block)| block.until <= now && block.until > since)
+            .map(|(_, block)| block.source)
+            .collect();
+        for source in expired {
+            self.tell(GateEvent::Expired { source });
+        }
+        let forget = self.settings.longest_block;
+        while let Some((_, oldest)) = self.blocks.peek_lru()
+            && now.saturating_duration_since(oldest.until) >= forget
+        {
+            self.blocks.pop_lru();
+        }
+    }
+
+    /// Lifts a block and forgets that it was. False: there was none.
+    pub fn lift(&mut self, source: IpAddr) -> bool {
+        let lifted = self.blocks.pop(&SourceKey::of(source)).is_some_and(|block| block.until > self.now);
+        if lifted {
+            self.tell(GateEvent::Expired { source });
+        }
+        lifted
+    }
+
+    /// A block by an operator. False: the source is trusted or allowed and cannot be blocked this way.
+    pub fn block(&mut self, source: IpAddr, for_: Duration, now: Instant) -> bool {
+        self.advance(now);
+        if self.settings.is_allowed(source) || self.settings.is_trusted(source) {
+            return false;
+        }
+        self.start_block(SourceKey::of(source), "operator", Some(for_), now);
+        true
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<GateEvent> {
+        self.events.pop_front()
+    }
+
+    /// Entries of the tables: sources, numbers.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.strangers.len() + self.trusted.len() + self.blocks.len(), self.numbers.len())
+    }
+}
+
+fn over() -> Admission {
+    Admission::Drop(DropReason::OverMessageLimit)
+}
+
+/// The entry of `key`, made if there is none; the longest unused one goes if there is no room.
+fn known<'a>(
+    table: &'a mut LruCache<SourceKey, Source>,
+    key: SourceKey,
+    messages: Rate,
+    clock: &FakeRelativeClock,
+) -> &'a mut Source {
+    table.get_or_insert_mut(key, || Source { messages: limiter(messages, clock), calls: None })
+}
+
+fn limiter(rate: Rate, clock: &FakeRelativeClock) -> Limiter {
+    // `governor` has no quota for "n in a span" but one per period and a burst; they are the same.
+    let quota = Quota::with_period(rate.span / rate.count.get())
+        .unwrap_or_else(|| Quota::per_second(rate.count))
+        .allow_burst(rate.burst);
+    RateLimiter::direct_with_clock(quota, clock.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::io::clock;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn settings() -> Settings {
+    Settings {
+        messages_per_source: Rate::new(10, SECOND),
+        messages_per_trunk: Rate::new(20, SECOND),
+        calls_per_source: Rate::new(5, 60 * SECOND),
+        calls_per_number: Rate::new(2, 60 * SECOND),
+        block_for: 60 * SECOND,
+        longest_block: 600 * SECOND,
+        max_sources: 1_000,
+        allow: vec!["198.51.100.0/24".parse().unwrap()],
+        deny: vec!["203.0.113.0/24".parse().unwrap()],
+        trusted: vec!["192.0.2.0/28".parse().unwrap()],
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Floods until something is dropped; how many passed.
+fn flood(gate: &mut Gate, source: IpAddr, now: Instant) -> usize {
+    (0..1_000).take_while(|_| gate.message(source, now) == Admission::Pass).count()
+}
+
+#[test]
+fn a_stranger_that_floods_is_blocked_longer_each_time() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let stranger = ip("192.0.2.99");
+
+    assert_eq!(flood(&mut gate, stranger, t0), 10);
+    assert_eq!(gate.message(stranger, t0 + 59 * SECOND), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(stranger, t0 + 60 * SECOND), Admission::Pass);
+    let t1 = t0 + 61 * SECOND;
+    flood(&mut gate, stranger, t1);
+    assert_eq!(gate.message(stranger, t1 + 119 * SECOND), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(stranger, t1 + 120 * SECOND), Admission::Pass);
+    let lengths: Vec<(u64, u32)> = std::iter::from_fn(|| gate.poll_event())
+        .filter_map(|event| match event {
+            GateEvent::Blocked(block) => Some(((block.until - block.since).as_secs(), block.times)),
+            GateEvent::Expired { .. } => None,
+        })
+        .collect();
+    assert_eq!(lengths, [(60, 1), (120, 2)]);
+}
+
+#[test]
+fn a_block_never_grows_past_the_longest_and_is_forgotten_after_it() {
+    let mut now = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), now);
+    let stranger = ip("192.0.2.99");
+    let mut longest = Duration::ZERO;
+    for _ in 0..8 {
+        flood(&mut gate, stranger, now);
+        let block = gate.blocks(now).pop().unwrap();
+        longest = longest.max(block.until - block.since);
+        now = block.until + SECOND;
+    }
+    assert_eq!(longest, 600 * SECOND);
+
+    now += 601 * SECOND;
+    gate.handle_timeout(now);
+    flood(&mut gate, stranger, now);
+
+    assert_eq!(gate.blocks(now).pop().unwrap().times, 1);
+}
+
+#[test]
+fn trunks_are_limited_and_never_blocked() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let trunk = ip("192.0.2.1");
+
+    assert_eq!(flood(&mut gate, trunk, t0), 20);
+    assert_eq!(gate.message(trunk, t0 + SECOND), Admission::Pass);
+    assert_eq!(gate.blocks(t0 + SECOND), []);
+    assert!(!gate.block(trunk, SECOND, t0));
+}
+
+#[test]
+fn allowed_networks_pass_everything_and_denied_ones_nothing() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+
+    assert_eq!(flood(&mut gate, ip("198.51.100.7"), t0), 1_000);
+    assert_eq!(gate.call(ip("198.51.100.7"), Some("1"), t0), CallAdmission::Pass);
+    assert_eq!(gate.message(ip("203.0.113.7"), t0), Admission::Drop(DropReason::Denied));
+}
+
+#[test]
+fn a_million_sources_stay_under_the_cap_and_lift_no_block() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let (blocked, trunk) = (ip("192.0.2.99"), ip("192.0.2.1"));
+    flood(&mut gate, blocked, t0);
+    assert_eq!(gate.message(trunk, t0), Admission::Pass);
+
+    for n in 0..1_000_000u32 {
+        gate.message(IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + n)), t0);
+    }
+
+    assert!(gate.sizes().0 <= 3_000, "{:?}", gate.sizes());
+    assert_eq!(gate.message(blocked, t0), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(trunk, t0), Admission::Pass);
+}
+
+#[test]
+fn calls_are_limited_by_source_and_by_number() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let trunk = ip("192.0.2.1");
+    let mut call = |number, at| gate.call(trunk, number, at);
+
+    assert_eq!(call(Some("+441632960001"), t0), CallAdmission::Pass);
+    assert_eq!(call(Some("+441632960001"), t0), CallAdmission::Pass);
+    assert_eq!(call(Some("+441632960001"), t0), CallAdmission::OverNumber);
+    assert_eq!(call(None, t0), CallAdmission::Pass);
+    assert_eq!(call(None, t0), CallAdmission::Pass);
+    assert_eq!(call(None, t0), CallAdmission::OverSource);
+    assert_eq!(call(Some("+441632960001"), t0 + 61 * SECOND), CallAdmission::Pass);
+}
+
+#[test]
+fn new_settings_keep_counters_and_blocks() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let (stranger, half) = (ip("192.0.2.99"), ip("192.0.2.98"));
+    flood(&mut gate, stranger, t0);
+    for _ in 0..10 {
+        assert_eq!(gate.message(half, t0), Admission::Pass);
+    }
+
+    gate.set(Arc::new(Settings { block_for: 5 * SECOND, ..settings() }), t0);
+
+    assert_eq!(gate.message(stranger, t0), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(half, t0), over());
+    assert!(gate.lift(stranger) && !gate.lift(stranger));
+    assert_eq!(gate.message(stranger, t0), Admission::Pass);
+}
+
+#[test]
+fn a_block_that_expires_is_told() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    assert!(gate.block(ip("192.0.2.99"), 5 * SECOND, t0));
+    gate.handle_timeout(t0 + 4 * SECOND);
+    gate.handle_timeout(t0 + 6 * SECOND);
+
+    let last = std::iter::from_fn(|| gate.poll_event()).last();
+    assert_eq!(last, Some(GateEvent::Expired { source: ip("192.0.2.99") }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes in whatever order, no source passes more than its burst and its rate allow.
+    #[test]
+    fn no_source_passes_more_than_its_rate(steps in prop::collection::vec((0u8..4, 0u64..400), 1..400)) {
+        let t0 = clock::now();
+        let mut gate = Gate::new(Arc::new(settings()), t0);
+        let mut now = t0;
+        let mut passed = [0u64; 4];
+        for (source, wait) in steps {
+            now += Duration::from_millis(wait);
+            let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100 + source));
+            if gate.message(address, now) == Admission::Pass {
+                passed[usize::from(source)] += 1;
+            }
+        }
+        let most = 10 + 10 * (now - t0).as_millis() as u64 / 1_000 + 1;
+        prop_assert!(passed.iter().all(|passed| *passed <= most), "{passed:?} of {most}");
+    }
+}

@@ -1,0 +1,181 @@
+//! One call under analysis: the ear, the words, the judge, in the order in which things become known.
+//!
+//! In: frames of both legs, results of word runs. Out: word runs to make, verdicts, evidence. The live threads and the
+//! offline commands drive the same type, so that what `eval` measures is what a call gets. It never looks at a clock:
+//! its time is that of the frames.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustfft::FftPlanner;
+
+use crate::audio::Frame;
+use crate::detect::ear::Ear;
+use crate::detect::evidence::{Evidence, Finding};
+use crate::detect::phrase::{Book, Schedule, ScheduleSettings, Transcript, Window};
+use crate::policy::judge::{Class, Judge, Verdict, Weights};
+use crate::units::{CallTime, Leg, Ratio};
+
+/// A verdict is formed at most this often.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// A verdict is told when a probability has moved by this much, or the class has changed.
+const MOVED: f32 = 0.02;
+
+/// What every call is judged with.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    /// Of evidence.
+    pub weights: Arc<Weights>,
+    /// What words mean.
+    pub book: Arc<Book>,
+    /// How often words are recognised; None: words are off.
+    pub words: Option<ScheduleSettings>,
+}
+
+/// A word run to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordRun {
+    /// Which part of the call.
+    pub window: Window,
+    /// The caller's audio in it, at 8 kHz.
+    pub audio: Vec<i16>,
+    /// How suspicious the call is; the most suspicious is heard first.
+    pub urgency: f32,
+}
+
+/// How far a text is believed: a recogniser that hears noise or music writes words that it does not believe itself.
+fn surety(confidence: Ratio) -> f32 {
+    ((confidence.get() - 0.35) / 0.3).clamp(0.0, 1.0)
+}
+
+/// One call under analysis.
+pub struct Hearing {
+    ear: Ear,
+    judge: Judge,
+    book: Arc<Book>,
+    schedule: Option<Schedule>,
+    judged: CallTime,
+    /// Evidence has come since the last verdict.
+    news: bool,
+    last: Option<Verdict>,
+    evidence: VecDeque<Evidence>,
+}
+
+impl Hearing {
+    /// Begins at the answer. `planner` shares its tables between calls.
+    #[must_use]
+    pub fn new(knowledge: &Knowledge, planner: &mut FftPlanner<f32>) -> Self {
+        Self {
+            ear: Ear::new(planner),
+            judge: Judge::new(Arc::clone(&knowledge.weights)),
+            book: Arc::clone(&knowledge.book),
+            schedule: knowledge.words.map(Schedule::new),
+            judged: CallTime::ZERO,
+            news: true,
+            last: None,
+            evidence: VecDeque::new(),
+        }
+    }
+
+    /// The next frame of a leg.
+    pub fn frame(&mut self, leg: Leg, frame: Frame) {
+        self.ear.frame(leg, frame);
+        while let Some(evidence) = self.ear.poll_evidence() {
+            self.hear(evidence);
+        }
+        while let Some((end, voiced)) = self.ear.poll_speech() {
+            if let Some(schedule) = &mut self.schedule {
+                schedule.speech(end, voiced);
+            }
+        }
+    }
+
+    fn hear(&mut self, evidence: Evidence) {
+        self.judge.hear(&evidence);
+        self.news = true;
+        self.evidence.push_back(evidence);
+    }
+
+    /// A word run that pays now. No other comes until [`Hearing::recognised`] or [`Hearing::not_recognised`].
+    pub fn poll_word_run(&mut self) -> Option<WordRun> {
+        let window = self.schedule.as_mut()?.due()?;
+        let audio = self.ear.caller_audio(window.from, window.to);
+        let urgency = self.last.as_ref().map_or(0.0, |verdict| 1.0 - verdict.of(Class::Live).get());
+        Some(WordRun { window, audio, urgency })
+    }
+
+    /// The words of a run, known now; `cost` is the time it took to compute.
+    pub fn recognised(&mut self, window: Window, transcript: &Transcript, cost: Duration) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.done(window, cost);
+        }
+        let Transcript { text, confidence } = transcript;
+        let at = self.ear.now();
+        let words = Finding::Words {
+            text: Arc::from(text.as_str()),
+            from: window.from,
+            to: window.to,
+            confidence: *confidence,
+        };
+        self.hear(Evidence { at, leg: Leg::Caller, finding: words });
+        for heard in self.book.hear(text) {
+            let finding = Finding::Phrase {
+                phrase: heard.phrase,
+                meaning: heard.meaning,
+                weight: heard.weight,
+                confidence: Ratio::clamped(heard.confidence.get() * surety(*confidence)),
+            };
+            self.hear(Evidence { at, leg: Leg::Caller, finding });
+        }
+    }
+
+    /// A run that was not made or failed.
+    pub fn not_recognised(&mut self, window: Window) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.done(window, Duration::ZERO);
+        }
+    }
+
+    /// A verdict, if it is time for one and it has moved.
+    pub fn poll_verdict(&mut self) -> Option<Verdict> {
+        let now = self.ear.now();
+        if !self.news || now.since(self.judged) < EVERY {
+            return None;
+        }
+        (self.judged, self.news) = (now, false);
+        let verdict = self.judge.verdict(now);
+        let moved = self.last.as_ref().is_none_or(|last| {
+            let steps = last.probabilities.iter().zip(&verdict.probabilities);
+            last.class != verdict.class || steps.into_iter().any(|(a, b)| (a.get() - b.get()).abs() >= MOVED)
+        });
+        moved.then(|| {
+            self.last = Some(verdict.clone());
+            verdict
+        })
+    }
+
+    /// What was found, oldest first.
+    pub fn poll_evidence(&mut self) -> Option<Evidence> {
+        self.evidence.pop_front()
+    }
+
+    /// The judge, for whoever fits weights.
+    #[must_use]
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// How far the call has been heard.
+    #[must_use]
+    pub fn now(&self) -> CallTime {
+        self.ear.now()
+    }
+
+    /// Computing time that words have taken.
+    #[must_use]
+    pub fn words_cost(&self) -> Duration {
+        self.schedule.as_ref().map_or(Duration::ZERO, Schedule::spent)
+    }
+}

@@ -1,0 +1,144 @@
+//! Threads that listen: copies of packets into frames, evidence, verdicts; words on threads of their own.
+//!
+//! In: the media path's copies. Out: verdicts, for the signalling. One listening thread for each relaying thread, and a
+//! few for words, which take the most suspicious call first. What cannot keep up loses words, then audio, never calls:
+//! no other thread waits for these.
+
+mod hearing;
+mod listener;
+mod words;
+
+pub use hearing::{Hearing, Knowledge, WordRun};
+pub use words::WordsLost;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::detect::phrase::Recogniser;
+use crate::io::media::TapItem;
+use crate::policy::judge::Verdict;
+use crate::units::CallId;
+use listener::Listener;
+use words::WordPool;
+
+/// Verdicts that may wait for the signalling. A call's next verdict makes up for one that was lost.
+const VERDICTS: usize = 4_096;
+
+/// What the analysis counted, for metrics.
+#[derive(Debug, Default)]
+pub struct AnalysisCounts {
+    /// Calls that were listened to.
+    pub calls: AtomicU64,
+    /// Calls that are listened to now.
+    pub listening: AtomicU64,
+    /// Frames heard.
+    pub frames: AtomicU64,
+    /// Calls given up after a fault of ours.
+    pub internal: AtomicU64,
+    /// Verdicts that the signalling had no room for.
+    pub verdicts_lost: AtomicU64,
+    /// Word runs made.
+    pub word_runs: AtomicU64,
+    /// Computing time of word runs, microseconds.
+    pub words_micros: AtomicU64,
+    /// Audio in word runs, milliseconds.
+    pub words_audio_millis: AtomicU64,
+    /// Word runs that were not made because others were more urgent, or too late.
+    pub words_lost: AtomicU64,
+    /// Word runs that failed.
+    pub words_failed: AtomicU64,
+    /// Longest time a word run waited, milliseconds, since the start.
+    pub words_waited_millis: AtomicU64,
+}
+
+impl AnalysisCounts {
+    fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// The running analysis.
+pub struct Analysis {
+    knowledge: Arc<ArcSwap<Knowledge>>,
+    counts: Arc<AnalysisCounts>,
+    stop: Arc<AtomicBool>,
+    words: Option<WordPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A started analysis.
+pub struct StartedAnalysis {
+    /// The handle.
+    pub analysis: Analysis,
+    /// Its verdicts.
+    pub verdicts: Receiver<(CallId, Verdict)>,
+}
+
+impl Analysis {
+    /// Starts the threads. Without a recogniser, words are off whatever `knowledge` says. `wake` is called when
+    /// verdicts are waiting.
+    pub fn start(
+        taps: Vec<rtrb::Consumer<TapItem>>,
+        knowledge: Knowledge,
+        recogniser: Option<Recogniser>,
+        word_threads: usize,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<StartedAnalysis> {
+        let counts = Arc::new(AnalysisCounts::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let words = match recogniser {
+            Some(recogniser) => Some(WordPool::start(&recogniser, word_threads, Arc::clone(&counts))?),
+            None => None,
+        };
+        let knowledge = Knowledge { words: knowledge.words.filter(|_| words.is_some()), ..knowledge };
+        let knowledge = Arc::new(ArcSwap::from_pointee(knowledge));
+        let (sender, verdicts) = bounded(VERDICTS);
+        let mut threads = Vec::new();
+        for (number, tap) in taps.into_iter().enumerate() {
+            let queue = words.as_ref().map(WordPool::queue);
+            let (knowledge, sender, wake) = (Arc::clone(&knowledge), Sender::clone(&sender), Arc::clone(&wake));
+            let (counts, stop) = (Arc::clone(&counts), Arc::clone(&stop));
+            let run = move || Listener::new(tap, knowledge, queue, sender, wake, counts, stop).run();
+            threads.push(std::thread::Builder::new().name(format!("listening-{number}")).spawn(run)?);
+        }
+        Ok(StartedAnalysis { analysis: Self { knowledge, counts, stop, words, threads }, verdicts })
+    }
+
+    /// For calls that are answered from now on.
+    pub fn set(&self, knowledge: Knowledge) {
+        let words = knowledge.words.filter(|_| self.words.is_some());
+        self.knowledge.store(Arc::new(Knowledge { words, ..knowledge }));
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> &AnalysisCounts {
+        &self.counts
+    }
+
+    /// Are all listening threads alive?
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Are words recognised?
+    #[must_use]
+    pub fn has_words(&self) -> bool {
+        self.words.as_ref().is_some_and(WordPool::is_up)
+    }
+}
+
+impl Drop for Analysis {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}

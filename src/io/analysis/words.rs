@@ -1,0 +1,191 @@
+//! Word runs of all calls on a few threads, the most suspicious call first.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::AnalysisCounts;
+use super::hearing::WordRun;
+use crate::detect::phrase::{Recogniser, Transcript, Window, to_recogniser};
+use crate::io::clock;
+use crate::units::CallId;
+
+/// Runs that may wait. Two threads make about twenty runs a second; older ones would be news of the past.
+const WAITING: usize = 64;
+
+/// A run that has waited for this long is not made: the call has been heard further meanwhile.
+const STALE: Duration = Duration::from_secs(3);
+
+/// What comes of a run.
+pub(super) struct WordsHeard {
+    pub(super) call: CallId,
+    pub(super) window: Window,
+    pub(super) transcript: Result<Transcript, WordsLost>,
+    pub(super) cost: Duration,
+}
+
+/// Why a run gave no words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WordsLost {
+    /// Others were more urgent.
+    Overload,
+    /// The model failed.
+    Failed,
+}
+
+struct Job {
+    call: CallId,
+    run: WordRun,
+    since: Instant,
+    answer: Sender<WordsHeard>,
+}
+
+impl Job {
+    fn lost(self, why: WordsLost) {
+        let Self { call, run, answer, .. } = self;
+        // A listener that has no room has lost interest too.
+        let _ = answer.try_send(WordsHeard { call, window: run.window, transcript: Err(why), cost: Duration::ZERO });
+    }
+}
+
+/// Where listeners put their runs.
+#[derive(Clone)]
+pub(super) struct WordQueue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    more: Condvar,
+    counts: Arc<AnalysisCounts>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: Vec<Job>,
+    stopping: bool,
+}
+
+impl WordQueue {
+    /// Takes a run. Where there is no room, the least urgent one is lost.
+    pub(super) fn put(&self, call: CallId, run: WordRun, answer: &Sender<WordsHeard>) {
+        let job = Job { call, run, since: clock::now(), answer: answer.clone() };
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.jobs.push(job);
+        let lost = if state.jobs.len() > WAITING {
+            least_urgent(&state.jobs).map(|n| state.jobs.swap_remove(n))
+        } else {
+            None
+        };
+        drop(state);
+        self.0.more.notify_one();
+        if let Some(lost) = lost {
+            AnalysisCounts::add(&self.0.counts.words_lost, 1);
+            lost.lost(WordsLost::Overload);
+        }
+    }
+
+    fn take(&self) -> Option<Job> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.stopping {
+                return None;
+            }
+            if let Some(n) = most_urgent(&state.jobs) {
+                return Some(state.jobs.swap_remove(n));
+            }
+            state = self.0.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn most_urgent(jobs: &[Job]) -> Option<usize> {
+    // Of two calls of the same urgency, the one that has waited longer.
+    let order = |a: &Job, b: &Job| a.run.urgency.total_cmp(&b.run.urgency).then(b.since.cmp(&a.since));
+    jobs.iter().enumerate().max_by(|(_, a), (_, b)| order(a, b)).map(|(n, _)| n)
+}
+
+fn least_urgent(jobs: &[Job]) -> Option<usize> {
+    let order = |a: &Job, b: &Job| a.run.urgency.total_cmp(&b.run.urgency).then(b.since.cmp(&a.since));
+    jobs.iter().enumerate().min_by(|(_, a), (_, b)| order(a, b)).map(|(n, _)| n)
+}
+
+/// The threads.
+pub(super) struct WordPool {
+    queue: WordQueue,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl WordPool {
+    pub(super) fn start(recogniser: &Recogniser, threads: usize, counts: Arc<AnalysisCounts>) -> std::io::Result<Self> {
+        let shared = Shared { state: Mutex::default(), more: Condvar::new(), counts };
+        let queue = WordQueue(Arc::new(shared));
+        let mut pool = Self { queue: queue.clone(), threads: Vec::new() };
+        for number in 0..threads.max(1) {
+            let (queue, recogniser) = (queue.clone(), recogniser.another());
+            let run = move || work(&queue, &recogniser);
+            pool.threads.push(std::thread::Builder::new().name(format!("words-{number}")).spawn(run)?);
+        }
+        Ok(pool)
+    }
+
+    pub(super) fn queue(&self) -> WordQueue {
+        self.queue.clone()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.threads.iter().any(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for WordPool {
+    fn drop(&mut self) {
+        self.queue.0.state.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.queue.0.more.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(queue: &WordQueue, recogniser: &Recogniser) {
+    let counts = &queue.0.counts;
+    while let Some(job) = queue.take() {
+        let started = clock::now();
+        let waited = started.saturating_duration_since(job.since);
+        let waited_millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        counts.words_waited_millis.fetch_max(waited_millis, std::sync::atomic::Ordering::Relaxed);
+        if waited > STALE {
+            AnalysisCounts::add(&counts.words_lost, 1);
+            job.lost(WordsLost::Overload);
+            continue;
+        }
+        let audio = to_recogniser(&job.run.audio);
+        let heard = catch_unwind(AssertUnwindSafe(|| recogniser.transcribe(&audio)));
+        let cost = clock::now().saturating_duration_since(started);
+        AnalysisCounts::add(&counts.word_runs, 1);
+        AnalysisCounts::add(&counts.words_micros, u64::try_from(cost.as_micros()).unwrap_or(u64::MAX));
+        AnalysisCounts::add(
+            &counts.words_audio_millis,
+            u64::try_from(job.run.window.length().as_millis()).unwrap_or(0),
+        );
+        match heard {
+            Ok(Ok(transcript)) => {
+                let Job { call, run, answer, .. } = job;
+                let _ = answer.try_send(WordsHeard { call, window: run.window, transcript: Ok(transcript), cost });
+            }
+            Ok(Err(error)) => {
+                AnalysisCounts::add(&counts.words_failed, 1);
+                tracing::warn!(%error, "Words of a call were not recognised");
+                job.lost(WordsLost::Failed);
+            }
+            Err(_) => {
+                AnalysisCounts::add(&counts.words_failed, 1);
+                tracing::error!("Recognising words panicked; it was contained");
+                job.lost(WordsLost::Failed);
+            }
+        }
+    }
+}

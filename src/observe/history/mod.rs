@@ -1,0 +1,212 @@
+//! Calls as they become records.
+//!
+//! In: events, in their order. Out: the finished record of each call. Bounded: so many calls, so much of each.
+
+pub mod calls;
+pub mod explain;
+mod writer;
+
+pub(super) use writer::Writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::call::{Event, Happened};
+use crate::io::clock::Anchor;
+use crate::policy::facts::{CallerNumber, Facts};
+use crate::policy::judge::{Reason, Verdict};
+use crate::store::{
+    CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, SIP_CALL_ID_LIMIT, Step, TEXT_LIMIT, UNFINISHED,
+    UtcMillis, clip,
+};
+use crate::units::{CallId, Leg, PerLeg, Ratio, Redacted};
+
+/// Calls that run at once. Beyond it the oldest is taken for ended: its end must have been lost.
+const RUNNING_LIMIT: usize = 20_000;
+/// Ended calls that are remembered for the feed.
+const ENDED_LIMIT: usize = 200;
+/// Verdicts of one call. A verdict is told when it moves by a tenth, so a call that needs more swings wildly.
+const VERDICTS_LIMIT: usize = 64;
+/// Reasons of one verdict, strongest first.
+const REASONS_LIMIT: usize = 12;
+/// Actions of one call; there are four kinds and each is taken once.
+const STEPS_LIMIT: usize = 8;
+
+/// The calls that run and those that ended last.
+#[derive(Debug, Default)]
+pub struct History {
+    /// In the order of their ids, which is the order in which they began.
+    running: BTreeMap<CallId, Running>,
+    /// Newest last.
+    ended: VecDeque<CallSummary>,
+}
+
+#[derive(Debug)]
+struct Running {
+    record: CallRecord,
+    /// Taken when the call began: its times stay right to one another whatever the wall clock does.
+    anchor: Anchor,
+}
+
+impl History {
+    /// Notes one event. `anchor` is a fresh one: it dates a call that begins. Returns the record of a call that is over.
+    pub fn happened(&mut self, happened: &Happened, anchor: Anchor) -> Option<CallRecord> {
+        let Happened { call, at, event } = happened;
+        if let Event::Began { facts, sip_call_id, generation } = event {
+            let record = begun(*call, UtcMillis::from(anchor.wall_at(*at)), facts, sip_call_id, *generation);
+            let evicted = if self.running.len() < RUNNING_LIMIT { None } else { self.running.pop_first() };
+            self.running.insert(*call, Running { record, anchor });
+            return evicted.map(|(_, running)| self.close(running.record));
+        }
+        let Running { record, anchor } = self.running.get_mut(call)?;
+        note(record, event, UtcMillis::from(anchor.wall_at(*at)));
+        match event {
+            Event::Ended { .. } => {
+                let ended = self.running.remove(call)?;
+                Some(self.close(ended.record))
+            }
+            Event::Began { .. }
+            | Event::Routed { .. }
+            | Event::Ringing
+            | Event::Answered { .. }
+            | Event::Judged { .. }
+            | Event::SteppedUp { .. }
+            | Event::TakenBack { .. }
+            | Event::Digit { .. } => None,
+        }
+    }
+
+    /// Takes all calls that run out as unfinished, oldest first.
+    pub fn unfinished(&mut self) -> Vec<CallRecord> {
+        std::mem::take(&mut self.running).into_values().map(|running| self.close(running.record)).collect()
+    }
+
+    /// Calls that run, oldest first.
+    pub fn running(&self) -> impl ExactSizeIterator<Item = &CallRecord> {
+        self.running.values().map(|running| &running.record)
+    }
+
+    /// Calls that ended last, newest first.
+    pub fn ended(&self) -> impl Iterator<Item = &CallSummary> {
+        self.ended.iter().rev()
+    }
+
+    fn close(&mut self, record: CallRecord) -> CallRecord {
+        if self.ended.len() >= ENDED_LIMIT {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(record.summary());
+        record
+    }
+}
+
+fn begun(id: CallId, began: UtcMillis, facts: &Facts, sip_call_id: &str, generation: u64) -> CallRecord {
+    let kept = |number: &Redacted<Arc<str>>| clip(&number.0, TEXT_LIMIT).to_owned();
+    let caller_kind = match facts.caller {
+        CallerNumber::Withheld => "withheld",
+        CallerNumber::Known(_) => "number",
+        CallerNumber::NotANumber(_) => "name",
+    };
+    CallRecord {
+        id,
+        sip_call_id: clip(sip_call_id, SIP_CALL_ID_LIMIT).to_owned(),
+        generation,
+        direction: facts.direction.label().into(),
+        caller_kind: caller_kind.into(),
+        caller: facts.caller.text().map(kept),
+        called: Some(kept(&facts.called)),
+        source: facts.source,
+        trunk: facts.trunk.as_deref().map(str::to_owned),
+        began,
+        ringing: None,
+        answered: None,
+        ended: None,
+        rule: String::new(),
+        route: "".into(),
+        route_enforcement: "".into(),
+        analysed: false,
+        not_analysed: None,
+        verdicts: Vec::new(),
+        verdicts_left_out: 0,
+        steps: Vec::new(),
+        taken_back: None,
+        digits: PerLeg::default(),
+        ending: EndingRecord { how: UNFINISHED.into(), ..EndingRecord::default() },
+    }
+}
+
+fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
+    match event {
+        Event::Began { .. } => {}
+        Event::Routed { decision, enforcement } => {
+            record.rule = decision.rule.to_string();
+            record.route = decision.route.label().into();
+            record.route_enforcement = enforcement.label().into();
+        }
+        Event::Ringing => {
+            record.ringing.get_or_insert(at);
+        }
+        Event::Answered { analysed, not_analysed } => {
+            record.answered = Some(at);
+            record.analysed = *analysed;
+            record.not_analysed = not_analysed.map(Into::into);
+        }
+        Event::Judged { verdict } => {
+            let judgement = judged(verdict, record.verdicts.last());
+            if record.verdicts.len() >= VERDICTS_LIMIT {
+                // The last one is the final one, so the newest takes its place.
+                record.verdicts.pop();
+                record.verdicts_left_out = record.verdicts_left_out.saturating_add(1);
+            }
+            record.verdicts.push(judgement);
+        }
+        Event::SteppedUp { at, decision, enforcement } if record.steps.len() < STEPS_LIMIT => {
+            let verdict = judged(&decision.verdict, record.verdicts.last());
+            record.steps.push(Step {
+                at: *at,
+                action: decision.action.label().into(),
+                rule: decision.rule.to_string(),
+                enforcement: enforcement.label().into(),
+                verdict,
+            });
+        }
+        Event::SteppedUp { .. } => {}
+        Event::TakenBack { at } => record.taken_back = Some(*at),
+        Event::Digit { leg } => record.digits[*leg] = record.digits[*leg].saturating_add(1),
+        Event::Ended { ending } => {
+            record.ended = Some(at);
+            record.ending = EndingRecord {
+                by: ending.by.map(Leg::label).map(Into::into),
+                how: ending.how.into(),
+                status: ending.status,
+                talked: ending.talked,
+            };
+        }
+    }
+}
+
+/// `before` lends its texts: most reasons stay from one verdict to the next, and a call should not hold them twice.
+fn judged(verdict: &Verdict, before: Option<&Judgement>) -> Judgement {
+    let shared = |text: &Arc<str>, of: fn(&ReasonRecord) -> &Arc<str>| {
+        let same = before.and_then(|before| before.reasons.iter().map(of).find(|kept| *kept == text));
+        match same {
+            Some(kept) => Arc::clone(kept),
+            None if text.len() > TEXT_LIMIT => Arc::from(clip(text, TEXT_LIMIT)),
+            None => Arc::clone(text),
+        }
+    };
+    let reason = |reason: &Reason| ReasonRecord {
+        text: shared(&reason.text, |kept| &kept.text),
+        weight: shared(&reason.weight, |kept| &kept.weight),
+        log_odds: if reason.log_odds.is_finite() { reason.log_odds } else { 0.0 },
+    };
+    Judgement {
+        at: verdict.at,
+        class: verdict.class.label().into(),
+        probabilities: verdict.probabilities.map(Ratio::get),
+        reasons: verdict.reasons.iter().take(REASONS_LIMIT).map(reason).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

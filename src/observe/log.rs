@@ -1,0 +1,88 @@
+//! An event as a log line. The message is constant, all that varies is a field.
+//!
+//! Text of peers goes in as a string field: the text format quotes and escapes it, JSON does too. Numbers go through
+//! [`Redacted`].
+
+use tracing::{debug, info};
+
+use crate::call::{Event, Happened};
+use crate::policy::facts::OverLimit;
+use crate::store::{SIP_CALL_ID_LIMIT, TEXT_LIMIT, clip};
+use crate::units::{CallTime, Leg, Redacted};
+
+/// What a log filter calls these lines by.
+const CALL: &str = "ringfence::call";
+
+/// Writes its line.
+pub(super) fn happened(happened: &Happened) {
+    let call = happened.call;
+    match &happened.event {
+        Event::Began { facts, sip_call_id, generation } => info!(
+            target: CALL,
+            %call,
+            sip_call_id = clip(sip_call_id, SIP_CALL_ID_LIMIT),
+            direction = facts.direction.label(),
+            source = %facts.source,
+            trunk = facts.trunk.as_deref(),
+            caller = facts.caller.text().map(shown).as_deref(),
+            called = shown(&facts.called),
+            over_limit = facts.over_limit.map(over_limit),
+            generation,
+            "Began"
+        ),
+        Event::Routed { decision, enforcement } => info!(
+            target: CALL,
+            %call,
+            route = decision.route.label(),
+            rule = &*decision.rule,
+            enforcement = enforcement.label(),
+            "Routed"
+        ),
+        Event::Ringing => debug!(target: CALL, %call, "Ringing"),
+        Event::Answered { analysed, not_analysed } => info!(target: CALL, %call, analysed, not_analysed, "Answered"),
+        Event::Judged { verdict } => debug!(
+            target: CALL,
+            %call,
+            at_ms = verdict.at.as_millis(),
+            class = verdict.class.label(),
+            probability = verdict.of(verdict.class).get(),
+            reason = verdict.reasons.first().map(|reason| &*reason.text),
+            "Judged"
+        ),
+        Event::SteppedUp { at, decision, enforcement } => info!(
+            target: CALL,
+            %call,
+            at_ms = at.as_millis(),
+            action = decision.action.label(),
+            rule = &*decision.rule,
+            enforcement = enforcement.label(),
+            class = decision.verdict.class.label(),
+            probability = decision.verdict.of(decision.verdict.class).get(),
+            reason = decision.verdict.reasons.first().map(|reason| &*reason.text),
+            "SteppedUp"
+        ),
+        Event::TakenBack { at } => info!(target: CALL, %call, at_ms = at.as_millis(), "TakenBack"),
+        // Which key is nobody's business: it may be a PIN.
+        Event::Digit { leg } => debug!(target: CALL, %call, leg = leg.label(), "Digit"),
+        Event::Ended { ending } => info!(
+            target: CALL,
+            %call,
+            by = ending.by.map_or("ringfence", Leg::label),
+            how = ending.how,
+            status = ending.status,
+            talked_ms = ending.talked.map(|talked| CallTime(talked).as_millis()),
+            "Ended"
+        ),
+    }
+}
+
+fn shown(number: &Redacted<std::sync::Arc<str>>) -> String {
+    Redacted(clip(&number.0, TEXT_LIMIT)).to_string()
+}
+
+fn over_limit(limit: OverLimit) -> &'static str {
+    match limit {
+        OverLimit::Source => "source",
+        OverLimit::Number => "number",
+    }
+}

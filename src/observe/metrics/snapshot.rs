@@ -1,0 +1,182 @@
+//! What cores and drivers count themselves: handed over whole, shown as it is.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::Labels;
+use crate::call::{Counters, Sizes};
+use crate::io::media::MediaCounts;
+use crate::rtp::relay::DropReason;
+use crate::units::Leg;
+
+/// What the ears count. Counters grow for the life of the process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AnalysisCounts {
+    /// Frames heard.
+    pub frames: u64,
+    /// How far the ear that is furthest behind is behind now.
+    pub lag: Duration,
+    /// Calls that are listened to now.
+    pub ears: u64,
+    /// Time that the speech model has worked.
+    pub words: Duration,
+    /// Pieces of speech that the model had no time for.
+    pub words_skipped: u64,
+}
+
+/// All that was handed over last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) signalling: (Counters, Sizes),
+    pub(super) gate_drops: Vec<(&'static str, u64)>,
+    pub(super) gate_entries: Vec<(&'static str, u64)>,
+    pub(super) media: MediaCounts,
+    pub(super) analysis: AnalysisCounts,
+    pub(super) log_lines_lost: u64,
+    pub(super) open_records: u64,
+}
+
+/// The last hand-over; read when the page is.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot(Mutex<Counted>);
+
+impl Snapshot {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Counted)) {
+        // Plain numbers are never half changed in a way that matters.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut page = Page(&mut encoder);
+        signalling(&mut page, &counted)?;
+        media(&mut page, &counted.media)?;
+        analysis(&mut page, &counted.analysis)?;
+        page.counter("log_lines_lost", "Log lines that found no room.", counted.log_lines_lost)
+    }
+}
+
+fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
+    let (counters, sizes) = &counted.signalling;
+    page.counter("unknown_source", "Datagrams of strangers.", counters.unknown_source)?;
+    page.counters(
+        "bad_messages",
+        "Messages that were refused, by what is wrong.",
+        counters.bad_message.iter().map(|(label, count)| ([("label", *label)], *count)),
+    )?;
+    page.counter("stray_messages", "Messages that belong to nothing.", counters.stray)?;
+    page.counter("table_full", "Requests for which there was no room.", counters.table_full)?;
+    page.counters(
+        "gate_drops",
+        "Datagrams the gate did not let through, by reason.",
+        counted.gate_drops.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
+    )?;
+    let Sizes { calls, relayed, orphans, server_transactions, client_transactions } = *sizes;
+    let tables = [
+        ("calls", super::count(calls)),
+        ("relayed", super::count(relayed)),
+        ("orphans", super::count(orphans)),
+        ("server_transactions", super::count(server_transactions)),
+        ("client_transactions", super::count(client_transactions)),
+        ("media_calls", counted.media.calls),
+        ("media_sockets", counted.media.sockets),
+        ("ears", counted.analysis.ears),
+        ("open_records", counted.open_records),
+    ];
+    let entries = tables.into_iter().chain(counted.gate_entries.iter().copied());
+    page.gauges(
+        "table_entries",
+        "Live entries of each table.",
+        entries.map(|(table, count)| ([("table", table)], count)),
+    )
+}
+
+fn media(page: &mut Page<'_, '_>, counts: &MediaCounts) -> fmt::Result {
+    let packets = Leg::BOTH.into_iter().flat_map(|leg| {
+        let leg_label = ("leg", leg.label());
+        [([leg_label, ("way", "in")], counts.packets_in[leg]), ([leg_label, ("way", "out")], counts.packets_out[leg])]
+    });
+    page.counters("rtp_packets", "RTP packets, by leg and way.", packets)?;
+    let lost = Leg::BOTH.map(|leg| ([("leg", leg.label())], counts.lost[leg]));
+    page.counters("rtp_packets_lost", "RTP packets that never came, by leg.", lost)?;
+    let dropped = DropReason::ALL.into_iter().map(DropReason::label).zip(counts.dropped);
+    let dropped = dropped.chain([("oversized", counts.oversized)]).map(|(reason, count)| ([("reason", reason)], count));
+    page.counters("rtp_dropped", "Media datagrams that went nowhere, by reason.", dropped)?;
+    let faults = [
+        ("send_failed", counts.send_failed),
+        ("tap_lost", counts.tap_lost),
+        ("events_lost", counts.events_lost),
+        ("ports_taken", counts.ports_taken),
+        ("prompts_missing", counts.prompts_missing),
+        ("internal", counts.internal),
+    ];
+    page.counters(
+        "media_faults",
+        "Faults of the media path, by kind.",
+        faults.map(|(kind, n)| ([("fault", kind)], n)),
+    )?;
+    let ports = [("free", counts.ports_free), ("resting", counts.ports_resting)];
+    page.gauges("media_port_pairs", "Port pairs, by state.", ports.map(|(state, count)| ([("state", state)], count)))
+}
+
+fn analysis(page: &mut Page<'_, '_>, counts: &AnalysisCounts) -> fmt::Result {
+    page.counter("analysis_frames", "Frames heard.", counts.frames)?;
+    page.gauge("analysis_lag_seconds", "How far the last ear is behind.", counts.lag.as_secs_f64())?;
+    page.seconds("words_seconds", "Time that the speech model has worked.", counts.words)?;
+    page.counter("words_skipped", "Pieces of speech the model had no time for.", counts.words_skipped)
+}
+
+/// Writes one metric after the other.
+struct Page<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Page<'_, '_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let counter = ConstCounter::new(value);
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
+        let counter = ConstCounter::new(value.as_secs_f64());
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(self.0.encode_descriptor(name, help, None, gauge.metric_type())?)
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<N>, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in series {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<N>, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! The ear over recorded calls, faster than real time: `ringfence listen` and `ringfence eval`.
+//!
+//! In: WAV and capture files, a manifest of labelled calls. Out: what the live path would have decided and when.
+//! The words' computing time is counted as lag: a run that takes 0.3 s is known 0.3 s after its window ended.
+
+mod capture;
+mod hear;
+mod manifest;
+mod open;
+mod plot;
+mod recording;
+mod tables;
+
+pub use hear::{Heard, Step, hear, recognise_with};
+pub use manifest::{BadManifest, Labelled, read_manifest};
+pub use open::{BadFile, Ear, find_model};
+pub use plot::plot;
+pub use recording::{BadRecording, Recording};
+pub use tables::{Outcome, Tables, write_calls};

@@ -1,0 +1,100 @@
+//! The ear with all that it knows, opened from files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hear::recognise_with;
+use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript};
+use crate::io::analysis::{Knowledge, WordRun};
+use crate::policy::judge::Weights;
+
+/// Where the speech model is looked for when nobody says where it is.
+const PLACES: [&str; 3] = [
+    "config/models/moonshine-tiny-en",
+    "/usr/share/ringfence/models/moonshine-tiny-en",
+    "/etc/ringfence/models/moonshine-tiny-en",
+];
+
+/// Knowledge and recogniser.
+pub struct Ear {
+    knowledge: Knowledge,
+    recogniser: Option<Recogniser>,
+    without_words: Option<String>,
+}
+
+/// A file that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path}: {why}", path = .path.display())]
+pub struct BadFile {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+/// Folder of the speech model: in the working directory, beside the program's source, or where packages put it.
+#[must_use]
+pub fn find_model() -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/moonshine-tiny-en");
+    PLACES.iter().map(PathBuf::from).chain([source]).find(|path| path.join("encoder.onnx").is_file())
+}
+
+impl Ear {
+    /// Opens it. A model that is missing switches words off; a phrase or weights file that is bad is an error.
+    pub fn open(
+        model: Option<&Path>,
+        words: bool,
+        phrases: Option<&Path>,
+        weights: Option<&Path>,
+    ) -> Result<Self, BadFile> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })
+        };
+        let book = match phrases {
+            Some(path) => Arc::new(
+                Book::parse(&read(path)?).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            ),
+            None => Book::built_in(),
+        };
+        let weights = match weights {
+            Some(path) => Weights::parse(&read(path)?)
+                .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            None => Weights::built_in(),
+        };
+        let (recogniser, without_words) = match (words, model.map(Path::to_owned).or_else(find_model)) {
+            (false, _) => (None, Some("as asked".to_owned())),
+            (true, None) => (None, Some("no speech model was found".to_owned())),
+            (true, Some(folder)) => match Recogniser::load(&folder) {
+                Ok(recogniser) => (Some(recogniser), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+        };
+        let words = recogniser.as_ref().map(|_| ScheduleSettings::default());
+        Ok(Self { knowledge: Knowledge { weights: Arc::new(weights), book, words }, recogniser, without_words })
+    }
+
+    /// A second one for another thread, on the same model.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            knowledge: self.knowledge.clone(),
+            recogniser: self.recogniser.as_ref().map(Recogniser::another),
+            without_words: self.without_words.clone(),
+        }
+    }
+
+    /// Why words are off.
+    #[must_use]
+    pub fn without_words(&self) -> Option<&str> {
+        self.without_words.as_deref()
+    }
+
+    /// Lends it to `hear`.
+    pub fn with<T>(
+        &self,
+        hear: impl FnOnce(&Knowledge, &mut dyn FnMut(&WordRun) -> Option<(Transcript, Duration)>) -> T,
+    ) -> T {
+        hear(&self.knowledge, &mut |run| recognise_with(self.recogniser.as_ref()?, run))
+    }
+}

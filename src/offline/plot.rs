@@ -1,0 +1,188 @@
+//! A picture of one call: both waveforms, talkspurts, words, evidence, the moment of the decision. SVG.
+
+use std::fmt::Write as _;
+
+use super::hear::Heard;
+use super::recording::Recording;
+use crate::detect::evidence::{Evidence, Finding};
+use crate::policy::action::StepUp;
+use crate::policy::judge::Class;
+use crate::units::{CallTime, Leg};
+
+const WIDTH: f64 = 1_200.0;
+const LEFT: f64 = 90.0;
+const WAVE: f64 = 90.0;
+/// Top of each lane.
+const CALLER: f64 = 60.0;
+const CALLEE: f64 = 170.0;
+const PROBABILITY: f64 = 290.0;
+const WORDS: f64 = 420.0;
+/// Rows of words and of evidence; later ones would run out of the picture.
+const ROWS: usize = 12;
+const ROW: f64 = 16.0;
+
+struct Picture {
+    svg: String,
+    seconds: f64,
+}
+
+/// Draws a call.
+#[must_use]
+pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
+    let seconds = (heard.length.as_secs_f64()).max(1.0);
+    let mut picture = Picture { svg: String::new(), seconds };
+    let words: Vec<&Evidence> = heard.evidence.iter().filter(|e| matches!(e.finding, Finding::Words { .. })).collect();
+    let marks: Vec<&Evidence> = heard.evidence.iter().filter(|e| is_mark(&e.finding)).collect();
+    let evidence_top = WORDS + 30.0 + ROW * words.len().min(ROWS) as f64;
+    let height = evidence_top + 40.0 + ROW * marks.len().min(2 * ROWS) as f64;
+    let _ = writeln!(
+        picture.svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
+    );
+    picture.text(LEFT, 24.0, "#222", 15, title);
+    picture.seconds_axis(height);
+    picture.wave(CALLER, "#2b6cb0", "caller", &recording.caller);
+    picture.wave(CALLEE, "#718096", "callee", &recording.callee);
+    picture.talkspurts(heard);
+    picture.probabilities(heard);
+    picture.text(10.0, WORDS, "#222", 11, "words, when");
+    picture.text(10.0, WORDS + 13.0, "#222", 11, "known");
+    for (row, evidence) in words.iter().take(ROWS).enumerate() {
+        if let Finding::Words { text, from, to, .. } = &evidence.finding {
+            let y = WORDS + ROW * row as f64;
+            picture.bar(*from, *to, y + 3.0, 2.0, "#9ae6b4");
+            picture.note(evidence.at, y, "#276749", text);
+        }
+    }
+    picture.text(10.0, evidence_top, "#222", 11, "evidence");
+    for (row, evidence) in marks.iter().take(2 * ROWS).enumerate() {
+        picture.note(evidence.at, evidence_top + ROW * row as f64, "#744210", &evidence.finding.to_string());
+    }
+    for step in &heard.steps {
+        let colour = if step.decision.action >= StepUp::Divert { "#c53030" } else { "#dd6b20" };
+        picture.decision(step.at, colour, step.decision.action.label(), height);
+    }
+    picture.svg.push_str("</svg>\n");
+    picture.svg
+}
+
+/// Worth a line; talkspurts and pauses have a lane of their own.
+fn is_mark(finding: &Finding) -> bool {
+    match finding {
+        Finding::Onset { .. }
+        | Finding::TalkOver { .. }
+        | Finding::Yield { .. }
+        | Finding::Reply { .. }
+        | Finding::NoReply
+        | Finding::Tone { .. }
+        | Finding::Music
+        | Finding::Phrase { .. } => true,
+        Finding::Monologue { length } => length.as_millis() % 2_000 < 500,
+        Finding::Talkspurt { .. } | Finding::Pause { .. } | Finding::Words { .. } => false,
+    }
+}
+
+impl Picture {
+    fn x(&self, at: CallTime) -> f64 {
+        LEFT + (WIDTH - LEFT - 20.0) * (at.0.as_secs_f64() / self.seconds).min(1.05)
+    }
+
+    fn text(&mut self, x: f64, y: f64, colour: &str, size: u32, text: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-size=\"{size}\">{}</text>",
+            escape(text)
+        );
+    }
+
+    /// Text at a time; to its left where the right edge is near.
+    fn note(&mut self, at: CallTime, y: f64, colour: &str, text: &str) {
+        let x = self.x(at);
+        let anchor = if x > 0.6 * WIDTH { "end" } else { "start" };
+        let short: String = text.chars().take(110).collect();
+        let _ = writeln!(
+            self.svg,
+            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{y:.1}\" fill=\"{colour}\" \
+             text-anchor=\"{anchor}\">{}</text>",
+            y - 4.0,
+            if anchor == "end" { x - 5.0 } else { x + 5.0 },
+            escape(&short)
+        );
+    }
+
+    fn seconds_axis(&mut self, height: f64) {
+        for second in (0..=self.seconds as u64).step_by(if self.seconds > 60.0 { 10 } else { 1 }) {
+            let x = self.x(CallTime::from_millis(1_000 * second));
+            let _ =
+                writeln!(self.svg, "<line x1=\"{x:.1}\" y1=\"40\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"#edf2f7\"/>");
+            self.text(x - 6.0, 50.0, "#718096", 10, &format!("{second} s"));
+        }
+    }
+
+    fn wave(&mut self, top: f64, colour: &str, name: &str, samples: &[i16]) {
+        self.text(10.0, top + WAVE / 2.0, colour, 12, name);
+        let columns = (WIDTH - LEFT - 20.0) as usize;
+        let mut path = String::new();
+        for column in 0..columns {
+            let range = column * samples.len() / columns..(column + 1) * samples.len() / columns;
+            let slice = samples.get(range).unwrap_or_default();
+            let (low, high) = slice.iter().fold((0i16, 0i16), |(low, high), s| (low.min(*s), high.max(*s)));
+            let y = |sample: i16| top + WAVE / 2.0 - f64::from(sample) / 32_768.0 * WAVE / 2.0;
+            let x = LEFT + column as f64;
+            let _ = write!(path, "M{x:.0} {:.1}V{:.1}", y(high), y(low) + 0.5);
+        }
+        let _ = writeln!(self.svg, "<path d=\"{path}\" stroke=\"{colour}\" fill=\"none\"/>");
+    }
+
+    fn bar(&mut self, from: CallTime, to: CallTime, y: f64, height: f64, colour: &str) {
+        let (x, end) = (self.x(from), self.x(to));
+        let _ = writeln!(
+            self.svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height}\" fill=\"{colour}\"/>",
+            (end - x).max(1.0)
+        );
+    }
+
+    fn talkspurts(&mut self, heard: &Heard) {
+        for evidence in &heard.evidence {
+            if let Finding::Talkspurt { from, to, .. } = evidence.finding {
+                let top = if evidence.leg == Leg::Caller { CALLER } else { CALLEE };
+                self.bar(from, to, top + WAVE, 5.0, "#48bb78");
+            }
+        }
+    }
+
+    fn probabilities(&mut self, heard: &Heard) {
+        self.text(10.0, PROBABILITY + 20.0, "#c53030", 11, "press_key");
+        self.text(10.0, PROBABILITY + 34.0, "#b7791f", 11, "recorded");
+        self.text(10.0, PROBABILITY + 48.0, "#2f855a", 11, "live");
+        for (class, colour) in [(Class::Live, "#2f855a"), (Class::Recorded, "#b7791f"), (Class::PressKey, "#c53030")] {
+            let mut path = String::new();
+            for verdict in &heard.verdicts {
+                let (x, y) = (self.x(verdict.at), PROBABILITY + 100.0 * (1.0 - f64::from(verdict.of(class).get())));
+                let _ = if path.is_empty() { write!(path, "M{x:.1} {y:.1}") } else { write!(path, "H{x:.1}V{y:.1}") };
+            }
+            if !path.is_empty() {
+                let end = self.x(CallTime(heard.length));
+                let _ = writeln!(
+                    self.svg,
+                    "<path d=\"{path}H{end:.1}\" stroke=\"{colour}\" fill=\"none\" stroke-width=\"1.5\"/>"
+                );
+            }
+        }
+    }
+
+    fn decision(&mut self, at: CallTime, colour: &str, action: &str, height: f64) {
+        let x = self.x(at);
+        let _ = writeln!(
+            self.svg,
+            "<line x1=\"{x:.1}\" y1=\"30\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"{colour}\" stroke-dasharray=\"4 3\"/>"
+        );
+        self.text(x + 3.0, 38.0, colour, 12, &format!("{action} {at}"));
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,354 @@
+//! Figures over many labelled calls: confusion, shares with intervals, times to decision.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::hear::Heard;
+use super::manifest::Labelled;
+use crate::policy::action::StepUp;
+use crate::policy::judge::Class;
+
+/// What came of one call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Its name in the manifest.
+    pub id: String,
+    /// What it truly is.
+    pub label: &'static str,
+    /// A finer label.
+    pub kind: String,
+    /// Class at the decision, or at the end where nothing was decided.
+    pub class: &'static str,
+    /// Of that class.
+    pub probability: f32,
+    /// Highest probability of `press_key` during the call.
+    pub highest: f32,
+    /// `none`, `guard` or `divert`.
+    pub action: &'static str,
+    /// Since the answer, lag included.
+    pub decided_ms: Option<u64>,
+    /// Strongest first, up to five.
+    pub reasons: Vec<String>,
+    #[serde(skip)]
+    onset_ms: Option<u64>,
+    #[serde(skip)]
+    instruction_ms: Option<u64>,
+    /// Length of the call.
+    #[serde(skip)]
+    audio_s: f64,
+    #[serde(skip)]
+    words_s: f64,
+    #[serde(skip)]
+    other_s: f64,
+}
+
+impl Outcome {
+    /// From what was heard.
+    #[must_use]
+    pub fn of(call: &Labelled, heard: &Heard) -> Self {
+        let divert = heard.first(StepUp::Divert);
+        let step = divert.or_else(|| heard.first(StepUp::Guard));
+        let verdict = step.map(|step| &step.decision.verdict).or_else(|| heard.verdict());
+        let class = verdict.map_or(Class::NoSpeech, |verdict| verdict.class);
+        let reasons = verdict.map(|verdict| verdict.reasons.iter().take(5)).into_iter().flatten();
+        Self {
+            id: call.id.clone(),
+            label: call.label.label(),
+            kind: call.kind.clone(),
+            class: class.label(),
+            probability: verdict.map_or(0.0, |verdict| verdict.of(class).get()),
+            highest: heard.verdicts.iter().map(|v| v.of(Class::PressKey).get()).fold(0.0, f32::max),
+            action: match (divert, step) {
+                (Some(_), _) => "divert",
+                (None, Some(_)) => "guard",
+                (None, None) => "none",
+            },
+            decided_ms: step.map(|step| step.at.as_millis()),
+            reasons: reasons.map(|reason| format!("{} ({:+.1})", reason.text, reason.log_odds)).collect(),
+            onset_ms: call.onset_ms,
+            instruction_ms: call.instruction_ms,
+            audio_s: heard.length.as_secs_f64(),
+            words_s: heard.words_cost.as_secs_f64(),
+            other_s: heard.other_cost.as_secs_f64(),
+        }
+    }
+
+    fn diverted(&self) -> bool {
+        self.action == "divert"
+    }
+}
+
+/// A count out of a total, with a 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// How many.
+    pub count: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+impl Share {
+    /// Wilson's score interval (Wilson 1927): sound for few calls and for shares near 0 and 1.
+    #[must_use]
+    pub fn new(count: usize, of: usize) -> Self {
+        if of == 0 {
+            return Self { count, of, low: 0.0, high: 1.0 };
+        }
+        const Z: f64 = 1.959_964;
+        let (n, p) = (of as f64, count as f64 / of as f64);
+        let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Self { count, of, low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+    }
+
+    fn text(&self) -> String {
+        let percent = if self.of == 0 { 0.0 } else { 100.0 * self.count as f64 / self.of as f64 };
+        format!("{percent:5.1} % ({:.1} to {:.1})", 100.0 * self.low, 100.0 * self.high)
+    }
+}
+
+/// One row of the confusion table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Label, or label and kind.
+    pub name: String,
+    /// Calls.
+    pub calls: usize,
+    /// By class, in the order of [`Class::ALL`].
+    pub classes: [usize; 4],
+    /// Calls in which the callee's digits would be held, at least.
+    pub guarded: Share,
+    /// Calls taken away.
+    pub diverted: Share,
+}
+
+/// Times to a diversion, of `press_key` calls, from the caller's first word, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Delays {
+    /// Half of them are shorter.
+    pub median_ms: u64,
+    /// 95 % of them are shorter.
+    pub p95_ms: u64,
+    /// Diverted within 20 s of the answer.
+    pub within_20_s: Share,
+    /// Diverted before the instruction, of all calls with one.
+    pub before_instruction: Share,
+    /// The same, of calls whose instruction comes later than 8 s after the answer.
+    pub before_late_instruction: Share,
+}
+
+/// All tables.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tables {
+    /// By label.
+    pub labels: Vec<Row>,
+    /// By label and kind.
+    pub kinds: Vec<Row>,
+    /// Times to decision.
+    pub delays: Delays,
+    /// Computing time of words over the time of the calls.
+    pub words_share: f64,
+    /// Computing time of everything else over the time of the calls.
+    pub other_share: f64,
+}
+
+impl Tables {
+    /// Of `outcomes`.
+    #[must_use]
+    pub fn new(outcomes: &[Outcome]) -> Self {
+        let mut kinds: BTreeMap<(usize, &str), Vec<&Outcome>> = BTreeMap::new();
+        for outcome in outcomes {
+            let order = Class::ALL.iter().position(|class| class.label() == outcome.label).unwrap_or_default();
+            kinds.entry((order, &outcome.kind)).or_default().push(outcome);
+        }
+        let labels = Class::ALL.into_iter().rev().map(|class| {
+            let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == class.label()).collect();
+            row(class.label(), &of)
+        });
+        let named = kinds.iter().filter(|((_, kind), _)| !kind.is_empty()).map(|((_, kind), of)| {
+            let label = of.first().map_or("", |outcome| outcome.label);
+            row(&format!("{label} {kind}"), of)
+        });
+        let audio: f64 = outcomes.iter().map(|outcome| outcome.audio_s).sum();
+        let share = |time: fn(&Outcome) -> f64| outcomes.iter().map(time).sum::<f64>() / audio.max(1e-9);
+        Self {
+            labels: labels.filter(|row| row.calls > 0).collect(),
+            kinds: named.collect(),
+            delays: delays(outcomes),
+            words_share: share(|outcome| outcome.words_s),
+            other_share: share(|outcome| outcome.other_s),
+        }
+    }
+
+    /// As a person reads them.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut table = |title: &str, rows: &[Row]| {
+            let head = "no_speech      live  recorded press_key";
+            let _ = writeln!(text, "{title:34} calls  {head}   guarded or more             diverted");
+            for Row { name, calls, classes: [a, b, c, d], guarded, diverted } in rows {
+                let _ = writeln!(
+                    text,
+                    "{name:34} {calls:5}  {a:9} {b:9} {c:9} {d:9}   {:26}  {}",
+                    guarded.text(),
+                    diverted.text()
+                );
+            }
+            let _ = writeln!(text);
+        };
+        table("label", &self.labels);
+        table("label and kind", &self.kinds);
+        let Delays { median_ms, p95_ms, within_20_s, before_instruction, before_late_instruction } = &self.delays;
+        let seconds = |ms: &u64| *ms as f64 / 1_000.0;
+        let _ = writeln!(
+            text,
+            "press_key, time to divert from the first word:  median {:.1} s, p95 {:.1} s",
+            seconds(median_ms),
+            seconds(p95_ms)
+        );
+        let _ = writeln!(text, "press_key, diverted within 20 s of the answer:  {}", within_20_s.text());
+        let _ = writeln!(
+            text,
+            "press_key, diverted before the instruction:     {} of {}",
+            before_instruction.text(),
+            before_instruction.of
+        );
+        let _ = writeln!(
+            text,
+            "the same, instruction later than 8 s:           {} of {}",
+            before_late_instruction.text(),
+            before_late_instruction.of
+        );
+        let _ = writeln!(
+            text,
+            "computing time: words {:.3} x real time, everything else {:.4} x ({:.0} calls on one core)",
+            self.words_share,
+            self.other_share,
+            1.0 / self.other_share.max(1e-9)
+        );
+        text
+    }
+}
+
+fn row(name: &str, of: &[&Outcome]) -> Row {
+    let count = |test: &dyn Fn(&Outcome) -> bool| of.iter().filter(|outcome| test(outcome)).count();
+    Row {
+        name: name.to_owned(),
+        calls: of.len(),
+        classes: Class::ALL.map(|class| count(&|outcome| outcome.class == class.label())),
+        guarded: Share::new(count(&|outcome| outcome.action != "none"), of.len()),
+        diverted: Share::new(count(&Outcome::diverted), of.len()),
+    }
+}
+
+fn delays(outcomes: &[Outcome]) -> Delays {
+    let press_key: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey.label()).collect();
+    let diverted_ms = |outcome: &Outcome| outcome.decided_ms.filter(|_| outcome.diverted());
+    let mut delays: Vec<u64> =
+        press_key.iter().filter_map(|outcome| Some(diverted_ms(outcome)?.saturating_sub(outcome.onset_ms?))).collect();
+    delays.sort_unstable();
+    let quantile = |q: f64| {
+        let index = ((delays.len() as f64 * q).ceil() as usize).saturating_sub(1);
+        delays.get(index).copied().unwrap_or_default()
+    };
+    let before = |after_ms: u64| {
+        let with: Vec<&&Outcome> =
+            press_key.iter().filter(|outcome| outcome.instruction_ms.is_some_and(|ms| ms >= after_ms)).collect();
+        let early =
+            with.iter().filter(|outcome| diverted_ms(outcome).is_some_and(|at| Some(at) < outcome.instruction_ms));
+        Share::new(early.count(), with.len())
+    };
+    let within = press_key.iter().filter(|outcome| diverted_ms(outcome).is_some_and(|at| at <= 20_000)).count();
+    Delays {
+        median_ms: quantile(0.5),
+        p95_ms: quantile(0.95),
+        within_20_s: Share::new(within, press_key.len()),
+        before_instruction: before(0),
+        before_late_instruction: before(8_001),
+    }
+}
+
+/// One row a call: `id,label,kind,class,probability,action,decided_ms,reasons`.
+pub fn write_calls(outcomes: &[Outcome], to: impl std::io::Write) -> csv::Result<()> {
+    let mut writer = csv::Writer::from_writer(to);
+    writer.write_record(["id", "label", "kind", "class", "probability", "action", "decided_ms", "reasons"])?;
+    for outcome in outcomes {
+        let decided = outcome.decided_ms.map(|ms| ms.to_string()).unwrap_or_default();
+        let probability = format!("{:.4}", outcome.probability);
+        let reasons = outcome.reasons.join("; ");
+        let Outcome { id, label, kind, class, action, .. } = outcome;
+        writer.write_record([id, *label, kind, *class, &probability, *action, &decided, &reasons])?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_wilsons() {
+        let none = Share::new(0, 110);
+        let half = Share::new(5, 10);
+
+        assert!(none.low.abs() < 1e-9 && (none.high - 0.0337).abs() < 0.0005, "{none:?}");
+        assert!((half.low - 0.2366).abs() < 0.0005 && (half.high - 0.7634).abs() < 0.0005, "{half:?}");
+    }
+
+    fn outcome(label: Class, decided_ms: Option<u64>, instruction_ms: Option<u64>) -> Outcome {
+        Outcome {
+            id: "x".to_owned(),
+            label: label.label(),
+            kind: "kind".to_owned(),
+            class: label.label(),
+            probability: 0.9,
+            highest: 0.9,
+            action: if decided_ms.is_some() { "divert" } else { "none" },
+            decided_ms,
+            reasons: vec!["said \"press one\", twice".to_owned()],
+            onset_ms: Some(1_000),
+            instruction_ms,
+            audio_s: 20.0,
+            words_s: 1.0,
+            other_s: 0.02,
+        }
+    }
+
+    #[test]
+    fn times_count_from_the_first_word_and_instructions_from_the_answer() {
+        let outcomes = [
+            outcome(Class::PressKey, Some(5_000), Some(9_000)),
+            outcome(Class::PressKey, Some(9_000), Some(8_000)),
+            outcome(Class::PressKey, None, Some(12_000)),
+            outcome(Class::Live, None, None),
+        ];
+
+        let Tables { delays, labels, .. } = Tables::new(&outcomes);
+
+        assert_eq!((delays.median_ms, delays.p95_ms), (4_000, 8_000));
+        assert_eq!((delays.before_instruction.count, delays.before_instruction.of), (1, 3));
+        assert_eq!((delays.before_late_instruction.count, delays.before_late_instruction.of), (1, 2));
+        assert_eq!(labels.first().map(|row| (row.name.as_str(), row.diverted.count)), Some(("press_key", 2)));
+    }
+
+    #[test]
+    fn calls_are_written_as_csv_with_quotes_where_needed() {
+        let mut bytes = Vec::new();
+        write_calls(&[outcome(Class::PressKey, Some(5_000), None)], &mut bytes).ok();
+
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.starts_with("id,label,kind,class,probability,action,decided_ms,reasons\n"));
+        assert!(
+            text.contains("x,press_key,kind,press_key,0.9000,divert,5000,\"said \"\"press one\"\", twice\""),
+            "{text}"
+        );
+    }
+}

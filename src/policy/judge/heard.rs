@@ -1,0 +1,287 @@
+//! Evidence added up into a fixed list of measures, each between 0 and about 1.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning};
+use crate::units::Leg;
+
+/// Phrases that are kept; a call that says more has said enough.
+const MAX_PHRASES: usize = 64;
+
+/// Sum of a meaning's phrase weights that counts as 1.
+const PHRASE_SCALE: f32 = 4.0;
+
+/// A measure: one term of each sum.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Measure {
+    /// The first speech came late: 0 at 2 s after the answer, 1 at 6 s.
+    LateOnset,
+    /// It came while the callee was speaking.
+    OnsetOver,
+    /// It came before the callee had spoken.
+    OnsetFirst,
+    /// It came within a second after the callee.
+    OnsetReply,
+    /// Speech with only breaths: 0 at 2 s, 1 at 6 s.
+    Monologue,
+    /// The same: 0 at 6 s, 1 at 12 s.
+    LongMonologue,
+    /// Longest talk-over: 1 at 1.5 s.
+    TalkOver,
+    /// Times the caller yielded: 1 at two.
+    Yields,
+    /// Replies after the first: 1 at three.
+    Replies,
+    /// Callee's turns without a reply: 1 at two.
+    NoReply,
+    /// Evenness of level between talkspurts: 1 where all are alike, 0 at a spread of 5 dB.
+    Evenness,
+    /// Pauses over a second: 1 at two.
+    LongPauses,
+    /// Weight of phrases of known frauds.
+    Scam,
+    /// Weight of key prompts.
+    KeyPrompt,
+    /// Weight of call-back prompts.
+    CallBack,
+    /// Weight of what lawful recordings say.
+    Lawful,
+    /// Weight of what only machines say, lawful or not.
+    Automated,
+    /// Weight of what only people say.
+    Talk,
+    /// The lesser of `Scam` and the greater of `KeyPrompt` and `CallBack`: both in one message.
+    ScamAndPrompt,
+    /// Words were recognised, at least eight, and none of them is in the phrase file.
+    NothingKnown,
+}
+
+impl Measure {
+    /// How many.
+    pub const COUNT: usize = 20;
+
+    /// All, in the order of [`Heard::measures`].
+    pub const ALL: [Measure; Self::COUNT] = [
+        Self::LateOnset,
+        Self::OnsetOver,
+        Self::OnsetFirst,
+        Self::OnsetReply,
+        Self::Monologue,
+        Self::LongMonologue,
+        Self::TalkOver,
+        Self::Yields,
+        Self::Replies,
+        Self::NoReply,
+        Self::Evenness,
+        Self::LongPauses,
+        Self::Scam,
+        Self::KeyPrompt,
+        Self::CallBack,
+        Self::Lawful,
+        Self::Automated,
+        Self::Talk,
+        Self::ScamAndPrompt,
+        Self::NothingKnown,
+    ];
+
+    /// Name of its weight in the weights file.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LateOnset => "late_onset",
+            Self::OnsetOver => "onset_over",
+            Self::OnsetFirst => "onset_first",
+            Self::OnsetReply => "onset_reply",
+            Self::Monologue => "monologue",
+            Self::LongMonologue => "long_monologue",
+            Self::TalkOver => "talk_over",
+            Self::Yields => "yields",
+            Self::Replies => "replies",
+            Self::NoReply => "no_reply",
+            Self::Evenness => "evenness",
+            Self::LongPauses => "long_pauses",
+            Self::Scam => "scam",
+            Self::KeyPrompt => "key_prompt",
+            Self::CallBack => "call_back",
+            Self::Lawful => "lawful",
+            Self::Automated => "automated",
+            Self::Talk => "talk",
+            Self::ScamAndPrompt => "scam_and_prompt",
+            Self::NothingKnown => "nothing_known",
+        }
+    }
+}
+
+/// What was heard of the caller so far.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    onset: Option<(Duration, CalleeThen)>,
+    monologue: Duration,
+    talk_over: Duration,
+    yields: u16,
+    replies: u16,
+    no_replies: u16,
+    long_pauses: u16,
+    levels: Levels,
+    words: usize,
+    tone: Option<&'static str>,
+    music: bool,
+    /// Best weight of each phrase, with its meaning.
+    phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
+}
+
+/// Running mean and variance of talkspurt levels, in dB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Levels {
+    count: u16,
+    mean: f32,
+    squares: f32,
+}
+
+impl Levels {
+    fn push(&mut self, level: f32) {
+        self.count = self.count.saturating_add(1);
+        let delta = level - self.mean;
+        self.mean += delta / f32::from(self.count);
+        self.squares += delta * (level - self.mean);
+    }
+
+    /// Standard deviation; None before three talkspurts.
+    fn spread(&self) -> Option<f32> {
+        (self.count >= 3).then(|| (self.squares / f32::from(self.count - 1)).sqrt())
+    }
+}
+
+impl Heard {
+    /// Adds one piece of evidence. Only the caller is judged; the callee's part is in the caller's findings.
+    pub fn hear(&mut self, evidence: &Evidence) {
+        if evidence.leg == Leg::Callee {
+            return;
+        }
+        match &evidence.finding {
+            Finding::Onset { after_answer, callee } => self.onset = self.onset.or(Some((*after_answer, *callee))),
+            Finding::Talkspurt { from, to, level } => {
+                if to.since(*from) >= Duration::from_millis(300) {
+                    self.levels.push(level.0);
+                }
+            }
+            Finding::Pause { length } => {
+                self.long_pauses = self.long_pauses.saturating_add(u16::from(*length > Duration::from_secs(1)));
+            }
+            Finding::Monologue { length } => self.monologue = self.monologue.max(*length),
+            Finding::TalkOver { length } => self.talk_over = self.talk_over.max(*length),
+            Finding::Yield { .. } => self.yields = self.yields.saturating_add(1),
+            Finding::Reply { .. } => self.replies = self.replies.saturating_add(1),
+            Finding::NoReply => self.no_replies = self.no_replies.saturating_add(1),
+            Finding::Tone { tone } => self.tone = Some(tone.label()),
+            Finding::Music => self.music = true,
+            Finding::Words { text, .. } => self.words = self.words.max(text.split_whitespace().count()),
+            Finding::Phrase { phrase, meaning, weight, confidence } => {
+                let heard = weight * confidence.get();
+                if let Some(best) = self.phrases.get_mut(phrase) {
+                    best.1 = best.1.max(heard);
+                } else if self.phrases.len() < MAX_PHRASES {
+                    self.phrases.insert(Arc::clone(phrase), (*meaning, heard));
+                }
+            }
+        }
+    }
+
+    /// Has the caller said anything?
+    #[must_use]
+    pub fn has_spoken(&self) -> bool {
+        self.onset.is_some()
+    }
+
+    /// Why the class is `no_speech`.
+    #[must_use]
+    pub fn why_no_speech(&self) -> String {
+        match (self.tone, self.music) {
+            (Some(tone), _) => format!("no speech, but a tone ({tone})"),
+            (None, true) => "no speech, but music".to_owned(),
+            (None, false) => "no speech".to_owned(),
+        }
+    }
+
+    fn meaning(&self, wanted: Meaning) -> f32 {
+        let sum: f32 = self.phrases.values().filter(|(meaning, _)| *meaning == wanted).map(|(_, weight)| weight).sum();
+        (sum / PHRASE_SCALE).min(2.0)
+    }
+
+    fn value(&self, measure: Measure) -> f32 {
+        let seconds = |duration: Duration| duration.as_secs_f32();
+        let ramp = |value: f32, from: f32, to: f32| ((value - from) / (to - from)).clamp(0.0, 1.0);
+        let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
+        let callee = self.onset.map(|(_, callee)| callee);
+        match measure {
+            Measure::LateOnset => self.onset.map_or(0.0, |(after, _)| ramp(seconds(after), 2.0, 6.0)),
+            Measure::OnsetOver => flag(callee == Some(CalleeThen::Speaking)),
+            Measure::OnsetFirst => flag(callee == Some(CalleeThen::Silent)),
+            Measure::OnsetReply => {
+                flag(matches!(callee, Some(CalleeThen::Finished(ago)) if ago <= Duration::from_secs(1)))
+            }
+            Measure::Monologue => ramp(seconds(self.monologue), 2.0, 6.0),
+            Measure::LongMonologue => ramp(seconds(self.monologue), 6.0, 12.0),
+            Measure::TalkOver => ramp(seconds(self.talk_over), 0.0, 1.5),
+            Measure::Yields => ramp(f32::from(self.yields), 0.0, 2.0),
+            Measure::Replies => ramp(f32::from(self.replies), 1.0, 4.0),
+            Measure::NoReply => ramp(f32::from(self.no_replies), 0.0, 2.0),
+            Measure::Evenness => self.levels.spread().map_or(0.0, |spread| 1.0 - ramp(spread, 0.0, 5.0)),
+            Measure::LongPauses => ramp(f32::from(self.long_pauses), 0.0, 2.0),
+            Measure::Scam => self.meaning(Meaning::Scam),
+            Measure::KeyPrompt => self.meaning(Meaning::KeyPrompt),
+            Measure::CallBack => self.meaning(Meaning::CallBack),
+            Measure::Lawful => self.meaning(Meaning::Lawful),
+            Measure::Automated => self.meaning(Meaning::Automated),
+            Measure::Talk => self.meaning(Meaning::Talk),
+            Measure::ScamAndPrompt => {
+                self.meaning(Meaning::Scam).min(self.meaning(Meaning::KeyPrompt).max(self.meaning(Meaning::CallBack)))
+            }
+            Measure::NothingKnown => flag(self.words >= 8 && self.phrases.is_empty()),
+        }
+    }
+
+    /// Values, in the order of [`Measure::ALL`].
+    #[must_use]
+    pub fn measures(&self) -> [f32; Measure::COUNT] {
+        Measure::ALL.map(|measure| self.value(measure))
+    }
+
+    /// A measure in words, for a reason.
+    #[must_use]
+    pub fn describe(&self, measure: Measure) -> String {
+        let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f32());
+        let after = self.onset.map_or_else(String::new, |(after, _)| seconds(after));
+        let phrases = |wanted: Meaning| {
+            let named = self.phrases.iter().filter(|(_, (meaning, _))| *meaning == wanted);
+            named.map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        match measure {
+            Measure::LateOnset => format!("first speech {after} after the answer"),
+            Measure::OnsetOver => format!("began while the callee was speaking, {after} after the answer"),
+            Measure::OnsetFirst => format!("began before the callee had spoken, {after} after the answer"),
+            Measure::OnsetReply => "began within a second after the callee's greeting".to_owned(),
+            Measure::Monologue | Measure::LongMonologue => {
+                format!("spoke for {} with only breaths", seconds(self.monologue))
+            }
+            Measure::TalkOver => format!("spoke over the callee for {}", seconds(self.talk_over)),
+            Measure::Yields => format!("fell silent for the callee {} times", self.yields),
+            Measure::Replies => format!("replied to the callee {} times", self.replies),
+            Measure::NoReply => format!("did not reply to the callee {} times", self.no_replies),
+            Measure::Evenness => {
+                format!("level between talkspurts varies by {:.1} dB", self.levels.spread().unwrap_or_default())
+            }
+            Measure::LongPauses => format!("{} pauses of more than a second", self.long_pauses),
+            Measure::Scam => format!("says what scams say: {}", phrases(Meaning::Scam)),
+            Measure::KeyPrompt => format!("asks for a key: {}", phrases(Meaning::KeyPrompt)),
+            Measure::CallBack => format!("asks for a call back: {}", phrases(Meaning::CallBack)),
+            Measure::Lawful => format!("says what lawful recordings say: {}", phrases(Meaning::Lawful)),
+            Measure::Automated => format!("says what machines say: {}", phrases(Meaning::Automated)),
+            Measure::Talk => format!("says what people say: {}", phrases(Meaning::Talk)),
+            Measure::ScamAndPrompt => "a scam's words and a prompt in one message".to_owned(),
+            Measure::NothingKnown => "words, but none that the phrase file knows".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Evidence into a verdict: two sums of log-odds, each term with a name.
+//!
+//! In: [`Evidence`] as it becomes known. Out: a [`Verdict`] for any time. `automated` tells a recording from a person,
+//! `scam` tells a scam's recording from a lawful one; each is a bias and a weight for every [`Measure`], and the
+//! probabilities are their logistic functions:
+//!
+//! ```text
+//! live = 1 - s(automated)    recorded = s(automated) * (1 - s(scam))    press_key = s(automated) * s(scam)
+//! ```
+//!
+//! Until the caller has spoken, the class is `no_speech`, whatever the callee does.
+
+mod heard;
+mod verdict;
+mod weights;
+
+pub use heard::{Heard, Measure};
+pub use verdict::{Class, Reason, Verdict};
+pub use weights::{BadWeights, Sum, Weights};
+
+use std::sync::Arc;
+
+use crate::detect::evidence::Evidence;
+use crate::units::{CallTime, Ratio};
+
+/// Terms smaller than this, in log-odds, are not worth a line.
+const SMALLEST_REASON: f32 = 0.15;
+
+/// The judge of one call.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    weights: Arc<Weights>,
+    heard: Heard,
+}
+
+impl Judge {
+    /// Has heard nothing.
+    #[must_use]
+    pub fn new(weights: Arc<Weights>) -> Self {
+        Self { weights, heard: Heard::default() }
+    }
+
+    /// One more piece of evidence.
+    pub fn hear(&mut self, evidence: &Evidence) {
+        self.heard.hear(evidence);
+    }
+
+    /// What was heard so far, as measures.
+    #[must_use]
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// What is thought of the call now.
+    #[must_use]
+    pub fn verdict(&self, at: CallTime) -> Verdict {
+        if !self.heard.has_spoken() {
+            let probabilities = [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO];
+            let text = Arc::from(self.heard.why_no_speech());
+            let reasons = vec![Reason { text, weight: Arc::from("no_speech"), log_odds: 0.0 }];
+            return Verdict { at, class: Class::NoSpeech, probabilities, reasons };
+        }
+        let measures = self.heard.measures();
+        let automated = logistic(self.weights.automated.log_odds(&measures));
+        let scam = logistic(self.weights.scam.log_odds(&measures));
+        let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
+        let class = if live >= recorded.max(press_key) {
+            Class::Live
+        } else if recorded >= press_key {
+            Class::Recorded
+        } else {
+            Class::PressKey
+        };
+        let probabilities = [0.0, live, recorded, press_key].map(Ratio::clamped);
+        Verdict { at, class, probabilities, reasons: self.reasons(&measures) }
+    }
+
+    fn reasons(&self, measures: &[f32; Measure::COUNT]) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for (sum, name) in [(&self.weights.automated, "automated"), (&self.weights.scam, "scam")] {
+            for (measure, value) in Measure::ALL.into_iter().zip(measures) {
+                let log_odds = sum.weight(measure) * value;
+                if log_odds.abs() >= SMALLEST_REASON {
+                    let weight = Arc::from(format!("{name}.{}", measure.label()));
+                    reasons.push(Reason { text: Arc::from(self.heard.describe(measure)), weight, log_odds });
+                }
+            }
+        }
+        reasons.sort_by(|a, b| b.log_odds.abs().total_cmp(&a.log_odds.abs()));
+        reasons
+    }
+}
+
+fn logistic(log_odds: f32) -> f32 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::detect::evidence::{CalleeThen, Finding, Meaning};
+    use crate::units::Leg;
+
+    fn judge() -> Judge {
+        Judge::new(Arc::new(Weights::built_in()))
+    }
+
+    fn hear(judge: &mut Judge, ms: u64, finding: Finding) {
+        judge.hear(&Evidence { at: CallTime::from_millis(ms), leg: Leg::Caller, finding });
+    }
+
+    fn phrase(meaning: Meaning, name: &str) -> Finding {
+        Finding::Phrase { phrase: name.into(), meaning, weight: 2.0, confidence: Ratio::ONE }
+    }
+
+    fn onset() -> Finding {
+        Finding::Onset { after_answer: Duration::from_millis(900), callee: CalleeThen::Speaking }
+    }
+
+    #[test]
+    fn silence_is_never_live() {
+        let verdict = judge().verdict(CallTime::from_millis(20_000));
+
+        assert_eq!((verdict.class, verdict.of(Class::Live)), (Class::NoSpeech, Ratio::ZERO));
+    }
+
+    #[test]
+    fn a_scam_opening_with_a_key_prompt_is_press_key() {
+        let mut judge = judge();
+        hear(&mut judge, 1_000, onset());
+        hear(&mut judge, 6_000, Finding::Monologue { length: Duration::from_secs(5) });
+        hear(&mut judge, 6_500, phrase(Meaning::Scam, "charge"));
+        hear(&mut judge, 7_000, phrase(Meaning::Scam, "amazon"));
+        hear(&mut judge, 7_500, phrase(Meaning::KeyPrompt, "press one"));
+
+        let verdict = judge.verdict(CallTime::from_millis(8_000));
+
+        assert_eq!(verdict.class, Class::PressKey, "{verdict:?}");
+        assert!(verdict.reasons.iter().any(|reason| reason.text.contains("charge")), "{verdict:?}");
+    }
+
+    #[test]
+    fn probabilities_add_up_and_reasons_are_sorted() {
+        let mut judge = judge();
+        hear(&mut judge, 1_000, onset());
+        hear(&mut judge, 3_000, phrase(Meaning::Talk, "is that"));
+
+        let verdict = judge.verdict(CallTime::from_millis(3_000));
+
+        let sum: f32 = verdict.probabilities.iter().map(|p| p.get()).sum();
+        assert!((sum - 1.0).abs() < 1e-4);
+        assert!(verdict.reasons.is_sorted_by(|a, b| a.log_odds.abs() >= b.log_odds.abs()));
+        assert_eq!(verdict.class, Class::Live);
+    }
+}

@@ -1,0 +1,191 @@
+//! Records to rows and back.
+
+use rusqlite::types::Type;
+use rusqlite::{Row, Transaction, named_params, params};
+
+use super::record::{CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, Step, UtcMillis};
+use crate::units::{CallTime, PerLeg};
+
+/// Writes one call, in the place of an earlier version of it.
+pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusqlite::Result<()> {
+    let id = record.id.to_string();
+    transaction.prepare_cached("DELETE FROM calls WHERE id = ?1")?.execute([&id])?;
+    let (verdict, action, ending) = (record.verdict(), record.action(), &record.ending);
+    let mut calls = transaction.prepare_cached(
+        "INSERT INTO calls VALUES (:id, :sip_call_id, :generation, :direction, :caller_kind, :caller, :called, :source,
+         :trunk, :began, :ringing, :answered, :ended, :rule, :route, :route_enforcement, :analysed, :not_analysed,
+         :class, :probability, :left_out, :action, :action_enforcement, :action_ms, :taken_back, :digits_caller,
+         :digits_callee, :by, :how, :status, :talked)",
+    )?;
+    calls.execute(named_params! {
+        ":id": id,
+        ":sip_call_id": record.sip_call_id,
+        ":generation": record.generation.cast_signed(),
+        ":direction": record.direction,
+        ":caller_kind": record.caller_kind,
+        ":caller": record.caller,
+        ":called": record.called,
+        ":source": record.source.to_string(),
+        ":trunk": record.trunk,
+        ":began": record.began.0,
+        ":ringing": record.ringing.map(|at| at.0),
+        ":answered": record.answered.map(|at| at.0),
+        ":ended": record.ended.map(|at| at.0),
+        ":rule": record.rule,
+        ":route": record.route,
+        ":route_enforcement": record.route_enforcement,
+        ":analysed": record.analysed,
+        ":not_analysed": record.not_analysed,
+        ":class": verdict.map(|verdict| &verdict.class),
+        ":probability": verdict.map(Judgement::probability),
+        ":left_out": record.verdicts_left_out,
+        ":action": action.map(|step| &step.action),
+        ":action_enforcement": action.map(|step| &step.enforcement),
+        ":action_ms": action.map(|step| millis(step.at)),
+        ":taken_back": record.taken_back.map(millis),
+        ":digits_caller": record.digits.caller,
+        ":digits_callee": record.digits.callee,
+        ":by": ending.by,
+        ":how": ending.how,
+        ":status": ending.status,
+        ":talked": ending.talked.map(|talked| millis(CallTime(talked))),
+    })?;
+    let mut verdicts =
+        transaction.prepare_cached("INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (number, verdict) in (0_i64..).zip(&record.verdicts) {
+        let [no_speech, live, recorded, press_key] = verdict.probabilities;
+        let reasons = written(&verdict.reasons)?;
+        let at = millis(verdict.at);
+        verdicts.execute(params![id, number, at, verdict.class, no_speech, live, recorded, press_key, reasons])?;
+    }
+    let mut steps = transaction
+        .prepare_cached("INSERT INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+    for (number, step) in (0_i64..).zip(&record.steps) {
+        let [no_speech, live, recorded, press_key] = step.verdict.probabilities;
+        steps.execute(params![
+            id,
+            number,
+            millis(step.at),
+            step.action,
+            step.rule,
+            step.enforcement,
+            step.verdict.class,
+            millis(step.verdict.at),
+            no_speech,
+            live,
+            recorded,
+            press_key,
+            written(&step.verdict.reasons)?
+        ])?;
+    }
+    Ok(())
+}
+
+/// A row of `calls` as a line of a list.
+pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<CallSummary> {
+    Ok(CallSummary {
+        id: parsed(row, "id")?,
+        began: UtcMillis(row.get("began_utc")?),
+        direction: row.get::<_, String>("direction")?.into(),
+        caller_kind: row.get::<_, String>("caller_kind")?.into(),
+        caller: row.get("caller")?,
+        called: row.get("called")?,
+        source: parsed(row, "source")?,
+        trunk: row.get("trunk")?,
+        rule: row.get("rule")?,
+        route: row.get::<_, String>("route")?.into(),
+        route_enforcement: row.get::<_, String>("route_enforcement")?.into(),
+        class: row.get::<_, Option<String>>("class")?.map(Into::into),
+        probability: row.get("probability")?,
+        action: row.get::<_, Option<String>>("action")?.map(Into::into),
+        action_enforcement: row.get::<_, Option<String>>("action_enforcement")?.map(Into::into),
+        action_at_ms: row.get::<_, Option<i64>>("action_ms")?.map(i64::unsigned_abs),
+        taken_back: row.get::<_, Option<i64>>("taken_back_ms")?.is_some(),
+        how: row.get::<_, String>("how")?.into(),
+        talked_ms: row.get::<_, Option<i64>>("talked_ms")?.map(i64::unsigned_abs),
+    })
+}
+
+/// A row of `calls`, without what stands in the other tables.
+pub(super) fn call(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
+    let millis = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(UtcMillis));
+    let label = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(name)?.map(Into::into));
+    Ok(CallRecord {
+        id: parsed(row, "id")?,
+        sip_call_id: row.get("sip_call_id")?,
+        generation: row.get::<_, i64>("generation")?.cast_unsigned(),
+        direction: row.get::<_, String>("direction")?.into(),
+        caller_kind: row.get::<_, String>("caller_kind")?.into(),
+        caller: row.get("caller")?,
+        called: row.get("called")?,
+        source: parsed(row, "source")?,
+        trunk: row.get("trunk")?,
+        began: UtcMillis(row.get("began_utc")?),
+        ringing: millis("ringing_utc")?,
+        answered: millis("answered_utc")?,
+        ended: millis("ended_utc")?,
+        rule: row.get("rule")?,
+        route: row.get::<_, String>("route")?.into(),
+        route_enforcement: row.get::<_, String>("route_enforcement")?.into(),
+        analysed: row.get("analysed")?,
+        not_analysed: label("not_analysed")?,
+        verdicts: Vec::new(),
+        verdicts_left_out: row.get("verdicts_left_out")?,
+        steps: Vec::new(),
+        taken_back: row.get::<_, Option<i64>>("taken_back_ms")?.map(call_time),
+        digits: PerLeg { caller: row.get("digits_caller")?, callee: row.get("digits_callee")? },
+        ending: EndingRecord {
+            by: label("ended_by")?,
+            how: row.get::<_, String>("how")?.into(),
+            status: row.get("status")?,
+            talked: row.get::<_, Option<i64>>("talked_ms")?.map(|ms| call_time(ms).0),
+        },
+    })
+}
+
+/// A verdict out of a row of `verdicts` or `steps`.
+pub(super) fn judgement(row: &Row<'_>) -> rusqlite::Result<Judgement> {
+    let reasons: Vec<(String, String, f32)> = serde_json::from_str(&row.get::<_, String>("reasons")?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
+    Ok(Judgement {
+        at: call_time(row.get("verdict_ms")?),
+        class: row.get::<_, String>("class")?.into(),
+        probabilities: [row.get("no_speech")?, row.get("live")?, row.get("recorded")?, row.get("press_key")?],
+        reasons: reasons
+            .into_iter()
+            .map(|(text, weight, log_odds)| ReasonRecord { text: text.into(), weight: weight.into(), log_odds })
+            .collect(),
+    })
+}
+
+/// A row of `steps`.
+pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
+    Ok(Step {
+        at: call_time(row.get("at_ms")?),
+        action: row.get::<_, String>("action")?.into(),
+        rule: row.get("rule")?,
+        enforcement: row.get::<_, String>("enforcement")?.into(),
+        verdict: judgement(row)?,
+    })
+}
+
+fn written(reasons: &[ReasonRecord]) -> rusqlite::Result<String> {
+    let tuples: Vec<_> = reasons.iter().map(|reason| (&*reason.text, &*reason.weight, reason.log_odds)).collect();
+    serde_json::to_string(&tuples).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+}
+
+fn millis(at: CallTime) -> i64 {
+    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn call_time(ms: i64) -> CallTime {
+    CallTime::from_millis(ms.unsigned_abs())
+}

@@ -1,0 +1,151 @@
+//! The settings file as an operator meets it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, missing_docs, reason = "tests")]
+
+use ringfence::config::{self, Reload, Settings};
+
+const LEAST: &str = "[pbx]\naddress = \"127.0.0.1:5070\"\n[[trunk]]\nname = \"provider\"\naddress = \"192.0.2.10\"\n";
+
+fn no_files(path: &str) -> Result<String, String> {
+    Err(format!("no file {path}"))
+}
+
+fn load(text: &str) -> Settings {
+    config::load(text, &no_files).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    config::load(text, &no_files).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    assert_eq!(load(config::built_in()), load(LEAST));
+}
+
+#[test]
+fn the_shipped_file_names_every_option() {
+    for path in load(LEAST).options().keys() {
+        let key = path.rsplit('.').next().unwrap();
+        let named = config::built_in().lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "))
+        });
+        assert!(named, "{path}");
+    }
+}
+
+#[test]
+fn the_examples_load() {
+    for entry in std::fs::read_dir("config/examples").unwrap() {
+        let path = entry.unwrap().path();
+        load(&std::fs::read_to_string(&path).unwrap());
+    }
+}
+
+#[test]
+fn five_mistakes_are_told_at_once_with_line_and_way_out() {
+    let text = r#"enforce = "yes"
+[pbx]
+address = "127.0.0.1:5070"
+[[trunk]]
+name = "provider"
+address = "192.0.2.10"
+[media]
+ports = "20999-20000"
+[limits]
+messages_per_source = "0/1s"
+mesages_per_trunk = "10/1s"
+[[rule]]
+name = "x"
+action = "divrt"
+"#;
+
+    assert_eq!(
+        problems(text),
+        [
+            "line 1  enforce = \"yes\"   must be true or false",
+            "line 8  media.ports = \"20999-20000\"   must hold at least 8 ports from 1024 on; a call takes four",
+            "line 10  limits.messages_per_source = \"0/1s\"   must be at least 1; to refuse a source altogether, put it in \
+             networks.deny",
+            "line 11  limits.mesages_per_trunk = \"10/1s\"   is not an option; did you mean `messages_per_trunk`?",
+            "line 14  rule[0].action = \"divrt\"   is not an action; did you mean \"divert\"?",
+        ]
+    );
+}
+
+#[test]
+fn each_kind_of_mistake_has_its_hint() {
+    let with = |more: &str| problems(&format!("{LEAST}{more}\n")).join("\n");
+    for (text, hint) in [
+        ("networks = [\"192.0.2.0/33\"]", "must be a network or address"),
+        ("[numbers]\nallow = [\"+44\", \"hello\"]", "write it as +441632960001"),
+        ("[numbers]\ncountry = \"XX\"", "must be one of: GB"),
+        ("[numbers]\nallow_file = \"gone.txt\"", "cannot be read: no file gone.txt"),
+        ("[detect]\nguard_at = 0.95", "must rise"),
+        ("[detect]\ndivert_at = 1.5", "must be a probability"),
+        ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
+        ("[divert]\ntake_back_key = \"99\"", "must be one key"),
+        ("[admin]\naddress = \"0.0.0.0:80\"", "must be a loopback address"),
+        ("[[listen]]\ntransport = \"tls\"\naddress = \"0.0.0.0:5061\"", "is not built yet"),
+        ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
+        ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
+        (
+            "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { trunk = \"nobody\" }",
+            "must be the name of a trunk: provider",
+        ),
+        ("[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { hours = \"25-7\" }", "must be two hours"),
+        ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
+        ("[limits.per_source]\ncalls = \"5/1m\"\nburst = 6", "must be a whole number from 1 to 5"),
+        ("[detect.words]\nthreads = 0", "must be a whole number from 1"),
+        ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
+    ] {
+        assert!(with(text).contains(hint), "{text}: {}", with(text));
+    }
+    assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
+    assert!(problems("detect = 3").join("\n").contains("must be a table"));
+    assert!(problems("x = ")[0].starts_with("line 1  syntax"));
+    let empty = problems("").join("\n");
+    assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn a_reload_has_four_outcomes() {
+    let current = load(LEAST);
+    let reload = |more: &str| config::reload(&current, &format!("{LEAST}{more}"), &no_files);
+
+    assert!(matches!(reload("\n# a remark"), Reload::Unchanged));
+    match reload("[detect]\ndivert_at = 0.8\n[log]\nlevel = \"debug\"\n") {
+        Reload::Applied { settings, changed } => {
+            assert_eq!(changed, ["detect.divert_at", "log.level"]);
+            assert_eq!(settings.generation, 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    match reload("[media]\nports = \"30000-30999\"\n[log]\nlevel = \"debug\"\n") {
+        Reload::NeedsRestart { changed } => assert_eq!(changed, ["media.ports"]),
+        other => panic!("{other:?}"),
+    }
+    match reload("[detect]\ndivert_at = 8\n") {
+        Reload::Refused { problems } => assert_eq!(problems.len(), 1),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_changed_list_file_is_a_change() {
+    let text = format!("{LEAST}[numbers]\nblock_file = \"block.txt\"\n");
+    let first = config::load(&text, &|_| Ok("+447700900001\n".to_owned())).unwrap();
+
+    let same = config::reload(&first, &text, &|_| Ok("+447700900001\n".to_owned()));
+    let other = config::reload(&first, &text, &|_| Ok("# scammers\n+447700900002\n".to_owned()));
+
+    assert!(matches!(same, Reload::Unchanged));
+    match other {
+        Reload::Applied { settings, changed } => {
+            assert_eq!(changed, ["numbers.block_file (content)"]);
+            assert!(settings.policy.block.contains("+447700900002"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
