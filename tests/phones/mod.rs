@@ -1,0 +1,170 @@
+//! A telephone and a PBX for tests of the real binary: plain SIP text that shares no code with Ringfence.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "test helpers, not all used by each suite")]
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[expect(clippy::disallowed_methods, reason = "telephones of a process test live in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn header<'t>(message: &'t str, name: &str) -> &'t str {
+    let prefix = format!("{name}: ");
+    message.lines().find_map(|line| line.strip_prefix(prefix.as_str())).unwrap_or_default()
+}
+
+fn vias(message: &str) -> String {
+    message.lines().filter(|line| line.starts_with("Via:")).map(|line| format!("{line}\r\n")).collect()
+}
+
+fn description(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
+}
+
+fn answer(request: &str, status: &str, tag: &str, contact: SocketAddr, body: &str) -> String {
+    let to = header(request, "To");
+    let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "SIP/2.0 {status}\r\n{}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:x@{contact}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        vias(request),
+        header(request, "From"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+        body.len()
+    )
+}
+
+/// Answers every call at once, and everything else with 200.
+pub(crate) struct Pbx {
+    pub(crate) address: SocketAddr,
+    stop: Arc<AtomicBool>,
+}
+
+impl Pbx {
+    pub(crate) fn start(ip: &str) -> Self {
+        let socket = UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_535];
+            while !told.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let body = if text.starts_with("INVITE ") { description(address) } else { String::new() };
+                if !text.starts_with("ACK ") && !text.starts_with("SIP/2.0") {
+                    let _ = socket.send_to(answer(&text, "200 OK", "pbx", address, &body).as_bytes(), from);
+                }
+            }
+        });
+        Self { address, stop }
+    }
+}
+
+impl Drop for Pbx {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A telephone behind the trunk.
+pub(crate) struct Caller {
+    pub(crate) firewall: SocketAddr,
+    socket: UdpSocket,
+    here: SocketAddr,
+    call_id: String,
+    to: String,
+    target: String,
+}
+
+impl Caller {
+    pub(crate) fn new(ip: &str, firewall: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let here = socket.local_addr().unwrap();
+        Self { firewall, socket, here, call_id: format!("call-{here}"), to: String::new(), target: String::new() }
+    }
+
+    fn request(&self, method: &str, number: u32, body: &str) -> String {
+        let here = self.here;
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{method}{number};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:+441632960001@{here}>;tag=caller\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n\
+             Contact: <sip:c@{here}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            self.target,
+            self.to,
+            self.call_id,
+            body.len()
+        )
+    }
+
+    fn send(&self, text: &str) {
+        self.socket.send_to(text.as_bytes(), self.firewall).unwrap();
+    }
+
+    fn receive(&self) -> Option<String> {
+        let mut buffer = [0; 65_535];
+        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    /// Dials; the final status.
+    pub(crate) fn invite(&mut self, extension: &str) -> u16 {
+        self.target = format!("sip:{extension}@{}", self.firewall);
+        self.to = format!("<{}>", self.target);
+        self.send(&self.request("INVITE", 1, &description(self.here)));
+        let begun = now();
+        while now() - begun < PATIENCE {
+            let Some(text) = self.receive() else { continue };
+            let status: u16 = text.get(8..11).and_then(|code| code.parse().ok()).unwrap_or(0);
+            if status >= 200 {
+                self.to = header(&text, "To").to_owned();
+                if status == 200 {
+                    let contact = header(&text, "Contact");
+                    self.target = contact.trim_start_matches('<').trim_end_matches('>').to_owned();
+                }
+                let ack = self.request("ACK", 1, "");
+                // The ACK to a refusal has the INVITE's branch.
+                self.send(&if status == 200 { ack } else { ack.replace("z9hG4bKACK1", "z9hG4bKINVITE1") });
+                return status;
+            }
+        }
+        0
+    }
+
+    pub(crate) fn bye(&self) {
+        self.send(&self.request("BYE", 2, ""));
+        let begun = now();
+        while now() - begun < PATIENCE {
+            if self.receive().is_some_and(|text| text.starts_with("SIP/2.0 200") && text.contains("CSeq: 2 BYE")) {
+                return;
+            }
+        }
+        panic!("the BYE was not answered");
+    }
+
+    /// Waits for a request and answers it.
+    pub(crate) fn is_told(&self, method: &str) -> bool {
+        let begun = now();
+        while now() - begun < PATIENCE {
+            if let Some(text) = self.receive()
+                && text.starts_with(method)
+            {
+                self.send(&answer(&text, "200 OK", "x", self.here, ""));
+                return true;
+            }
+        }
+        false
+    }
+}

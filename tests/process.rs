@@ -1,0 +1,291 @@
+//! The real binary on loopback: exit codes, reload by four doors, draining, what is missing.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+
+mod phones;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use phones::{Caller, Pbx};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Firewall {
+    child: Child,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+    sip: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Firewall {
+    fn settings(pbx: SocketAddr, more: &str) -> String {
+        format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n[pbx]\naddress = \"{pbx}\"\n[[trunk]]\nname = \"trunk\"\n\
+             address = \"127.0.2.200\"\nnetworks = [\"127.0.2.0/24\"]\n[admin]\naddress = \"127.0.0.1:0\"\n\
+             [media]\nports = \"31000-31999\"\n{more}\n"
+        )
+    }
+
+    fn start(pbx: SocketAddr, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("ringfence.toml");
+        std::fs::write(&config, Self::settings(pbx, more)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let up = lines.by_ref().map_while(Result::ok).find(|line| line.contains("Ringfence is up")).expect("it starts");
+        std::thread::spawn(move || lines.for_each(drop));
+        let field = |name: &str| {
+            let rest = up.split(&format!("{name}=")).nth(1).unwrap_or_else(|| panic!("{up}"));
+            rest.split([' ', '\u{1b}']).next().unwrap().trim_matches('"').parse().unwrap()
+        };
+        let (sip, admin) = (field("address"), field("admin"));
+        Self { child, config, folder, sip, admin }
+    }
+
+    fn edit(&self, pbx: SocketAddr, more: &str) {
+        std::fs::write(&self.config, Self::settings(pbx, more)).unwrap();
+    }
+
+    fn get(&self, path: &str) -> serde_json::Value {
+        let mut response = agent().get(format!("http://{}{path}", self.admin)).call().unwrap();
+        response.body_mut().read_json().unwrap()
+    }
+
+    fn generation(&self) -> u64 {
+        self.get("/health")["generation"].as_u64().unwrap()
+    }
+
+    fn until(&self, what: &str, mut test: impl FnMut(&Self) -> bool) {
+        let begun = now();
+        while !test(self) {
+            assert!(now() - begun < PATIENCE, "{what} did not come");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let begun = now();
+        while now() - begun < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        None
+    }
+
+    fn calls(&self) -> String {
+        let output = ringfence(&["calls", "--config", self.config.to_str().unwrap()]);
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Firewall {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of a process lives in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
+}
+
+fn ringfence(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringfence")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn exit_codes_say_whose_fault_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.toml");
+    std::fs::write(&bad, "enforce = 1\n[pbx]\naddress = \"x y\"\n").unwrap();
+    let text = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+
+    let check = ringfence(&["check", bad.to_str().unwrap()]);
+    let run = ringfence(&["run", "--config", bad.to_str().unwrap()]);
+    let usage = ringfence(&["listen"]);
+    let missing = ringfence(&["listen", "/nowhere/call.wav"]);
+    let good = ringfence(&["check", "config/ringfence.toml"]);
+
+    assert_eq!(check.status.code(), Some(78));
+    assert!(text(&check).contains("3 problems") && text(&check).contains("line 1  enforce = 1"), "{}", text(&check));
+    assert_eq!(run.status.code(), Some(78));
+    assert_eq!(usage.status.code(), Some(2));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing).contains("/nowhere/call.wav: cannot be read"), "{}", text(&missing));
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_message() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ringfence.toml");
+    let address = taken.local_addr().unwrap();
+    let settings = Firewall::settings("127.0.0.3:5060".parse().unwrap(), "")
+        .replace("127.0.0.1:0\"\n[pbx]", &format!("{address}\"\n[pbx]"));
+    std::fs::write(&config, settings).unwrap();
+
+    let output = ringfence(&["run", "--config", config.to_str().unwrap()]);
+
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains(&format!("cannot listen on udp {address}")), "{text}");
+}
+
+#[test]
+fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let firewall = Firewall::start(pbx, "");
+    assert_eq!(firewall.generation(), 1);
+
+    firewall.edit(pbx, "[detect]\ndivert_at = 0.8");
+    firewall.until("the file watch", |firewall| firewall.generation() == 2);
+
+    firewall.edit(pbx, "[detect]\ndivert_at = 8");
+    let refused = agent().post(format!("http://{}/api/reload", firewall.admin)).send_empty().unwrap();
+    assert_eq!(refused.status(), 422);
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    assert_eq!(command.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&command.stderr).contains("line 14  detect.divert_at = 8"), "{command:?}");
+    assert_eq!(firewall.get("/api/settings")["detect.divert_at"], "0.8");
+
+    // The watch may be quicker than the command or the signal; then they find the file unchanged.
+    firewall.edit(pbx, "[detect]\ndivert_at = 0.85");
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    assert_eq!(command.status.code(), Some(0), "{command:?}");
+    firewall.until("the command or the watch", |firewall| firewall.get("/api/settings")["detect.divert_at"] == "0.85");
+
+    firewall.edit(pbx, "[detect]\ndivert_at = 0.86");
+    firewall.signal("HUP");
+    firewall.until("SIGHUP or the watch", |firewall| firewall.get("/api/settings")["detect.divert_at"] == "0.86");
+
+    firewall.edit(pbx, "[store]\npath = \"other.db\"");
+    let report = agent()
+        .post(format!("http://{}/api/reload", firewall.admin))
+        .send_empty()
+        .unwrap()
+        .body_mut()
+        .read_json::<serde_json::Value>()
+        .unwrap();
+    assert_eq!((&report["outcome"], &report["changed"][0]), (&"needs_restart".into(), &"store.path".into()));
+}
+
+#[test]
+fn a_call_in_progress_outlives_the_order_to_stop_and_is_recorded() {
+    let pbx = Pbx::start("127.0.0.3");
+    let mut firewall = Firewall::start(pbx.address, "[sip]\ndrain_for = \"10s\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+
+    firewall.signal("TERM");
+    firewall.until("draining", |_| {
+        let mut late = Caller::new("127.0.2.2", caller.firewall);
+        late.invite("202") == 503
+    });
+    caller.bye();
+
+    assert_eq!(firewall.ended(), Some(0));
+    let calls = firewall.calls();
+    assert!(calls.contains("201") && calls.contains("bye"), "{calls}");
+}
+
+#[test]
+fn a_call_that_does_not_end_is_ended_after_the_drain_time() {
+    let pbx = Pbx::start("127.0.0.3");
+    let mut firewall = Firewall::start(pbx.address, "[sip]\ndrain_for = \"1s\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+
+    firewall.signal("TERM");
+
+    assert!(caller.is_told("BYE"), "the caller's telephone is not left in a dead call");
+    assert_eq!(firewall.ended(), Some(0));
+    let calls = firewall.calls();
+    assert!(calls.contains("drained"), "{calls}");
+}
+
+#[test]
+fn without_a_speech_model_words_are_off_and_calls_go_on() {
+    let pbx = Pbx::start("127.0.0.3");
+    let empty = tempfile::tempdir().unwrap();
+    let model = format!("[detect.words]\nmodel = {:?}", empty.path().display().to_string());
+    let firewall = Firewall::start(pbx.address, &model);
+
+    let words = firewall.get("/health")["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|part| part["part"] == "words")
+        .cloned()
+        .unwrap();
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    assert_eq!(words["up"], false);
+    assert!(words["note"].as_str().unwrap().contains("tokenizer.bin"), "{words}");
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+}
+
+#[test]
+fn a_store_that_cannot_be_written_costs_records_and_no_calls() {
+    let pbx = Pbx::start("127.0.0.3");
+    let firewall = Firewall::start(pbx.address, "[store]\npath = \"/proc/ringfence.db\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+
+    firewall.until("the store is shown as down", |firewall| {
+        let health = firewall.get("/health");
+        health["ok"] == true
+            && health["parts"].as_array().unwrap().iter().any(|part| part["part"] == "store" && part["up"] == false)
+    });
+    assert!(Path::new(&firewall.folder.path()).exists());
+}
+
+#[test]
+fn the_api_serves_this_machine_only() {
+    let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), "");
+    let url = format!("http://{}/health", firewall.admin);
+
+    let foreign = agent().get(&url).header("Host", "evil.example").call().unwrap();
+    let page = agent().get(&url).header("Origin", "http://evil.example").call().unwrap();
+    let nowhere = agent().get(format!("http://{}/x", firewall.admin)).call().unwrap();
+    let trusted = agent()
+        .post(format!("http://{}/api/blocks", firewall.admin))
+        .send_json(serde_json::json!({ "source": "127.0.2.1", "for": "1h" }))
+        .unwrap();
+    let blocked = agent()
+        .post(format!("http://{}/api/blocks", firewall.admin))
+        .send_json(serde_json::json!({ "source": "192.0.2.1", "for": "1h" }))
+        .unwrap();
+    let lifted = agent().delete(format!("http://{}/api/blocks/192.0.2.1", firewall.admin)).call().unwrap();
+    let again = agent().delete(format!("http://{}/api/blocks/192.0.2.1", firewall.admin)).call().unwrap();
+
+    let statuses =
+        [&foreign, &page, &nowhere, &trusted, &blocked, &lifted, &again].map(|response| response.status().as_u16());
+    assert_eq!(statuses, [403, 403, 404, 409, 200, 200, 404]);
+}
