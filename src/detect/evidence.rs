@@ -128,6 +128,8 @@ pub enum Finding {
         to: CallTime,
         /// Mean probability of the words.
         confidence: Ratio,
+        /// Somebody said them; otherwise the model made them up over noise or music.
+        speech: bool,
     },
     /// A phrase of the phrase file.
     Phrase {
@@ -186,7 +188,8 @@ impl fmt::Display for Finding {
             Self::NoReply => f.write_str("did not reply to the callee"),
             Self::Tone { tone } => write!(f, "tone: {}", tone.label()),
             Self::Music => f.write_str("music"),
-            Self::Words { text, .. } => write!(f, "words: \"{text}\""),
+            Self::Words { text, speech: true, .. } => write!(f, "words: \"{text}\""),
+            Self::Words { text, speech: false, .. } => write!(f, "no words (the model wrote \"{text}\")"),
             Self::Phrase { phrase, meaning, confidence, .. } => {
                 write!(f, "phrase `{phrase}` ({}, {:.0} %)", meaning.label(), 100.0 * confidence.get())
             }

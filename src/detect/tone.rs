@@ -10,9 +10,9 @@ use rustfft::{Fft, FftPlanner};
 
 use crate::audio::{FRAME_SAMPLES, level};
 
-/// Transform of two frames, padded: 15.6 Hz a bin.
-const SIZE: usize = 512;
-const WINDOW: usize = 2 * FRAME_SAMPLES;
+/// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
+const SIZE: usize = 1_024;
+const WINDOW: usize = 4 * FRAME_SAMPLES;
 const HZ_PER_BIN: f32 = 8_000.0 / SIZE as f32;
 
 /// Lines weaker than this are no tone anybody hears.
@@ -26,6 +26,9 @@ const DRIFT_HZ: f32 = 5.0;
 
 /// Frames in a row that make a tone: 120 ms, more than a vowel stays within [`DRIFT_HZ`].
 const RUN: u8 = 6;
+
+/// Frames in a row that make a key: two lines of the DTMF grid at once are no voice.
+const KEY_RUN: u8 = 1;
 
 /// What a frame sounds like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,7 +74,7 @@ impl Tone {
 
     /// By its lines (weaker one 0 if there is none) and its length in frames.
     fn named(low: f32, high: f32, frames: u32) -> Self {
-        let near = |a: f32, b: f32| (a - b).abs() < 15.0;
+        let near = |a: f32, b: f32| (a - b).abs() < 18.0;
         let either = |hz: f32| near(low, hz) || near(high, hz);
         if either(1_100.0) || either(2_100.0) {
             return Self::Fax;
@@ -117,6 +120,8 @@ pub struct ToneDetector {
     last: Lines,
     /// Frames in a row with the same lines.
     steady: u8,
+    /// Frames in a row with the lines of a key.
+    key: u8,
     /// Frames of the tone that is on.
     on: u32,
     ended: Option<Tone>,
@@ -138,6 +143,7 @@ impl ToneDetector {
             scratch,
             last: Lines::default(),
             steady: 0,
+            key: 0,
             on: 0,
             ended: None,
             music: Music::default(),
@@ -147,7 +153,7 @@ impl ToneDetector {
     /// The next frame.
     pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Kind {
         self.samples.copy_within(FRAME_SAMPLES.., 0);
-        for (slot, sample) in self.samples.iter_mut().skip(FRAME_SAMPLES).zip(samples) {
+        for (slot, sample) in self.samples.iter_mut().skip(WINDOW - FRAME_SAMPLES).zip(samples) {
             *slot = f32::from(*sample);
         }
         let audible = level(samples).0 > QUIETEST;
@@ -155,7 +161,9 @@ impl ToneDetector {
         let same = (lines.low - self.last.low).abs() < DRIFT_HZ && (lines.high - self.last.high).abs() < DRIFT_HZ;
         let tonal = audible && lines.share > LINE_SHARE;
         self.steady = if tonal && same { self.steady.saturating_add(1) } else { 0 };
-        let kind = if self.steady >= RUN {
+        let key = tonal && same && Tone::named(lines.low, lines.high, 0) == Tone::Key;
+        self.key = if key { self.key.saturating_add(1) } else { 0 };
+        let kind = if self.steady >= RUN || self.key >= KEY_RUN {
             self.on += 1;
             Kind::Tone
         } else {
@@ -180,7 +188,7 @@ impl ToneDetector {
     /// Frames for which a decision lags: a tone is only known after this many.
     #[must_use]
     pub const fn lag() -> usize {
-        RUN as usize + 1
+        RUN as usize + 4
     }
 
     fn lines(&mut self) -> Lines {
@@ -197,7 +205,7 @@ impl ToneDetector {
         }
         self.music.spectrum(&power);
         // Below 200 Hz is hum, above 3,600 Hz nothing passes.
-        let (first, last) = (13, 230);
+        let (first, last) = (26, 460);
         let total: f32 = power.iter().take(last).skip(first).sum::<f32>().max(1.0);
         let peak = |power: &[f32; SIZE / 2]| {
             let strongest = power.iter().enumerate().take(last).skip(first).max_by(|a, b| a.1.total_cmp(b.1));
@@ -215,7 +223,7 @@ impl ToneDetector {
 /// Frequency and energy of the strongest line, which is then removed from `power`.
 fn take_line(power: &mut [f32; SIZE / 2], peak: impl Fn(&[f32; SIZE / 2]) -> usize) -> (f32, f32) {
     let bin = peak(power);
-    // Main lobe of a Hann window over 320 of 512 samples: four bins to each side hold all of it.
+    // Main lobe of a Hann window over 640 of 1,024 samples: three bins to each side hold nearly all of it.
     let range = bin.saturating_sub(3)..=(bin + 3).min(SIZE / 2 - 1);
     let lobe = power.get(range.clone()).unwrap_or_default();
     let energy: f32 = lobe.iter().sum();
@@ -255,8 +263,8 @@ impl Music {
         let mut bands = [0.0f32; BANDS];
         for (n, band) in bands.iter_mut().enumerate() {
             // Narrow enough that a moving voice crosses bands.
-            let from = 16 + 3 * n;
-            *band = power.iter().skip(from).take(3).sum::<f32>().sqrt();
+            let from = 32 + 6 * n;
+            *band = power.iter().skip(from).take(6).sum::<f32>().sqrt();
         }
         let dot: f32 = bands.iter().zip(&self.before).map(|(a, b)| a * b).sum();
         let norm = |bands: &[f32; BANDS]| bands.iter().map(|b| b * b).sum::<f32>().sqrt();
@@ -272,5 +280,69 @@ impl Music {
 
     fn is_on(&self) -> bool {
         self.frames >= MUSIC_WINDOW && self.likeness > 0.96 && self.movement < 1.3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard of `seconds` of the given lines, each at -20 dBov; a row of frames.
+    fn heard(lines: &[f32], seconds: f32) -> (Vec<Kind>, Option<Tone>) {
+        let mut detector = ToneDetector::new(&mut FftPlanner::new());
+        let tone = |n: usize| {
+            let sum: f32 = lines.iter().map(|hz| (std::f32::consts::TAU * hz * n as f32 / 8_000.0).sin()).sum();
+            (sum * 4_000.0) as i16
+        };
+        let frames = (seconds * 50.0) as usize;
+        let mut kinds = Vec::new();
+        for frame in 0..frames {
+            kinds.push(detector.frame(&std::array::from_fn(|n| tone(frame * FRAME_SAMPLES + n))));
+        }
+        for _ in 0..3 {
+            detector.frame(&[0; FRAME_SAMPLES]);
+        }
+        (kinds, detector.poll_ended())
+    }
+
+    #[test]
+    fn call_progress_tones_are_named() {
+        for (lines, seconds, tone) in [
+            (&[425.0][..], 1.0, Tone::Ringback),
+            (&[400.0, 450.0], 1.0, Tone::Ringback),
+            (&[440.0, 480.0], 2.0, Tone::Ringback),
+            (&[480.0, 620.0], 0.5, Tone::Busy),
+            (&[950.0], 0.33, Tone::SpecialInformation),
+            (&[1_100.0], 0.5, Tone::Fax),
+            (&[770.0, 1_336.0], 0.1, Tone::Key),
+        ] {
+            assert_eq!(heard(lines, seconds).1, Some(tone), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_tone_is_known_before_the_lag_is_over() {
+        let (kinds, _) = heard(&[440.0, 480.0], 1.0);
+
+        let first = kinds.iter().position(|kind| *kind == Kind::Tone);
+        assert!(first.is_some_and(|first| first <= ToneDetector::lag() + 2), "{kinds:?}");
+    }
+
+    #[test]
+    fn a_glide_like_a_voice_is_no_tone() {
+        let mut detector = ToneDetector::new(&mut FftPlanner::new());
+        let mut phase = 0.0f32;
+        let mut tones = 0;
+        for frame in 0..100 {
+            let samples = std::array::from_fn(|n| {
+                // A pitch that falls by a third within a second, with its harmonics.
+                let hz = 220.0 - 0.009 * (frame * FRAME_SAMPLES + n) as f32;
+                phase += std::f32::consts::TAU * hz / 8_000.0;
+                ((2..9).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 6_000.0) as i16
+            });
+            tones += usize::from(detector.frame(&samples) == Kind::Tone);
+        }
+
+        assert_eq!(tones, 0);
     }
 }

@@ -291,7 +291,7 @@ fn first_tokens<'a>(tokens: &'a [Token], firsts: &mut Vec<&'a Token>) -> bool {
 
 /// Words of a text, as patterns are compared with it.
 fn normalise(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase().replace(['\u{2019}', '\u{2018}'], "'");
+    let lower = text.to_lowercase().replace(['\u{2019}', '\u{2018}'], "'").replace('%', " percent ");
     let words = lower.split(|c: char| !(c.is_alphanumeric() || c == '\''));
     words
         .map(|word| word.replace('\'', ""))

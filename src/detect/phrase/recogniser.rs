@@ -62,6 +62,40 @@ pub struct Transcript {
     pub confidence: Ratio,
 }
 
+impl Transcript {
+    /// Are these words that somebody said? Over noise and music the model writes what stood under such sounds in its
+    /// training: thanks of video makers, note signs, one phrase over and over.
+    #[must_use]
+    pub fn is_speech(&self) -> bool {
+        const FILLING: [&str; 14] = [
+            "you",
+            "thank",
+            "thanks",
+            "for",
+            "watching",
+            "so",
+            "much",
+            "oh",
+            "bye",
+            "music",
+            "the",
+            "and",
+            "i",
+            "transcript",
+        ];
+        let lower = self.text.to_lowercase();
+        if lower.contains(['\u{266A}', '\u{266B}', '\u{00A9}']) || self.confidence < Ratio::clamped(0.35) {
+            return false;
+        }
+        let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let mut distinct = words.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let telling = distinct.iter().any(|word| !FILLING.contains(word));
+        telling && (words.len() < 12 || 3 * distinct.len() >= words.len())
+    }
+}
+
 /// The model, ready to run.
 pub struct Recogniser {
     shared: Arc<Shared>,
@@ -250,6 +284,17 @@ mod tests {
         let error = Recogniser::load(Path::new("/nowhere")).err().unwrap();
 
         assert!(error.to_string().starts_with("/nowhere/tokenizer.bin: "), "{error}");
+    }
+
+    #[test]
+    fn what_the_model_writes_over_music_is_no_speech() {
+        let said = |text: &str| Transcript { text: text.to_owned(), confidence: Ratio::clamped(0.8) }.is_speech();
+
+        for text in ["", "You", "Thank you for watching!", "\u{266A}\u{266A}", "\u{00A9} transcript Emily Beynon"] {
+            assert!(!said(text), "{text}");
+        }
+        assert!(!said(&"I'm going to go to the hospital. ".repeat(4)));
+        assert!(said("Hello?") && said("Thank you for holding.") && said("Can I have a coffee? Can I have a coffee?"));
     }
 
     #[test]

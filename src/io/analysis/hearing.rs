@@ -118,9 +118,11 @@ impl Hearing {
             from: window.from,
             to: window.to,
             confidence: *confidence,
+            speech: transcript.is_speech(),
         };
         self.hear(Evidence { at, leg: Leg::Caller, finding: words });
-        for heard in self.book.hear(text) {
+        let phrases = if transcript.is_speech() { self.book.hear(text) } else { Vec::new() };
+        for heard in phrases {
             let finding = Finding::Phrase {
                 phrase: heard.phrase,
                 meaning: heard.meaning,

@@ -126,6 +126,10 @@ pub struct Heard {
     long_pauses: u16,
     levels: Levels,
     words: usize,
+    /// Words were recognised at least once.
+    spoken: bool,
+    /// Runs in which the recogniser found no words in what sounded like speech.
+    unspoken: u16,
     tone: Option<&'static str>,
     music: bool,
     /// Best weight of each phrase, with its meaning.
@@ -177,7 +181,11 @@ impl Heard {
             Finding::NoReply => self.no_replies = self.no_replies.saturating_add(1),
             Finding::Tone { tone } => self.tone = Some(tone.label()),
             Finding::Music => self.music = true,
-            Finding::Words { text, .. } => self.words = self.words.max(text.split_whitespace().count()),
+            Finding::Words { speech: true, text, .. } => {
+                self.words = self.words.max(text.split_whitespace().count());
+                self.spoken = true;
+            }
+            Finding::Words { speech: false, .. } => self.unspoken = self.unspoken.saturating_add(1),
             Finding::Phrase { phrase, meaning, weight, confidence } => {
                 let heard = weight * confidence.get();
                 if let Some(best) = self.phrases.get_mut(phrase) {
@@ -192,13 +200,16 @@ impl Heard {
     /// Has the caller said anything?
     #[must_use]
     pub fn has_spoken(&self) -> bool {
-        self.onset.is_some()
+        // Two ears: what sounds like speech, and what has words in it. Music can fool the first; where the second
+        // listens and finds nothing, nobody has spoken.
+        self.onset.is_some() && (self.spoken || self.unspoken == 0)
     }
 
     /// Why the class is `no_speech`.
     #[must_use]
     pub fn why_no_speech(&self) -> String {
         match (self.tone, self.music) {
+            _ if self.onset.is_some() => "no words in what sounds a little like speech".to_owned(),
             (Some(tone), _) => format!("no speech, but a tone ({tone})"),
             (None, true) => "no speech, but music".to_owned(),
             (None, false) => "no speech".to_owned(),
