@@ -84,7 +84,7 @@ pub enum Event {
 pub struct Ending {
     /// Who ended it; None: Ringfence.
     pub by: Option<Leg>,
-    /// Fixed label: `bye`, `cancelled`, `refused`, `rejected`, `unreachable`, `diverted`, `hang_up`, `media`, `no_ack`,
+    /// Fixed label: `bye`, `cancelled`, `refused`, `challenged`, `rejected`, `unreachable`, `unanswered`, `diverted`, `hang_up`, `media`, `no_ack`,
     /// `drained`.
     pub how: &'static str,
     /// Status that ended the set-up.

@@ -15,12 +15,15 @@ use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
-use crate::sip::wire::sdp::Sdp;
+use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
 const SILENT_PEER: Duration = Duration::from_secs(8);
+/// A phone that rings for longer is given up: just inside timer C (RFC 3261 §16.6), so that the CANCEL still finds its
+/// transaction. Each 1xx begins it anew.
+const LONGEST_RINGING: Duration = Duration::from_secs(175);
 /// 64*T1: how long a 2xx may wait for its ACK (RFC 3261 §13.3.1.4).
 const ACK_WAIT: Duration = Duration::from_secs(32);
 /// After its warning, a callee may still press the take-back key for this long.
@@ -49,6 +52,8 @@ pub(super) struct Call {
     pub phase: Phase,
     pub answered: Option<Instant>,
     pub listens_until: Option<Instant>,
+    /// By the last description that was accepted.
+    pub on_hold: bool,
     /// Why the ear cannot hear the caller.
     pub unheard: Option<&'static str>,
     pub taken: Vec<StepUp>,
@@ -67,7 +72,7 @@ pub(super) enum Phase {
     /// The INVITE has gone to the callee, which has said nothing yet.
     Inviting { give_up: Instant },
     /// The callee has said something.
-    Ringing,
+    Ringing { give_up: Instant },
     /// An announcement plays before a 608.
     Refusing { until: Instant },
     /// We answered ourselves: the 2xx is repeated until its ACK.
@@ -89,8 +94,8 @@ pub(super) struct Diversion {
 impl Call {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Consulting | Phase::Opening { .. } | Phase::Ringing => None,
-            Phase::Inviting { give_up } => Some(*give_up),
+            Phase::Consulting | Phase::Opening { .. } => None,
+            Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
             Phase::Refusing { until } => Some(*until),
             Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
             Phase::Answered { ack_by } => *ack_by,
@@ -119,15 +124,25 @@ impl Call {
     }
 }
 
+/// What a session description says of one leg.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub plan: StreamPlan,
+    /// Audio flows both ways: the call is not on hold.
+    pub both_ways: bool,
+}
+
 /// Writes our address into a description on its way from `from` to the other leg; gives what it says of `from`.
-pub(super) fn rewrite_sdp(call: &Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<StreamPlan> {
+pub(super) fn rewrite_sdp(call: &Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
     let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
     let anchored = sdp.anchored()?;
     let mut body = Vec::new();
     sdp.rewritten(anchored, ports[from.other()], &mut body);
     edits.set_body(message, &body);
-    sdp.media.get(anchored).map(answer::plan)
+    sdp.media
+        .get(anchored)
+        .map(|media| Said { plan: answer::plan(media), both_ways: media.direction == Direction::SendRecv })
 }
 
 impl Switchboard {
@@ -216,6 +231,8 @@ impl Switchboard {
                 self.digit(call, leg, digit, now);
             }
             MediaEvent::Finished { to } => self.finished(call, to, now),
+            // On hold nobody need send anything.
+            MediaEvent::Silent if call.on_hold => self.keep(call),
             MediaEvent::Silent => self.hang_up(call, "media", now),
         }
     }
@@ -235,7 +252,11 @@ impl Switchboard {
         }
         match route {
             Route::Connect | Route::Watch => {
-                call.unheard = if route == Route::Connect { Some("trusted") } else { call.unheard };
+                call.unheard = match (call.facts.direction, route) {
+                    (CallDirection::Outbound, _) => Some("outbound"),
+                    (CallDirection::Inbound, Route::Connect) => Some("trusted"),
+                    (CallDirection::Inbound, _) => call.unheard,
+                };
                 self.invite_callee(&mut call, &message, now);
                 call.invite.clone_from(&invite);
                 if call.client.is_none() {
@@ -295,13 +316,13 @@ impl Switchboard {
     pub(super) fn invite_response(&mut self, mut call: Call, message: &Message<'_>, code: StatusCode, now: Instant) {
         if code == StatusCode::TRYING {
             if let Phase::Inviting { .. } = call.phase {
-                call.phase = Phase::Ringing;
+                call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
             }
             return self.keep(call);
         }
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
-        let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits);
+        let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits).map(|said| said.plan);
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
@@ -312,15 +333,17 @@ impl Switchboard {
         }
         self.transactions.respond(call.server, code, &bytes, now);
         if code.is_provisional() {
-            if let Phase::Inviting { .. } | Phase::Ringing = call.phase {
-                call.phase = Phase::Ringing;
+            if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
+                call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
                 self.happened(&call, now, Event::Ringing);
             }
             self.keep(call);
         } else if code.is_success() {
             self.answered(call, message, now);
         } else {
-            self.end(call, Some(Leg::Callee), "refused", Some(code.0), now);
+            // A challenge is part of how a call is set up; the next INVITE brings the credentials.
+            let how = if matches!(code.0, 401 | 407) { "challenged" } else { "refused" };
+            self.end(call, Some(Leg::Callee), how, Some(code.0), now);
         }
     }
 
@@ -362,7 +385,7 @@ impl Switchboard {
             Phase::Consulting
             | Phase::Opening { .. }
             | Phase::Inviting { .. }
-            | Phase::Ringing
+            | Phase::Ringing { .. }
             | Phase::Refusing { .. } => {}
         }
         self.keep(call);
@@ -376,8 +399,8 @@ impl Switchboard {
         let mut edits = Edits::new();
         let party = &call.party[to];
         forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party));
-        if let Some(plan) = rewrite_sdp(call, message, from, &mut edits) {
-            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: from, plan }));
+        if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
+            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: from, plan: said.plan }));
         }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
@@ -412,7 +435,7 @@ impl Switchboard {
             Phase::Inviting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Phase::Consulting
             | Phase::Opening { .. }
-            | Phase::Ringing
+            | Phase::Ringing { .. }
             | Phase::Refusing { .. }
             | Phase::Answering { .. }
             | Phase::Answered { .. } => StatusCode::REQUEST_TIMEOUT,
@@ -578,6 +601,10 @@ impl Switchboard {
                 self.abandon(&call, &[], now);
                 return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
             }
+            Phase::Ringing { give_up } if now >= *give_up => {
+                self.abandon(&call, &[], now);
+                return self.fail(call, StatusCode::REQUEST_TIMEOUT, "unanswered", now);
+            }
             Phase::Refusing { until } if now >= *until => return self.refuse(call, Rejection::Rejected, now),
             Phase::Answering { give_up, .. } if now >= *give_up => return self.hang_up(call, "no_ack", now),
             Phase::Answering { response, repeat, interval, .. } if now >= *repeat => {
@@ -590,7 +617,7 @@ impl Switchboard {
             Phase::Consulting
             | Phase::Opening { .. }
             | Phase::Inviting { .. }
-            | Phase::Ringing
+            | Phase::Ringing { .. }
             | Phase::Refusing { .. }
             | Phase::Answering { .. }
             | Phase::Answered { .. } => {}

@@ -394,6 +394,7 @@ impl Switchboard {
             phase: Phase::Consulting,
             answered: None,
             listens_until: None,
+            on_hold: false,
             unheard: if message.has_sdp() { None } else { Some("no_sdp") },
             taken: Vec::new(),
             taken_back: false,
@@ -539,7 +540,7 @@ impl Switchboard {
                 let leg = call.leg_of(side);
                 let to = leg.other();
                 forward::edit_request(&mut edits, message, flow.peer, local, &branch, Some(&call.party[to]));
-                relayed.plan = machine::rewrite_sdp(&call, message, leg, &mut edits).map(|plan| (leg, plan));
+                relayed.plan = machine::rewrite_sdp(&call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
                 call.party[to].cseq = call.party[to].cseq.max(number);
@@ -601,7 +602,11 @@ impl Switchboard {
             Some(mut call) => {
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
                 let from = call.leg_of(relayed.from.other());
-                let answer = machine::rewrite_sdp(&call, message, from, &mut edits).map(|plan| (from, plan));
+                let said = machine::rewrite_sdp(&call, message, from, &mut edits);
+                if let (true, Some(said)) = (code.is_success(), &said) {
+                    call.on_hold = !said.both_ways;
+                }
+                let answer = said.map(|said| (from, said.plan));
                 if code.is_success() {
                     for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
                         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));

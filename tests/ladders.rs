@@ -1,0 +1,1046 @@
+//! Whole calls against golden message ladders. `>` without a name is Ringfence; the number is milliseconds.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence::call::{Input, Settings};
+use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::rules::{Policy, Rule};
+use ringfence::rtp::control::MediaEvent;
+use ringfence::units::Leg;
+use world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// A call that has been answered: world, caller, callee; the ladder is emptied.
+fn answered(settings: Settings) -> (World, Phone, Phone) {
+    let mut world = World::new(settings);
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    world.ladder();
+    (world, caller, callee)
+}
+
+fn rejecting(route: Route) -> Settings {
+    let rule = Rule { name: "everybody".into(), when: vec![], route };
+    Settings { policy: Arc::new(Policy { rules: vec![rule], ..Policy::default() }), ..settings() }
+}
+
+#[track_caller]
+fn expect(world: &mut World, golden: &str) {
+    let ladder = world.ladder();
+    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    let (ladder, golden) = (tidy(&ladder), tidy(golden));
+    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
+}
+
+#[test]
+fn a_call_and_the_callers_bye() {
+    let mut world = World::new(settings());
+    world.media_in_ladder = true;
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.run(MS(250));
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.run(MS(1_000));
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    world.run(MS(3_000));
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       * plan caller [(0, Pcmu)]
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+           200       > trunk 100 Trying (1 INVITE)
+           250 pbx > 180 Ringing (1 INVITE)
+           250       > trunk 180 Ringing (1 INVITE)
+          1250 pbx > 200 OK (1 INVITE) sdp
+          1250       * plan callee [(0, Pcmu)]
+          1250       * answered, analyse true
+          1250       > trunk 200 OK (1 INVITE) sdp
+          1250 trunk > ACK sip:y@192.0.2.1:5060
+          1250       > pbx ACK sip:y@10.0.0.5:5060
+          4250 trunk > BYE sip:y@192.0.2.1:5060
+          4250       * close
+          4250       > pbx BYE sip:y@10.0.0.5:5060
+          4250 pbx > 200 OK (2 BYE)
+          4250       > trunk 200 OK (2 BYE)
+        ",
+    );
+    assert_eq!(
+        world.events,
+        ["began inbound", "routed watch by default done", "ringing", "answered analysed=true ", "ended bye by caller "]
+    );
+    world.rest();
+}
+
+#[test]
+fn the_callees_bye() {
+    let (mut world, _, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 pbx > BYE sip:x@10.0.0.1:5060
+             0       > trunk BYE sip:x@192.0.2.10:5060
+             0 trunk > 200 OK (101 BYE)
+             0       > pbx 200 OK (101 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_caller_that_gives_up_while_it_rings() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.run(MS(2_000));
+    world.send(TRUNK, &caller.request("CANCEL", ""));
+    let cancel = world.last(PBX);
+    world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+    world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+          2000 trunk > CANCEL sip:201@192.0.2.1:5060
+          2000       > trunk 200 OK (1 CANCEL)
+          2000       > pbx CANCEL sip:201@10.0.0.5:5060
+          2000       > trunk 487 Request Terminated (1 INVITE)
+          2000 pbx > 200 OK (1 CANCEL)
+          2000 pbx > 487 Request Terminated (1 INVITE)
+          2000       > pbx ACK sip:201@10.0.0.5:5060
+          2000 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_is_ended() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.send(TRUNK, &caller.request("CANCEL", ""));
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+             0 trunk > CANCEL sip:201@192.0.2.1:5060
+             0       > trunk 200 OK (1 CANCEL)
+             0       > pbx CANCEL sip:201@10.0.0.5:5060
+             0       > trunk 487 Request Terminated (1 INVITE)
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > pbx ACK sip:y@10.0.0.5:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (2 BYE)
+             0 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_busy_callee() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
+    caller.learn(&world.last(TRUNK));
+    world.run(MS(700));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.run(MS(3_000));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 486 Busy Here (1 INVITE)
+             0       > pbx ACK sip:201@10.0.0.5:5060
+             0       > trunk 486 Busy Here (1 INVITE)
+           500       > trunk 486 Busy Here (1 INVITE)
+           700 trunk > ACK sip:y@192.0.2.1:5060
+        ",
+    );
+    assert_eq!(world.events.last().unwrap(), "ended refused by callee 486");
+    world.rest();
+}
+
+#[test]
+fn a_pbx_that_is_down_is_503_after_eight_seconds() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    world.run(MS(8_100));
+    world.send(TRUNK, &caller.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+           200       > trunk 100 Trying (1 INVITE)
+           500       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+          1500       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+          3500       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+          7500       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+          8000       > trunk 503 Service Unavailable (1 INVITE)
+          8100 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    assert_eq!(world.events.last().unwrap(), "ended unreachable by us 503");
+    world.rest();
+}
+
+#[test]
+fn a_pbx_that_rings_for_ever_is_given_up() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.run(MS(175_000));
+    let cancel = world.last(PBX);
+    world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+    world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+        175000       > pbx CANCEL sip:201@10.0.0.5:5060
+        175000       > trunk 408 Request Timeout (1 INVITE)
+        175000 pbx > 200 OK (1 CANCEL)
+        175000 pbx > 487 Request Terminated (1 INVITE)
+        175000       > pbx ACK sip:201@10.0.0.5:5060
+        175000 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn hold_and_resume_from_either_side() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "a=sendonly\r\n")));
+    let hold = world.last(TRUNK);
+    assert!(hold.contains("a=sendonly"), "{hold}");
+    world.send(TRUNK, &response(&hold, "200 OK", "", &sdp(TRUNK, "a=recvonly\r\n")));
+    let ok = world.last(PBX);
+    assert!(ok.contains("a=recvonly") && ok.contains("c=IN IP4 10.0.0.1"), "{ok}");
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    world.run(MS(5_000));
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let resume = world.last(PBX);
+    world.send(PBX, &response(&resume, "200 OK", "", &sdp(PBX, "")));
+    world.send(TRUNK, &caller.ack());
+
+    expect(
+        &mut world,
+        "
+             0 pbx > INVITE sip:x@10.0.0.1:5060 sdp
+             0       > trunk INVITE sip:x@192.0.2.10:5060 sdp
+             0 trunk > 200 OK (101 INVITE) sdp
+             0       > pbx 200 OK (101 INVITE) sdp
+             0 pbx > ACK sip:x@10.0.0.1:5060
+             0       > trunk ACK sip:y@192.0.2.10:5060
+          5000 trunk > INVITE sip:y@192.0.2.1:5060 sdp
+          5000       > pbx INVITE sip:x@10.0.0.5:5060 sdp
+          5000 pbx > 200 OK (2 INVITE) sdp
+          5000       > trunk 200 OK (2 INVITE) sdp
+          5000 trunk > ACK sip:y@192.0.2.1:5060
+          5000       > pbx ACK sip:y@10.0.0.5:5060
+        ",
+    );
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.rest();
+}
+
+#[test]
+fn a_held_call_is_not_dead_however_silent() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "a=inactive\r\n")));
+    let hold = world.last(TRUNK);
+    world.send(TRUNK, &response(&hold, "200 OK", "", &sdp(TRUNK, "a=inactive\r\n")));
+    world.send(PBX, &callee.ack());
+    world.ladder();
+
+    world.media_says(MediaEvent::Silent);
+
+    expect(&mut world, "");
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn a_call_in_which_nobody_sends_anything_is_ended() {
+    let (mut world, _, _) = answered(settings());
+    world.media_says(MediaEvent::Silent);
+    let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
+    world.send(TRUNK, &response(&to_trunk, "200 OK", "", ""));
+    world.send(PBX, &response(&to_pbx, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0       > trunk BYE sip:x@192.0.2.10:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 trunk > 200 OK (1 BYE)
+             0 pbx > 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn update_info_and_options_pass_inside_a_call() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(TRUNK, &caller.next("UPDATE", &sdp(TRUNK, "")));
+    let update = world.last(PBX);
+    world.send(PBX, &response(&update, "200 OK", "", &sdp(PBX, "")));
+    world.send(PBX, &callee.next("INFO", ""));
+    let info = world.last(TRUNK);
+    world.send(TRUNK, &response(&info, "200 OK", "", ""));
+    world.send(TRUNK, &caller.next("OPTIONS", ""));
+    let options = world.last(PBX);
+    world.send(PBX, &response(&options, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > UPDATE sip:y@192.0.2.1:5060 sdp
+             0       > pbx UPDATE sip:y@10.0.0.5:5060 sdp
+             0 pbx > 200 OK (2 UPDATE) sdp
+             0       > trunk 200 OK (2 UPDATE) sdp
+             0 pbx > INFO sip:x@10.0.0.1:5060
+             0       > trunk INFO sip:x@192.0.2.10:5060
+             0 trunk > 200 OK (101 INFO)
+             0       > pbx 200 OK (101 INFO)
+             0 trunk > OPTIONS sip:y@192.0.2.1:5060
+             0       > pbx OPTIONS sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (3 OPTIONS)
+             0       > trunk 200 OK (3 OPTIONS)
+        ",
+    );
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn two_re_invites_at_once_are_for_the_ends_to_settle() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let from_caller = world.last(PBX);
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "")));
+    let from_callee = world.last(TRUNK);
+    world.send(PBX, &response(&from_caller, "491 Request Pending", "", ""));
+    world.send(TRUNK, &response(&from_callee, "491 Request Pending", "", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.send(PBX, &callee.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:y@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:y@10.0.0.5:5060 sdp
+             0 pbx > INVITE sip:x@10.0.0.1:5060 sdp
+             0       > trunk INVITE sip:x@192.0.2.10:5060 sdp
+             0 pbx > 491 Request Pending (2 INVITE)
+             0       > pbx ACK sip:y@10.0.0.5:5060
+             0       > trunk 491 Request Pending (2 INVITE)
+             0 trunk > 491 Request Pending (101 INVITE)
+             0       > trunk ACK sip:x@192.0.2.10:5060
+             0       > pbx 491 Request Pending (101 INVITE)
+             0 trunk > ACK sip:y@192.0.2.1:5060
+             0 pbx > ACK sip:x@10.0.0.1:5060
+        ",
+    );
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn a_registration_comes_back_through_us() {
+    let mut world = World::new(settings());
+    let phone = Phone::inside("register", "x");
+    let register = phone.request("REGISTER", "").replace(&format!("sip:x@{}", world::US_INSIDE), "sip:192.0.2.10");
+    world.send(PBX, &register);
+    let seen = world.last(TRUNK);
+    assert!(seen.contains("Contact: <sip:x@192.0.2.1:5060>"), "{seen}");
+    let ok = response(&seen, "200 OK", "registrar", "")
+        .replace(&format!("Contact: <sip:y@{TRUNK}>"), "Contact: <sip:x@192.0.2.1:5060>;expires=300");
+    world.send(TRUNK, &ok);
+    let answer = world.last(PBX);
+    assert!(answer.contains(&format!("Contact: <sip:x@{PBX}>;expires=300")), "{answer}");
+
+    let mut caller = Phone::caller("call");
+    caller.target = "sip:x@192.0.2.1:5060".to_owned();
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    assert!(world.last(PBX).starts_with(&format!("INVITE sip:x@{PBX} SIP/2.0")));
+    world.send(TRUNK, &caller.request("CANCEL", ""));
+    world.rest();
+}
+
+#[test]
+fn a_challenge_passes_from_end_to_end() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    let challenge = response(&invite, "407 Proxy Authentication Required", "trunk", "")
+        .replace("Contact:", "Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\nContact:");
+    world.send(TRUNK, &challenge);
+    assert!(world.last(PBX).contains("Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\""));
+    world.send(PBX, &caller.request("ACK", ""));
+    caller.cseq = 2;
+    world.send(PBX, &caller.request_with("INVITE", "Proxy-Authorization: Digest username=\"u\"\r\n", &sdp(PBX, "")));
+    let again = world.last(TRUNK);
+    assert!(again.contains("Proxy-Authorization: Digest username=\"u\""), "{again}");
+    world.send(TRUNK, &response(&again, "200 OK", "trunk", &sdp(TRUNK, "")));
+    caller.learn(&world.last(PBX));
+    world.send(PBX, &caller.ack());
+
+    expect(
+        &mut world,
+        "
+             0 pbx > INVITE sip:01632960002@10.0.0.1:5060 sdp
+             0       > trunk INVITE sip:01632960002@192.0.2.10:5060 sdp
+             0 trunk > 407 Proxy Authentication Required (1 INVITE)
+             0       > trunk ACK sip:01632960002@192.0.2.10:5060
+             0       > pbx 407 Proxy Authentication Required (1 INVITE)
+             0 pbx > ACK sip:01632960002@10.0.0.1:5060
+             0 pbx > INVITE sip:01632960002@10.0.0.1:5060 sdp
+             0       > trunk INVITE sip:01632960002@192.0.2.10:5060 sdp
+             0 trunk > 200 OK (2 INVITE) sdp
+             0       > pbx 200 OK (2 INVITE) sdp
+             0 pbx > ACK sip:y@10.0.0.1:5060
+             0       > trunk ACK sip:y@192.0.2.10:5060
+        ",
+    );
+    assert!(world.events.contains(&"answered analysed=false outbound".to_owned()), "{:?}", world.events);
+    world.send(PBX, &caller.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.rest();
+}
+
+#[test]
+fn early_media_and_forks() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "183 Session Progress", "one", &sdp(PBX, "")));
+    world.send(PBX, &response(&invite, "180 Ringing", "two", ""));
+    world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 183 Session Progress (1 INVITE) sdp
+             0       > trunk 183 Session Progress (1 INVITE) sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > trunk 200 OK (1 INVITE) sdp
+             0 trunk > ACK sip:y@192.0.2.1:5060
+             0       > pbx ACK sip:y@10.0.0.5:5060
+        ",
+    );
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn repeats_are_absorbed() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let dial = caller.request("INVITE", &sdp(TRUNK, ""));
+    world.send(TRUNK, &dial);
+    world.run(MS(500));
+    world.send(TRUNK, &dial);
+    let invite = world.last(PBX);
+    let ok = response(&invite, "200 OK", "callee", &sdp(PBX, ""));
+    world.send(PBX, &ok);
+    world.run(MS(500));
+    world.send(PBX, &ok);
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.send(TRUNK, &caller.ack());
+    let bye = caller.next("BYE", "");
+    world.send(TRUNK, &bye);
+    world.send(TRUNK, &bye);
+    let seen = world.last(PBX);
+    world.send(PBX, &response(&seen, "200 OK", "", ""));
+    world.send(TRUNK, &bye);
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+           200       > trunk 100 Trying (1 INVITE)
+           500       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+           500 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+           500       > trunk 100 Trying (1 INVITE)
+           500 pbx > 200 OK (1 INVITE) sdp
+           500       > trunk 200 OK (1 INVITE) sdp
+          1000 pbx > 200 OK (1 INVITE) sdp
+          1000       > trunk 200 OK (1 INVITE) sdp
+          1000 trunk > ACK sip:y@192.0.2.1:5060
+          1000       > pbx ACK sip:y@10.0.0.5:5060
+          1000 trunk > ACK sip:y@192.0.2.1:5060
+          1000       > pbx ACK sip:y@10.0.0.5:5060
+          1000 trunk > BYE sip:y@192.0.2.1:5060
+          1000       > pbx BYE sip:y@10.0.0.5:5060
+          1000 trunk > BYE sip:y@192.0.2.1:5060
+          1000 pbx > 200 OK (2 BYE)
+          1000       > trunk 200 OK (2 BYE)
+          1000 trunk > BYE sip:y@192.0.2.1:5060
+          1000       > trunk 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_caller_that_never_acknowledges_leaves_no_phone_off_the_hook() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    world.run(MS(32_100));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > trunk 200 OK (1 INVITE) sdp
+         32000       > trunk BYE sip:x@192.0.2.10:5060
+         32000       > pbx BYE sip:y@10.0.0.5:5060
+         32100 pbx > 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn what_is_refused_at_the_door() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    let invite = caller.request("INVITE", &sdp(TRUNK, ""));
+    world.send("203.0.113.9:5060", &invite);
+    world.send(TRUNK, &invite.replace("Max-Forwards: 70", "Max-Forwards: 0"));
+    world.send(
+        TRUNK,
+        &caller.request_with("OPTIONS", "Proxy-Require: teleport\r\n", "").replace("z9hG4bKcall1", "z9hG4bKx"),
+    );
+    world.send(
+        TRUNK,
+        &Phone { cseq: 7, remote: format!("<sip:201@{}>;tag=gone", world::US_OUTSIDE), ..caller.clone() }
+            .request("BYE", ""),
+    );
+    world.send(TRUNK, &invite.replace("CSeq: 1 INVITE", "CSeq: 1 OPTIONS").replace("z9hG4bKcall1", "z9hG4bKy"));
+    world.send(TRUNK, "INVITE");
+    world.send(TRUNK, "\r\n\r\n");
+    world.send(TRUNK, &Phone { cseq: 9, ..caller.clone() }.request("OPTIONS", "").replace("sip:201@", "sip:"));
+
+    expect(
+        &mut world,
+        "
+             0 stranger > INVITE sip:201@192.0.2.1:5060 sdp
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > trunk 483 Too Many Hops (1 INVITE)
+             0 trunk > OPTIONS sip:201@192.0.2.1:5060
+             0       > trunk 420 Bad Extension (1 OPTIONS)
+             0 trunk > BYE sip:201@192.0.2.1:5060
+             0       > trunk 481 Call/Transaction Does Not Exist (7 BYE)
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > trunk 400 Bad Request (1 OPTIONS)
+             0 trunk > INVITE
+             0 trunk >
+             0 trunk > OPTIONS sip:192.0.2.1:5060
+             0       > trunk 200 OK (9 OPTIONS)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn our_own_request_that_comes_back_is_a_loop() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(TRUNK, &invite.replacen("Via:", "Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKback\r\nVia:", 1));
+    world.send(TRUNK, &caller.request("CANCEL", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 trunk > INVITE sip:201@10.0.0.5:5060 sdp
+             0       > trunk 482 Loop Detected (1 INVITE)
+             0 trunk > CANCEL sip:201@192.0.2.1:5060
+             0       > trunk 200 OK (1 CANCEL)
+             0       > trunk 487 Request Terminated (1 INVITE)
+        ",
+    );
+    world.run(Duration::from_secs(400));
+}
+
+#[test]
+fn rejections_have_their_status() {
+    for (rejection, status) in [(Rejection::Decline, "603"), (Rejection::Busy, "486"), (Rejection::NotFound, "404")] {
+        let mut world = World::new(rejecting(Route::Reject(rejection)));
+        let caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let answer = world.last(TRUNK);
+        world.send(TRUNK, &caller.request("ACK", ""));
+
+        assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{answer}");
+        assert_eq!(
+            world.events,
+            ["began inbound", "routed reject by everybody done", &format!("ended rejected by us {status}")]
+        );
+        world.rest();
+    }
+}
+
+#[test]
+fn a_608_is_said_in_words_to_a_caller_that_does_not_know_it() {
+    let mut world = World::new(rejecting(Route::Reject(Rejection::Rejected)));
+    world.media_in_ladder = true;
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    world.run(MS(4_000));
+    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.send(TRUNK, &caller.request("ACK", ""));
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       * plan caller [(0, Pcmu)]
+             0       * play caller-rejected to caller
+             0       > trunk 183 Session Progress (1 INVITE) sdp
+          4000       * close
+          4000       > trunk 608 Rejected (1 INVITE)
+          4000 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+
+    let mut world = World::new(rejecting(Route::Reject(Rejection::Rejected)));
+    let caller = Phone::caller("knows");
+    world.send(TRUNK, &caller.request_with("INVITE", "Feature-Caps: *;+sip.608\r\n", &sdp(TRUNK, "")));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > trunk 608 Rejected (1 INVITE)
+             0 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_rule_diverts_before_anybodys_phone_rings() {
+    let mut world = World::new(rejecting(Route::Divert));
+    world.media_in_ladder = true;
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.run(MS(6_000));
+    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       * plan caller [(0, Pcmu)]
+             0       * answered, analyse false
+             0       * play caller-diverted to caller
+             0       > trunk 200 OK (1 INVITE) sdp
+             0 trunk > ACK sip:192.0.2.1:5060
+          6000       * close
+          6000       > trunk BYE sip:x@192.0.2.10:5060
+          6000 trunk > 200 OK (1 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_scam_is_taken_away_and_both_legs_are_ended() {
+    let (mut world, _, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.run(MS(5_000));
+    world.judge(0.95);
+    world.run(MS(6_000));
+    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.run(MS(4_000));
+    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.run(MS(3_000));
+    let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
+    world.send(TRUNK, &response(&to_trunk, "200 OK", "", ""));
+    world.send(PBX, &response(&to_pbx, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+          5000       * cut caller true
+          5000       * cut callee true
+          5000       * play callee-diverted to callee
+          5000       * play caller-diverted to caller
+         18000       * close
+         18000       > trunk BYE sip:x@192.0.2.10:5060
+         18000       > pbx BYE sip:y@10.0.0.5:5060
+         18000 trunk > 200 OK (1 BYE)
+         18000 pbx > 200 OK (2 BYE)
+        ",
+    );
+    assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
+    world.rest();
+}
+
+#[test]
+fn nine_takes_the_call_back() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.95);
+    world.run(MS(2_000));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    world.judge(0.99);
+    world.run(MS(2_000));
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0       * cut caller true
+             0       * cut callee true
+             0       * play callee-diverted to callee
+             0       * play caller-diverted to caller
+          2000       * stop playing to caller
+          2000       * cut caller false
+          2000       * stop playing to callee
+          2000       * cut callee false
+          4000 trunk > BYE sip:y@192.0.2.1:5060
+          4000       * close
+          4000       > pbx BYE sip:y@10.0.0.5:5060
+          4000 pbx > 200 OK (2 BYE)
+          4000       > trunk 200 OK (2 BYE)
+        ",
+    );
+    assert!(world.events.contains(&"taken back".to_owned()));
+    assert_eq!(world.events.iter().filter(|event| event.starts_with("divert")).count(), 1);
+    world.rest();
+}
+
+#[test]
+fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.95);
+    world.run(MS(1_000));
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    world.run(MS(9_000));
+    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.run(MS(3_000));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0       * cut caller true
+             0       * cut callee true
+             0       * play callee-diverted to callee
+             0       * play caller-diverted to caller
+          1000 trunk > BYE sip:y@192.0.2.1:5060
+          1000       > trunk 200 OK (2 BYE)
+         13000       * close
+         13000       > pbx BYE sip:y@10.0.0.5:5060
+         13000 pbx > 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
+    let (mut world, _, mut callee) = answered(settings());
+    world.judge(0.95);
+    world.run(MS(1_000));
+    world.send(PBX, &callee.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+          1000 pbx > BYE sip:x@10.0.0.1:5060
+          1000       > trunk BYE sip:x@192.0.2.10:5060
+          1000 trunk > 200 OK (101 BYE)
+          1000       > pbx 200 OK (101 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn observing_does_nothing_and_says_so() {
+    let (mut world, mut caller, _) = answered(Settings { enforce: false, ..settings() });
+    world.media_in_ladder = true;
+    world.judge(0.95);
+
+    expect(&mut world, "");
+    assert!(world.events.contains(&"divert observed".to_owned()), "{:?}", world.events);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn guard_and_whisper_are_recorded_and_not_done() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.6);
+    world.judge(0.75);
+
+    expect(&mut world, "");
+    let steps: Vec<&String> = world.events.iter().filter(|event| event.contains("not enforced")).collect();
+    assert_eq!(steps, ["guard not enforced", "whisper not enforced"]);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn hang_up_ends_both_legs_at_once() {
+    let policy = Policy { hang_up_at: Some(ringfence::units::Ratio::clamped(0.98)), ..Policy::default() };
+    let (mut world, _, _) = answered(Settings { policy: Arc::new(policy), ..settings() });
+    world.judge(0.99);
+    let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
+    world.send(TRUNK, &response(&to_trunk, "200 OK", "", ""));
+    world.send(PBX, &response(&to_pbx, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0       > trunk BYE sip:x@192.0.2.10:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 trunk > 200 OK (1 BYE)
+             0 pbx > 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_call_keeps_the_settings_it_began_with() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.input(Input::Settings(Arc::new(Settings { enforce: false, generation: 2, ..settings() })));
+    world.judge(0.95);
+
+    assert!(world.events.contains(&"divert done".to_owned()), "{:?}", world.events);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn a_verdict_after_the_end_changes_nothing() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.ladder();
+
+    world.judge(0.99);
+
+    expect(&mut world, "");
+    world.rest();
+}
+
+#[test]
+fn draining_refuses_new_calls_and_ending_all_ends_what_runs() {
+    let (mut world, _, _) = answered(settings());
+    world.input(Input::Drain);
+    let late = Phone::caller("late");
+    world.send(TRUNK, &late.request("INVITE", &sdp(TRUNK, "")));
+    world.send(TRUNK, &late.request("ACK", ""));
+    world.input(Input::EndAll);
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > trunk 503 Service Unavailable (1 INVITE)
+             0 trunk > ACK sip:201@192.0.2.1:5060
+             0       > trunk BYE sip:x@192.0.2.10:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn more_calls_than_the_limit_are_503_and_over_a_limit_is_busy() {
+    let mut world = World::new(Settings { max_calls: 1, ..settings() });
+    let (first, second) = (Phone::caller("first"), Phone::caller("second"));
+    world.send(TRUNK, &first.request("INVITE", &sdp(TRUNK, "")));
+    world.send(TRUNK, &second.request("INVITE", &sdp(TRUNK, "")));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 503 "));
+    world.send(TRUNK, &second.request("ACK", ""));
+    world.send(TRUNK, &first.request("CANCEL", ""));
+    world.rest();
+
+    let mut world = World::new(settings());
+    world.over_limit = Some(ringfence::policy::facts::OverLimit::Number);
+    world.send(TRUNK, &first.request("INVITE", &sdp(TRUNK, "")));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 486 "));
+    world.send(TRUNK, &first.request("ACK", ""));
+    world.rest();
+}
+
+#[test]
+fn calls_without_usable_media_go_on_unheard() {
+    for (body, why) in [
+        (String::new(), "no_sdp"),
+        (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/SAVP 0 101"), "srtp"),
+        (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 96\r\na=rtpmap:96 opus/48000"), "codec"),
+    ] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &body));
+        let invite = world.last(PBX);
+        world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+        caller.learn(&world.last(TRUNK));
+        world.send(TRUNK, &caller.ack());
+
+        assert!(world.events.contains(&format!("answered analysed=false {why}")), "{why}: {:?}", world.events);
+        world.send(TRUNK, &caller.next("BYE", ""));
+        world.rest();
+    }
+}
+
+/// Bytes that an attacker on the trunk's address may send: cut, doubled, swapped and spliced valid messages.
+#[test]
+fn mangled_messages_never_panic_and_leave_nothing_behind() {
+    let mut random = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below.max(1) as u64) as usize
+    };
+    for round in 0..600 {
+        let (mut world, mut caller, mut callee) = answered(Settings { max_calls: 20, ..settings() });
+        let mut valid = vec![
+            (TRUNK, Phone::caller(&format!("m{round}")).request("INVITE", &sdp(TRUNK, ""))),
+            (TRUNK, caller.next("INVITE", &sdp(TRUNK, "a=inactive\r\n"))),
+            (TRUNK, caller.request("CANCEL", "")),
+            (TRUNK, caller.ack()),
+            (TRUNK, caller.next("INFO", "")),
+            (PBX, callee.next("INVITE", &sdp(PBX, ""))),
+            (PBX, callee.next("BYE", "")),
+            (PBX, callee.request("REGISTER", "")),
+        ];
+        for _ in 0..40 {
+            let (from, text) = valid[next(valid.len())].clone();
+            let mut bytes = text.into_bytes();
+            for _ in 0..1 + next(4) {
+                let at = next(bytes.len());
+                match next(5) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, next(256) as u8),
+                    2 if !bytes.is_empty() => bytes[at] = next(128) as u8,
+                    3 => bytes.extend_from_slice(&bytes.clone()[at..]),
+                    _ => bytes.splice(at..at, *b"\r\nVia: ").for_each(drop),
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            world.send(from, &text);
+            // Answers of peers are mangled too.
+            for peer in [TRUNK, PBX] {
+                if let Some(message) = world.receive(peer)
+                    && !message.starts_with("SIP/2.0")
+                    && valid.len() < 64
+                {
+                    valid
+                        .push((peer, response(&message, ["180 Ringing", "200 OK", "486 Busy Here"][next(3)], "t", "")));
+                }
+            }
+            world.run(MS(next(600) as u64));
+        }
+        world.run(Duration::from_secs(60));
+        world.input(Input::EndAll);
+        world.run(Duration::from_secs(400));
+        assert_eq!(world.switchboard.sizes(), ringfence::call::Sizes::default(), "round {round}");
+    }
+}

@@ -1,0 +1,400 @@
+//! A made-up world around one real switchboard: fake time, a trunk and a PBX that are plain text, a ladder of all that
+//! was said.
+//!
+//! Time is whatever the test says. The media path answers at once, and its commands stand in the ladder. After a run
+//! [`World::rest`] lets every timer expire and checks that nothing is left.
+
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "test helpers, not all used by each suite")]
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringfence::call::{self, DivertCallee, DivertCaller, Event, Input, Output, Switchboard};
+use ringfence::io::clock;
+use ringfence::policy::facts::OverLimit;
+use ringfence::policy::judge::{Class, Verdict};
+use ringfence::policy::rules::Policy;
+use ringfence::rtp::control::{MediaCommand, MediaEvent};
+use ringfence::sip::flow::{Flow, Transport};
+use ringfence::sip::wire::Limits;
+use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
+
+pub(crate) const TRUNK: &str = "192.0.2.10:5060";
+pub(crate) const PBX: &str = "10.0.0.5:5060";
+pub(crate) const US_OUTSIDE: &str = "192.0.2.1:5060";
+pub(crate) const US_INSIDE: &str = "10.0.0.1:5060";
+
+pub(crate) fn settings() -> call::Settings {
+    call::Settings {
+        generation: 1,
+        enforce: true,
+        pbx: PBX.parse().unwrap(),
+        pbx_networks: Vec::new(),
+        trunks: vec![call::Trunk {
+            name: "provider".into(),
+            address: TRUNK.parse().unwrap(),
+            host: "192.0.2.10".into(),
+            networks: vec!["192.0.2.0/28".parse().unwrap()],
+        }],
+        local_outside: US_OUTSIDE.parse().unwrap(),
+        local_inside: US_INSIDE.parse().unwrap(),
+        public_address: None,
+        policy: Arc::new(Policy::default()),
+        watch_for: Duration::from_secs(25),
+        callee_hears: DivertCallee::Announcement,
+        caller_hears: DivertCaller::Announcement,
+        take_back_key: Some('9'),
+        wire_limits: Limits::default(),
+        max_calls: 100,
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) switchboard: Switchboard,
+    begun: Instant,
+    pub(crate) now: Instant,
+    ladder: String,
+    /// What each peer has received and not looked at.
+    inbox: HashMap<SocketAddr, VecDeque<String>>,
+    pub(crate) over_limit: Option<OverLimit>,
+    /// Media ports that are open, by call.
+    open: HashMap<CallId, usize>,
+    /// Final answers that each INVITE from outside has had, by its top branch.
+    finals: HashMap<String, Vec<String>>,
+    pub(crate) events: Vec<String>,
+    pub(crate) calls: Vec<CallId>,
+    /// Media commands stand in the ladder.
+    pub(crate) media_in_ladder: bool,
+    ports: u16,
+}
+
+impl World {
+    pub(crate) fn new(settings: call::Settings) -> Self {
+        let begun = clock::now();
+        Self {
+            switchboard: Switchboard::new(0, 1_700_000_000, [7; 16], Arc::new(settings)),
+            begun,
+            now: begun,
+            ladder: String::new(),
+            inbox: HashMap::new(),
+            over_limit: None,
+            open: HashMap::new(),
+            finals: HashMap::new(),
+            events: Vec::new(),
+            calls: Vec::new(),
+            media_in_ladder: false,
+            ports: 20_000,
+        }
+    }
+
+    fn name(address: SocketAddr) -> &'static str {
+        match address.to_string().as_str() {
+            TRUNK => "trunk",
+            PBX => "pbx",
+            _ => "stranger",
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        let ms = (self.now - self.begun).as_millis();
+        let _ = writeln!(self.ladder, "{ms:>6} {text}");
+    }
+
+    /// A datagram from a peer.
+    pub(crate) fn send(&mut self, from: &str, text: &str) {
+        let peer: SocketAddr = from.parse().unwrap();
+        self.line(&format!("{} > {}", Self::name(peer), summary(text)));
+        let flow = Flow { listener: 0, peer, transport: Transport::Udp };
+        self.switchboard.handle_input(Input::Datagram { bytes: text.as_bytes(), flow }, self.now);
+        self.drain();
+    }
+
+    /// Anything else.
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        self.switchboard.handle_input(input, self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.switchboard.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    let to = transmit.flow.peer;
+                    let text = String::from_utf8_lossy(&transmit.bytes).into_owned();
+                    self.line(&format!("      > {} {}", Self::name(to), summary(&text)));
+                    self.count_final(&text);
+                    self.inbox.entry(to).or_default().push_back(text);
+                }
+                Output::Consult { call, .. } => {
+                    self.calls.push(call);
+                    let over_limit = self.over_limit;
+                    let answer = Input::Consulted { call, over_limit, dialled_before: false, hour: 12, weekday: 2 };
+                    self.switchboard.handle_input(answer, self.now);
+                }
+                Output::Media(command) => self.media(command),
+                Output::Happened(happened) => self.events.push(event(&happened.event)),
+            }
+        }
+    }
+
+    fn count_final(&mut self, text: &str) {
+        let status: u16 = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);
+        if status >= 200 && header(text, "CSeq").ends_with(" INVITE") {
+            let finals = self.finals.entry(header(text, "Via").to_owned()).or_default();
+            let answer = format!("{status} {}", header(text, "To"));
+            if !finals.contains(&answer) {
+                finals.push(answer);
+            }
+        }
+    }
+
+    fn media(&mut self, command: MediaCommand) {
+        let line = match &command {
+            MediaCommand::Open { call, .. } => {
+                *self.open.entry(*call).or_default() += 1;
+                self.ports += 4;
+                let port = self.ports;
+                let ports = PerLeg::from_fn(|leg| match leg {
+                    Leg::Caller => SocketAddr::new(US_OUTSIDE.parse::<SocketAddr>().unwrap().ip(), port),
+                    Leg::Callee => SocketAddr::new(US_INSIDE.parse::<SocketAddr>().unwrap().ip(), port + 2),
+                });
+                let event = MediaEvent::Opened { ports };
+                self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
+                return;
+            }
+            MediaCommand::Close { call } => {
+                assert_eq!(self.open.remove(call), Some(1), "closed once, and only what was open");
+                "close".to_owned()
+            }
+            MediaCommand::Play { to, prompts, .. } => {
+                let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
+                format!("play {} to {}", names.join(" "), to.label())
+            }
+            MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
+            MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
+            MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
+            MediaCommand::StopTap { .. } => "stop listening".to_owned(),
+            MediaCommand::Plan { leg, plan, .. } => format!("plan {} {:?}", leg.label(), plan.codecs),
+        };
+        if self.media_in_ladder {
+            self.line(&format!("      * {line}"));
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.switchboard.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.switchboard.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// The next message that a peer has received and not looked at.
+    pub(crate) fn receive(&mut self, peer: &str) -> Option<String> {
+        self.inbox.get_mut(&peer.parse().unwrap())?.pop_front()
+    }
+
+    /// The last one; the others are dropped.
+    pub(crate) fn last(&mut self, peer: &str) -> String {
+        let inbox = self.inbox.remove(&peer.parse().unwrap()).unwrap_or_default();
+        inbox.into_iter().next_back().unwrap_or_else(|| panic!("nothing came to {peer}\n{}", self.ladder))
+    }
+
+    /// The verdict of a scam on the only call.
+    pub(crate) fn judge(&mut self, press_key: f32) {
+        let call = *self.calls.last().unwrap();
+        let rest = Ratio::clamped(1.0 - press_key);
+        let verdict = Verdict {
+            at: CallTime::from_millis(5_000),
+            class: Class::PressKey,
+            probabilities: [Ratio::ZERO, rest, Ratio::ZERO, Ratio::clamped(press_key)],
+            reasons: Vec::new(),
+        };
+        self.input(Input::Judged { call, verdict });
+    }
+
+    /// What the media path says of the only call.
+    pub(crate) fn media_says(&mut self, event: MediaEvent) {
+        let call = *self.calls.last().unwrap();
+        self.input(Input::Media { call, event });
+    }
+
+    /// The ladder so far; it begins anew.
+    pub(crate) fn ladder(&mut self) -> String {
+        std::mem::take(&mut self.ladder)
+    }
+
+    /// Every timer expires; then nothing is left, and every INVITE had one final answer.
+    pub(crate) fn rest(&mut self) {
+        self.run(Duration::from_secs(400));
+        assert_eq!(self.switchboard.sizes(), call::Sizes::default(), "{}", self.ladder);
+        assert!(self.open.is_empty(), "media ports outlive their calls");
+        for (via, finals) in &self.finals {
+            assert_eq!(finals.len(), 1, "{via} had {finals:?}");
+        }
+        let strangers = self.inbox.keys().filter(|to| Self::name(**to) == "stranger").count();
+        assert_eq!(strangers, 0, "something was sent to a stranger");
+    }
+}
+
+pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {
+    let mut lines = message.split("\r\n").take_while(|line| !line.is_empty());
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+}
+
+fn summary(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let sdp = if text.contains("\r\n\r\nv=0") { " sdp" } else { "" };
+    match first.strip_prefix("SIP/2.0 ") {
+        Some(status) => format!("{status} ({}){sdp}", header(text, "CSeq")),
+        None => {
+            let mut words = first.split(' ');
+            format!("{} {}{sdp}", words.next().unwrap_or_default(), words.next().unwrap_or_default())
+        }
+    }
+}
+
+fn event(event: &Event) -> String {
+    match event {
+        Event::Began { facts, .. } => format!("began {}", facts.direction.label()),
+        Event::Routed { decision, enforcement } => {
+            format!("routed {} by {} {}", decision.route.label(), decision.rule, enforcement.label())
+        }
+        Event::Ringing => "ringing".to_owned(),
+        Event::Answered { analysed, not_analysed } => {
+            format!("answered analysed={analysed} {}", not_analysed.unwrap_or(""))
+        }
+        Event::Judged { verdict } => format!("judged {}", verdict.class.label()),
+        Event::SteppedUp { decision, enforcement, .. } => {
+            format!("{} {}", decision.action.label(), enforcement.label())
+        }
+        Event::TakenBack { .. } => "taken back".to_owned(),
+        Event::Digit { leg } => format!("digit {}", leg.label()),
+        Event::Ended { ending } => {
+            let by = ending.by.map_or("us", Leg::label);
+            format!(
+                "ended {} by {by} {}",
+                ending.how,
+                ending.status.map_or_else(String::new, |status| status.to_string())
+            )
+        }
+    }
+}
+
+/// A telephone's dialog, as text: what it needs to write the next request.
+#[derive(Clone, Debug)]
+pub(crate) struct Phone {
+    pub(crate) at: &'static str,
+    pub(crate) call_id: String,
+    /// Own header value with tag, the other's as far as it is known.
+    pub(crate) local: String,
+    pub(crate) remote: String,
+    pub(crate) target: String,
+    pub(crate) cseq: u32,
+}
+
+pub(crate) fn sdp(at: &str, more: &str) -> String {
+    let ip = at.split(':').next().unwrap();
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n{more}"
+    )
+}
+
+impl Phone {
+    /// A caller on the trunk that dials 201.
+    pub(crate) fn caller(name: &str) -> Self {
+        Self {
+            at: TRUNK,
+            call_id: format!("{name}@trunk"),
+            local: format!("<sip:+441632960001@{TRUNK}>;tag={name}"),
+            remote: format!("<sip:201@{US_OUTSIDE}>"),
+            target: format!("sip:201@{US_OUTSIDE}"),
+            cseq: 1,
+        }
+    }
+
+    /// A caller behind the PBX that dials out.
+    pub(crate) fn inside(name: &str, number: &str) -> Self {
+        Self {
+            at: PBX,
+            call_id: format!("{name}@pbx"),
+            local: format!("<sip:201@{PBX}>;tag={name}"),
+            remote: format!("<sip:{number}@{US_INSIDE}>"),
+            target: format!("sip:{number}@{US_INSIDE}"),
+            cseq: 1,
+        }
+    }
+
+    /// The PBX's side of a call, from the INVITE it got.
+    pub(crate) fn callee(invite: &str, tag: &str) -> Self {
+        let contact = header(invite, "Contact").trim_start_matches('<').split('>').next().unwrap();
+        Self {
+            at: PBX,
+            call_id: header(invite, "Call-ID").to_owned(),
+            local: format!("{};tag={tag}", header(invite, "To")),
+            remote: header(invite, "From").to_owned(),
+            target: contact.to_owned(),
+            cseq: 100,
+        }
+    }
+
+    pub(crate) fn request(&self, method: &str, body: &str) -> String {
+        self.request_with(method, "", body)
+    }
+
+    pub(crate) fn request_with(&self, method: &str, more: &str, body: &str) -> String {
+        let Self { at, call_id, local, remote, target, cseq } = self;
+        let tag = local.rsplit("tag=").next().unwrap();
+        let branch = format!("{tag}{cseq}");
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n\
+             From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:x@{at}>\r\n\
+             {more}{kind}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// The ACK to a success: a branch of its own.
+    pub(crate) fn ack(&self) -> String {
+        self.request("ACK", "").replace("branch=z9hG4bK", "branch=z9hG4bKack")
+    }
+
+    /// Learns the other side from a response.
+    pub(crate) fn learn(&mut self, response: &str) {
+        self.remote = header(response, "To").to_owned();
+        let contact = header(response, "Contact").trim_start_matches('<').split('>').next().unwrap();
+        if !contact.is_empty() {
+            self.target = contact.to_owned();
+        }
+    }
+
+    /// The next request of the dialog.
+    pub(crate) fn next(&mut self, method: &str, body: &str) -> String {
+        self.cseq += 1;
+        self.request(method, body)
+    }
+}
+
+/// A response to a request, with a tag of ours where it has none.
+pub(crate) fn response(request: &str, status: &str, tag: &str, body: &str) -> String {
+    let vias: String =
+        request.split("\r\n").filter(|line| line.starts_with("Via: ")).map(|via| format!("{via}\r\n")).collect();
+    let to = header(request, "To");
+    let to = if to.contains("tag=") || tag.is_empty() { to.to_owned() } else { format!("{to};tag={tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let at = if header(request, "Via").contains(US_INSIDE) { PBX } else { TRUNK };
+    format!(
+        "SIP/2.0 {status}\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:y@{at}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        header(request, "From"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+        body.len()
+    )
+}
