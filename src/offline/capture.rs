@@ -102,7 +102,7 @@ fn packets(bytes: &[u8], take: &mut dyn FnMut(Duration, Linktype, &[u8])) -> Res
                 }
                 reader.consume(consumed);
             }
-            Err(PcapError::Eof) => return Ok(()),
+            Err(PcapError::Eof | PcapError::UnexpectedEof) => return Ok(()),
             Err(PcapError::Incomplete(_)) => {
                 // A cut-off last packet is usual in a live capture; what came before it counts.
                 if reader.reader_exhausted() || reader.refill().is_err() {
