@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::name_addr::NameAddr;
-use super::{Message, Name, Via, params, span, trim};
+use super::{Message, Name, Via, params, span, trim, trim_start};
 
 /// A list of splices, reusable without allocation once it has grown.
 ///
@@ -64,9 +64,10 @@ impl Edits {
         let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Via) else { return };
         let value = message.head().get(entry.value.clone()).unwrap_or_default();
         match Via::first(value) {
-            Ok((_, first, Some(_))) => {
-                let start = entry.value.start;
-                self.splice(start..start + first.len() + 1, |_| {});
+            Ok((_, _, Some(rest))) => {
+                // With the white space behind the comma: what is left of a fold would be a line of nothing.
+                let rest = span(message.head(), trim_start(rest));
+                self.splice(entry.value.start..rest.start, |_| {});
             }
             Ok((_, _, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
         }
@@ -78,7 +79,7 @@ impl Edits {
         let value = message.head().get(entry.value.clone()).unwrap_or_default();
         match NameAddr::first(value) {
             Ok((_, Some(rest))) => {
-                let rest = span(message.head(), rest);
+                let rest = span(message.head(), trim_start(rest));
                 self.splice(entry.value.start..rest.start, |_| {});
             }
             Ok((_, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),

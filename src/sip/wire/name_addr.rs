@@ -1,7 +1,7 @@
 //! `"Display" <uri>;params` (RFC 3261 §20.10): From, To, Contact, Route and their like.
 
 use super::params::{self, find_outside_quotes, is_one_quoted_string};
-use super::{BadMessage, Uri, is_space, is_token, trim};
+use super::{BadMessage, Uri, is_space, is_token, trim, trim_start};
 
 /// One address of an address header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,7 +17,7 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Reads the first address of `text`, and what stands behind its comma.
     pub(super) fn first(text: &'a str) -> Result<(Self, Option<&'a str>), BadMessage> {
-        let text = text.trim_start_matches([' ', '\t', '\r', '\n']);
+        let text = trim_start(text);
         let bad = BadMessage::Address;
         let (display, bracketed) = if text.starts_with('"') {
             // Behind the closing quote only white space may stand before the bracket.

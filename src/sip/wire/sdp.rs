@@ -3,9 +3,14 @@
 //! Bounded: at most [`MAX_MEDIA`] sections are read, [`MAX_FORMATS`] payload types a section and [`MAX_LINES`] lines;
 //! more is refused, so that a long description costs no more than its length.
 
+use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::{number, span};
 
 /// Sections of one description.
 pub const MAX_MEDIA: usize = 16;
@@ -60,7 +65,7 @@ pub struct Media<'a> {
     /// `RTP/AVP`, `RTP/SAVP`, `udptl`, ...
     pub protocol: &'a str,
     /// Payload types of RTP, in order of preference.
-    pub formats: Vec<u8>,
+    pub formats: SmallVec<[u8; 16]>,
     /// Its own c=, or the session's; None for a host name.
     pub address: Option<IpAddr>,
     /// Where RTCP goes, where stated.
@@ -68,7 +73,11 @@ pub struct Media<'a> {
     /// Its own direction, or the session's.
     pub direction: Direction,
     /// As stated; 0 and 8 need no statement (RFC 3551 §6).
-    pub rtpmaps: Vec<RtpMap<'a>>,
+    pub rtpmaps: SmallVec<[RtpMap<'a>; 12]>,
+    /// The port as written.
+    port_text: &'a str,
+    /// A c= line is there, its own or the session's.
+    connected: bool,
     lines: Range<usize>,
 }
 
@@ -131,7 +140,7 @@ impl BadSdp {
 pub struct Sdp<'a> {
     text: &'a str,
     /// Its sections in order.
-    pub media: Vec<Media<'a>>,
+    pub media: SmallVec<[Media<'a>; 2]>,
     session_end: usize,
 }
 
@@ -142,19 +151,28 @@ impl<'a> Sdp<'a> {
     /// When it is no description, too long a one, or one without media.
     pub fn read(body: &'a [u8]) -> Result<Self, BadSdp> {
         let text = std::str::from_utf8(body).map_err(|_| BadSdp::Malformed)?;
-        if !text.starts_with("v=0") || text.contains('\0') {
+        // Where a bare CR ends a line for the PBX and not for us, it reads an address that we have not rewritten.
+        let mut before = 0;
+        let plain = text.bytes().all(|byte| {
+            let fits =
+                if before == b'\r' { byte == b'\n' } else { byte >= b' ' || matches!(byte, b'\t' | b'\r' | b'\n') };
+            before = byte;
+            fits
+        });
+        if !plain || before == b'\r' || lines(text).next().is_none_or(|(_, line)| line != "v=0") {
             return Err(BadSdp::Malformed);
         }
         let mut session_address = None;
+        let mut session_connected = false;
         let mut session_direction = Direction::SendRecv;
-        let mut media: Vec<Media<'a>> = Vec::new();
+        let mut media = SmallVec::<[Media<'a>; 2]>::new();
         let mut session_end = text.len();
         for (number, (range, line)) in lines(text).enumerate() {
             if number == MAX_LINES {
                 return Err(BadSdp::OverLimit);
             }
             let (kind, value) = match line.split_once('=') {
-                Some((kind, value)) if kind.len() == 1 => (kind, value),
+                Some((kind, value)) if kind.len() == 1 && kind.as_bytes()[0].is_ascii_lowercase() => (kind, value),
                 Some(_) | None if line.is_empty() => continue,
                 Some(_) | None => return Err(BadSdp::Malformed),
             };
@@ -164,11 +182,12 @@ impl<'a> Sdp<'a> {
                         return Err(BadSdp::OverLimit);
                     }
                     session_end = session_end.min(range.start);
-                    media.push(section(value, range, session_address, session_direction)?);
+                    let session = (session_address, session_connected, session_direction);
+                    media.push(section(value, range, session)?);
                     continue;
                 }
-                ("c", None) => session_address = address(value),
-                ("c", Some(section)) => section.address = address(value),
+                ("c", None) => (session_address, session_connected) = (connection(value)?, true),
+                ("c", Some(section)) => (section.address, section.connected) = (connection(value)?, true),
                 ("a", None) => session_direction = Direction::of(value).unwrap_or(session_direction),
                 ("a", Some(section)) => attribute(section, value)?,
                 (_, _) => {}
@@ -177,7 +196,14 @@ impl<'a> Sdp<'a> {
                 section.lines.end = range.end;
             }
         }
-        if media.is_empty() { Err(BadSdp::NoMedia) } else { Ok(Self { text, media, session_end }) }
+        if media.is_empty() {
+            return Err(BadSdp::NoMedia);
+        }
+        // Without a c= line there is none to write our address into (RFC 8866 §5.7).
+        if media.iter().any(|media| media.port > 0 && !media.connected) {
+            return Err(BadSdp::Malformed);
+        }
+        Ok(Self { text, media, session_end })
     }
 
     /// The section that is anchored: the first audio one over some kind of RTP that is not refused.
@@ -196,28 +222,32 @@ impl<'a> Sdp<'a> {
     /// `c=0.0.0.0` stays, so that hold in the old spelling arrives as hold.
     pub fn rewritten(&self, section: usize, at: SocketAddr, out: &mut Vec<u8>) {
         out.clear();
+        let net = Net(at.ip());
         for (range, line) in lines(self.text) {
-            let here = self.media.iter().position(|media| media.lines.contains(&range.start));
-            let raw = self.text.get(range.clone()).unwrap_or_default();
-            let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
+            let here = self.media.iter().enumerate().find(|(_, media)| media.lines.contains(&range.start));
             let in_session = range.start < self.session_end;
+            let anchored = here.is_some_and(|(number, _)| number == section);
+            let raw = self.text.get(range).unwrap_or_default();
+            let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
             // Writing to a Vec cannot fail.
-            let _ = match line.get(..2) {
-                Some("o=") if in_session => write!(out, "{}{ending}", origin(line, at)),
-                Some("c=") if in_session || here == Some(section) => match address(line.get(2..).unwrap_or_default()) {
+            let _ = match (line.get(..2), here) {
+                (Some("o="), _) if in_session => write!(out, "{}{net}{ending}", origin(line)),
+                (Some("c="), _) if in_session || anchored => match address(line.get(2..).unwrap_or_default()) {
                     Some(old) if old.is_unspecified() => write!(out, "{raw}"),
-                    Some(_) | None => write!(out, "c={}{ending}", net(at)),
+                    Some(_) | None => write!(out, "c={net}{ending}"),
                 },
-                Some("m=") => {
-                    let port = if here == Some(section) { at.port() } else { 0 };
-                    write!(out, "{}{ending}", with_port(line, port))
+                (Some("m="), Some((_, media))) => {
+                    let port = if anchored { at.port() } else { 0 };
+                    let old = span(line, media.port_text);
+                    let (before, behind) = (line.get(..old.start), line.get(old.end..));
+                    write!(out, "{}{port}{}{ending}", before.unwrap_or_default(), behind.unwrap_or_default())
                 }
-                Some("a=") if leads_around_us(line) => Ok(()),
-                Some("a=") if line.starts_with("a=rtcp:") => match (here == Some(section), at.port().checked_add(1)) {
+                (Some("a="), _) if leads_around_us(line) => Ok(()),
+                (Some("a="), _) if line.starts_with("a=rtcp:") => match (anchored, at.port().checked_add(1)) {
                     (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
                     (true, None) | (false, _) => Ok(()),
                 },
-                Some(_) | None => write!(out, "{raw}"),
+                (Some(_) | None, _) => write!(out, "{raw}"),
             };
         }
     }
@@ -236,22 +266,26 @@ fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
 fn section(
     value: &str,
     lines: Range<usize>,
-    address: Option<IpAddr>,
-    direction: Direction,
+    (address, connected, direction): (Option<IpAddr>, bool, Direction),
 ) -> Result<Media<'_>, BadSdp> {
-    let mut words = value.split(' ').filter(|word| !word.is_empty());
-    let (Some(kind), Some(port), Some(protocol)) = (words.next(), words.next(), words.next()) else {
+    // Single spaces (RFC 8866 §9, media-field); a format list may end in one.
+    let mut words = value.trim_end_matches(' ').split(' ');
+    let (Some(kind), Some(port_text), Some(protocol)) = (words.next(), words.next(), words.next()) else {
         return Err(BadSdp::Malformed);
     };
-    let port = port.split('/').next().unwrap_or_default().parse().map_err(|_| BadSdp::Malformed)?;
-    let mut formats = Vec::new();
+    let port = port_text.split('/').next().and_then(number).ok_or(BadSdp::Malformed)?;
+    if kind.is_empty() || protocol.is_empty() || value.contains('\t') {
+        return Err(BadSdp::Malformed);
+    }
+    let mut formats = SmallVec::new();
     for word in words {
         if formats.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
-        formats.extend(word.parse::<u8>().ok().filter(|number| *number < 128));
+        formats.extend(number::<u8>(word).filter(|number| *number < 128));
     }
-    Ok(Media { kind, port, protocol, formats, address, rtcp: None, direction, rtpmaps: Vec::new(), lines })
+    let rtpmaps = SmallVec::new();
+    Ok(Media { kind, port, protocol, formats, address, rtcp: None, direction, rtpmaps, port_text, connected, lines })
 }
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
@@ -265,15 +299,16 @@ fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> 
     } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
         let (port, net) = rtcp.split_once(' ').unwrap_or((rtcp, ""));
         let address = address(net).or(section.address);
-        section.rtcp = address.zip(port.parse().ok()).map(|(address, port)| SocketAddr::new(address, port));
+        section.rtcp = address.zip(number(port)).map(|(address, port)| SocketAddr::new(address, port));
     }
     Ok(())
 }
 
 fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
     let (number, rest) = text.split_once(' ')?;
+    let payload_type = self::number(number).filter(|number| *number < 128)?;
     let mut parts = rest.trim().split('/');
-    Some(RtpMap { payload_type: number.parse().ok()?, encoding: parts.next()?, clock: parts.next()?.parse().ok()? })
+    Some(RtpMap { payload_type, encoding: parts.next()?, clock: self::number(parts.next()?)? })
 }
 
 /// `IN IP4 192.0.2.1`, a TTL ignored; None for a host name.
@@ -283,32 +318,38 @@ fn address(value: &str) -> Option<IpAddr> {
     host.split('/').next()?.parse().ok()
 }
 
-fn net(at: SocketAddr) -> String {
-    let kind = if at.is_ipv4() { "IP4" } else { "IP6" };
-    format!("IN {kind} {}", at.ip())
+/// The value of a c= line. A host name is one too; what is not `IN`, a kind and one word is none.
+fn connection(value: &str) -> Result<Option<IpAddr>, BadSdp> {
+    let mut words = value.trim_end_matches(' ').split(' ');
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some("IN"), Some("IP4" | "IP6"), Some(host), None) if !host.is_empty() => Ok(address(value)),
+        _ => Err(BadSdp::Malformed),
+    }
 }
 
-/// `o=` with our address: the other side must not learn where the peer is.
-fn origin(line: &str, at: SocketAddr) -> String {
-    let mut words: Vec<&str> = line.split(' ').collect();
-    let ours = net(at);
-    if words.len() == 6 {
-        words.truncate(3);
-        words.push(&ours);
+/// `IN IP4 192.0.2.1`
+struct Net(IpAddr);
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.0.is_ipv4() { "IP4" } else { "IP6" };
+        write!(f, "IN {kind} {}", self.0)
     }
-    words.join(" ")
 }
 
-fn with_port(line: &str, port: u16) -> String {
-    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    if let Some(word) = words.get_mut(1) {
-        *word = port.to_string();
-    }
-    words.join(" ")
+/// `o=` up to where the address begins: ours goes there, the other side must not learn where the peer is. Counted from
+/// the end, because some phones write their name with spaces.
+fn origin(line: &str) -> &str {
+    line.trim_end_matches(' ')
+        .rmatch_indices(' ')
+        .nth(2)
+        .map_or("o=- 0 0 ", |(at, _)| line.get(..=at).unwrap_or_default())
 }
 
 fn leads_around_us(line: &str) -> bool {
-    const PREFIXES: [&str; 9] = [
+    const PREFIXES: [&str; 11] = [
+        "a=alt:",
+        "a=source-filter:",
         "a=candidate:",
         "a=ice-",
         "a=end-of-candidates",

@@ -2,7 +2,7 @@
 
 use super::params::{self, find_outside_quotes};
 use super::uri::split_host_port;
-use super::{BadMessage, is_token, number, trim};
+use super::{BadMessage, is_token, number, trim, trim_start};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ impl<'a> Via<'a> {
         };
         let (protocol, after) = value.split_once('/').ok_or(bad)?;
         let (version, after) = after.split_once('/').ok_or(bad)?;
-        let after = after.trim_start_matches([' ', '\t', '\r', '\n']);
+        let after = trim_start(after);
         let (transport, after) = after.split_at(after.find([' ', '\t', '\r', '\n']).ok_or(bad)?);
         let version = trim(version);
         let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
