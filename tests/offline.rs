@@ -197,11 +197,17 @@ fn eval_writes_tables_and_one_row_a_call() {
         json.to_str().unwrap(),
         "--calls",
         csv.to_str().unwrap(),
+        "--baseline",
+        "--report",
+        folder.path().join("report").to_str().unwrap(),
     ]);
 
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("press_key uk_scam") && said.contains("median"), "{said}");
+    assert!(said.contains("Asterisk AMD"), "{said}");
+    let page = std::fs::read_to_string(folder.path().join("report/index.html")).unwrap();
+    assert!(page.contains("expected calibration error") && page.ends_with("</html>\n"));
     let rows = std::fs::read_to_string(csv).unwrap();
     let mut lines = rows.lines();
     assert_eq!(lines.next(), Some("id,label,kind,class,probability,action,decided_ms,reasons"));

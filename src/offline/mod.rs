@@ -3,17 +3,21 @@
 //! In: WAV and capture files, a manifest of labelled calls. Out: what the live path would have decided and when.
 //! The words' computing time is counted as lag: a run that takes 0.3 s is known 0.3 s after its window ended.
 
+mod baseline;
 mod capture;
 mod hear;
 mod manifest;
 mod open;
 mod plot;
 mod recording;
+mod report;
 mod tables;
 
+pub use baseline::Baseline;
 pub use hear::{Heard, Step, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
 pub use open::{BadFile, Ear, find_model};
 pub use plot::plot;
 pub use recording::{BadRecording, Recording};
+pub use report::{Calibration, mistakes, page};
 pub use tables::{Outcome, Tables, write_calls};

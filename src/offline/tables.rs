@@ -75,6 +75,12 @@ impl Outcome {
         }
     }
 
+    /// From the caller's first word to the diversion.
+    #[must_use]
+    pub fn delay_ms(&self) -> Option<u64> {
+        Some(self.decided_ms.filter(|_| self.diverted())?.saturating_sub(self.onset_ms?))
+    }
+
     fn diverted(&self) -> bool {
         self.action == "divert"
     }

@@ -1,0 +1,208 @@
+//! A page about an evaluation: ROC, calibration, time to verdict, worst mistakes. One HTML file with its pictures inside.
+
+use std::fmt::Write as _;
+
+use super::tables::{Outcome, Tables};
+use crate::policy::judge::Class;
+
+/// Bins of the calibration.
+const BINS: usize = 10;
+
+/// Side of a square picture.
+const SIDE: f64 = 300.0;
+
+/// Mistakes that are listed.
+const WORST: usize = 20;
+
+/// One bin of the reliability diagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Bin {
+    /// Calls whose probability falls into it.
+    pub calls: usize,
+    /// Mean probability of the class that was named.
+    pub said: f64,
+    /// Share of calls in which that class was the true one.
+    pub was: f64,
+}
+
+/// How well probabilities fit.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Calibration {
+    /// From 0 to 1 in ten steps.
+    pub bins: Vec<Bin>,
+    /// Expected calibration error: mean distance of the two, weighted by calls (Guo et al. 2017).
+    pub error: f64,
+}
+
+impl Calibration {
+    /// Of the class that was named at the end of each call, or at its decision.
+    #[must_use]
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut bins = vec![Bin::default(); BINS];
+        for outcome in outcomes {
+            let probability = f64::from(outcome.probability);
+            let slot = ((probability * BINS as f64) as usize).min(BINS - 1);
+            if let Some(bin) = bins.get_mut(slot) {
+                bin.calls += 1;
+                bin.said += probability;
+                bin.was += f64::from(u8::from(outcome.class == outcome.label));
+            }
+        }
+        let total = outcomes.len().max(1) as f64;
+        let mut error = 0.0;
+        for bin in bins.iter_mut().filter(|bin| bin.calls > 0) {
+            bin.said /= bin.calls as f64;
+            bin.was /= bin.calls as f64;
+            error += bin.calls as f64 / total * (bin.said - bin.was).abs();
+        }
+        Self { bins, error }
+    }
+}
+
+/// Points of the ROC: share of `others` and of `press_key` calls whose highest probability reaches a threshold.
+#[must_use]
+fn roc(outcomes: &[Outcome], others: Class) -> Vec<(f64, f64)> {
+    let highest = |class: Class| {
+        let mut values: Vec<f32> =
+            outcomes.iter().filter(|outcome| outcome.label == class.label()).map(|outcome| outcome.highest).collect();
+        values.sort_by(f32::total_cmp);
+        values
+    };
+    let (positive, negative) = (highest(Class::PressKey), highest(others));
+    let share = |values: &[f32], threshold: f32| {
+        let reached = values.len() - values.partition_point(|value| *value < threshold);
+        reached as f64 / values.len().max(1) as f64
+    };
+    let mut thresholds: Vec<f32> = positive.iter().chain(&negative).copied().collect();
+    thresholds.sort_by(f32::total_cmp);
+    thresholds.dedup();
+    let mut points: Vec<(f64, f64)> =
+        thresholds.iter().rev().map(|t| (share(&negative, *t), share(&positive, *t))).collect();
+    points.insert(0, (0.0, 0.0));
+    points
+}
+
+/// Calls that were judged wrongly, the worst first: a person taken away before a scam let through.
+#[must_use]
+pub fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
+    let weight = |outcome: &Outcome| match (outcome.label, outcome.action) {
+        ("live", "divert") => 5,
+        ("recorded" | "no_speech", "divert") => 4,
+        ("press_key", "none" | "guard") => 3,
+        ("live", "guard") => 2,
+        (label, _) if label != outcome.class => 1,
+        _ => 0,
+    };
+    let mut wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| weight(outcome) > 0).collect();
+    wrong.sort_by_key(|outcome| std::cmp::Reverse(weight(outcome)));
+    wrong.truncate(WORST);
+    wrong
+}
+
+/// The page. `plots`: names of calls that have a picture beside it, as `plots/NAME.svg`.
+#[must_use]
+pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[String]) -> String {
+    let calibration = Calibration::of(outcomes);
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Ringfence evaluation</title>\n<style>body{font:14px \
+         sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}pre{overflow-x:auto;background:#f7fafc;\
+         padding:1em}figure{display:inline-block;margin:0 1.5em 1em 0}figcaption{max-width:300px;color:#555}td,th{padding:\
+         .2em .6em;text-align:left;vertical-align:top}</style>\n",
+    );
+    let _ = writeln!(page, "<h1>Evaluation of {}</h1><pre>{}</pre>", escape(manifest), escape(&tables.text()));
+    let _ = writeln!(page, "<h2>Pictures</h2>");
+    roc_picture(&mut page, outcomes);
+    calibration_picture(&mut page, &calibration);
+    delay_picture(&mut page, outcomes);
+    let _ = writeln!(page, "<h2>Worst mistakes</h2><table><tr><th>call<th>is<th>said<th>action<th>why");
+    for outcome in mistakes(outcomes) {
+        let id = escape(&outcome.id);
+        let name = if plots.contains(&outcome.id) { format!("<a href=\"plots/{id}.svg\">{id}</a>") } else { id };
+        let _ = writeln!(
+            page,
+            "<tr><td>{name}<td>{} {}<td>{} {:.2}<td>{}<td>{}",
+            outcome.label,
+            escape(&outcome.kind),
+            outcome.class,
+            outcome.probability,
+            outcome.action,
+            escape(&outcome.reasons.join("; "))
+        );
+    }
+    page.push_str("</table></html>\n");
+    page
+}
+
+fn frame(page: &mut String, x: &str, y: &str) {
+    let _ = writeln!(
+        page,
+        "<figure><svg width=\"{w}\" height=\"{h}\" viewBox=\"-40 -10 {w} {h}\" font-size=\"11\"><rect width=\"{SIDE}\" \
+         height=\"{SIDE}\" fill=\"none\" stroke=\"#a0aec0\"/><text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">{x}</text>\
+         <text transform=\"translate(-26,{mid}) rotate(-90)\" text-anchor=\"middle\">{y}</text>",
+        w = SIDE + 60.0,
+        h = SIDE + 50.0,
+        mid = SIDE / 2.0,
+        below = SIDE + 30.0
+    );
+    for step in 0..=4 {
+        let at = SIDE * f64::from(step) / 4.0;
+        let _ = writeln!(
+            page,
+            "<text x=\"{at}\" y=\"{}\" text-anchor=\"middle\" fill=\"#718096\">{}</text>",
+            SIDE + 14.0,
+            f64::from(step) / 4.0
+        );
+    }
+}
+
+fn line(page: &mut String, points: impl Iterator<Item = (f64, f64)>, colour: &str) {
+    let path: Vec<String> = points.map(|(x, y)| format!("{:.1},{:.1}", x * SIDE, (1.0 - y) * SIDE)).collect();
+    let _ = writeln!(
+        page,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+        path.join(" ")
+    );
+}
+
+fn roc_picture(page: &mut String, outcomes: &[Outcome]) {
+    frame(page, "wrongly reached", "press_key reached");
+    line(page, roc(outcomes, Class::Live).into_iter(), "#2f855a");
+    line(page, roc(outcomes, Class::Recorded).into_iter(), "#b7791f");
+    page.push_str("</svg><figcaption>ROC over the highest probability of press_key in a call: against people (green), against lawful recordings (brown)</figcaption></figure>\n");
+}
+
+fn calibration_picture(page: &mut String, calibration: &Calibration) {
+    frame(page, "said", "was");
+    line(page, [(0.0, 0.0), (1.0, 1.0)].into_iter(), "#cbd5e0");
+    for bin in calibration.bins.iter().filter(|bin| bin.calls > 0) {
+        let _ = writeln!(
+            page,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{:.1}\" fill=\"#2b6cb0\" fill-opacity=\"0.6\"/>",
+            bin.said * SIDE,
+            (1.0 - bin.was) * SIDE,
+            2.0 + (bin.calls as f64).sqrt()
+        );
+    }
+    let _ = writeln!(
+        page,
+        "</svg><figcaption>Calibration of the class that was named; expected calibration error {:.3}</figcaption></figure>",
+        calibration.error
+    );
+}
+
+fn delay_picture(page: &mut String, outcomes: &[Outcome]) {
+    const LONGEST: f64 = 20.0;
+    frame(page, "seconds from the first word, of 20", "share diverted");
+    let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey.label()).collect();
+    let mut delays: Vec<f64> =
+        of.iter().filter_map(|outcome| outcome.delay_ms()).map(|ms| ms as f64 / 1_000.0).collect();
+    delays.sort_by(f64::total_cmp);
+    let total = of.len().max(1) as f64;
+    let points = delays.iter().enumerate().map(|(n, s)| ((s / LONGEST).min(1.0), (n + 1) as f64 / total));
+    line(page, std::iter::once((0.0, 0.0)).chain(points), "#c53030");
+    page.push_str("</svg><figcaption>press_key: share diverted by time</figcaption></figure>\n");
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
