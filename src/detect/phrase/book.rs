@@ -4,7 +4,7 @@
 //! alternatives, `[the]` may be missing, `*` stands for up to three words, `#` for a digit. Text and patterns are
 //! compared in lower case, without punctuation, with numbers written as digits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
@@ -17,6 +17,9 @@ const BUILT_IN: &str = include_str!("../../../config/phrases/en.toml");
 
 /// Words of a text that are looked at: a window of 12 s holds fewer.
 const MAX_WORDS: usize = 120;
+
+/// What a phrase counts that is only there when misheard words are set right.
+const MISHEARD: f32 = 0.6;
 
 /// Words that `*` may stand for.
 const GAP: usize = 3;
@@ -130,6 +133,8 @@ pub struct Book {
     by_word: HashMap<Box<str>, Vec<usize>>,
     /// Patterns that may begin with a digit.
     by_digit: Vec<usize>,
+    /// Every word of every pattern, in order.
+    vocabulary: BTreeSet<Box<str>>,
 }
 
 impl Book {
@@ -166,7 +171,7 @@ impl Book {
     }
 
     fn empty() -> Self {
-        Self { phrases: Vec::new(), patterns: Vec::new(), by_word: HashMap::new(), by_digit: Vec::new() }
+        Self { phrases: Vec::new(), patterns: Vec::new(), by_word: HashMap::new(), by_digit: Vec::new(), vocabulary: BTreeSet::new() }
     }
 
     /// Adds a pattern to the phrase that comes next.
@@ -183,6 +188,7 @@ impl Book {
                 Token::Gap | Token::Any(_) => return Err("it must begin with a word"),
             }
         }
+        learn(&tokens, &mut self.vocabulary);
         self.patterns.push((self.phrases.len(), tokens));
         Ok(())
     }
@@ -196,10 +202,44 @@ impl Book {
         Arc::clone(&BOOK)
     }
 
-    /// Phrases in `text`, each once.
+    /// Phrases in `text`, each once. What is only there when misheard words are set right counts less.
     #[must_use]
     pub fn hear(&self, text: &str) -> Vec<Heard> {
         let words = normalise(text);
+        let heard = self.find(&words);
+        let corrected: Vec<String> = words.iter().map(|word| self.corrected(word)).collect();
+        if corrected == words {
+            return heard;
+        }
+        let mut all = heard;
+        for mut more in self.find(&corrected) {
+            if all.iter().all(|known| known.phrase != more.phrase) {
+                more.confidence = Ratio::clamped(more.confidence.get() * MISHEARD);
+                all.push(more);
+            }
+        }
+        all
+    }
+
+    /// A long word that the phrase file does not know, as the nearest one that it does.
+    fn corrected(&self, word: &str) -> String {
+        let slips = match word.len() {
+            0..6 => return word.to_owned(),
+            6..9 => 1,
+            _ => 2,
+        };
+        if self.vocabulary.contains(word) {
+            return word.to_owned();
+        }
+        let near = |known: &&Box<str>| known.len().abs_diff(word.len()) <= slips && known.len() >= 6;
+        let distances = self.vocabulary.iter().filter(near).map(|known| (strsim::osa_distance(known, word), known));
+        match distances.filter(|(distance, _)| *distance <= slips).min() {
+            Some((_, known)) => known.to_string(),
+            None => word.to_owned(),
+        }
+    }
+
+    fn find(&self, words: &[String]) -> Vec<Heard> {
         let mut found = vec![false; self.phrases.len()];
         for start in 0..words.len() {
             let Some(first) = words.get(start) else { break };
@@ -208,8 +248,8 @@ impl Book {
             for (phrase, tokens) in by_word.iter().chain(by_digit).filter_map(|index| self.patterns.get(*index)) {
                 if let Some(found) = found.get_mut(*phrase)
                     && !*found
-                    && matches(tokens, &words, start)
-                    && !self.excluded(*phrase, &words, start)
+                    && matches(tokens, words, start)
+                    && !self.excluded(*phrase, words, start)
                 {
                     *found = true;
                 }
@@ -265,6 +305,18 @@ fn ends(tokens: &[Token], words: &[String], starts: &[usize]) -> Vec<usize> {
 
 fn step(at: &[usize], words: &[String], is: impl Fn(&String) -> bool) -> Vec<usize> {
     at.iter().filter(|&&at| words.get(at).is_some_and(&is)).map(|at| at + 1).collect()
+}
+
+fn learn(tokens: &[Token], vocabulary: &mut BTreeSet<Box<str>>) {
+    for token in tokens {
+        match token {
+            Token::Word(word) => {
+                vocabulary.insert(word.clone());
+            }
+            Token::Any(options) => options.iter().for_each(|option| learn(option, vocabulary)),
+            Token::Digit | Token::Gap => {}
+        }
+    }
 }
 
 /// Tokens that a match may begin with. True: it may match nothing.

@@ -56,11 +56,13 @@ pub enum Measure {
     ScamAndPrompt,
     /// Words were recognised, at least eight, and none of them is in the phrase file.
     NothingKnown,
+    /// Words were recognised, and nothing that people say is among them: 0 at 6 words in a row, 1 at 14.
+    NoTalk,
 }
 
 impl Measure {
     /// How many.
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 21;
 
     /// All, in the order of [`Heard::measures`].
     pub const ALL: [Measure; Self::COUNT] = [
@@ -84,6 +86,7 @@ impl Measure {
         Self::Talk,
         Self::ScamAndPrompt,
         Self::NothingKnown,
+        Self::NoTalk,
     ];
 
     /// Name of its weight in the weights file.
@@ -110,6 +113,7 @@ impl Measure {
             Self::Talk => "talk",
             Self::ScamAndPrompt => "scam_and_prompt",
             Self::NothingKnown => "nothing_known",
+            Self::NoTalk => "no_talk",
         }
     }
 }
@@ -251,6 +255,8 @@ impl Heard {
                 self.meaning(Meaning::Scam).min(self.meaning(Meaning::KeyPrompt).max(self.meaning(Meaning::CallBack)))
             }
             Measure::NothingKnown => flag(self.words >= 8 && self.phrases.is_empty()),
+            Measure::NoTalk if self.meaning(Meaning::Talk) > 0.0 => 0.0,
+            Measure::NoTalk => ramp(self.words as f32, 6.0, 14.0),
         }
     }
 
@@ -293,6 +299,7 @@ impl Heard {
             Measure::Talk => format!("says what people say: {}", phrases(Meaning::Talk)),
             Measure::ScamAndPrompt => "a scam's words and a prompt in one message".to_owned(),
             Measure::NothingKnown => "words, but none that the phrase file knows".to_owned(),
+            Measure::NoTalk => format!("{} words in a row without anything that people say", self.words),
         }
     }
 }
