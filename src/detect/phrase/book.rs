@@ -171,7 +171,13 @@ impl Book {
     }
 
     fn empty() -> Self {
-        Self { phrases: Vec::new(), patterns: Vec::new(), by_word: HashMap::new(), by_digit: Vec::new(), vocabulary: BTreeSet::new() }
+        Self {
+            phrases: Vec::new(),
+            patterns: Vec::new(),
+            by_word: HashMap::new(),
+            by_digit: Vec::new(),
+            vocabulary: BTreeSet::new(),
+        }
     }
 
     /// Adds a pattern to the phrase that comes next.

@@ -13,6 +13,9 @@ const MAX_PHRASES: usize = 64;
 /// Sum of a meaning's phrase weights that counts as 1.
 const PHRASE_SCALE: f32 = 4.0;
 
+/// Confidence of the recogniser that counts as words on a line with tones or music.
+const SURE: f32 = 0.8;
+
 /// A measure: one term of each sum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Measure {
@@ -130,10 +133,11 @@ pub struct Heard {
     long_pauses: u16,
     levels: Levels,
     words: usize,
-    /// Words were recognised at least once.
-    spoken: bool,
-    /// Runs in which the recogniser found no words in what sounded like speech.
-    unspoken: u16,
+    /// Word runs over what sounded like speech.
+    runs: u16,
+    /// Highest confidence of one that gave words.
+    said: f32,
+    tones: u16,
     tone: Option<&'static str>,
     music: bool,
     /// Best weight of each phrase, with its meaning.
@@ -183,13 +187,19 @@ impl Heard {
             Finding::Yield { .. } => self.yields = self.yields.saturating_add(1),
             Finding::Reply { .. } => self.replies = self.replies.saturating_add(1),
             Finding::NoReply => self.no_replies = self.no_replies.saturating_add(1),
-            Finding::Tone { tone } => self.tone = Some(tone.label()),
-            Finding::Music => self.music = true,
-            Finding::Words { speech: true, text, .. } => {
-                self.words = self.words.max(text.split_whitespace().count());
-                self.spoken = true;
+            Finding::Tone { tone } => {
+                self.tone = Some(tone.label());
+                self.tones = self.tones.saturating_add(1);
             }
-            Finding::Words { speech: false, .. } => self.unspoken = self.unspoken.saturating_add(1),
+            Finding::Music => self.music = true,
+            Finding::Words { speech, text, confidence, .. } => {
+                self.runs = self.runs.saturating_add(1);
+                // Numbers alone are what the recogniser makes of beeps.
+                if *speech && text.chars().any(char::is_alphabetic) {
+                    self.words = self.words.max(text.split_whitespace().count());
+                    self.said = self.said.max(confidence.get());
+                }
+            }
             Finding::Phrase { phrase, meaning, weight, confidence } => {
                 let heard = weight * confidence.get();
                 if let Some(best) = self.phrases.get_mut(phrase) {
@@ -204,9 +214,10 @@ impl Heard {
     /// Has the caller said anything?
     #[must_use]
     pub fn has_spoken(&self) -> bool {
-        // Two ears: what sounds like speech, and what has words in it. Music can fool the first; where the second
-        // listens and finds nothing, nobody has spoken.
-        self.onset.is_some() && (self.spoken || self.unspoken == 0)
+        // Two ears: what sounds like speech, and what has words in it. Music and tones can fool the first, and make the
+        // second write words that it hardly believes.
+        let believed = if self.tones >= 2 || self.music { SURE } else { 0.0 };
+        self.onset.is_some() && (self.runs == 0 || (self.said > 0.0 && self.said >= believed))
     }
 
     /// Why the class is `no_speech`.
