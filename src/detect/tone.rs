@@ -24,8 +24,8 @@ const LINE_SHARE: f32 = 0.86;
 /// How far a line may move between frames, in hertz.
 const DRIFT_HZ: f32 = 5.0;
 
-/// Frames in a row that make a tone: 120 ms, more than a vowel stays within [`DRIFT_HZ`].
-const RUN: u8 = 6;
+/// Frames in a row that make a tone: 180 ms, more than a vowel stays within [`DRIFT_HZ`].
+const RUN: u8 = 9;
 
 /// Frames in a row that make a key: two lines of the DTMF grid at once are no voice.
 const KEY_RUN: u8 = 1;
