@@ -237,10 +237,11 @@ impl Book {
         if self.vocabulary.contains(word) {
             return word.to_owned();
         }
-        let near = |known: &&Box<str>| known.len().abs_diff(word.len()) <= slips && known.len() >= 6;
-        let distances = self.vocabulary.iter().filter(near).map(|known| (strsim::osa_distance(known, word), known));
+        let near = |known: &&str| known.len().abs_diff(word.len()) <= slips && known.len() >= 6;
+        let known = self.vocabulary.iter().map(|word| &**word);
+        let distances = known.filter(near).map(|known| (strsim::osa_distance(known, word), known));
         match distances.filter(|(distance, _)| *distance <= slips).min() {
-            Some((_, known)) => known.to_string(),
+            Some((_, known)) => known.to_owned(),
             None => word.to_owned(),
         }
     }
