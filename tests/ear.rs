@@ -1,0 +1,176 @@
+//! The ear under bad conditions: what telephone lines do to a scam's opening must not save it, and must not make a
+//! scammer of a neighbour.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
+
+use std::time::Duration;
+
+use ringfence::audio::FRAME_SAMPLES;
+use ringfence::audio::framer::{Arrived, Content, Framer};
+use ringfence::audio::g711::Law;
+use ringfence::offline::{Ear, Heard, Recording, hear};
+use ringfence::policy::action::StepUp;
+use ringfence::policy::judge::Class;
+use ringfence::policy::rules::Policy;
+use ringfence::units::{CallTime, RtpTimestamp, SequenceNumber, Ssrc};
+
+const WATCH: Duration = Duration::from_secs(25);
+
+fn recording(name: &str) -> Recording {
+    Recording::read(format!("src/demo/audio/{name}.wav").as_ref()).unwrap()
+}
+
+fn heard(recording: &Recording, words: bool) -> Heard {
+    let ear = Ear::open(None, words, None, None).unwrap();
+    assert_eq!(ear.without_words().is_none(), words);
+    ear.with(|knowledge, recognise| hear(recording, knowledge, &Policy::default(), WATCH, recognise))
+}
+
+/// The same numbers in each run.
+fn random() -> impl FnMut() -> f32 {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+fn changed(recording: &Recording, change: impl FnMut(i16) -> f32) -> Recording {
+    let caller = recording.caller.iter().copied().map(change).map(|sample| sample.clamp(-32_768.0, 32_767.0) as i16);
+    Recording { caller: caller.collect(), callee: recording.callee.clone() }
+}
+
+fn diverted(heard: &Heard) -> bool {
+    heard.first(StepUp::Divert).is_some()
+}
+
+#[test]
+fn a_scam_is_heard_through_what_lines_do_to_it() {
+    let scam = recording("scam");
+    let mut noise = random();
+    let lines = [
+        ("clipping", changed(&scam, |s| (f32::from(s) * 12.0).clamp(-12_000.0, 12_000.0))),
+        ("a whisper", changed(&scam, |s| f32::from(s) * 0.2)),
+        ("a DC offset", changed(&scam, |s| f32::from(s) + 3_000.0)),
+        ("noise", changed(&scam, |s| f32::from(s) + 300.0 * (noise() - 0.5))),
+    ];
+    for (line, call) in lines {
+        assert!(diverted(&heard(&call, true)), "{line}");
+    }
+}
+
+#[test]
+fn lost_packets_do_not_save_a_scam() {
+    let scam = recording("scam");
+    let mut random = random();
+    let mut caller = scam.caller.clone();
+    for frame in caller.chunks_mut(FRAME_SAMPLES) {
+        if random() < 0.05 {
+            frame.fill(0);
+        }
+    }
+
+    assert!(diverted(&heard(&Recording { caller, callee: scam.callee }, true)));
+}
+
+/// Packets of any length, with jitter, comfort noise and a source that starts anew, are the same call after the framer.
+#[test]
+fn odd_packets_are_the_same_call() {
+    let scam = recording("scam");
+    for (samples, ssrc_changes) in [(80, false), (480, false), (160, true)] {
+        let mut framer = Framer::new();
+        let mut caller = Vec::new();
+        let mut random = random();
+        for (n, chunk) in scam.caller.chunks_exact(samples).enumerate() {
+            let at = CallTime(Duration::from_secs_f64((n * samples) as f64 / 8_000.0 + 0.02 * f64::from(random())));
+            let second = ssrc_changes && n > 200;
+            // A pause is sent as comfort noise.
+            let quiet = chunk.iter().all(|sample| sample.unsigned_abs() < 40);
+            let payload = if quiet { vec![60] } else { Law::Mu.encode_all(chunk) };
+            framer.advance(at);
+            framer.push(Arrived {
+                at,
+                sequence: SequenceNumber(n as u16 + if second { 30_000 } else { 0 }),
+                timestamp: RtpTimestamp((n * samples) as u32 + if second { 1_000_000 } else { 0 }),
+                ssrc: Ssrc(if second { 2 } else { 1 }),
+                content: if quiet { Content::Noise } else { Content::Audio(Law::Mu) },
+                payload: &payload,
+            });
+            while let Some(frame) = framer.poll_frame() {
+                caller.extend_from_slice(&frame.samples);
+            }
+        }
+
+        let heard = heard(&Recording { caller, callee: scam.callee.clone() }, true);
+
+        assert!(diverted(&heard), "{samples} samples a packet, new source: {ssrc_changes}");
+    }
+}
+
+#[test]
+fn a_neighbour_stays_a_neighbour() {
+    let neighbour = recording("neighbour");
+    let mut noise = random();
+    for call in [
+        neighbour.clone(),
+        changed(&neighbour, |s| (f32::from(s) * 12.0).clamp(-12_000.0, 12_000.0)),
+        changed(&neighbour, |s| f32::from(s) + 300.0 * (noise() - 0.5)),
+    ] {
+        let heard = heard(&call, true);
+        assert!(heard.steps.is_empty(), "{:?}", heard.steps);
+    }
+}
+
+#[test]
+fn without_words_nobody_is_taken_away() {
+    for name in ["scam", "neighbour", "live", "reminder"] {
+        let heard = heard(&recording(name), false);
+        assert!(!diverted(&heard), "{name}");
+        assert!(heard.verdict().is_some());
+    }
+}
+
+#[test]
+fn an_hour_of_silence_is_no_speech_and_costs_no_words() {
+    let ear = Ear::open(None, true, None, None).unwrap();
+    let silent = Recording { caller: vec![0; 8_000 * 3_600], callee: vec![0; 8_000 * 3_600] };
+
+    let heard = ear.with(|knowledge, recognise| {
+        hear(&silent, knowledge, &Policy::default(), Duration::from_secs(3_600), recognise)
+    });
+
+    assert_eq!(heard.verdict().map(|verdict| verdict.class), Some(Class::NoSpeech));
+    assert_eq!((heard.verdicts.len(), heard.words_cost), (1, Duration::ZERO));
+}
+
+#[test]
+fn ten_minutes_of_talk_stay_within_their_budget() {
+    let talk = recording("neighbour");
+    let long: Vec<i16> = talk.caller.iter().copied().cycle().take(8_000 * 600).collect();
+    let call = Recording { callee: vec![0; long.len()], caller: long };
+    // A recogniser that takes its time and hears nothing in particular.
+    let mut runs = 0u32;
+    let ear = Ear::open(None, true, None, None).unwrap();
+    let length = Duration::from_secs(600);
+
+    let heard = ear.with(|knowledge, _| {
+        hear(&call, knowledge, &Policy::default(), length, &mut |run| {
+            runs += 1;
+            assert!(run.audio.len() <= 8_000 * 12, "a window is bounded");
+            let transcript = ringfence::detect::phrase::Transcript {
+                text: "and then he said".to_owned(),
+                confidence: ringfence::units::Ratio::clamped(0.9),
+            };
+            Some((transcript, run.window.length() / 10))
+        })
+    });
+
+    // A tenth of real time, and what may be spent ahead.
+    assert!(
+        runs > 20 && heard.words_cost <= length / 10 + Duration::from_secs(3),
+        "{runs} runs, {:?}",
+        heard.words_cost
+    );
+}
