@@ -752,6 +752,7 @@ fn a_scam_is_taken_away_and_both_legs_are_ended() {
     expect(
         &mut world,
         "
+          5000       * stop listening
           5000       * cut caller true
           5000       * cut callee true
           5000       * play callee-diverted to callee
@@ -783,6 +784,7 @@ fn nine_takes_the_call_back() {
     expect(
         &mut world,
         "
+             0       * stop listening
              0       * cut caller true
              0       * cut callee true
              0       * play callee-diverted to callee
@@ -820,6 +822,7 @@ fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
     expect(
         &mut world,
         "
+             0       * stop listening
              0       * cut caller true
              0       * cut callee true
              0       * play callee-diverted to callee

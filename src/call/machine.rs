@@ -499,6 +499,9 @@ impl Switchboard {
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {
+        // It has been decided: the ear is for calls that have not.
+        call.listens_until = None;
+        self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
             self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
         }
