@@ -4,7 +4,13 @@
 //! A-law, 15 dB of noise and 2 % of lost frames, and prints how many are known within 3 s of speech and how many of all
 //! other pairs are taken for the same.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a tool that fails by panicking")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a tool that fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 
@@ -65,7 +71,8 @@ fn main() {
 
 /// The caller from the first word on.
 fn speech(call: &Labelled) -> Vec<i16> {
-    let recording = ringfence::offline::Recording::read(&call.path).unwrap_or_else(|error| panic!("{}: {error}", call.id));
+    let recording =
+        ringfence::offline::Recording::read(&call.path).unwrap_or_else(|error| panic!("{}: {error}", call.id));
     recording.caller.into_iter().skip(call.onset_ms.unwrap_or_default() as usize * 8).collect()
 }
 

@@ -21,7 +21,7 @@ fn recording(name: &str) -> Recording {
 }
 
 fn heard(recording: &Recording, words: bool) -> Heard {
-    let ear = Ear::open(None, words, None, None).unwrap();
+    let ear = Ear::open(None, words, None, None, None).unwrap();
     assert_eq!(ear.without_words().is_none(), words);
     ear.with(|knowledge, recognise| hear(recording, knowledge, &Policy::default(), WATCH, recognise))
 }
@@ -134,7 +134,7 @@ fn without_words_nobody_is_taken_away() {
 
 #[test]
 fn an_hour_of_silence_is_no_speech_and_costs_no_words() {
-    let ear = Ear::open(None, true, None, None).unwrap();
+    let ear = Ear::open(None, true, None, None, None).unwrap();
     let silent = Recording { caller: vec![0; 8_000 * 3_600], callee: vec![0; 8_000 * 3_600] };
 
     let heard = ear.with(|knowledge, recognise| {
@@ -152,7 +152,7 @@ fn ten_minutes_of_talk_stay_within_their_budget() {
     let call = Recording { callee: vec![0; long.len()], caller: long };
     // A recogniser that takes its time and hears nothing in particular.
     let mut runs = 0u32;
-    let ear = Ear::open(None, true, None, None).unwrap();
+    let ear = Ear::open(None, true, None, None, None).unwrap();
     let length = Duration::from_secs(600);
 
     let heard = ear.with(|knowledge, _| {

@@ -216,3 +216,29 @@ fn eval_writes_tables_and_one_row_a_call() {
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(json["tables"]["delays"]["within_20_s"]["count"], 1);
 }
+
+#[test]
+fn a_known_recording_is_taken_away_even_without_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("campaigns.txt");
+    let line = ringfence(&["fingerprint", SCAM, "--name", "prime"]).stdout;
+    std::fs::write(&file, line).unwrap();
+    // The caller of a second call: from another start, quieter.
+    let again = folder.path().join("again.wav");
+    let legs: Vec<Vec<i16>> = legs(SCAM)
+        .into_iter()
+        .map(|leg| std::iter::repeat_n(0, 4_321).chain(leg.into_iter().skip(5_000).map(|s| s / 2)).collect())
+        .collect();
+    resampled(&again, &legs, 8_000);
+    let listen =
+        |call: &str| text(&ringfence(&["listen", call, "--no-words", "--campaigns", file.to_str().unwrap()]).stdout);
+
+    let (known, other) = (listen(again.to_str().unwrap()), listen(NEIGHBOUR));
+
+    assert!(known.contains("known recording `prime`") && known.contains("\ndivert at "), "{known}");
+    assert!(!other.contains("known recording"), "{other}");
+    std::fs::write(&file, "x y").unwrap();
+    let bad = ringfence(&["listen", SCAM, "--campaigns", file.to_str().unwrap()]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("line 1 is no fingerprint"), "{bad:?}");
+}

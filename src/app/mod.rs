@@ -11,6 +11,7 @@ mod resolve;
 pub use health::{Health, PartHealth};
 pub use reloading::ReloadReport;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,18 +19,21 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::admin::{self, Admin};
-use crate::call::{self, Switchboard};
+use crate::call::{self, Event, Happened, Switchboard};
 use crate::config::{self, Settings};
+use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings};
 use crate::gate::{self, Gate};
-use crate::io::analysis::{Analysis, Knowledge, StartedAnalysis};
+use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
+use crate::policy::action::{Enforcement, StepUp};
 use crate::policy::judge::Weights;
 use crate::store::Retention;
+use crate::units::CallId;
 
 /// Events between the signalling and the observers.
 const EVENTS: usize = 16_384;
@@ -150,7 +154,8 @@ impl App {
             events: shard_events,
         };
         let signalling = bound.start(switchboard, gate, wiring).map_err(|error| run("signalling", &error))?;
-        let events = observe_events(events, observer.clone()).map_err(|error| run("observer", &error))?;
+        let learn = analysis.as_ref().map(|analysis| (analysis.learner(), folder.join(&settings.detect.campaigns)));
+        let events = observe_events(events, observer.clone(), learn).map_err(|error| run("observer", &error))?;
 
         let admin_address = settings.admin;
         let inner = Arc::new(Inner {
@@ -242,11 +247,24 @@ impl App {
 }
 
 /// Passes events on; ends when the shard does.
-fn observe_events(events: Receiver<ShardEvent>, observer: Observer) -> std::io::Result<std::thread::JoinHandle<()>> {
+fn observe_events(
+    events: Receiver<ShardEvent>,
+    observer: Observer,
+    learn: Option<(Learner, PathBuf)>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        let mut taken_away = HashSet::new();
         for event in events {
             match event {
-                ShardEvent::Call(happened) => observer.happened(&happened),
+                ShardEvent::Call(happened) => {
+                    observer.happened(&happened);
+                    if let Some((learner, file)) = &learn
+                        && was_a_scam(&mut taken_away, &happened)
+                        && let Some(line) = learner.learn(happened.call)
+                    {
+                        remember(file, &line);
+                    }
+                }
                 ShardEvent::Gate(gate::GateEvent::Blocked(block)) => {
                     let for_s = (block.until - block.since).as_secs();
                     tracing::warn!(source = %block.source, reason = block.reason, for_s, times = block.times, "Source blocked");
@@ -255,6 +273,39 @@ fn observe_events(events: Receiver<ShardEvent>, observer: Observer) -> std::io::
             }
         }
     })
+}
+
+/// True at the end of a call that was taken away and not taken back. `taken_away` holds such calls that still run.
+fn was_a_scam(taken_away: &mut HashSet<CallId>, happened: &Happened) -> bool {
+    let Happened { call, event, .. } = happened;
+    match event {
+        Event::SteppedUp { decision, enforcement: Enforcement::Done, .. } if decision.action >= StepUp::Divert => {
+            taken_away.insert(*call);
+            false
+        }
+        Event::TakenBack { .. } => {
+            taken_away.remove(call);
+            false
+        }
+        Event::Ended { .. } => taken_away.remove(call),
+        Event::Began { .. }
+        | Event::Routed { .. }
+        | Event::Ringing
+        | Event::Answered { .. }
+        | Event::Judged { .. }
+        | Event::SteppedUp { .. }
+        | Event::Digit { .. } => false,
+    }
+}
+
+/// Adds a recording to the file of known ones. Where that fails, it is known until the end of this process.
+fn remember(file: &Path, line: &str) {
+    use std::io::Write as _;
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    match opened.and_then(|mut file| writeln!(file, "{line}")) {
+        Ok(()) => tracing::info!(file = %file.display(), "A scam's recording is known from now on"),
+        Err(error) => tracing::warn!(file = %file.display(), %error, "A known recording cannot be kept"),
+    }
 }
 
 fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) -> Option<Admin> {
@@ -320,7 +371,26 @@ fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, String> {
             Arc::new(Book::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
         }
     };
-    Ok(Knowledge { weights: Arc::new(Weights::built_in()), book, words: Some(ScheduleSettings::default()) })
+    let campaigns = Arc::new(campaigns(settings, folder));
+    let words = Some(ScheduleSettings::default());
+    Ok(Knowledge { weights: Arc::new(Weights::built_in()), book, campaigns, words })
+}
+
+/// Known recordings. A file that is bad costs what is in it, not the firewall.
+fn campaigns(settings: &Settings, folder: &Path) -> Library {
+    let path = folder.join(&settings.detect.campaigns);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Library::default(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "Known recordings cannot be read; the ear goes on without them");
+            return Library::default();
+        }
+    };
+    Library::parse(&text).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "Known recordings are damaged; the ear goes on without them");
+        Library::default()
+    })
 }
 
 fn records(settings: &Settings) -> Records {

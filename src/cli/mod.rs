@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod eval;
+mod fingerprint;
 mod listen;
 mod run;
 mod running;
@@ -41,6 +42,8 @@ enum Command {
     Check(check::Check),
     /// What the ear makes of one recorded call: verdict with a timeline of evidence
     Listen(listen::Listen),
+    /// A recording's fingerprint, one line for the file of known recordings
+    Fingerprint(fingerprint::Fingerprint),
     /// The ear over labelled calls: confusion table, time to decision
     Eval(eval::Eval),
 }
@@ -85,12 +88,15 @@ pub(crate) struct EarOptions {
     /// A weights file in place of the built-in one
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Known recordings, as `ringfence fingerprint` writes them
+    #[arg(long, value_name = "FILE")]
+    campaigns: Option<PathBuf>,
 }
 
 impl EarOptions {
     fn open(&self) -> Result<Ear, Failure> {
-        let Self { model, no_words, phrases, weights } = self;
-        Ear::open(model.as_deref(), !no_words, phrases.as_deref(), weights.as_deref())
+        let Self { model, no_words, phrases, weights, campaigns } = self;
+        Ear::open(model.as_deref(), !no_words, phrases.as_deref(), weights.as_deref(), campaigns.as_deref())
             .map_err(|error| Failure::Run(error.to_string()))
     }
 }
@@ -107,6 +113,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Check(check)) => check.run(),
         Some(Command::Listen(listen)) => listen.run(),
         Some(Command::Eval(eval)) => eval.run(),
+        Some(Command::Fingerprint(fingerprint)) => fingerprint.run(),
         None => cli.run.run(),
     };
     match done {

@@ -332,6 +332,7 @@ fn detect<'t>(mut section: Section<'_, 't>, policy: &mut Policy, reading: &mut R
         let hint = "must rise: guard_at, then whisper_at, then divert_at; the mild steps come first";
         reading.problem(section.at, "detect", "", hint);
     }
+    let campaigns = path(&mut section, reading, "campaigns", "campaigns.txt");
     let mut words = section.section(reading, "words");
     let enabled = words.flag(reading, "enabled", true);
     let model = path(&mut words, reading, "model", "models/moonshine-tiny-en");
@@ -340,7 +341,7 @@ fn detect<'t>(mut section: Section<'_, 't>, policy: &mut Policy, reading: &mut R
     words.finish(reading);
     section.finish(reading);
     let words = WordsSettings { enabled, model, threads, phrases: phrases.map(PathBuf::from) };
-    DetectSettings { watch_for, words }
+    DetectSettings { watch_for, campaigns, words }
 }
 
 fn ratio<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>, key: &'static str, default: Ratio) -> Ratio {

@@ -5,12 +5,13 @@ use super::read::read;
 use super::settings::Settings;
 
 /// Options that only a restart can change: sockets, ports, threads and files that are open.
-const RESTART: [&str; 9] = [
+const RESTART: [&str; 10] = [
     "listen",
     "sip.max_calls",
     "media.ports",
     "media.threads",
     "media.announcements",
+    "detect.campaigns",
     "detect.words",
     "admin.address",
     "store.path",

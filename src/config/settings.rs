@@ -118,6 +118,8 @@ pub struct MediaSettings {
 pub struct DetectSettings {
     /// How long after the answer a caller is listened to.
     pub watch_for: Duration,
+    /// File of known recordings; those of diverted calls are added to it.
+    pub campaigns: PathBuf,
     /// `[detect.words]`.
     pub words: WordsSettings,
 }

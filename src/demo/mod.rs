@@ -68,8 +68,8 @@ struct Told {
 pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Shown, DemoError> {
     std::fs::create_dir_all(folder).map_err(failed("making the folder for recordings"))?;
     let store = folder.join("ringfence.db");
-    for old in ["ringfence.db", "ringfence.db-wal", "ringfence.db-shm"] {
-        // Records of an earlier demo; there may be none.
+    for old in ["ringfence.db", "ringfence.db-wal", "ringfence.db-shm", "campaigns.txt"] {
+        // What an earlier demo left; there may be nothing.
         let _ = std::fs::remove_file(folder.join(old));
     }
     let roles = script::roles().map_err(|why| DemoError::Failed { what: "reading the scripts".to_owned(), why })?;

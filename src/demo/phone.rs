@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub name: &'static str,
     /// Address it calls from.
     pub from: IpAddr,
+    /// It waits for this long before it dials.
+    pub after: Duration,
     /// Number it shows.
     pub number: &'static str,
     /// Extension it dials.
@@ -48,6 +50,7 @@ const T1: Duration = Duration::from_millis(500);
 
 /// Makes the call of `plan` through the firewall at `firewall`, to its end. Blocks.
 pub(super) fn call(plan: &Plan, firewall: SocketAddr) -> io::Result<Outcome> {
+    std::thread::sleep(plan.after);
     let sip = UdpSocket::bind((plan.from, 0))?;
     let audio = UdpSocket::bind((plan.from, 0))?;
     sip.set_read_timeout(Some(Duration::from_millis(20)))?;

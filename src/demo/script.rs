@@ -28,6 +28,9 @@ pub(super) struct Role {
     pub(super) expected: Expected,
 }
 
+/// How long the first scam's call takes: ringing, opening, warning.
+const FIRST_SCAM: Duration = Duration::from_secs(24);
+
 /// Recorded role: name, number shown, extension, audio, expectation.
 type Recorded = (&'static str, &'static str, &'static str, &'static [u8], Expected);
 
@@ -49,12 +52,15 @@ pub(super) fn roles() -> Result<Vec<Role>, String> {
         let talks_for = Duration::from_millis(says.len() as u64 / 8) + Duration::from_millis(500);
         // A diverted caller stays to the end of what it hears.
         let talks_for = if expected == Expected::Diverted { Duration::from_secs(45) } else { talks_for };
-        let plan = Plan { name, from: caller(number), number: shows, dials, says, talks_for };
+        let after = Duration::ZERO;
+        let plan = Plan { name, from: caller(number), after, number: shows, dials, says, talks_for };
         roles.push(Role { plan, callee_says, expected });
     }
+    roles.extend(again(&roles));
     let silent = Plan {
         name: "a silent caller",
         from: caller(roles.len()),
+        after: Duration::ZERO,
         number: "anonymous",
         dials: "205",
         says: Arc::from([]),
@@ -63,6 +69,20 @@ pub(super) fn roles() -> Result<Vec<Role>, String> {
     let hello = roles.first().map_or_else(|| Arc::from([]), |role| Arc::clone(&role.callee_says));
     roles.push(Role { plan: silent, callee_says: hello, expected: Expected::NoSpeech });
     Ok(roles)
+}
+
+/// The scam's recording once more, from another number, after the first call is over: it is known by then.
+fn again(roles: &[Role]) -> Option<Role> {
+    let scam = roles.iter().find(|role| role.expected == Expected::Diverted)?.clone();
+    let plan = Plan {
+        name: "the same scam again",
+        from: caller(roles.len()),
+        after: FIRST_SCAM,
+        number: "+447700900199",
+        dials: "206",
+        ..scam.plan
+    };
+    Some(Role { plan, ..scam })
 }
 
 /// Callers come from 127.0.1.1, 127.0.1.2, ...: the demo's trunk.

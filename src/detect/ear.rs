@@ -4,6 +4,7 @@
 //! Holds the caller's last seconds for whoever recognises words. Decides nothing.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustfft::FftPlanner;
@@ -11,6 +12,7 @@ use rustfft::FftPlanner;
 use super::cadence::{Cadence, Spoken};
 use super::echo::Echo;
 use super::evidence::{CalleeThen, Evidence, Finding};
+use super::fingerprint::{Fingerprinter, Library, Matcher, Word};
 use super::tone::{Kind, ToneDetector};
 use super::turns::{Turn, Turns};
 use super::voice::{Voice, Voiced};
@@ -38,6 +40,10 @@ pub struct Ear {
     voices: [Voice; 2],
     echo: Echo,
     tone: ToneDetector,
+    fingerprinter: Fingerprinter,
+    matcher: Matcher,
+    library: Arc<Library>,
+    known: bool,
     pending: VecDeque<Pending>,
     cadences: [Cadence; 2],
     turns: Turns,
@@ -52,14 +58,18 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Nothing heard yet. `planner` shares its tables between calls.
+    /// Nothing heard yet. `planner` shares its tables between calls; `library` holds the recordings to be known again.
     #[must_use]
-    pub fn new(planner: &mut FftPlanner<f32>) -> Self {
+    pub fn new(planner: &mut FftPlanner<f32>, library: Arc<Library>) -> Self {
         Self {
             waiting: [VecDeque::new(), VecDeque::new()],
             voices: [Voice::new(), Voice::new()],
             echo: Echo::new(),
             tone: ToneDetector::new(planner),
+            fingerprinter: Fingerprinter::new(planner),
+            matcher: Matcher::default(),
+            library,
+            known: false,
             pending: VecDeque::new(),
             cadences: [Cadence::default(), Cadence::default()],
             turns: Turns::default(),
@@ -111,6 +121,14 @@ impl Ear {
         let mut caller_voiced = caller_voice.frame(caller);
         if self.echo.frame(caller_voiced.level, callee_voiced) {
             caller_voiced.speech = false;
+        }
+        if let Some(heard) = self.fingerprinter.frame(&caller.samples)
+            && let Some(found) = self.matcher.word(heard, &self.library)
+            && !self.known
+        {
+            self.known = true;
+            let (recording, agreement, offset) = (found.recording, found.agreement, found.offset);
+            self.tell(Leg::Caller, Finding::KnownRecording { recording, agreement, offset });
         }
         let kind = self.tone.frame(&caller.samples);
         let tonal = kind != Kind::Other;
@@ -195,6 +213,12 @@ impl Ear {
     /// For whoever schedules words: end of each settled frame, and whether the caller spoke in it.
     pub fn poll_speech(&mut self) -> Option<(CallTime, bool)> {
         self.speech.pop_front()
+    }
+
+    /// The caller's fingerprint so far.
+    #[must_use]
+    pub fn fingerprint(&self) -> &[Word] {
+        self.matcher.words()
     }
 
     /// How far both legs have been heard.

@@ -118,6 +118,15 @@ pub enum Finding {
     },
     /// Music is on.
     Music,
+    /// The caller's audio is that of a known recording.
+    KnownRecording {
+        /// Its name in the library.
+        recording: Arc<str>,
+        /// Share of fingerprint bits that agree.
+        agreement: Ratio,
+        /// How far into the recording the call was.
+        offset: CallTime,
+    },
     /// Words recognised in one window of the caller's audio.
     Words {
         /// As recognised.
@@ -159,6 +168,7 @@ impl Finding {
             Self::NoReply => "no_reply",
             Self::Tone { .. } => "tone",
             Self::Music => "music",
+            Self::KnownRecording { .. } => "known_recording",
             Self::Words { .. } => "words",
             Self::Phrase { .. } => "phrase",
         }
@@ -188,6 +198,9 @@ impl fmt::Display for Finding {
             Self::NoReply => f.write_str("did not reply to the callee"),
             Self::Tone { tone } => write!(f, "tone: {}", tone.label()),
             Self::Music => f.write_str("music"),
+            Self::KnownRecording { recording, agreement, offset } => {
+                write!(f, "known recording `{recording}` ({:.0} %, {offset} into it)", 100.0 * agreement.get())
+            }
             Self::Words { text, speech: true, .. } => write!(f, "words: \"{text}\""),
             Self::Words { text, speech: false, .. } => write!(f, "no words (the model wrote \"{text}\")"),
             Self::Phrase { phrase, meaning, confidence, .. } => {

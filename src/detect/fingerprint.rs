@@ -257,6 +257,14 @@ impl Library {
         self.recordings.push(recording);
     }
 
+    /// Is this recording, or one that plays the same, in the library?
+    #[must_use]
+    pub fn knows(&self, recording: &Recording) -> bool {
+        let mut matcher = Matcher::default();
+        let plain = |word: &Word| Heard { word: *word, variants: [word.unwrap_or_default(); 1 << UNCERTAIN] };
+        recording.words.iter().any(|word| matcher.word(plain(word), self).is_some())
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,6 +6,7 @@ use rustfft::FftPlanner;
 
 use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::evidence::Evidence;
+use crate::detect::fingerprint::{self, Fingerprinter};
 use crate::detect::phrase::{Recogniser, Transcript, Window, to_recogniser};
 use crate::io::analysis::{Hearing, Knowledge, WordRun};
 use crate::io::clock;
@@ -125,6 +126,16 @@ pub fn hear(
     }
     heard.other_cost = clock::now().duration_since(begun).saturating_sub(away);
     heard
+}
+
+/// The caller's fingerprint; None if there is too little to fingerprint.
+#[must_use]
+pub fn fingerprint(name: &str, recording: &Recording) -> Option<fingerprint::Recording> {
+    let mut printer = Fingerprinter::new(&mut FftPlanner::new());
+    let frames = recording.caller.as_chunks::<FRAME_SAMPLES>().0;
+    let words: Vec<fingerprint::Word> =
+        frames.iter().filter_map(|f| printer.frame(f)).map(|heard| heard.word).collect();
+    fingerprint::Recording::new(name, &words)
 }
 
 /// Recognises words now, and says how long that took.

@@ -14,7 +14,7 @@ mod report;
 mod tables;
 
 pub use baseline::Baseline;
-pub use hear::{Heard, Step, hear, recognise_with};
+pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
 pub use open::{BadFile, Ear, find_model};
 pub use plot::plot;

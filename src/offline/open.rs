@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hear::recognise_with;
+use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript};
 use crate::io::analysis::{Knowledge, WordRun};
 use crate::policy::judge::Weights;
@@ -47,6 +48,7 @@ impl Ear {
         words: bool,
         phrases: Option<&Path>,
         weights: Option<&Path>,
+        campaigns: Option<&Path>,
     ) -> Result<Self, BadFile> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })
@@ -62,6 +64,11 @@ impl Ear {
                 .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
             None => Weights::built_in(),
         };
+        let campaigns = match campaigns {
+            Some(path) => Library::parse(&read(path)?)
+                .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            None => Library::default(),
+        };
         let (recogniser, without_words) = match (words, model.map(Path::to_owned).or_else(find_model)) {
             (false, _) => (None, Some("as asked".to_owned())),
             (true, None) => (None, Some("no speech model was found".to_owned())),
@@ -71,7 +78,11 @@ impl Ear {
             },
         };
         let words = recogniser.as_ref().map(|_| ScheduleSettings::default());
-        Ok(Self { knowledge: Knowledge { weights: Arc::new(weights), book, words }, recogniser, without_words })
+        Ok(Self {
+            knowledge: Knowledge { weights: Arc::new(weights), book, campaigns: Arc::new(campaigns), words },
+            recogniser,
+            without_words,
+        })
     }
 
     /// A second one for another thread, on the same model.

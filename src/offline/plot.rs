@@ -77,6 +77,7 @@ fn is_mark(finding: &Finding) -> bool {
         | Finding::NoReply
         | Finding::Tone { .. }
         | Finding::Music
+        | Finding::KnownRecording { .. }
         | Finding::Phrase { .. } => true,
         Finding::Monologue { length } => length.as_millis() % 2_000 < 500,
         Finding::Talkspurt { .. } | Finding::Pause { .. } | Finding::Words { .. } => false,

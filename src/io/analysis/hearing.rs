@@ -13,6 +13,7 @@ use rustfft::FftPlanner;
 use crate::audio::Frame;
 use crate::detect::ear::Ear;
 use crate::detect::evidence::{Evidence, Finding};
+use crate::detect::fingerprint::{Library, Word};
 use crate::detect::phrase::{Book, Schedule, ScheduleSettings, Transcript, Window};
 use crate::policy::judge::{Class, Judge, Verdict, Weights};
 use crate::units::{CallTime, Leg, Ratio};
@@ -30,6 +31,8 @@ pub struct Knowledge {
     pub weights: Arc<Weights>,
     /// What words mean.
     pub book: Arc<Book>,
+    /// Recordings to be known again.
+    pub campaigns: Arc<Library>,
     /// How often words are recognised; None: words are off.
     pub words: Option<ScheduleSettings>,
 }
@@ -68,7 +71,7 @@ impl Hearing {
     #[must_use]
     pub fn new(knowledge: &Knowledge, planner: &mut FftPlanner<f32>) -> Self {
         Self {
-            ear: Ear::new(planner),
+            ear: Ear::new(planner, Arc::clone(&knowledge.campaigns)),
             judge: Judge::new(Arc::clone(&knowledge.weights)),
             book: Arc::clone(&knowledge.book),
             schedule: knowledge.words.map(Schedule::new),
@@ -167,6 +170,12 @@ impl Hearing {
     #[must_use]
     pub fn judge(&self) -> &Judge {
         &self.judge
+    }
+
+    /// The caller's fingerprint so far.
+    #[must_use]
+    pub fn fingerprint(&self) -> &[Word] {
+        self.ear.fingerprint()
     }
 
     /// How far the call has been heard.

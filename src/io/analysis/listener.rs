@@ -12,6 +12,7 @@ use rustfft::FftPlanner;
 
 use super::AnalysisCounts;
 use super::hearing::{Hearing, Knowledge};
+use super::learner::Learner;
 use super::words::{WordQueue, WordsHeard};
 use crate::audio::framer::Framer;
 use crate::io::clock;
@@ -46,11 +47,13 @@ pub(super) struct Listener {
     wake: Arc<dyn Fn() + Send + Sync>,
     counts: Arc<AnalysisCounts>,
     stop: Arc<AtomicBool>,
+    learner: Learner,
     planner: FftPlanner<f32>,
     calls: HashMap<CallId, Live>,
 }
 
 impl Listener {
+    #[expect(clippy::too_many_arguments, reason = "one caller, which hands each of them over")]
     pub(super) fn new(
         tap: rtrb::Consumer<TapItem>,
         knowledge: Arc<ArcSwap<Knowledge>>,
@@ -59,6 +62,7 @@ impl Listener {
         wake: Arc<dyn Fn() + Send + Sync>,
         counts: Arc<AnalysisCounts>,
         stop: Arc<AtomicBool>,
+        learner: Learner,
     ) -> Self {
         Self {
             tap,
@@ -69,6 +73,7 @@ impl Listener {
             wake,
             counts,
             stop,
+            learner,
             planner: FftPlanner::new(),
             calls: HashMap::new(),
         }
@@ -109,7 +114,9 @@ impl Listener {
             }
             TapItem::Packet(packet) => self.packet(&packet),
             TapItem::Stopped { call } => {
-                self.calls.remove(&call);
+                if let Some(live) = self.calls.remove(&call) {
+                    self.learner.leave(call, live.hearing.fingerprint());
+                }
             }
         }
     }

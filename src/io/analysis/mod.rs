@@ -5,10 +5,12 @@
 //! no other thread waits for these.
 
 mod hearing;
+mod learner;
 mod listener;
 mod words;
 
 pub use hearing::{Hearing, Knowledge, WordRun};
+pub use learner::Learner;
 pub use words::WordsLost;
 
 use std::sync::Arc;
@@ -63,9 +65,9 @@ impl AnalysisCounts {
 
 /// The running analysis.
 pub struct Analysis {
-    knowledge: Arc<ArcSwap<Knowledge>>,
     counts: Arc<AnalysisCounts>,
     stop: Arc<AtomicBool>,
+    learner: Learner,
     words: Option<WordPool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -96,22 +98,23 @@ impl Analysis {
         };
         let knowledge = Knowledge { words: knowledge.words.filter(|_| words.is_some()), ..knowledge };
         let knowledge = Arc::new(ArcSwap::from_pointee(knowledge));
+        let learner = Learner::new(Arc::clone(&knowledge));
         let (sender, verdicts) = bounded(VERDICTS);
         let mut threads = Vec::new();
         for (number, tap) in taps.into_iter().enumerate() {
             let queue = words.as_ref().map(WordPool::queue);
             let (knowledge, sender, wake) = (Arc::clone(&knowledge), Sender::clone(&sender), Arc::clone(&wake));
-            let (counts, stop) = (Arc::clone(&counts), Arc::clone(&stop));
-            let run = move || Listener::new(tap, knowledge, queue, sender, wake, counts, stop).run();
+            let (counts, stop, learner) = (Arc::clone(&counts), Arc::clone(&stop), learner.clone());
+            let run = move || Listener::new(tap, knowledge, queue, sender, wake, counts, stop, learner).run();
             threads.push(std::thread::Builder::new().name(format!("listening-{number}")).spawn(run)?);
         }
-        Ok(StartedAnalysis { analysis: Self { knowledge, counts, stop, words, threads }, verdicts })
+        Ok(StartedAnalysis { analysis: Self { counts, stop, learner, words, threads }, verdicts })
     }
 
-    /// For calls that are answered from now on.
-    pub fn set(&self, knowledge: Knowledge) {
-        let words = knowledge.words.filter(|_| self.words.is_some());
-        self.knowledge.store(Arc::new(Knowledge { words, ..knowledge }));
+    /// For whoever knows which calls were scams.
+    #[must_use]
+    pub fn learner(&self) -> Learner {
+        self.learner.clone()
     }
 
     /// What was counted.

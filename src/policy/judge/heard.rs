@@ -61,11 +61,13 @@ pub enum Measure {
     NothingKnown,
     /// Words were recognised, and nothing that people say is among them: 0 at 6 words in a row, 1 at 14.
     NoTalk,
+    /// The caller's audio is that of a known scam's recording.
+    KnownRecording,
 }
 
 impl Measure {
     /// How many.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 22;
 
     /// All, in the order of [`Heard::measures`].
     pub const ALL: [Measure; Self::COUNT] = [
@@ -90,6 +92,7 @@ impl Measure {
         Self::ScamAndPrompt,
         Self::NothingKnown,
         Self::NoTalk,
+        Self::KnownRecording,
     ];
 
     /// Name of its weight in the weights file.
@@ -117,6 +120,7 @@ impl Measure {
             Self::ScamAndPrompt => "scam_and_prompt",
             Self::NothingKnown => "nothing_known",
             Self::NoTalk => "no_talk",
+            Self::KnownRecording => "known_recording",
         }
     }
 }
@@ -140,6 +144,7 @@ pub struct Heard {
     tones: u16,
     tone: Option<&'static str>,
     music: bool,
+    recording: Option<Arc<str>>,
     /// Best weight of each phrase, with its meaning.
     phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
 }
@@ -192,6 +197,7 @@ impl Heard {
                 self.tones = self.tones.saturating_add(1);
             }
             Finding::Music => self.music = true,
+            Finding::KnownRecording { recording, .. } => self.recording = Some(Arc::clone(recording)),
             Finding::Words { speech, text, confidence, .. } => {
                 self.runs = self.runs.saturating_add(1);
                 // Numbers alone are what the recogniser makes of beeps.
@@ -266,6 +272,7 @@ impl Heard {
                 self.meaning(Meaning::Scam).min(self.meaning(Meaning::KeyPrompt).max(self.meaning(Meaning::CallBack)))
             }
             Measure::NothingKnown => flag(self.words >= 8 && self.phrases.is_empty()),
+            Measure::KnownRecording => flag(self.recording.is_some()),
             Measure::NoTalk if self.meaning(Meaning::Talk) > 0.0 => 0.0,
             Measure::NoTalk => ramp(self.words as f32, 6.0, 14.0),
         }
@@ -310,6 +317,9 @@ impl Heard {
             Measure::Talk => format!("says what people say: {}", phrases(Meaning::Talk)),
             Measure::ScamAndPrompt => "a scam's words and a prompt in one message".to_owned(),
             Measure::NothingKnown => "words, but none that the phrase file knows".to_owned(),
+            Measure::KnownRecording => {
+                format!("plays the known recording {}", self.recording.as_deref().unwrap_or_default())
+            }
             Measure::NoTalk => format!("{} words in a row without anything that people say", self.words),
         }
     }

@@ -67,6 +67,16 @@ impl Sum {
         Self { bias, weights }
     }
 
+    /// The same with another weight of one measure.
+    #[must_use]
+    pub fn with(mut self, measure: Measure, weight: f32) -> Self {
+        let slot = Measure::ALL.into_iter().zip(&mut self.weights).find(|(one, _)| *one == measure);
+        if let Some((_, slot)) = slot {
+            *slot = weight;
+        }
+        self
+    }
+
     /// Weight of one measure.
     #[must_use]
     pub fn weight(&self, measure: Measure) -> f32 {

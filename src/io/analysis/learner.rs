@@ -1,0 +1,62 @@
+//! Recordings that were scams, remembered for the next call.
+//!
+//! A listener leaves the fingerprint of each call that it stops hearing; whoever knows how the call ended says which of
+//! them to keep. Nothing but fingerprints is kept, and only of the last calls.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::hearing::Knowledge;
+use crate::detect::fingerprint::{Library, Recording, Word};
+use crate::units::CallId;
+
+/// Calls whose fingerprints wait for their end to be known; 2 kB each.
+const RECENT: usize = 256;
+
+/// Fingerprints of calls that are no longer heard, oldest first.
+type Recent = VecDeque<(CallId, Vec<Word>)>;
+
+/// Shared by listeners and by whoever decides.
+#[derive(Clone)]
+pub struct Learner {
+    recent: Arc<Mutex<Recent>>,
+    knowledge: Arc<ArcSwap<Knowledge>>,
+}
+
+impl Learner {
+    pub(super) fn new(knowledge: Arc<ArcSwap<Knowledge>>) -> Self {
+        Self { recent: Arc::default(), knowledge }
+    }
+
+    /// A call that is no longer heard.
+    pub(super) fn leave(&self, call: CallId, words: &[Word]) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT {
+            recent.pop_front();
+        }
+        recent.push_back((call, words.to_vec()));
+    }
+
+    /// Its recording is a scam's: the next call that plays it is known. Gives the line for the file of known
+    /// recordings; None if the call was too short, or its recording is known already.
+    #[must_use]
+    pub fn learn(&self, call: CallId) -> Option<String> {
+        let words = {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = recent.iter().position(|(known, _)| *known == call)?;
+            recent.remove(place)?.1
+        };
+        let recording = Recording::new(&format!("call-{call}"), &words)?;
+        let known = self.knowledge.load_full();
+        if known.campaigns.knows(&recording) {
+            return None;
+        }
+        let line = recording.to_line();
+        let mut library = Library::clone(&known.campaigns);
+        library.add(recording);
+        self.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(library), ..Knowledge::clone(&known) }));
+        Some(line)
+    }
+}
