@@ -10,9 +10,12 @@
 //! Invariant: an entry of a table here belongs to a call or to a transaction, and goes with it.
 
 mod answer;
+mod arrival;
+mod diversion;
 mod event;
 mod forward;
 mod machine;
+mod relay;
 mod settings;
 mod switchboard;
 

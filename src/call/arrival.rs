@@ -1,0 +1,130 @@
+//! A new call: its facts, where it goes, and the question to gate and history.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::forward::{self, Party};
+use super::machine::{Call, Phase};
+use super::settings::Side;
+use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
+use crate::policy::facts::{CallDirection, CallerNumber, Facts};
+use crate::sip::flow::Flow;
+use crate::sip::transaction::ServerId;
+use crate::sip::wire::{Message, Name, StatusCode, Uri};
+use crate::units::{PerLeg, Redacted};
+
+impl Switchboard {
+    pub(super) fn new_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
+        if self.draining || self.calls.len() >= self.settings.max_calls {
+            return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"], now);
+        }
+        let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
+            return self.reply(message, server, flow, StatusCode::BAD_REQUEST, &[], now);
+        };
+        if self.by_call_id.contains_key(message.call_id()) {
+            // The same call over another path (RFC 3261 §8.2.2.2).
+            return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
+        }
+        let Ok(target) = Uri::parse(uri) else {
+            return self.reply(message, server, flow, StatusCode::UNSUPPORTED_URI_SCHEME, &[], now);
+        };
+        let Some((to_flow, callee_target)) = self.next_hop(uri, &target, side, flow) else {
+            return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &[], now);
+        };
+        if message.has_sdp() {
+            let usable = crate::sip::wire::sdp::Sdp::read(message.body()).is_ok_and(|sdp| sdp.anchored().is_some());
+            if !usable {
+                return self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
+            }
+        }
+        let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
+        let caller = Party {
+            remote: value(Name::From),
+            local: value(Name::To),
+            target: contact.uri.to_owned(),
+            routes: forward::record_routes(message),
+            cseq: 0,
+        };
+        let callee =
+            Party { remote: value(Name::To), local: value(Name::From), target: callee_target, ..Party::default() };
+        let id = self.next_id();
+        let facts = self.facts(message, &target, flow, side);
+        let call = Call {
+            id,
+            settings: Arc::clone(&self.settings),
+            from: side,
+            call_id: Arc::from(message.call_id()),
+            flow: PerLeg { caller: flow, callee: to_flow },
+            party: PerLeg { caller, callee },
+            invite: message.bytes().to_vec(),
+            server,
+            client: None,
+            facts,
+            ports: None,
+            phase: Phase::Consulting,
+            answered: None,
+            listens_until: None,
+            on_hold: false,
+            unheard: if message.has_sdp() { None } else { Some("no_sdp") },
+            taken: Vec::new(),
+            taken_back: false,
+            diversion: None,
+            shown: None,
+        };
+        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        self.by_server.insert(server, id);
+        self.out(Output::Consult {
+            call: id,
+            direction: call.facts.direction,
+            source: flow.peer.ip(),
+            number: call.facts.caller.text().cloned(),
+            called: call.facts.called.clone(),
+        });
+        self.keep(call);
+    }
+
+    fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side) -> Facts {
+        let asserted = message.addresses(Name::PAssertedIdentity).find_map(|identity| identity.ok()?.parsed_uri().ok());
+        let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());
+        let private = message.other("Privacy").is_some_and(|header| header.value.contains("id"));
+        let hidden = private || shown.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
+        let country = self.settings.policy.country;
+        let caller = if hidden { CallerNumber::Withheld } else { country.caller(shown.and_then(|uri| uri.user)) };
+        let called: String = target.user.unwrap_or_default().chars().take(LONGEST_TEXT).collect();
+        let direction = match side {
+            Side::Outside => CallDirection::Inbound,
+            Side::Inside => CallDirection::Outbound,
+        };
+        let trunk = match side {
+            Side::Outside => self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name)),
+            Side::Inside => None,
+        };
+        let understands = |header: crate::sip::wire::Header<'_>| header.value.to_ascii_lowercase().contains("sip.608");
+        Facts {
+            direction,
+            source: flow.peer.ip(),
+            trunk,
+            caller,
+            called: Redacted(Arc::from(called)),
+            understands_608: message.all(Name::FeatureCaps).chain(message.all(Name::Contact)).any(understands),
+            over_limit: None,
+            hour: 0,
+            weekday: 0,
+            dialled_before: false,
+        }
+    }
+
+    /// Where a request from `side` goes, and its URI there: a host of ours becomes the next hop's.
+    pub(super) fn next_hop(&self, uri: &str, target: &Uri<'_>, side: Side, flow: Flow) -> Option<(Flow, String)> {
+        let settings = &self.settings;
+        let ours = target.ip().is_some_and(|ip| ip == settings.local(side).ip()) || target.host.is_empty();
+        match side {
+            Side::Outside => Some((Flow { peer: settings.pbx, ..flow }, forward::at_address(uri, settings.pbx))),
+            Side::Inside => {
+                let trunk = settings.trunk_for(target.host)?;
+                let uri = if ours { forward::at_address(uri, trunk.address) } else { uri.to_owned() };
+                Some((Flow { peer: trunk.address, ..flow }, uri))
+            }
+        }
+    }
+}

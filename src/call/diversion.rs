@@ -1,0 +1,133 @@
+//! A call that has been judged: steps, the diversion, and the way back.
+
+use std::time::{Duration, Instant};
+
+use super::event::Event;
+use super::machine::{Call, Phase};
+use super::settings::{DivertCallee, DivertCaller};
+use super::switchboard::{Output, Switchboard};
+use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
+use crate::policy::judge::Verdict;
+use crate::rtp::control::MediaCommand;
+use crate::units::Leg;
+
+/// After its warning, a callee may still press the take-back key for this long.
+const DECISION: Duration = Duration::from_secs(3);
+/// Longest that a diversion may last, whatever the prompts do.
+const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
+
+/// A call that has been taken away.
+#[derive(Debug)]
+pub(super) struct Diversion {
+    pub caller_done: bool,
+    pub callee_done: bool,
+    pub caller_gone: bool,
+    /// The callee may decide until then.
+    pub until: Instant,
+}
+
+impl Switchboard {
+    /// A verdict of the ear.
+    pub(super) fn judged(&mut self, mut call: Call, verdict: Verdict, now: Instant) {
+        const NEWS: f32 = 0.1;
+        let moved = call.shown.as_ref().is_none_or(|shown| {
+            let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
+            shown.class != verdict.class || shown.probabilities.iter().zip(&verdict.probabilities).any(away)
+        });
+        if moved {
+            self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
+            call.shown = Some(verdict.clone());
+        }
+        let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back) else {
+            return self.keep(call);
+        };
+        call.taken.push(decision.action);
+        self.step_up(call, decision, now);
+    }
+
+    fn step_up(&mut self, mut call: Call, decision: StepUpDecision, now: Instant) {
+        let action = decision.action;
+        let enforcement = match (call.settings.enforce, action) {
+            (false, _) => Enforcement::Observed,
+            (true, StepUp::Guard | StepUp::Whisper) => Enforcement::NotEnforced,
+            (true, StepUp::Divert | StepUp::HangUp) => Enforcement::Done,
+        };
+        self.happened(&call, now, Event::SteppedUp { at: call.time(now), decision, enforcement });
+        match (enforcement, action) {
+            (Enforcement::Done, StepUp::HangUp) => self.hang_up(call, "hang_up", now),
+            (Enforcement::Done, StepUp::Divert) => {
+                self.divert(&mut call, now);
+                self.keep(call);
+            }
+            (Enforcement::Done | Enforcement::Observed | Enforcement::NotEnforced, _) => self.keep(call),
+        }
+    }
+
+    fn divert(&mut self, call: &mut Call, now: Instant) {
+        // It has been decided: the ear is for calls that have not.
+        call.listens_until = None;
+        self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
+        for from in Leg::BOTH {
+            self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
+        }
+        let mut diversion =
+            Diversion { caller_done: false, callee_done: false, caller_gone: false, until: now + LONGEST_DIVERSION };
+        match call.settings.callee_hears {
+            DivertCallee::Announcement => self.play(call, Leg::Callee, "callee-diverted"),
+            DivertCallee::Silence => diversion.callee_done = true,
+            DivertCallee::HangUp => {
+                diversion.callee_done = true;
+                self.bye(call, Leg::Callee, now);
+            }
+        }
+        match call.settings.caller_hears {
+            DivertCaller::Announcement => self.play(call, Leg::Caller, "caller-diverted"),
+            DivertCaller::Silence => diversion.caller_done = true,
+            DivertCaller::HangUp => {
+                diversion.caller_done = true;
+                diversion.caller_gone = true;
+                self.bye(call, Leg::Caller, now);
+            }
+        }
+        if diversion.caller_done && diversion.callee_done {
+            diversion.until = now + DECISION;
+        }
+        call.diversion = Some(diversion);
+    }
+
+    /// A key of a leg: the callee may take a diverted call back.
+    pub(super) fn digit(&mut self, mut call: Call, leg: Leg, digit: char, now: Instant) {
+        let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
+        if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
+            call.diversion = None;
+            call.taken_back = true;
+            for to in Leg::BOTH {
+                self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
+                self.out(Output::Media(MediaCommand::Cut { call: call.id, from: to, cut: false }));
+            }
+            self.happened(&call, now, Event::TakenBack { at: call.time(now) });
+        }
+        self.keep(call);
+    }
+
+    pub(super) fn finished(&mut self, mut call: Call, to: Leg, now: Instant) {
+        match (&call.phase, &mut call.diversion) {
+            (Phase::Refusing { .. }, _) => return self.refuse(call, Rejection::Rejected, now),
+            (_, Some(diversion)) => {
+                match to {
+                    Leg::Caller => diversion.caller_done = true,
+                    Leg::Callee => diversion.callee_done = true,
+                }
+                if diversion.caller_done && diversion.callee_done {
+                    diversion.until = now + DECISION;
+                }
+            }
+            // We had answered it ourselves, and all has been said.
+            (Phase::Answering { .. } | Phase::Answered { .. }, None) if call.client.is_none() => {
+                return self.hang_up(call, "diverted", now);
+            }
+            (_, None) => {}
+        }
+        self.keep(call);
+    }
+}

@@ -1,0 +1,224 @@
+//! Requests that are passed on: inside a call to the other leg, outside any to PBX or trunk; and what comes back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::Event;
+use super::forward::{self, Party};
+use super::machine::{self, Call};
+use super::settings::Side;
+use super::switchboard::{MAX_CONTACTS, Output, Relayed, Switchboard};
+use crate::rtp::control::MediaCommand;
+use crate::sip::flow::Flow;
+use crate::sip::transaction::{ClientId, ClientKind, ServerId};
+use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
+use crate::units::Leg;
+
+impl Switchboard {
+    pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
+        let Some(call) = self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) else {
+            // A dialog that is no call of ours (a subscription) is passed on; a BYE for a call that is gone is not.
+            let method = message.method();
+            return match method {
+                Some(Method::Bye | Method::Invite | Method::Update | Method::Info | Method::Prack) => {
+                    self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+                }
+                Some(Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_)) | None => {
+                    self.relay(message, server, flow, side, None, now);
+                }
+            };
+        };
+        let leg = call.leg_of(side);
+        let bye = message.method().is_some_and(machine::is_bye);
+        if bye && Self::keeps_bye(&call, leg) {
+            self.reply(message, server, flow, StatusCode::OK, &[], now);
+            return self.said_bye(call, leg, now);
+        }
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        if number < call.party[leg.other()].cseq && leg == Leg::Caller {
+            // Out of order (RFC 3261 §12.2.2).
+            self.reply(message, server, flow, StatusCode::SERVER_ERROR, &[], now);
+            return self.keep(call);
+        }
+        let key = dtmf_key(message);
+        let id = call.id;
+        self.relay(message, server, flow, side, Some(call), now);
+        match (bye, key) {
+            (true, _) => {
+                if let Some(call) = self.take(id) {
+                    self.said_bye(call, leg, now);
+                }
+            }
+            (false, Some(key)) => {
+                if let Some(call) = self.take(id) {
+                    self.happened(&call, now, Event::Digit { leg });
+                    self.digit(call, leg, key, now);
+                }
+            }
+            (false, None) => {}
+        }
+    }
+
+    /// Passes a request on, inside `call` or outside any.
+    pub(super) fn relay(
+        &mut self,
+        message: &Message<'_>,
+        server: ServerId,
+        flow: Flow,
+        side: Side,
+        call: Option<Call>,
+        now: Instant,
+    ) {
+        let invite = message.method() == Some(Method::Invite);
+        let kind = if invite { ClientKind::Invite } else { ClientKind::NonInvite };
+        let Some((client, branch)) = self.transactions.reserve(kind) else {
+            self.counters.table_full += 1;
+            self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &[], now);
+            if let Some(call) = call {
+                self.keep(call);
+            }
+            return;
+        };
+        let mut edits = Edits::new();
+        let settings = call.as_ref().map_or_else(|| Arc::clone(&self.settings), |call| Arc::clone(&call.settings));
+        let local = settings.local(side.other());
+        let mut relayed = Relayed {
+            server,
+            call: None,
+            from: side,
+            invite,
+            plan: None,
+            routes: forward::record_routes(message),
+            contacts: Vec::new(),
+            local: settings.local(side),
+        };
+        let to = match call {
+            Some(mut call) => {
+                let leg = call.leg_of(side);
+                let to = leg.other();
+                forward::edit_request(&mut edits, message, flow.peer, local, &branch, Some(&call.party[to]));
+                relayed.plan = machine::rewrite_sdp(&call, message, leg, &mut edits).map(|said| (leg, said.plan));
+                relayed.call = Some(call.id);
+                let number = message.cseq().map_or(0, |cseq| cseq.number);
+                call.party[to].cseq = call.party[to].cseq.max(number);
+                if let (true, Ok(Some(contact))) = (invite, message.contact()) {
+                    // A target refresh (RFC 3261 §12.2.2).
+                    contact.uri.clone_into(&mut call.party[leg].target);
+                }
+                let flow = call.flow[to];
+                self.keep(call);
+                flow
+            }
+            None => {
+                let target = message.request_uri().and_then(|uri| Some((uri, Uri::parse(uri).ok()?)));
+                let Some((to, uri)) = target.and_then(|(uri, target)| self.next_hop(uri, &target, side, flow)) else {
+                    self.transactions.release(client);
+                    return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
+                };
+                edits.push_on_top(message, &format!("Via: SIP/2.0/UDP {local};branch={branch};rport"));
+                edits.stamp_via(message, flow.peer);
+                let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
+                edits.set(message, Name::MaxForwards, &hops.to_string());
+                edits.remove_all(message, Name::Route);
+                edits.remove_all(message, Name::RecordRoute);
+                edits.set_request_uri(message, &uri);
+                for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
+                    let ours = forward::at_address(contact.uri, local);
+                    edits.set_uri_at(message, contact.uri, &ours);
+                    relayed.contacts.push((ours, contact.uri.to_owned()));
+                }
+                to
+            }
+        };
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        self.transactions.send(client, &bytes, to, now);
+        self.relayed_by_server.insert(server, client);
+        self.relayed.insert(client, relayed);
+    }
+
+    pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
+        let Some(code) = message.status() else { return };
+        if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+            return self.invite_response(call, message, code, now);
+        }
+        if let Some(relayed) = self.relayed.remove(&client) {
+            self.relayed_response(message, code, &relayed, now);
+            self.relayed.insert(client, relayed);
+        } else if let (Some((flow, local)), true) = (self.orphans.get(&client).copied(), code.is_success()) {
+            self.clean_up(message, flow, local, now);
+        }
+    }
+
+    fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &Relayed, now: Instant) {
+        if code == StatusCode::TRYING {
+            return;
+        }
+        let mut edits = Edits::new();
+        match relayed.call.and_then(|id| self.take(id)) {
+            Some(mut call) => {
+                forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
+                let from = call.leg_of(relayed.from.other());
+                let said = machine::rewrite_sdp(&call, message, from, &mut edits);
+                if let (true, Some(said)) = (code.is_success(), &said) {
+                    call.on_hold = !said.both_ways;
+                }
+                let answer = said.map(|said| (from, said.plan));
+                if code.is_success() {
+                    for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
+                        self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
+                    }
+                    if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
+                        contact.uri.clone_into(&mut call.party[from].target);
+                    }
+                }
+                self.keep(call);
+            }
+            None => {
+                edits.pop_via(message);
+                for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
+                    if let Some((_, theirs)) = relayed.contacts.iter().find(|(ours, _)| ours == contact.uri) {
+                        edits.set_uri_at(message, contact.uri, theirs);
+                    }
+                }
+            }
+        }
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        self.transactions.respond(relayed.server, code, &bytes, now);
+    }
+
+    /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
+    fn clean_up(&mut self, message: &Message<'_>, flow: Flow, local: SocketAddr, now: Instant) {
+        let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
+        let mut routes = forward::record_routes(message);
+        routes.reverse();
+        let number = message.cseq().map_or(1, |cseq| cseq.number);
+        let target = message.contact().ok().flatten().map_or(String::new(), |contact| contact.uri.to_owned());
+        let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number };
+        let call_id = message.call_id();
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
+        let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
+        self.transmit(flow, &ack);
+        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number + 1);
+        self.transactions.send(client, &bye, flow, now);
+    }
+}
+
+/// The key in an INFO (application/dtmf-relay or application/dtmf).
+fn dtmf_key(message: &Message<'_>) -> Option<char> {
+    if message.method() != Some(Method::Info) {
+        return None;
+    }
+    let kind = message.header(Name::ContentType)?.value.to_ascii_lowercase();
+    let body = std::str::from_utf8(message.body()).ok()?;
+    let text = if kind.starts_with("application/dtmf-relay") {
+        body.lines().find_map(|line| line.trim().strip_prefix("Signal="))?
+    } else if kind.starts_with("application/dtmf") {
+        body
+    } else {
+        return None;
+    };
+    text.trim().chars().next().filter(|key| key.is_ascii_digit() || "*#ABCD".contains(*key))
+}
