@@ -296,7 +296,7 @@ fn outcome(heard: &Heard, weights: &Weights) -> Outcome {
     for (at, measured) in &heard.measured {
         let measures = measured.measures();
         let automated = logistic(weights.automated.log_odds(&measures));
-        let scam = logistic(weights.scam.log_odds(&measures));
+        let scam = logistic(weights.scam.log_odds(&measures)).min(measured.most_scam());
         let press_key = automated * scam;
         outcome.highest = outcome.highest.max(press_key);
         outcome.last = [1.0 - automated, automated * (1.0 - scam), press_key];

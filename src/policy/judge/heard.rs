@@ -13,6 +13,9 @@ const MAX_PHRASES: usize = 64;
 /// Sum of a meaning's phrase weights that counts as 1.
 const PHRASE_SCALE: f32 = 4.0;
 
+/// Probability of a scam that a key prompt alone may reach: under the default of `detect.divert_at`.
+const KEY_PROMPT_ALONE: f32 = 0.85;
+
 /// Confidence of the recogniser that counts as words on a line with tones or music.
 const SURE: f32 = 0.8;
 
@@ -240,6 +243,14 @@ impl Heard {
     fn meaning(&self, wanted: Meaning) -> f32 {
         let sum: f32 = self.phrases.values().filter(|(meaning, _)| *meaning == wanted).map(|(_, weight)| weight).sum();
         (sum / PHRASE_SCALE).min(2.0)
+    }
+
+    /// The most that the scam sum may come to. A lawful recording may ask for a key too: without a scam's words, a
+    /// call-back prompt or a known recording, a machine that asks for a key earns a guard and no diversion.
+    #[must_use]
+    pub fn most_scam(&self) -> f32 {
+        let words = self.meaning(Meaning::Scam) > 0.0 || self.meaning(Meaning::CallBack) > 0.0;
+        if words || self.recording.is_some() { 1.0 } else { KEY_PROMPT_ALONE }
     }
 
     fn value(&self, measure: Measure) -> f32 {

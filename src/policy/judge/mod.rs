@@ -62,7 +62,7 @@ impl Judge {
         }
         let measures = self.heard.measures();
         let automated = logistic(self.weights.automated.log_odds(&measures));
-        let scam = logistic(self.weights.scam.log_odds(&measures));
+        let scam = logistic(self.weights.scam.log_odds(&measures)).min(self.heard.most_scam());
         let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
         let class = if live >= recorded.max(press_key) {
             Class::Live
@@ -140,6 +140,18 @@ mod tests {
 
         assert_eq!(verdict.class, Class::PressKey, "{verdict:?}");
         assert!(verdict.reasons.iter().any(|reason| reason.text.contains("charge")), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_machine_that_asks_for_a_key_is_not_taken_away_for_that() {
+        let mut judge = judge();
+        hear(&mut judge, 1_000, onset());
+        for n in 0..4 {
+            hear(&mut judge, 6_000 + n, phrase(Meaning::KeyPrompt, &format!("press {n}")));
+        }
+        hear(&mut judge, 7_000, phrase(Meaning::Automated, "menu"));
+
+        assert!(judge.verdict(CallTime::from_millis(8_000)).of(Class::PressKey) < Ratio::clamped(0.9));
     }
 
     #[test]
