@@ -255,29 +255,34 @@ fn lines_of(id: u64) -> Vec<String> {
     text.lines().filter(|line| line.contains(&id)).map(str::to_owned).collect()
 }
 
+// The ids are far above those of the other tests, whose lines come into the same log.
 #[test]
 fn log_lines_shorten_numbers_and_stay_lines() {
     logged();
     let observer = Observer::start(Settings::default(), Arc::default()).unwrap();
-    let hostile = "+4477\r\n2026-01-01T00:00:00Z ERROR forged call=00000000000000f3\u{1b}[2J";
+    let hostile = "+4477\r\n2026-01-01T00:00:00Z ERROR forged call=00000000feed0003\u{1b}[2J";
 
     Redaction::On.set();
-    Call::begins(&observer, 0xf1, CALLER, "x\r\nforged").routed(Route::Watch).answered().diverted();
-    Call::begins(&observer, 0xf2, hostile, hostile).routed(Route::Watch).ends("cancelled", Some(Leg::Caller), None);
+    Call::begins(&observer, 0xfeed_0001, CALLER, "x\r\nforged").routed(Route::Watch).answered().diverted();
+    Call::begins(&observer, 0xfeed_0002, hostile, hostile).routed(Route::Watch).ends(
+        "cancelled",
+        Some(Leg::Caller),
+        None,
+    );
     assert!(observer.shutdown(LONG));
     let open = Observer::start(Settings::default(), Arc::default()).unwrap();
     Redaction::Off.set();
-    Call::begins(&open, 0xf4, CALLER, "y");
+    Call::begins(&open, 0xfeed_0004, CALLER, "y");
     assert!(open.shutdown(LONG));
     Redaction::On.set();
 
-    let diverted = lines_of(0xf1);
+    let diverted = lines_of(0xfeed_0001);
     assert!(diverted[0].contains("Began") && diverted[0].contains("caller=\"+44770…23\""), "{}", diverted[0]);
     assert!(!diverted.iter().any(|line| line.contains(CALLER)));
     let stepped = diverted.iter().find(|line| line.contains("SteppedUp")).unwrap();
     assert!(stepped.contains("action=\"divert\" rule=\"detect.divert_at\" enforcement=\"done\""), "{stepped}");
-    assert_eq!(lines_of(0xf2).len(), 3, "{:?}", lines_of(0xf2));
-    assert!(!lines_of(0xf2).concat().chars().any(char::is_control));
-    assert!(lines_of(0xf3).iter().all(|line| line.contains("00000000000000f2")), "no line of its own");
-    assert!(lines_of(0xf4)[0].contains(CALLER), "{:?}", lines_of(0xf4));
+    assert_eq!(lines_of(0xfeed_0002).len(), 3, "{:?}", lines_of(0xfeed_0002));
+    assert!(!lines_of(0xfeed_0002).concat().chars().any(char::is_control));
+    assert!(lines_of(0xfeed_0003).iter().all(|line| line.contains("00000000feed0002")), "no line of its own");
+    assert!(lines_of(0xfeed_0004)[0].contains(CALLER), "{:?}", lines_of(0xfeed_0004));
 }
