@@ -17,13 +17,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("policy", &["units", "detect::evidence"]),
     ("call", &["units", "sip", "rtp", "policy"]),
     // Settings types of the cores.
-    ("config", &["units", "call", "gate", "policy", "sip::wire"]),
+    ("config", &["units", "call", "gate", "policy", "sip::flow", "sip::wire"]),
     ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"]),
     ("store", &["units", "policy"]),
     ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "store"]),
     ("admin", &["units", "observe", "store"]),
     ("offline", &["units", "audio", "rtp", "sip", "detect", "policy", "io"]),
-    ("app", &["units", "call", "config", "detect", "gate", "policy", "io", "store", "observe", "admin"]),
+    ("app", &["units", "call", "config", "detect", "gate", "policy", "sip::flow", "io", "store", "observe", "admin"]),
     ("demo", &["units", "app", "audio", "config", "gate", "io::clock", "store"]),
     ("cli", &["units", "app", "config", "demo", "io::clock", "observe", "offline", "policy", "store"]),
 ];

@@ -9,119 +9,15 @@
     reason = "tests"
 )]
 
+mod firewall;
 mod phones;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Output;
 
+use firewall::{Firewall, agent, ringfence};
 use phones::{Caller, Pbx};
-
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Firewall {
-    child: Child,
-    config: PathBuf,
-    folder: tempfile::TempDir,
-    sip: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Firewall {
-    fn settings(pbx: SocketAddr, more: &str) -> String {
-        format!(
-            "[[listen]]\naddress = \"127.0.0.1:0\"\n[pbx]\naddress = \"{pbx}\"\n[[trunk]]\nname = \"trunk\"\n\
-             address = \"127.0.2.200\"\nnetworks = [\"127.0.2.0/24\"]\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [media]\nports = \"31000-31999\"\n{more}\n"
-        )
-    }
-
-    fn start(pbx: SocketAddr, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("ringfence.toml");
-        std::fs::write(&config, Self::settings(pbx, more)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let up = lines.by_ref().map_while(Result::ok).find(|line| line.contains("Ringfence is up")).expect("it starts");
-        std::thread::spawn(move || lines.for_each(drop));
-        let field = |name: &str| {
-            let rest = up.split(&format!("{name}=")).nth(1).unwrap_or_else(|| panic!("{up}"));
-            rest.split([' ', '\u{1b}']).next().unwrap().trim_matches('"').parse().unwrap()
-        };
-        let (sip, admin) = (field("address"), field("admin"));
-        Self { child, config, folder, sip, admin }
-    }
-
-    fn edit(&self, pbx: SocketAddr, more: &str) {
-        std::fs::write(&self.config, Self::settings(pbx, more)).unwrap();
-    }
-
-    fn get(&self, path: &str) -> serde_json::Value {
-        let mut response = agent().get(format!("http://{}{path}", self.admin)).call().unwrap();
-        response.body_mut().read_json().unwrap()
-    }
-
-    fn generation(&self) -> u64 {
-        self.get("/health")["generation"].as_u64().unwrap()
-    }
-
-    fn until(&self, what: &str, mut test: impl FnMut(&Self) -> bool) {
-        let begun = now();
-        while !test(self) {
-            assert!(now() - begun < PATIENCE, "{what} did not come");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn ended(&mut self) -> Option<i32> {
-        let begun = now();
-        while now() - begun < PATIENCE {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        None
-    }
-
-    fn calls(&self) -> String {
-        let output = ringfence(&["calls", "--config", self.config.to_str().unwrap()]);
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Firewall {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test of a process lives in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
-}
-
-fn ringfence(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ringfence")).args(arguments).output().unwrap()
-}
 
 #[test]
 fn exit_codes_say_whose_fault_it_was() {

@@ -87,7 +87,12 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
         ("[divert]\ntake_back_key = \"99\"", "must be one key"),
         ("[admin]\naddress = \"0.0.0.0:80\"", "must be a loopback address"),
-        ("[[listen]]\ntransport = \"tls\"\naddress = \"0.0.0.0:5061\"", "is not built yet"),
+        ("[[listen]]\ntransport = \"tls\"\naddress = \"0.0.0.0:5061\"", "listen[0].certificate   is missing"),
+        ("[[listen]]\ntransport = \"tls\"\naddress = \"0.0.0.0:5061\"", "listen[0].key   is missing"),
+        ("[[listen]]\ntransport = \"sctp\"\naddress = \"0.0.0.0:5061\"", "must be one of: udp, tcp, tls"),
+        ("[[listen]]\ntransport = \"tcp\"", "listen[0].address   is missing"),
+        ("[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"", "is there twice"),
+        ("[connections]\nmax = 0", "must be a whole number from 1"),
         ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
         ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
         (

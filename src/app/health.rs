@@ -9,7 +9,7 @@ use super::Inner;
 use crate::io::clock;
 use crate::io::media::MediaPath;
 use crate::io::signalling::Report;
-use crate::observe::metrics::{AnalysisCounts, Part};
+use crate::observe::metrics::{AnalysisCounts, ConnectionCounts, Part};
 
 /// A shard whose report is older than this hangs.
 const STALE: Duration = Duration::from_secs(5);
@@ -75,6 +75,14 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
     let drops: Vec<(&'static str, u64)> = report.gated.iter().map(|(reason, count)| (*reason, *count)).collect();
     let (sources, numbers) = report.gate_sizes;
     inner.metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64)]);
+    let streams = &report.streams;
+    inner.metrics.connections(ConnectionCounts {
+        live: streams.live as u64,
+        accepted: streams.accepted,
+        opened: streams.opened,
+        closed: streams.closed.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        unsent: streams.unsent,
+    });
     inner.metrics.media(&media.counts());
     if let Some(analysis) = &inner.analysis {
         let counts = analysis.counts();

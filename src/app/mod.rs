@@ -19,7 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::admin::{self, Admin};
-use crate::call::{self, Event, Happened, Switchboard};
+use crate::call::{Event, Happened, Switchboard};
 use crate::config::{self, Settings};
 use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings};
@@ -32,6 +32,7 @@ use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
 use crate::policy::action::{Enforcement, StepUp};
 use crate::policy::judge::Weights;
+use crate::sip::flow::Hop;
 use crate::store::Retention;
 use crate::units::CallId;
 
@@ -73,7 +74,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Observer,
     pub(crate) words_off: Option<String>,
-    pub(crate) addresses: Vec<std::net::SocketAddr>,
+    pub(crate) addresses: Vec<Hop>,
     pub(crate) set_log: Box<dyn Fn(&config::LogSettings) + Send + Sync>,
 }
 
@@ -101,7 +102,9 @@ impl App {
         let Start { settings, file, folder, set_log } = start;
         let run = |what: &str, error: &dyn std::fmt::Display| StartError::Run(format!("{what}: {error}"));
         let names = resolve::names(&settings).map_err(StartError::Run)?;
-        let bound = Bound::bind(&settings.listen).map_err(|error| StartError::Run(error.to_string()))?;
+        let listen: Vec<Hop> = settings.listen.iter().map(|listen| listen.hop).collect();
+        let streams = Arc::new(resolve::stream_settings(&settings, &names).map_err(StartError::Run)?);
+        let bound = Bound::bind(&listen, streams).map_err(|error| StartError::Run(error.to_string()))?;
         let call_settings = resolve::call_settings(&settings, &names, &bound.addresses).map_err(StartError::Run)?;
         let gate_settings = Arc::new(resolve::gate_settings(&settings, &names));
 
@@ -177,7 +180,7 @@ impl App {
 
     /// Where SIP is listened to, as bound.
     #[must_use]
-    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+    pub fn addresses(&self) -> &[Hop] {
         &self.inner.addresses
     }
 
@@ -399,11 +402,11 @@ fn records(settings: &Settings) -> Records {
 }
 
 /// Everything a reload hands to the shard.
-pub(crate) fn shard_settings(
-    settings: &Settings,
-    addresses: &[std::net::SocketAddr],
-) -> Result<(Arc<call::Settings>, Arc<gate::Settings>), String> {
+pub(crate) fn shard_settings(settings: &Settings, addresses: &[Hop]) -> Result<Order, String> {
     let names = resolve::names(settings)?;
-    let call = resolve::call_settings(settings, &names, addresses)?;
-    Ok((Arc::new(call), Arc::new(resolve::gate_settings(settings, &names))))
+    Ok(Order::Settings {
+        call: Arc::new(resolve::call_settings(settings, &names, addresses)?),
+        gate: Arc::new(resolve::gate_settings(settings, &names)),
+        streams: Arc::new(resolve::stream_settings(settings, &names)?),
+    })
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Inner;
 use crate::config::{self, Reload, Settings};
-use crate::io::signalling::Order;
 use crate::observe::metrics::Reloaded;
 
 /// What came of a reload, for people and programs.
@@ -86,8 +85,8 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
 
 /// Hands new settings to all who use them. Fails before anything is changed.
 fn apply(inner: &Inner, settings: &Settings) -> Result<(), String> {
-    let (call, gate) = super::shard_settings(settings, &inner.addresses)?;
-    if !inner.signalling.order(Order::Settings { call, gate }) {
+    let order = super::shard_settings(settings, &inner.addresses)?;
+    if !inner.signalling.order(order) {
         return Err("the signalling takes no orders; try again".to_owned());
     }
     inner.observer.set_records(super::records(settings));

@@ -117,13 +117,13 @@ impl Switchboard {
     /// Where a request from `side` goes, and its URI there: a host of ours becomes the next hop's.
     pub(super) fn next_hop(&self, uri: &str, target: &Uri<'_>, side: Side, flow: Flow) -> Option<(Flow, String)> {
         let settings = &self.settings;
-        let ours = target.ip().is_some_and(|ip| ip == settings.local(side).ip()) || target.host.is_empty();
+        let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();
         match side {
-            Side::Outside => Some((Flow { peer: settings.pbx, ..flow }, forward::at_address(uri, settings.pbx))),
+            Side::Outside => Some((flow.towards(settings.pbx), forward::at_hop(uri, settings.pbx))),
             Side::Inside => {
                 let trunk = settings.trunk_for(target.host)?;
-                let uri = if ours { forward::at_address(uri, trunk.address) } else { uri.to_owned() };
-                Some((Flow { peer: trunk.address, ..flow }, uri))
+                let uri = if ours { forward::at_hop(uri, trunk.hop) } else { uri.to_owned() };
+                Some((flow.towards(trunk.hop), uri))
             }
         }
     }

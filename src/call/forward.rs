@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
@@ -32,26 +33,53 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
         .collect()
 }
 
-/// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay.
-pub(super) fn at_address(uri: &str, to: SocketAddr) -> String {
+/// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
+pub(super) fn at_hop(uri: &str, to: Hop) -> String {
+    let Hop { address, transport } = to;
+    let way = transport.uri_parameter();
     match Uri::parse(uri) {
         Ok(parsed) => match parsed.user {
-            Some(user) if !parsed.scheme.eq_ignore_ascii_case("tel") => format!("sip:{user}@{to}{}", parsed.params),
-            Some(number) => format!("sip:{number}@{to};user=phone"),
-            None => format!("sip:{to}{}", parsed.params),
+            Some(user) if !parsed.scheme.eq_ignore_ascii_case("tel") => {
+                format!("sip:{user}@{address}{way}{}", without_transport(parsed.params))
+            }
+            Some(number) => format!("sip:{number}@{address}{way};user=phone"),
+            None => format!("sip:{address}{way}{}", without_transport(parsed.params)),
         },
-        Err(_) => format!("sip:{to}"),
+        Err(_) => format!("sip:{address}{way}"),
     }
 }
 
-/// Contact of ours on one leg: the peer's user stays, so that both sides see the names they know.
-pub(super) fn contact(message: &Message<'_>, local: SocketAddr) -> Option<String> {
+/// URI parameters (with the leading `;`, or empty) without the transport: it is a leg's own.
+fn without_transport(params: &str) -> String {
+    let is_transport =
+        |param: &str| param.split('=').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("transport"));
+    params.split(';').skip(1).filter(|param| !is_transport(param)).map(|param| format!(";{param}")).collect()
+}
+
+/// Ourselves as a leg reaches us.
+pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
+    let Hop { address, transport } = local;
+    // A `sips` URI says TLS by itself.
+    let way = if scheme == "sips" { "" } else { transport.uri_parameter() };
+    match user {
+        Some(user) => format!("{scheme}:{user}@{address}{way}"),
+        None => format!("{scheme}:{address}{way}"),
+    }
+}
+
+/// Contact of ours on one leg: the peer's user stays, so that both sides see the names they know; so does `sips`, on a
+/// leg that has TLS (RFC 3261 §8.1.1.8).
+pub(super) fn contact(message: &Message<'_>, local: Hop) -> Option<String> {
     let theirs = message.contact().ok().flatten()?;
-    let user = Uri::parse(theirs.uri).ok().and_then(|uri| uri.user).filter(|user| !user.is_empty());
-    Some(match user {
-        Some(user) => format!("sip:{user}@{local}"),
-        None => format!("sip:{local}"),
-    })
+    let uri = Uri::parse(theirs.uri).ok();
+    let secure = local.transport == Transport::Tls && uri.is_some_and(|uri| uri.scheme.eq_ignore_ascii_case("sips"));
+    let user = uri.and_then(|uri| uri.user).filter(|user| !user.is_empty());
+    Some(our_uri(if secure { "sips" } else { "sip" }, user, local))
+}
+
+/// Our Via line.
+pub(super) fn via(local: Hop, branch: &str) -> String {
+    format!("Via: SIP/2.0/{} {};branch={branch};rport", local.transport.via_token(), local.address)
 }
 
 /// Edits that every forwarded request needs.
@@ -59,11 +87,11 @@ pub(super) fn edit_request(
     edits: &mut Edits,
     message: &Message<'_>,
     source: SocketAddr,
-    local: SocketAddr,
+    local: Hop,
     branch: &str,
     party: Option<&Party>,
 ) {
-    edits.push_on_top(message, &format!("Via: SIP/2.0/UDP {local};branch={branch};rport"));
+    edits.push_on_top(message, &via(local, branch));
     edits.stamp_via(message, source);
     let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
     edits.set(message, Name::MaxForwards, &hops.to_string());
@@ -81,7 +109,7 @@ pub(super) fn edit_request(
 }
 
 /// Edits that every forwarded response needs. `routes`: the Record-Routes of the request that it answers.
-pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: SocketAddr, routes: &[String]) {
+pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop, routes: &[String]) {
     edits.pop_via(message);
     edits.remove_all(message, Name::RecordRoute);
     for route in routes {
@@ -94,18 +122,8 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Soc
 }
 
 /// A request of our own inside a dialog.
-pub(super) fn own_request(
-    party: &Party,
-    call_id: &str,
-    method: &str,
-    local: SocketAddr,
-    branch: &str,
-    cseq: u32,
-) -> Vec<u8> {
-    let mut out = format!(
-        "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\nMax-Forwards: 70\r\n",
-        party.target
-    );
+pub(super) fn own_request(party: &Party, call_id: &str, method: &str, local: Hop, branch: &str, cseq: u32) -> Vec<u8> {
+    let mut out = format!("{method} {} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n", party.target, via(local, branch));
     for route in &party.routes {
         out.extend(["Route: ", route, "\r\n"]);
     }

@@ -14,7 +14,7 @@ use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp
 use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
@@ -100,8 +100,9 @@ impl Call {
         }
     }
 
-    pub(super) fn local(&self, leg: Leg) -> SocketAddr {
-        self.settings.local(self.side(leg))
+    /// What `leg` knows us by.
+    pub(super) fn local(&self, leg: Leg) -> Hop {
+        self.settings.local(self.side(leg), self.flow[leg].transport)
     }
 
     pub(super) fn leg_of(&self, side: Side) -> Leg {
@@ -154,7 +155,7 @@ impl Switchboard {
         match route {
             Route::Reject(rejection) if !self.needs_announcement(&call, rejection) => self.refuse(call, rejection, now),
             Route::Connect | Route::Watch | Route::Divert | Route::Reject(_) => {
-                let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg)).ip());
+                let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local }));
                 call.phase = Phase::Opening { route };
                 self.keep(call);
@@ -166,7 +167,7 @@ impl Switchboard {
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
         let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
-            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller)).is_some())
+            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller).address).is_some())
         });
         rejection == Rejection::Rejected && !call.facts.understands_608 && offer
     }
@@ -204,7 +205,8 @@ impl Switchboard {
     pub(super) fn media(&mut self, mut call: Call, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).ip(), ports[leg].port())));
+                call.ports =
+                    Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).address.ip(), ports[leg].port())));
                 if let Phase::Opening { route } = call.phase {
                     return self.opened(call, route, now);
                 }
@@ -266,7 +268,7 @@ impl Switchboard {
     }
 
     fn answer_ourselves(&mut self, mut call: Call, route: Route, body: &str, now: Instant) {
-        let contact = format!("Contact: <sip:{}>", call.local(Leg::Caller));
+        let contact = format!("Contact: <{}>", forward::our_uri("sip", None, call.local(Leg::Caller)));
         let prompt = if route == Route::Divert {
             let response = self.answer(&call, StatusCode::OK, &[&contact], body, now);
             let give_up = now + ACK_WAIT;
@@ -413,6 +415,14 @@ impl Switchboard {
             self.clients.remove(&client);
             self.orphans.insert(client, (call.flow.callee, call.local(Leg::Callee)));
         }
+    }
+
+    /// The callee's INVITE could not be sent.
+    pub(super) fn invite_unsent(&mut self, call: Call, now: Instant) {
+        if call.answered.is_some() {
+            return self.keep(call);
+        }
+        self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
     }
 
     /// The callee's INVITE ended without an answer.

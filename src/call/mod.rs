@@ -20,5 +20,5 @@ mod settings;
 mod switchboard;
 
 pub use event::{Counters, Ending, Event, Happened};
-pub use settings::{DivertCallee, DivertCaller, Settings, Side, Trunk};
+pub use settings::{DivertCallee, DivertCaller, Local, Settings, Side, Trunk};
 pub use switchboard::{Input, Output, Sizes, Switchboard};

@@ -1,6 +1,5 @@
 //! Requests that are passed on: inside a call to the other leg, outside any to PBX or trunk; and what comes back.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,14 +9,14 @@ use super::machine::{self, Call};
 use super::settings::Side;
 use super::switchboard::{MAX_CONTACTS, Output, Relayed, Switchboard};
 use crate::rtp::control::MediaCommand;
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
 use crate::units::Leg;
 
 impl Switchboard {
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        let Some(call) = self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) else {
+        let Some(mut call) = self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) else {
             // A dialog that is no call of ours (a subscription) is passed on; a BYE for a call that is gone is not.
             let method = message.method();
             return match method {
@@ -30,6 +29,10 @@ impl Switchboard {
             };
         };
         let leg = call.leg_of(side);
+        if flow.connection.is_some() && call.flow[leg].connection.is_some() {
+            // The peer's newest connection: an older one may be gone.
+            call.flow[leg] = flow;
+        }
         let bye = message.method().is_some_and(machine::is_bye);
         if bye && Self::keeps_bye(&call, leg) {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
@@ -82,7 +85,6 @@ impl Switchboard {
         };
         let mut edits = Edits::new();
         let settings = call.as_ref().map_or_else(|| Arc::clone(&self.settings), |call| Arc::clone(&call.settings));
-        let local = settings.local(side.other());
         let mut relayed = Relayed {
             server,
             call: None,
@@ -91,13 +93,13 @@ impl Switchboard {
             plan: None,
             routes: forward::record_routes(message),
             contacts: Vec::new(),
-            local: settings.local(side),
+            local: settings.local(side, flow.transport),
         };
         let to = match call {
             Some(mut call) => {
                 let leg = call.leg_of(side);
                 let to = leg.other();
-                forward::edit_request(&mut edits, message, flow.peer, local, &branch, Some(&call.party[to]));
+                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(&call.party[to]));
                 relayed.plan = machine::rewrite_sdp(&call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
@@ -116,7 +118,8 @@ impl Switchboard {
                     self.transactions.release(client);
                     return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
                 };
-                edits.push_on_top(message, &format!("Via: SIP/2.0/UDP {local};branch={branch};rport"));
+                let local = settings.local(side.other(), to.transport);
+                edits.push_on_top(message, &forward::via(local, &branch));
                 edits.stamp_via(message, flow.peer);
                 let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
                 edits.set(message, Name::MaxForwards, &hops.to_string());
@@ -124,7 +127,7 @@ impl Switchboard {
                 edits.remove_all(message, Name::RecordRoute);
                 edits.set_request_uri(message, &uri);
                 for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
-                    let ours = forward::at_address(contact.uri, local);
+                    let ours = forward::at_hop(contact.uri, local);
                     edits.set_uri_at(message, contact.uri, &ours);
                     relayed.contacts.push((ours, contact.uri.to_owned()));
                 }
@@ -190,7 +193,7 @@ impl Switchboard {
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
-    fn clean_up(&mut self, message: &Message<'_>, flow: Flow, local: SocketAddr, now: Instant) {
+    fn clean_up(&mut self, message: &Message<'_>, flow: Flow, local: Hop, now: Instant) {
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
         let mut routes = forward::record_routes(message);
         routes.reverse();

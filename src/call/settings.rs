@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::policy::rules::Policy;
+use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
 
 /// Where a peer stands: decides what we advertise and which way a request goes.
@@ -35,11 +36,34 @@ pub struct Trunk {
     /// `[[trunk]] name`.
     pub name: Arc<str>,
     /// Where calls to it go.
-    pub address: SocketAddr,
+    pub hop: Hop,
     /// Its name in URIs.
     pub host: Arc<str>,
     /// Where its calls come from, besides `address`.
     pub networks: Vec<IpNet>,
+}
+
+/// Our addresses as one side sees them, by transport.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    /// Of the first listening socket that this side can reach.
+    pub main: SocketAddr,
+    /// Of the first one of a transport, where that is another.
+    pub by_transport: Vec<Hop>,
+}
+
+impl Local {
+    /// One address for whatever comes.
+    #[must_use]
+    pub fn only(address: SocketAddr) -> Self {
+        Self { main: address, by_transport: Vec::new() }
+    }
+
+    /// The address for `transport`.
+    #[must_use]
+    pub fn on(&self, transport: Transport) -> SocketAddr {
+        self.by_transport.iter().find(|hop| hop.transport == transport).map_or(self.main, |hop| hop.address)
+    }
 }
 
 /// What the callee of a diverted call hears.
@@ -72,15 +96,15 @@ pub struct Settings {
     /// False: decide and record, do nothing.
     pub enforce: bool,
     /// Where calls to the PBX go.
-    pub pbx: SocketAddr,
+    pub pbx: Hop,
     /// Where the PBX's calls come from, besides `pbx`.
     pub pbx_networks: Vec<IpNet>,
     /// In order of preference for outbound calls.
     pub trunks: Vec<Trunk>,
-    /// Our address towards trunks.
-    pub local_outside: SocketAddr,
-    /// Our address towards the PBX.
-    pub local_inside: SocketAddr,
+    /// Our addresses towards trunks.
+    pub local_outside: Local,
+    /// Our addresses towards the PBX.
+    pub local_inside: Local,
     /// What the outside sees in place of our address (NAT); ports are translated one to one.
     pub public_address: Option<IpAddr>,
     /// Rules and thresholds.
@@ -104,10 +128,10 @@ impl Settings {
     #[must_use]
     pub fn side_of(&self, source: SocketAddr) -> Option<Side> {
         let ip = source.ip();
-        let inside = self.pbx.ip() == ip || self.pbx_networks.iter().any(|network| network.contains(&ip));
+        let inside = self.pbx.address.ip() == ip || self.pbx_networks.iter().any(|network| network.contains(&ip));
         let outside = self.trunk_of(ip).is_some();
         match (inside, outside) {
-            (true, true) if self.trunks.iter().any(|trunk| trunk.address == source) => Some(Side::Outside),
+            (true, true) if self.trunks.iter().any(|trunk| trunk.hop.address == source) => Some(Side::Outside),
             (true, _) => Some(Side::Inside),
             (false, true) => Some(Side::Outside),
             (false, false) => None,
@@ -118,7 +142,7 @@ impl Settings {
     #[must_use]
     pub fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
         let belongs = |trunk: &&Trunk| {
-            trunk.address.ip() == source || trunk.networks.iter().any(|network| network.contains(&source))
+            trunk.hop.address.ip() == source || trunk.networks.iter().any(|network| network.contains(&source))
         };
         self.trunks.iter().find(belongs)
     }
@@ -127,27 +151,34 @@ impl Settings {
     #[must_use]
     pub fn trunk_for(&self, host: &str) -> Option<&Trunk> {
         let named = |trunk: &&Trunk| {
-            trunk.host.eq_ignore_ascii_case(host) || host.parse::<IpAddr>().is_ok_and(|ip| ip == trunk.address.ip())
+            trunk.host.eq_ignore_ascii_case(host) || host.parse::<IpAddr>().is_ok_and(|ip| ip == trunk.hop.address.ip())
         };
         self.trunks.iter().find(named).or_else(|| self.trunks.first())
     }
 
-    /// The address that `side` knows us by: goes into Via, Contact and session descriptions.
+    /// What `side` knows us by over `transport`: goes into Via, Contact and session descriptions.
     #[must_use]
-    pub fn local(&self, side: Side) -> SocketAddr {
-        let bound = self.bound(side);
-        match (side, self.public_address) {
+    pub fn local(&self, side: Side, transport: Transport) -> Hop {
+        let bound = self.bound(side, transport);
+        let address = match (side, self.public_address) {
             (Side::Outside, Some(public)) => SocketAddr::new(public, bound.port()),
             (Side::Outside, None) | (Side::Inside, _) => bound,
-        }
+        };
+        Hop { address, transport }
     }
 
     /// The address of this machine towards `side`.
     #[must_use]
-    pub fn bound(&self, side: Side) -> SocketAddr {
+    pub fn bound(&self, side: Side, transport: Transport) -> SocketAddr {
         match side {
-            Side::Outside => self.local_outside,
-            Side::Inside => self.local_inside,
+            Side::Outside => self.local_outside.on(transport),
+            Side::Inside => self.local_inside.on(transport),
         }
+    }
+
+    /// True if `ip` is one of ours as `side` sees us.
+    #[must_use]
+    pub fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
+        Transport::ALL.into_iter().any(|transport| self.local(side, transport).address.ip() == ip)
     }
 }

@@ -11,21 +11,35 @@ use super::settings::{Settings, Side};
 use crate::policy::facts::{CallDirection, Facts, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{
     ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
-use crate::sip::wire::{Index, Message, Method, Name, StatusCode, Uri, respond};
+use crate::sip::wire::{BadMessage, Index, Message, Method, Name, StatusCode, Uri, respond};
 use crate::units::{CallId, Leg, Redacted};
 
 /// What comes in.
 pub enum Input<'a> {
-    /// One datagram that the gate has let through.
-    Datagram {
+    /// One message that the gate has let through: a datagram, or one frame of a stream.
+    Message {
         /// As it came.
         bytes: &'a [u8],
         /// From where, through which socket.
         flow: Flow,
+    },
+    /// A stream cannot be read on; its sender is told where that can be, and its connection ends.
+    BadFrame {
+        /// What was read of the message.
+        head: &'a [u8],
+        /// What is wrong with it.
+        error: BadMessage,
+        /// From where.
+        flow: Flow,
+    },
+    /// What [`Output::Transmit`] asked for did not leave.
+    Unsent {
+        /// The message.
+        bytes: &'a [u8],
     },
     /// Answer to [`Output::Consult`].
     Consulted {
@@ -70,7 +84,7 @@ pub enum Input<'a> {
 /// What should happen.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a datagram.
+    /// Send a message. Where it cannot leave, say so with [`Input::Unsent`] (streams only: UDP repeats).
     Transmit(Transmit),
     /// Ask gate and history about a new call; answer with [`Input::Consulted`].
     Consult {
@@ -120,7 +134,7 @@ pub(super) struct Relayed {
     pub(super) routes: Vec<String>,
     /// Contacts of a REGISTER: ours and theirs.
     pub(super) contacts: Vec<(String, String)>,
-    pub(super) local: SocketAddr,
+    pub(super) local: Hop,
 }
 
 /// Contacts of one REGISTER that are rewritten.
@@ -143,7 +157,7 @@ pub struct Switchboard {
     pub(super) clients: HashMap<ClientId, CallId>,
     pub(super) relayed: HashMap<ClientId, Relayed>,
     pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
-    pub(super) orphans: HashMap<ClientId, (Flow, SocketAddr)>,
+    pub(super) orphans: HashMap<ClientId, (Flow, Hop)>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
@@ -181,7 +195,9 @@ impl Switchboard {
     /// Takes one input; then drain [`Switchboard::poll_output`].
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Datagram { bytes, flow } => self.datagram(bytes, flow, now),
+            Input::Message { bytes, flow } => self.bytes(bytes, flow, now),
+            Input::BadFrame { head, error, flow } => self.bad_frame(head, error, flow),
+            Input::Unsent { bytes } => self.transactions.unsent(bytes),
             Input::Consulted { call, over_limit, dialled_before, hour, weekday } => {
                 let Some(mut call) = self.take(call) else { return };
                 let Phase::Consulting = call.phase else { return self.keep(call) };
@@ -261,26 +277,47 @@ impl Switchboard {
         &self.counters
     }
 
-    fn datagram(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
-        let Some(side) = self.settings.side_of(flow.peer) else {
-            // Strangers get silence: an answer would tell a scanner that somebody is here.
-            self.counters.unknown_source += 1;
-            return;
-        };
+    /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is here.
+    pub fn knows(&mut self, source: SocketAddr) -> bool {
+        self.side_of(source).is_some()
+    }
+
+    fn side_of(&mut self, source: SocketAddr) -> Option<Side> {
+        let side = self.settings.side_of(source);
+        self.counters.unknown_source += u64::from(side.is_none());
+        side
+    }
+
+    fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
+        let Some(side) = self.side_of(flow.peer) else { return };
         let mut index = std::mem::take(&mut self.index);
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
-            Ok(message) => self.message(&message, flow, side, now),
-            Err(bad) => {
-                *self.counters.bad_message.entry(bad.label()).or_default() += 1;
-                if let (Some(code), Some(request)) = (bad.reply(), index.salvage(bytes)) {
-                    let mut out = Vec::new();
-                    respond(&request, code, flow.peer, Some("bad"), &[], &[], &mut out);
-                    self.transmit(flow, &out);
-                }
-            }
+            Ok(message) => self.message(&message, flow.of_request(&message), side, now),
+            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
         }
         self.index = index;
+    }
+
+    fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {
+        if !self.knows(flow.peer) {
+            return;
+        }
+        let mut index = std::mem::take(&mut self.index);
+        // It is bad, whatever it looks like by itself: only what can be answered is of interest.
+        let _ = index.read(head, &self.settings.wire_limits);
+        self.refuse_message(index.salvage(head), error, flow);
+        self.index = index;
+    }
+
+    /// What cannot be read is counted, and its sender told where that is possible.
+    fn refuse_message(&mut self, salvaged: Option<Message<'_>>, bad: BadMessage, flow: Flow) {
+        *self.counters.bad_message.entry(bad.label()).or_default() += 1;
+        if let (Some(code), Some(request)) = (bad.reply(), salvaged) {
+            let mut out = Vec::new();
+            respond(&request, code, flow.peer, Some("bad"), &[], &[], &mut out);
+            self.transmit(flow.of_request(&request), &out);
+        }
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
@@ -352,6 +389,14 @@ impl Switchboard {
                     } else if let Some(relayed) = self.relayed.get(&client) {
                         let server = relayed.server;
                         self.time_out(server, now);
+                    }
+                }
+                TransactionEvent::ClientUnsent(client) => {
+                    if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+                        self.invite_unsent(call, now);
+                    } else if let Some(relayed) = self.relayed.get(&client) {
+                        let server = relayed.server;
+                        self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
                     }
                 }
                 TransactionEvent::NoAck(_) => {}

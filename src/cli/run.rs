@@ -56,8 +56,8 @@ impl Run {
             StartError::Run(text) => Failure::Run(text),
         })?;
         let admin = app.admin_address().map_or_else(|| "none".to_owned(), |address| address.to_string());
-        for address in app.addresses() {
-            tracing::info!(%address, %admin, "Ringfence is up");
+        for hop in app.addresses() {
+            tracing::info!(address = %hop.address, transport = hop.transport.label(), %admin, "Ringfence is up");
         }
         serve(&app, &wished);
         let (hurry, hurried) = bounded(1);

@@ -1,9 +1,10 @@
 //! One TOML file into [`Settings`]; all problems at once; reload is one pure function.
 //!
-//! In: the file's text, and the list files that it names. Out: settings, or every [`Problem`] with line and hint.
+//! In: the file's text, and the list files and certificates that it names. Out: settings, or every [`Problem`] with line and hint.
 //! [`read`] walks the file section by section; each option is asked for once, with its default and its limits, so that
 //! what nobody asked for is an unknown key, and what the file leaves out is recorded with its default.
 
+mod certificates;
 mod file;
 mod problem;
 mod read;
@@ -11,11 +12,12 @@ mod reload;
 mod section;
 mod settings;
 
+pub use certificates::{BadTls, Identity, Roots};
 pub use file::{list_files, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};
-pub use settings::{DetectSettings, DivertSettings, HostPort, LogSettings, MediaSettings, PbxSettings, Settings};
-pub use settings::{SipSettings, StoreSettings, TrunkSettings, WordsSettings};
+pub use settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
 
 /// The settings file with every option, its default and what it does.
 #[must_use]

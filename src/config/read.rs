@@ -11,15 +11,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::certificates::{BadTls, Identity, Roots};
 use super::problem::Problem;
 use super::section::{Item, Reading, Section, parse};
-use super::settings::{DetectSettings, DivertSettings, HostPort, LogSettings, MediaSettings, PbxSettings, Settings};
-use super::settings::{SipSettings, StoreSettings, TrunkSettings, WordsSettings};
+use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+use super::settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::gate::{self, Rate};
 use crate::policy::action::{Rejection, Route};
 use crate::policy::number::{COUNTRIES, Country, NumberSet};
 use crate::policy::rules::{Condition, Policy, Rule};
+use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
 use crate::units::Ratio;
 
@@ -41,10 +43,11 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     let reading = &mut Reading::new(text);
     let mut root = Section::new("", 0, Some(table.get_ref()));
     let enforce = root.flag(reading, "enforce", true);
-    let listen = listen(&mut root, reading);
+    let listen = listen(&mut root, files, reading);
     let sip = sip(root.section(reading, "sip"), reading);
-    let pbx = pbx(root.section(reading, "pbx"), reading);
-    let trunks = trunks(&mut root, reading);
+    let connections = connections(root.section(reading, "connections"), reading);
+    let pbx = pbx(root.section(reading, "pbx"), &listen, files, reading);
+    let trunks = trunks(&mut root, &listen, files, reading);
     let media = media(root.section(reading, "media"), reading);
     let mut gate = limits(&mut root, reading);
     networks(root.section(reading, "networks"), &mut gate, reading);
@@ -68,6 +71,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
         enforce,
         listen,
         sip,
+        connections,
         pbx,
         trunks,
         media,
@@ -82,39 +86,134 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     })
 }
 
-fn listen<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
+const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+
+fn listen<'t>(root: &mut Section<'_, 't>, files: Files<'_>, reading: &mut Reading<'t>) -> Vec<ListenSettings> {
+    let mut listen: Vec<ListenSettings> = Vec::new();
     for mut section in root.sections(reading, "listen") {
-        section.option(
-            reading,
-            "transport",
-            (),
-            |()| "udp".to_owned(),
-            |item| match item.text() {
-                Ok("udp") => Ok(()),
-                Ok("tcp" | "tls") => Err("is not built yet; only \"udp\" is".to_owned()),
-                Ok(_) | Err(_) => Err("must be \"udp\"".to_owned()),
-            },
-        );
+        let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
+        let identity = identity(&mut section, transport, files, reading);
         let hint = "must be an address with a port, as \"0.0.0.0:5060\"";
-        match section.parsed(reading, "address", hint, |text| text.parse::<SocketAddr>().ok()) {
-            Some(address) if addresses.contains(&address) => {
+        let before = reading.problems.len();
+        let address = section.parsed(reading, "address", hint, |text| text.parse::<SocketAddr>().ok());
+        if address.is_none() && reading.problems.len() == before {
+            section.missing(reading, "address", hint);
+        }
+        if let Some(address) = address {
+            let hop = Hop { address, transport };
+            if address.port() != 0 && listen.iter().any(|other| other.hop == hop) {
                 reading.problem(section.at, &format!("{}.address", section.path), "", "is there twice");
             }
-            Some(address) => addresses.push(address),
-            None if section.is_present() && !reading.problems.iter().any(|p| p.path.starts_with(&section.path)) => {
-                section.missing(reading, "address", hint);
-            }
-            None => {}
+            listen.push(ListenSettings { hop, identity });
         }
         section.finish(reading);
     }
-    if addresses.is_empty() {
-        reading.options.insert("listen[0].address".to_owned(), LISTEN.to_owned());
-        reading.options.insert("listen[0].transport".to_owned(), "udp".to_owned());
-        addresses.extend(LISTEN.parse::<SocketAddr>());
+    if listen.is_empty() {
+        for (key, value) in [("address", LISTEN), ("transport", "udp"), ("certificate", ""), ("key", "")] {
+            reading.options.insert(format!("listen[0].{key}"), value.to_owned());
+        }
+        let address = SocketAddr::from(([0, 0, 0, 0], 5_060));
+        listen.push(ListenSettings { hop: Hop::udp(address), identity: None });
     }
-    addresses
+    listen
+}
+
+/// Certificate and key of a listener: both, where it is TLS, and neither elsewhere.
+fn identity<'t>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> Option<Identity> {
+    let before = reading.problems.len();
+    let certificate = pem(section, "certificate", files, reading);
+    let key = pem(section, "key", files, reading);
+    if reading.problems.len() > before {
+        return None;
+    }
+    match (transport, certificate, key) {
+        (Transport::Tls, Some((at_certificate, certificate)), Some((at_key, key))) => {
+            let bad = match Identity::from_pem(&certificate, &key) {
+                Ok(identity) => return Some(identity),
+                Err(bad) => bad,
+            };
+            let item = if bad == BadTls::NoCertificate { at_certificate } else { at_key };
+            reading.problem(item.at, &item.path, item.source, bad.to_string());
+        }
+        (Transport::Tls, certificate, key) => {
+            if certificate.is_none() {
+                section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
+            }
+            if key.is_none() {
+                section.missing(reading, "key", "the file with the certificate's private key");
+            }
+        }
+        (Transport::Udp | Transport::Tcp, certificate, key) => {
+            for (item, _) in certificate.into_iter().chain(key) {
+                reading.problem(item.at, &item.path, item.source, "is of use with transport = \"tls\" only");
+            }
+        }
+    }
+    None
+}
+
+/// Whom we believe about a peer's certificate; None: the system's own.
+fn roots<'t>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> Option<Roots> {
+    let (item, text) = pem(section, "ca", files, reading)?;
+    if transport != Transport::Tls {
+        reading.problem(item.at, &item.path, item.source, "is of use with transport = \"tls\" only");
+        return None;
+    }
+    Roots::from_pem(&text).map_err(|bad| reading.problem(item.at, &item.path, item.source, bad.to_string())).ok()
+}
+
+/// A file that an option names: where the option stands, and the file's text. That the file has changed is a change.
+fn pem<'a, 't>(
+    section: &mut Section<'a, 't>,
+    key: &'static str,
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> Option<(Item<'a, 't>, String)> {
+    let file = section
+        .parsed(reading, key, "must be the path of a PEM file", |text| (!text.is_empty()).then(|| text.to_owned()))?;
+    let item = section.item(reading, key)?;
+    match files(&file) {
+        Ok(text) => {
+            reading.options.insert(format!("{} (content)", item.path), fingerprint(&text));
+            Some((item, text))
+        }
+        Err(error) => {
+            reading.problem(item.at, &item.path, item.source, format!("cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// How a next hop is reached: only over what we listen on, because it must be able to reach us.
+fn transport<'t>(section: &mut Section<'_, 't>, listen: &[ListenSettings], reading: &mut Reading<'t>) -> Transport {
+    let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
+    if !listen.iter().any(|listen| listen.hop.transport == transport) {
+        let item = section.item(reading, "transport");
+        let (at, source) = item.map_or((section.at, ""), |item| (item.at, item.source));
+        let word = transport.label();
+        let hint = format!("{word} needs a [[listen]] with transport = \"{word}\": answers and calls come in there");
+        reading.problem(at, &format!("{}.transport", section.path), source, hint);
+    }
+    transport
+}
+
+fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> ConnectionSettings {
+    let max = section.count(reading, "max", 1_000, 1..=100_000);
+    let max_per_source = section.count(reading, "max_per_source", 200, 1..=100_000);
+    let idle_for = section.duration(reading, "idle_for", 10 * MINUTE, 10 * SECOND..DAY);
+    let handshake_for = section.duration(reading, "handshake_for", 10 * SECOND, SECOND..5 * MINUTE);
+    section.finish(reading);
+    ConnectionSettings { max, max_per_source, idle_for, handshake_for }
 }
 
 fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {
@@ -131,24 +230,36 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
     SipSettings { public_address, max_calls, drain_for, limits: Limits { header_bytes, headers, ..defaults } }
 }
 
-fn pbx<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> PbxSettings {
-    let address = address(&mut section, reading, "where calls go, as \"127.0.0.1:5070\"");
+fn pbx<'t>(
+    mut section: Section<'_, 't>,
+    listen: &[ListenSettings],
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> PbxSettings {
+    let transport = transport(&mut section, listen, reading);
+    let address = address(&mut section, transport, reading, "where calls go, as \"127.0.0.1:5070\"");
+    let roots = roots(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     section.finish(reading);
-    PbxSettings { address, networks }
+    PbxSettings { address, transport, roots, networks }
 }
 
 /// A host that must be there. A missing or bad one is a problem, and the value is then never used.
-fn address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>, what: &str) -> HostPort {
+fn address<'t>(section: &mut Section<'_, 't>, transport: Transport, reading: &mut Reading<'t>, what: &str) -> HostPort {
     let before = reading.problems.len();
-    let host = section.parsed(reading, "address", HOST_HINT, HostPort::parse);
+    let host = section.parsed(reading, "address", HOST_HINT, |text| HostPort::parse(text, transport.default_port()));
     if host.is_none() && reading.problems.len() == before {
         section.missing(reading, "address", what);
     }
     host.unwrap_or(HostPort { host: String::new(), port: 0 })
 }
 
-fn trunks<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Vec<TrunkSettings> {
+fn trunks<'t>(
+    root: &mut Section<'_, 't>,
+    listen: &[ListenSettings],
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> Vec<TrunkSettings> {
     let mut trunks: Vec<TrunkSettings> = Vec::new();
     for mut section in root.sections(reading, "trunk") {
         let hint = "must be a short name without spaces";
@@ -170,9 +281,11 @@ fn trunks<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Vec<Trun
                 "is there twice; each trunk has its own name",
             );
         }
-        let address = address(&mut section, reading, "where outbound calls go, as \"sip.example.com\"");
+        let transport = transport(&mut section, listen, reading);
+        let address = address(&mut section, transport, reading, "where outbound calls go, as \"sip.example.com\"");
+        let roots = roots(&mut section, transport, files, reading);
         let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-        trunks.push(TrunkSettings { name, address, networks });
+        trunks.push(TrunkSettings { name, address, transport, roots, networks });
         section.finish(reading);
     }
     if trunks.is_empty() {
@@ -534,17 +647,17 @@ fn network(text: &str) -> Option<IpNet> {
 }
 
 impl HostPort {
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, default_port: u16) -> Option<Self> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             let usable = !address.ip().is_unspecified() && address.port() != 0;
             return usable.then(|| Self { host: address.ip().to_string(), port: address.port() });
         }
         if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            return (!ip.is_unspecified()).then(|| Self { host: ip.to_string(), port: 5060 });
+            return (!ip.is_unspecified()).then(|| Self { host: ip.to_string(), port: default_port });
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
-            None => (text, 5060),
+            None => (text, default_port),
         };
         let label = |label: &str| {
             let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());

@@ -60,7 +60,9 @@ pub fn reload(current: &Settings, text: &str, files: &dyn Fn(&str) -> Result<Str
     if changed.is_empty() {
         return Reload::Unchanged;
     }
-    let needs_restart = |path: &String| RESTART.iter().any(|prefix| path.starts_with(prefix));
+    // A renewed certificate is used from the next connection on.
+    let certificate = |path: &String| path.contains(".certificate") || path.contains(".key");
+    let needs_restart = |path: &String| RESTART.iter().any(|prefix| path.starts_with(prefix)) && !certificate(path);
     if changed.iter().any(needs_restart) {
         return Reload::NeedsRestart { changed: changed.into_iter().filter(needs_restart).collect() };
     }

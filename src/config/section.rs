@@ -249,10 +249,6 @@ impl<'a, 't> Section<'a, 't> {
         reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
     }
 
-    pub(super) fn is_present(&self) -> bool {
-        self.table.is_some()
-    }
-
     /// Whatever was not asked for is unknown.
     pub(super) fn finish(self, reading: &mut Reading<'t>) {
         for (key, value) in self.table.into_iter().flatten() {

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::certificates::{Identity, Roots};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::gate;
 use crate::policy::rules::Policy;
+use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
 
 /// What a settings file says.
@@ -20,10 +22,12 @@ pub struct Settings {
     pub generation: u64,
     /// False: decide and record, do nothing.
     pub enforce: bool,
-    /// Where SIP comes in, over UDP.
-    pub listen: Vec<SocketAddr>,
+    /// Where SIP comes in.
+    pub listen: Vec<ListenSettings>,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[connections]`.
+    pub connections: ConnectionSettings,
     /// `[pbx]`.
     pub pbx: PbxSettings,
     /// `[[trunk]]`, in order of preference for outbound calls.
@@ -61,8 +65,30 @@ impl Settings {
 pub struct HostPort {
     /// Name or address, IPv6 without brackets.
     pub host: String,
-    /// 5060 where none is given.
+    /// 5060 where none is given, 5061 over TLS.
     pub port: u16,
+}
+
+/// One `[[listen]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenSettings {
+    /// Where, and over what.
+    pub hop: Hop,
+    /// Certificate and key; there where it is TLS.
+    pub identity: Option<Identity>,
+}
+
+/// `[connections]`: limits of TCP and TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionSettings {
+    /// Connections that others may open, in all.
+    pub max: usize,
+    /// Connections that one source may open.
+    pub max_per_source: usize,
+    /// Without a message for this long, a connection is closed.
+    pub idle_for: Duration,
+    /// Longest TLS handshake, and longest arrival of one message.
+    pub handshake_for: Duration,
 }
 
 /// `[sip]`.
@@ -83,6 +109,10 @@ pub struct SipSettings {
 pub struct PbxSettings {
     /// Where calls go.
     pub address: HostPort,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
+    pub roots: Option<Roots>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
 }
@@ -94,6 +124,10 @@ pub struct TrunkSettings {
     pub name: Arc<str>,
     /// Where outbound calls go.
     pub address: HostPort,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
+    pub roots: Option<Roots>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
 }

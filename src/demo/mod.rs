@@ -82,7 +82,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Shown, DemoError> 
         why: config::problems_text(Path::new("ringfence.toml"), &problems),
     })?;
     let app = App::start(Start { settings, file: None, folder, set_log: Box::new(|_| ()) })?;
-    let Some(&firewall) = app.addresses().first() else {
+    let Some(firewall) = app.addresses().first().map(|hop| hop.address) else {
         return Err(DemoError::Failed { what: "starting".to_owned(), why: "no address is bound".to_owned() });
     };
     progress(&format!("firewall on {firewall}, PBX on {}, {} callers", exchange.address, roles.len()));

@@ -6,3 +6,4 @@ pub mod analysis;
 pub mod clock;
 pub mod media;
 pub mod signalling;
+pub mod streams;

@@ -1,6 +1,6 @@
-//! One shard's signalling: datagrams through the gate into the switchboard, and what it wants out again.
+//! One shard's signalling: messages through the gate into the switchboard, and what it wants out again.
 //!
-//! In: datagrams, media events, verdicts, orders. Out: datagrams, media commands, events for the observers.
+//! In: datagrams, streams, media events, verdicts, orders. Out: messages, media commands, events for the observers.
 //! One thread owns gate and switchboard, so neither needs a lock. Every turn of the loop takes a bounded number of
 //! each kind of input, then looks at its deadlines: a flood of one kind delays the others, but never starves them.
 
@@ -17,17 +17,24 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::call::{self, Happened, Input, Output, Sizes, Switchboard};
-use crate::gate::{self, Admission, Block, CallAdmission, Gate, GateEvent};
+use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
 use crate::io::clock;
+use crate::io::streams::{self, Arrived, CloseReason, Streams};
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
-use crate::sip::flow::{Flow, Transport};
+use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use crate::units::CallId;
 
 /// Datagrams taken from one socket before anything else gets its turn.
 const DATAGRAMS_A_TURN: usize = 128;
+/// Connections accepted in one turn.
+const ACCEPTS_A_TURN: usize = 64;
+/// Readings of connections in one turn, of one buffer each.
+const READINGS_A_TURN: usize = 32;
+/// Read from a connection at a time: no connection holds the others up for more than this.
+const READING_BYTES: usize = 16 * 1024;
 /// Media events, verdicts and orders taken in one turn.
 const MESSAGES_A_TURN: usize = 256;
 /// Kernel buffer of a signalling socket: about a second of a 20,000/s flood, so that a short stall loses nothing.
@@ -49,6 +56,8 @@ pub enum Order {
         call: Arc<call::Settings>,
         /// For the gate.
         gate: Arc<gate::Settings>,
+        /// For the connections.
+        streams: Arc<streams::Settings>,
     },
     /// End one call.
     HangUp(CallId),
@@ -73,9 +82,11 @@ pub struct Report {
     pub sizes: Sizes,
     /// Counted drops of the switchboard.
     pub counters: call::Counters,
-    /// Datagrams taken from the sockets.
+    /// Datagrams taken from the sockets, and messages from connections.
     pub received: u64,
-    /// Datagrams the gate dropped, by [`gate::DropReason`] label.
+    /// Counted facts of the connections.
+    pub streams: streams::Counts,
+    /// Messages and connections that the gate dropped, by [`gate::DropReason`] label.
     pub gated: std::collections::BTreeMap<&'static str, u64>,
     /// Datagrams sent.
     pub sent: u64,
@@ -128,9 +139,11 @@ pub struct Signalling {
 pub struct Bound {
     poll: Poll,
     waker: Arc<Waker>,
-    sockets: Vec<UdpSocket>,
+    /// By index in `[[listen]]`.
+    sockets: Vec<Option<UdpSocket>>,
+    streams: Streams,
     /// Addresses as bound: a port of 0 has become a real one.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Hop>,
 }
 
 impl Bound {
@@ -138,19 +151,26 @@ impl Bound {
     ///
     /// # Errors
     /// The first address that cannot be had, with the address in the text.
-    pub fn bind(listen: &[SocketAddr]) -> io::Result<Self> {
+    pub fn bind(listen: &[Hop], streams: Arc<streams::Settings>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let mut streams = Streams::new(poll.registry().try_clone()?, streams);
         let mut sockets = Vec::with_capacity(listen.len());
         let mut addresses = Vec::with_capacity(listen.len());
-        for (number, address) in listen.iter().enumerate() {
-            let mut socket = open(*address)
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on udp {address}: {error}")))?;
-            poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
-            addresses.push(socket.local_addr()?);
+        for (number, hop) in listen.iter().enumerate() {
+            let bound = match hop.transport {
+                Transport::Udp => open(hop.address).and_then(|mut socket| {
+                    poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
+                    Ok((socket.local_addr()?, Some(socket)))
+                }),
+                Transport::Tcp | Transport::Tls => streams.listen(number, *hop).map(|address| (address, None)),
+            };
+            let (address, socket) =
+                bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {hop}: {error}")))?;
+            addresses.push(Hop { address, transport: hop.transport });
             sockets.push(socket);
         }
-        Ok(Self { poll, waker, sockets, addresses })
+        Ok(Self { poll, waker, sockets, streams, addresses })
     }
 
     /// Wakes the shard's loop; for those who put something into its channels.
@@ -173,6 +193,8 @@ impl Bound {
         let waker = Arc::clone(&self.waker);
         let shard = Shard {
             sockets: self.sockets,
+            streams: self.streams,
+            message: Vec::new(),
             switchboard,
             gate,
             dialled: Dialled::default(),
@@ -236,7 +258,10 @@ impl Signalling {
 }
 
 struct Shard {
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<Option<UdpSocket>>,
+    streams: Streams,
+    /// The message that is being taken from a connection.
+    message: Vec<u8>,
     switchboard: Switchboard,
     gate: Gate,
     dialled: Dialled,
@@ -262,20 +287,29 @@ impl Shard {
                 std::thread::sleep(LONGEST_WAIT);
             }
             unread = false;
+            let now = clock::now();
+            for event in &events {
+                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
+            }
             for number in 0..self.sockets.len() {
                 unread |= self.read(number, &mut buffer);
             }
+            unread |= self.take_connections(&mut buffer);
             unread |= self.take_messages();
             let now = clock::now();
+            self.streams.handle_timeout(now);
             if self.switchboard.poll_timeout().is_some_and(|at| at <= now) {
                 self.step(|switchboard| switchboard.handle_timeout(now), now);
             }
+            self.report_unsent(now);
             while let Some(event) = self.gate.poll_event() {
                 self.tell(ShardEvent::Gate(event));
             }
             if now >= report_at {
                 report_at = now + REPORT_EVERY;
                 self.gate.handle_timeout(now);
+                self.streams.retry();
                 self.publish(now);
             }
         }
@@ -283,13 +317,14 @@ impl Shard {
     }
 
     fn wait(&self, now: Instant) -> Duration {
-        self.switchboard.poll_timeout().map_or(LONGEST_WAIT, |at| at.saturating_duration_since(now).min(LONGEST_WAIT))
+        let due = [self.switchboard.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().min();
+        due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(now).min(LONGEST_WAIT))
     }
 
     /// True if there may be more to read.
     fn read(&mut self, number: usize, buffer: &mut [u8]) -> bool {
         for _ in 0..DATAGRAMS_A_TURN {
-            let Some(socket) = self.sockets.get(number) else { return false };
+            let Some(Some(socket)) = self.sockets.get(number) else { return false };
             match socket.recv_from(buffer) {
                 Ok((length, peer)) => {
                     let now = clock::now();
@@ -308,11 +343,81 @@ impl Shard {
         match self.gate.message(peer.ip(), now) {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
-                let flow = Flow { listener, peer, transport: Transport::Udp };
-                self.step(|switchboard| switchboard.handle_input(Input::Datagram { bytes, flow }, now), now);
+                let flow = Flow::datagram(listener, peer);
+                self.step(|switchboard| switchboard.handle_input(Input::Message { bytes, flow }, now), now);
             }
-            Admission::Drop(reason) => *self.counted.gated.entry(reason.label()).or_default() += 1,
+            Admission::Drop(reason) => self.count_gated(reason),
         }
+    }
+
+    /// New connections, and what came on open ones. True if there may be more.
+    fn take_connections(&mut self, buffer: &mut [u8]) -> bool {
+        for _ in 0..ACCEPTS_A_TURN {
+            let now = clock::now();
+            let Some((number, socket, peer)) = self.streams.accept() else { break };
+            // A connection counts as a message: whoever floods with them is blocked by the same limit.
+            match self.gate.message(peer.ip(), now) {
+                Admission::Pass if self.switchboard.knows(peer) => self.streams.admit(number, socket, peer, now),
+                Admission::Pass => {}
+                Admission::Drop(reason) => self.count_gated(reason),
+            }
+        }
+        let buffer = buffer.get_mut(..READING_BYTES).unwrap_or_default();
+        for _ in 0..READINGS_A_TURN {
+            let Some(id) = self.streams.next_readable() else { break };
+            self.read_connection(id, buffer);
+        }
+        self.streams.has_more()
+    }
+
+    fn read_connection(&mut self, id: ConnectionId, buffer: &mut [u8]) {
+        let mut message = std::mem::take(&mut self.message);
+        let now = clock::now();
+        let end = self.streams.read(id, buffer, now);
+        while let Some(arrived) = self.streams.take(id, &mut message, now) {
+            self.counted.received += 1;
+            let (Arrived::Message(flow) | Arrived::Ping(flow) | Arrived::Bad(flow, _)) = &arrived;
+            let flow = *flow;
+            match self.gate.message(flow.peer.ip(), now) {
+                Admission::Pass => {}
+                Admission::Drop(reason) => {
+                    self.count_gated(reason);
+                    match (reason, &arrived) {
+                        (DropReason::Denied | DropReason::Blocked, _) => self.streams.close(flow, CloseReason::Gate),
+                        (DropReason::OverMessageLimit, Arrived::Bad(..)) => {
+                            self.streams.close(flow, CloseReason::BadFrame);
+                        }
+                        (DropReason::OverMessageLimit, Arrived::Message(_) | Arrived::Ping(_)) => {}
+                    }
+                    continue;
+                }
+            }
+            match arrived {
+                Arrived::Message(flow) => {
+                    let input = Input::Message { bytes: &message, flow };
+                    self.step(|switchboard| switchboard.handle_input(input, now), now);
+                }
+                Arrived::Ping(flow) => self.streams.pong(flow, now),
+                Arrived::Bad(flow, bad) => {
+                    let input = Input::BadFrame { head: &bad.head, error: bad.error, flow };
+                    self.step(|switchboard| switchboard.handle_input(input, now), now);
+                    self.streams.close_after_writing(flow, CloseReason::BadFrame, now);
+                }
+            }
+        }
+        self.streams.finish(id, end);
+        self.message = message;
+    }
+
+    /// Tells the switchboard what did not leave: its transactions need not wait for an answer.
+    fn report_unsent(&mut self, now: Instant) {
+        while let Some(bytes) = self.streams.poll_unsent() {
+            self.step(|switchboard| switchboard.handle_input(Input::Unsent { bytes: &bytes }, now), now);
+        }
+    }
+
+    fn count_gated(&mut self, reason: DropReason) {
+        *self.counted.gated.entry(reason.label()).or_default() += 1;
     }
 
     fn take_messages(&mut self) -> bool {
@@ -333,8 +438,9 @@ impl Shard {
 
     fn take_order(&mut self, order: Order, now: Instant) {
         match order {
-            Order::Settings { call, gate } => {
+            Order::Settings { call, gate, streams } => {
                 self.gate.set(gate, now);
+                self.streams.set(streams);
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
             Order::HangUp(call) => self.step(|switchboard| switchboard.handle_input(Input::HangUp { call }, now), now),
@@ -371,11 +477,16 @@ impl Shard {
 
     fn act(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Transmit(transmit) => {
-                let socket = self.sockets.get(usize::from(transmit.flow.listener)).or_else(|| self.sockets.first());
-                let sent = socket.is_some_and(|socket| socket.send_to(&transmit.bytes, transmit.flow.peer).is_ok());
-                if sent { self.counted.sent += 1 } else { self.counted.send_failed += 1 }
-            }
+            Output::Transmit(transmit) => match transmit.flow.transport {
+                Transport::Udp => {
+                    let sent = self.send_datagram(transmit.flow, &transmit.bytes);
+                    if sent { self.counted.sent += 1 } else { self.counted.send_failed += 1 }
+                }
+                Transport::Tcp | Transport::Tls => {
+                    self.counted.sent += 1;
+                    self.streams.send(transmit.flow, transmit.bytes, now);
+                }
+            },
             Output::Consult { call, direction, source, number, called } => {
                 let number = number.as_ref().map(|number| &*number.0);
                 let over_limit = match direction {
@@ -407,6 +518,15 @@ impl Shard {
         }
     }
 
+    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the peer.
+    fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
+        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref);
+        let family =
+            |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4() == flow.peer.is_ipv4());
+        let socket = named.or_else(|| self.sockets.iter().flatten().find(family));
+        socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
+    }
+
     fn tell(&mut self, event: ShardEvent) {
         match self.wiring.events.try_send(event) {
             Ok(()) => {}
@@ -417,6 +537,7 @@ impl Shard {
     fn publish(&mut self, now: Instant) {
         self.counted.sizes = self.switchboard.sizes();
         self.counted.counters = self.switchboard.counters().clone();
+        self.counted.streams = self.streams.counts();
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);
         self.counted.at = Some(now);

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// How bytes travel. Only UDP is served so far; the others are named because a Via may name them.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+use super::wire::Message;
+
+/// How bytes travel.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Transport {
     /// One message a datagram; the transaction layer repeats.
     Udp,
@@ -15,6 +17,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
     /// True where the transport itself repeats what is lost (RFC 3261 §17: timers A, E, G and the waits change).
     #[must_use]
     pub fn is_reliable(self) -> bool {
@@ -33,9 +38,65 @@ impl Transport {
             Transport::Tls => "TLS",
         }
     }
+
+    /// The word in a URI and in the settings: `udp`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
+
+    /// What a URI must say so that its reader comes this way: nothing for UDP, which is what it takes anyway.
+    #[must_use]
+    pub fn uri_parameter(self) -> &'static str {
+        match self {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+        }
+    }
+
+    /// Port where none is named (RFC 3261 §19.1.2).
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5_060,
+            Transport::Tls => 5_061,
+        }
+    }
 }
 
-/// One way to a peer: our socket, theirs, and the transport between.
+/// An address and how it is spoken to: a next hop, or ourselves as one side reaches us.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Hop {
+    /// Where.
+    pub address: SocketAddr,
+    /// How.
+    pub transport: Transport,
+}
+
+impl Hop {
+    /// Over UDP.
+    #[must_use]
+    pub fn udp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Udp }
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport.label(), self.address)
+    }
+}
+
+/// One connection of this process; never used again for another.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnectionId(pub u64);
+
+/// One way to a peer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Flow {
     /// Index of our listening socket (order of `[[listen]]`).
@@ -44,10 +105,63 @@ pub struct Flow {
     pub peer: SocketAddr,
     /// How the bytes travel.
     pub transport: Transport,
+    /// The connection that a message came on. None: UDP, or whichever connection to `peer` there is.
+    pub connection: Option<ConnectionId>,
+    /// Port on which the peer takes connections, for when this one is gone.
+    pub listens_at: u16,
+}
+
+impl Flow {
+    /// A datagram's way, through socket `listener`.
+    #[must_use]
+    pub fn datagram(listener: u8, peer: SocketAddr) -> Self {
+        Self { listener, peer, transport: Transport::Udp, connection: None, listens_at: peer.port() }
+    }
+
+    /// The way of what came on a connection.
+    #[must_use]
+    pub fn connected(listener: u8, peer: Hop, connection: ConnectionId) -> Self {
+        Self {
+            listener,
+            peer: peer.address,
+            transport: peer.transport,
+            connection: Some(connection),
+            listens_at: peer.address.port(),
+        }
+    }
+
+    /// The way to a next hop; over UDP, through the socket that `self` uses.
+    #[must_use]
+    pub fn towards(self, hop: Hop) -> Self {
+        Self {
+            listener: self.listener,
+            peer: hop.address,
+            transport: hop.transport,
+            connection: None,
+            listens_at: hop.address.port(),
+        }
+    }
+
+    /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address and
+    /// the port of its Via (RFC 3261 §18.2.2). The Via's host is not asked: it could aim our connections at anybody.
+    #[must_use]
+    pub fn of_request(self, request: &Message<'_>) -> Self {
+        if !self.transport.is_reliable() {
+            return self;
+        }
+        let port = request.via().ok().and_then(|via| via.port).filter(|port| *port != 0);
+        Self { listens_at: port.unwrap_or(self.transport.default_port()), ..self }
+    }
+
+    /// Where a new connection to this peer goes.
+    #[must_use]
+    pub fn hop(&self) -> Hop {
+        Hop { address: SocketAddr::new(self.peer.ip(), self.listens_at), transport: self.transport }
+    }
 }
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.via_token().to_ascii_lowercase(), self.peer)
+        write!(f, "{}:{}", self.transport.label(), self.peer)
     }
 }

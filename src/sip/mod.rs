@@ -3,5 +3,6 @@
 //! In: bytes and `now`. Out: views of messages, transaction events, bytes to send.
 
 pub mod flow;
+pub mod framing;
 pub mod transaction;
 pub mod wire;

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "test helpers, not all used by each suite")]
 
+pub(crate) mod streams;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +49,7 @@ fn answer(request: &str, status: &str, tag: &str, contact: SocketAddr, body: &st
 /// Answers every call at once, and everything else with 200.
 pub(crate) struct Pbx {
     pub(crate) address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -56,18 +59,26 @@ impl Pbx {
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
         let told = Arc::clone(&stop);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&requests);
         std::thread::spawn(move || {
             let mut buffer = [0; 65_535];
             while !told.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                heard.lock().unwrap().push(text.clone());
                 let body = if text.starts_with("INVITE ") { description(address) } else { String::new() };
                 if !text.starts_with("ACK ") && !text.starts_with("SIP/2.0") {
                     let _ = socket.send_to(answer(&text, "200 OK", "pbx", address, &body).as_bytes(), from);
                 }
             }
         });
-        Self { address, stop }
+        Self { address, requests, stop }
+    }
+
+    /// What has come, oldest first.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -82,29 +93,38 @@ pub(crate) struct Caller {
     pub(crate) firewall: SocketAddr,
     socket: UdpSocket,
     here: SocketAddr,
-    call_id: String,
+    /// In Call-ID and branches: one socket may make several calls.
+    name: String,
     to: String,
     target: String,
 }
 
 impl Caller {
     pub(crate) fn new(ip: &str, firewall: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
+        Self::on(Self::socket(ip), firewall)
+    }
+
+    pub(crate) fn socket(ip: &str) -> UdpSocket {
+        UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap()
+    }
+
+    pub(crate) fn on(socket: UdpSocket, firewall: SocketAddr) -> Self {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let here = socket.local_addr().unwrap();
-        Self { firewall, socket, here, call_id: format!("call-{here}"), to: String::new(), target: String::new() }
+        let name = format!("{}c{}", here.port(), CALLS.fetch_add(1, Ordering::Relaxed));
+        Self { firewall, socket, here, name, to: String::new(), target: String::new() }
     }
 
     fn request(&self, method: &str, number: u32, body: &str) -> String {
-        let here = self.here;
+        let (here, name) = (self.here, &self.name);
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{method}{number};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:+441632960001@{here}>;tag=caller\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{name}{method}{number};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:+441632960001@{here}>;tag=caller\r\nTo: {}\r\nCall-ID: {name}\r\nCSeq: {number} {method}\r\n\
              Contact: <sip:c@{here}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             self.target,
             self.to,
-            self.call_id,
             body.len()
         )
     }
@@ -121,7 +141,12 @@ impl Caller {
 
     /// Dials; the final status.
     pub(crate) fn invite(&mut self, extension: &str) -> u16 {
-        self.target = format!("sip:{extension}@{}", self.firewall);
+        self.invite_at(extension, &self.firewall.to_string())
+    }
+
+    /// Dials at a host.
+    pub(crate) fn invite_at(&mut self, extension: &str, host: &str) -> u16 {
+        self.target = format!("sip:{extension}@{host}");
         self.to = format!("<{}>", self.target);
         self.send(&self.request("INVITE", 1, &description(self.here)));
         let begun = now();
@@ -136,7 +161,7 @@ impl Caller {
                 }
                 let ack = self.request("ACK", 1, "");
                 // The ACK to a refusal has the INVITE's branch.
-                self.send(&if status == 200 { ack } else { ack.replace("z9hG4bKACK1", "z9hG4bKINVITE1") });
+                self.send(&if status == 200 { ack } else { ack.replace("ACK1;rport", "INVITE1;rport") });
                 return status;
             }
         }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{DivertCallee, DivertCaller, Input, Output, Settings, Switchboard, Trunk};
+use ringfence::call::{DivertCallee, DivertCaller, Input, Local, Output, Settings, Switchboard, Trunk};
 use ringfence::policy::rules::Policy;
-use ringfence::sip::flow::{Flow, Transport};
+use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::{BadMessage, Index, Limits};
 
 /// What the element does.
@@ -35,8 +35,8 @@ fn pbx() -> SocketAddr {
 pub(crate) fn receive(datagram: &[u8], now: Instant) -> (Result<(), BadMessage>, Does) {
     let read = Index::new().read(datagram, &Limits::default()).map(|_| ());
     let mut switchboard = Switchboard::new(0, 0, [7; 16], Arc::new(settings()));
-    let flow = Flow { listener: 0, peer: source(), transport: Transport::Udp };
-    switchboard.handle_input(Input::Datagram { bytes: datagram, flow }, now);
+    let flow = Flow::datagram(0, source());
+    switchboard.handle_input(Input::Message { bytes: datagram, flow }, now);
     let mut does = Does::Nothing;
     while let Some(output) = switchboard.poll_output() {
         match output {
@@ -56,15 +56,16 @@ fn status(answer: &[u8]) -> u16 {
 }
 
 fn settings() -> Settings {
-    let trunk = Trunk { name: "trunk".into(), address: source(), host: "trunk.example".into(), networks: Vec::new() };
+    let trunk =
+        Trunk { name: "trunk".into(), hop: Hop::udp(source()), host: "trunk.example".into(), networks: Vec::new() };
     Settings {
         generation: 1,
         enforce: true,
-        pbx: pbx(),
+        pbx: Hop::udp(pbx()),
         pbx_networks: Vec::new(),
         trunks: vec![trunk],
-        local_outside: SocketAddr::from(([203, 0, 113, 1], 5_060)),
-        local_inside: SocketAddr::from(([203, 0, 113, 2], 5_060)),
+        local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),
+        local_inside: Local::only(SocketAddr::from(([203, 0, 113, 2], 5_060))),
         public_address: None,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(30),

@@ -12,13 +12,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{self, DivertCallee, DivertCaller, Event, Input, Output, Switchboard};
+use ringfence::call::{self, DivertCallee, DivertCaller, Event, Input, Local, Output, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::Policy;
 use ringfence::rtp::control::{MediaCommand, MediaEvent};
-use ringfence::sip::flow::{Flow, Transport};
+use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::Limits;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
 
@@ -31,16 +31,16 @@ pub(crate) fn settings() -> call::Settings {
     call::Settings {
         generation: 1,
         enforce: true,
-        pbx: PBX.parse().unwrap(),
+        pbx: Hop::udp(PBX.parse().unwrap()),
         pbx_networks: Vec::new(),
         trunks: vec![call::Trunk {
             name: "provider".into(),
-            address: TRUNK.parse().unwrap(),
+            hop: Hop::udp(TRUNK.parse().unwrap()),
             host: "192.0.2.10".into(),
             networks: vec!["192.0.2.0/28".parse().unwrap()],
         }],
-        local_outside: US_OUTSIDE.parse().unwrap(),
-        local_inside: US_INSIDE.parse().unwrap(),
+        local_outside: Local::only(US_OUTSIDE.parse().unwrap()),
+        local_inside: Local::only(US_INSIDE.parse().unwrap()),
         public_address: None,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(25),
@@ -107,8 +107,8 @@ impl World {
     pub(crate) fn send(&mut self, from: &str, text: &str) {
         let peer: SocketAddr = from.parse().unwrap();
         self.line(&format!("{} > {}", Self::name(peer), summary(text)));
-        let flow = Flow { listener: 0, peer, transport: Transport::Udp };
-        self.switchboard.handle_input(Input::Datagram { bytes: text.as_bytes(), flow }, self.now);
+        let flow = Flow::datagram(0, peer);
+        self.switchboard.handle_input(Input::Message { bytes: text.as_bytes(), flow }, self.now);
         self.drain();
     }
 

@@ -6,7 +6,7 @@
 
 mod snapshot;
 
-pub use snapshot::AnalysisCounts;
+pub use snapshot::{AnalysisCounts, ConnectionCounts};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -277,6 +277,11 @@ impl Metrics {
             counted.gate_drops = drops.to_vec();
             counted.gate_entries = entries.to_vec();
         });
+    }
+
+    /// What became of connections.
+    pub fn connections(&self, counts: ConnectionCounts) {
+        self.snapshot.update(|counted| counted.connections = counts);
     }
 
     /// What the media path has counted.

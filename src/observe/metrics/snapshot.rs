@@ -31,12 +31,28 @@ pub struct AnalysisCounts {
     pub words_skipped: u64,
 }
 
+/// What became of TCP and TLS connections. Counters grow for the life of the process.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ConnectionCounts {
+    /// Live now.
+    pub live: u64,
+    /// Opened by others.
+    pub accepted: u64,
+    /// Opened by us.
+    pub opened: u64,
+    /// Ended or refused, by reason.
+    pub closed: Vec<(&'static str, u64)>,
+    /// Messages that did not leave.
+    pub unsent: u64,
+}
+
 /// All that was handed over last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
     pub(super) signalling: (Counters, Sizes),
     pub(super) gate_drops: Vec<(&'static str, u64)>,
     pub(super) gate_entries: Vec<(&'static str, u64)>,
+    pub(super) connections: ConnectionCounts,
     pub(super) media: MediaCounts,
     pub(super) analysis: AnalysisCounts,
     pub(super) log_lines_lost: u64,
@@ -59,6 +75,7 @@ impl Collector for Snapshot {
         let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut page = Page(&mut encoder);
         signalling(&mut page, &counted)?;
+        connections(&mut page, &counted.connections)?;
         media(&mut page, &counted.media)?;
         analysis(&mut page, &counted.analysis)?;
         page.counter("log_lines_lost", "Log lines that found no room.", counted.log_lines_lost)
@@ -87,6 +104,7 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         ("orphans", super::count(orphans)),
         ("server_transactions", super::count(server_transactions)),
         ("client_transactions", super::count(client_transactions)),
+        ("connections", counted.connections.live),
         ("media_calls", counted.media.calls),
         ("media_sockets", counted.media.sockets),
         ("ears", counted.analysis.ears),
@@ -98,6 +116,17 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         "Live entries of each table.",
         entries.map(|(table, count)| ([("table", table)], count)),
     )
+}
+
+fn connections(page: &mut Page<'_, '_>, counts: &ConnectionCounts) -> fmt::Result {
+    let opened = [([("by", "peer")], counts.accepted), ([("by", "us")], counts.opened)];
+    page.counters("connections_opened", "TCP and TLS connections, by who opened them.", opened)?;
+    page.counters(
+        "connections_closed",
+        "TCP and TLS connections that ended or were refused, by reason.",
+        counts.closed.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
+    )?;
+    page.counter("messages_unsent", "Messages for which there was no connection.", counts.unsent)
 }
 
 fn media(page: &mut Page<'_, '_>, counts: &MediaCounts) -> fmt::Result {

@@ -91,6 +91,14 @@ impl Client {
         self.sent = Some((flow, bytes));
     }
 
+    /// True while nothing final has come of it.
+    pub(super) fn is_waiting(&self) -> bool {
+        match &self.state {
+            State::Calling { .. } | State::Proceeding { .. } | State::Trying { .. } => true,
+            State::Reserved | State::Completed { .. } | State::Accepted { .. } | State::Answered { .. } => false,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Reserved => None,

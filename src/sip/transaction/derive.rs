@@ -2,7 +2,7 @@
 //! bare responses such as the 100 that a server transaction sends by itself (§8.2.6.1).
 
 use crate::sip::flow::Flow;
-use crate::sip::wire::{Index, Limits, Message, Name, StatusCode, Via, respond};
+use crate::sip::wire::{Index, Limits, Message, Method, Name, StatusCode, Via, respond};
 
 /// What was accepted once is read again without limits of its own.
 fn limits() -> Limits {
@@ -33,6 +33,14 @@ pub(super) fn response(request: &[u8], code: StatusCode, flow: Flow) -> Option<V
     let tag = code.is_final().then_some("ringfence");
     respond(&message, code, flow.peer, tag, &[], &[], &mut out);
     Some(out)
+}
+
+/// The branch of a request that began a transaction. None: a response, an ACK or a CANCEL.
+pub(super) fn own_branch(request: &[u8]) -> Option<String> {
+    let mut index = Index::new();
+    let message = index.read(request, &limits()).ok()?;
+    let begins = message.method().is_some_and(|method| !matches!(method, Method::Ack | Method::Cancel));
+    begins.then(|| message.via().ok()?.branch().map(str::to_owned)).flatten()
 }
 
 fn derived(invite: &Message<'_>, method: &str, to: &str, extra: &[&str]) -> Vec<u8> {

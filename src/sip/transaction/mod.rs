@@ -64,6 +64,8 @@ pub enum Received {
 pub enum TransactionEvent {
     /// No final response in time (timers B and F, or the wait behind a CANCEL).
     ClientTimeout(ClientId),
+    /// The request did not leave (RFC 3261 §8.1.3.1: to be treated as a 503).
+    ClientUnsent(ClientId),
     /// No ACK to a failure of ours (timer H).
     NoAck(ServerId),
     /// Over, and its slot free.
@@ -77,7 +79,7 @@ pub enum TransactionEvent {
 pub struct Transmit {
     /// Which way.
     pub flow: Flow,
-    /// One datagram.
+    /// One message.
     pub bytes: Arc<[u8]>,
 }
 

@@ -191,6 +191,17 @@ impl Transactions {
         }
     }
 
+    /// Bytes of ours did not leave. A request that waits for its answer will have none (RFC 3261 §17.1.4); the rest (an
+    /// ACK, a CANCEL, an answer) is repeated by whoever misses it.
+    pub fn unsent(&mut self, bytes: &[u8]) {
+        let Some(branch) = derive::own_branch(bytes) else { return };
+        let Some(id) = self.keys.client(&branch) else { return };
+        if self.clients.get(id.slot, id.generation).is_some_and(Client::is_waiting) {
+            self.events.push_back(TransactionEvent::ClientUnsent(id));
+            self.remove_client(id);
+        }
+    }
+
     /// Answers. 1xx may come many times, a final answer once; later ones are ignored. A 2xx to an INVITE is repeated by
     /// its owner, who calls this again with it.
     pub fn respond(&mut self, id: ServerId, code: StatusCode, bytes: &[u8], now: Instant) {

@@ -4,13 +4,24 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::io::clock;
-use crate::sip::flow::{Flow, Transport};
+use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use crate::sip::wire::{Index, Limits, StatusCode};
 
 const PEER: &str = "192.0.2.1:5060";
 
 fn flow(peer: &str) -> Flow {
-    Flow { listener: 0, peer: peer.parse().unwrap(), transport: Transport::Udp }
+    Flow::datagram(0, peer.parse().unwrap())
+}
+
+/// The same way over a connection.
+fn stream() -> Flow {
+    Flow::connected(0, Hop { address: PEER.parse().unwrap(), transport: Transport::Tcp }, ConnectionId(1))
+}
+
+fn receive_over(table: &mut Transactions, text: &str, flow: Flow, now: Instant) -> Received {
+    let mut index = Index::new();
+    let message = index.read(text.as_bytes(), &Limits::default()).unwrap();
+    table.receive(&message, flow, now)
 }
 
 fn table() -> Transactions {
@@ -33,9 +44,7 @@ fn response(code: u16, branch: &str, method: &str) -> String {
 }
 
 fn receive(table: &mut Transactions, text: &str, peer: &str, now: Instant) -> Received {
-    let mut index = Index::new();
-    let message = index.read(text.as_bytes(), &Limits::default()).unwrap();
-    table.receive(&message, flow(peer), now)
+    receive_over(table, text, flow(peer), now)
 }
 
 /// Runs to the end of all deadlines; gives the milliseconds at which something was sent, and the first word of each.
@@ -68,12 +77,16 @@ fn times(sent: &[(u128, String)], word: &str) -> Vec<u128> {
 }
 
 fn send(table: &mut Transactions, kind: ClientKind, t0: Instant) -> (ClientId, String) {
+    send_over(table, kind, flow(PEER), t0)
+}
+
+fn send_over(table: &mut Transactions, kind: ClientKind, flow: Flow, t0: Instant) -> (ClientId, String) {
     let (id, branch) = table.reserve(kind).unwrap();
     let method = match kind {
         ClientKind::Invite => "INVITE",
         ClientKind::NonInvite => "OPTIONS",
     };
-    table.send(id, request(method, &branch).as_bytes(), flow(PEER), t0);
+    table.send(id, request(method, &branch).as_bytes(), flow, t0);
     (id, branch)
 }
 
@@ -251,6 +264,70 @@ fn forged_and_stale_branches_die_without_state() {
     assert_eq!(receive(&mut table, &response(200, &branch, "INVITE"), PEER, t0), Received::Absorbed);
     let (_, next) = send(&mut table, ClientKind::Invite, t0);
     assert_ne!(branch, next, "a slot used again must have another branch");
+}
+
+#[test]
+fn over_a_connection_nothing_is_repeated() {
+    let (mut table, t0) = (table(), clock::now());
+    let (invite, invite_branch) = send_over(&mut table, ClientKind::Invite, stream(), t0);
+    let (other, _) = send_over(&mut table, ClientKind::NonInvite, stream(), t0);
+    receive_over(&mut table, &request("INVITE", "z9hG4bKa"), stream(), t0);
+
+    receive_over(&mut table, &response(180, &invite_branch, "INVITE"), stream(), t0);
+    table.cancel(invite, &[], t0);
+    let Received::Request(busy) = receive_over(&mut table, &request("INVITE", "z9hG4bKb"), stream(), t0) else {
+        panic!("not new")
+    };
+    table.respond(busy, StatusCode::BUSY_HERE, response(486, "z9hG4bKb", "INVITE").as_bytes(), t0);
+    let sent = run(&mut table, t0);
+
+    for word in ["INVITE", "OPTIONS", "CANCEL", "486"] {
+        assert_eq!(times(&sent, word), [0], "{word}");
+    }
+    let ended = events(&mut table);
+    for event in
+        [TransactionEvent::ClientTimeout(other), TransactionEvent::ClientTimeout(invite), TransactionEvent::NoAck(busy)]
+    {
+        assert!(ended.contains(&event), "timers B, F and H are in force: {ended:?}");
+    }
+}
+
+#[test]
+fn over_a_connection_nothing_lingers() {
+    let (mut table, t0) = (table(), clock::now());
+    let (_, branch) = send_over(&mut table, ClientKind::NonInvite, stream(), t0);
+    let (_, invite_branch) = send_over(&mut table, ClientKind::Invite, stream(), t0);
+    let Received::Request(options) = receive_over(&mut table, &request("OPTIONS", "z9hG4bKa"), stream(), t0) else {
+        panic!("not new")
+    };
+    let Received::Request(busy) = receive_over(&mut table, &request("INVITE", "z9hG4bKb"), stream(), t0) else {
+        panic!("not new")
+    };
+
+    receive_over(&mut table, &response(200, &branch, "OPTIONS"), stream(), t0);
+    receive_over(&mut table, &response(486, &invite_branch, "INVITE"), stream(), t0);
+    table.respond(options, StatusCode::OK, response(200, "z9hG4bKa", "OPTIONS").as_bytes(), t0);
+    table.respond(busy, StatusCode::BUSY_HERE, response(486, "z9hG4bKb", "INVITE").as_bytes(), t0);
+    receive_over(&mut table, &request("ACK", "z9hG4bKb"), stream(), t0);
+    table.handle_timeout(t0);
+
+    assert_eq!(table.counts(), (0, 0), "timers D, I, J and K are zero");
+}
+
+#[test]
+fn a_request_that_did_not_leave_is_over_and_an_answer_is_not_missed() {
+    let (mut table, t0) = (table(), clock::now());
+    let (id, branch) = send_over(&mut table, ClientKind::Invite, stream(), t0);
+    let invite = request("INVITE", &branch);
+
+    table.unsent(response(200, &branch, "INVITE").as_bytes());
+    table.unsent(request("ACK", &branch).as_bytes());
+    assert_eq!(events(&mut table), []);
+    table.unsent(invite.as_bytes());
+    table.unsent(invite.as_bytes());
+
+    assert_eq!(events(&mut table), [TransactionEvent::ClientUnsent(id), TransactionEvent::ClientEnded(id)]);
+    assert_eq!(table.counts(), (0, 0));
 }
 
 #[test]

@@ -78,6 +78,20 @@ impl Index {
         self.view(datagram).ok_or(BadMessage::BadByte)
     }
 
+    /// What the head at the front of a stream says of its body's length; None: nothing. What else is wrong with a message
+    /// is for [`Index::read`]: where it ends is known all the same.
+    ///
+    /// # Errors
+    /// The head cannot be trusted to say where the message ends.
+    pub fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
+        self.scan(head, limits)?;
+        let message = self.view(head).ok_or(BadMessage::BadByte)?;
+        if message.all(Name::ContentLength).nth(1).is_some() {
+            return Err(BadMessage::Duplicate);
+        }
+        content_length(&message)
+    }
+
     /// What was read of a request that [`Index::read`] refused, if that is enough to answer it: a Via that can be read,
     /// and From, To, Call-ID and CSeq as they are. Nothing of it may be believed; it is for the answer alone.
     #[must_use]

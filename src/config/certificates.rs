@@ -1,0 +1,150 @@
+//! Certificates from PEM texts: ours, and those by which others are checked. Opens no file and no socket.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// Why certificates cannot be used: always the operator's to mend.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadTls {
+    /// No certificate in the text.
+    #[error("holds no certificate in PEM form")]
+    NoCertificate,
+    /// No key in the text.
+    #[error("holds no private key in PEM form")]
+    NoKey,
+    /// Key and certificate do not fit, or are of a kind that is not known.
+    #[error("cannot be used with its certificate: {0}")]
+    Pair(String),
+    /// The system has no certificates that it trusts.
+    #[error("the system's trusted certificates cannot be read: {0}")]
+    System(String),
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What we show on a listener: a certificate chain and its key.
+#[derive(Clone)]
+pub struct Identity {
+    config: Arc<ServerConfig>,
+    made_from: u64,
+}
+
+impl Identity {
+    /// From two PEM texts.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, BadTls> {
+        let chain = certificates(certificate)?;
+        let made_from = fingerprint(&[certificate, key]);
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| BadTls::Pair(error.to_string()))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| BadTls::Pair(error.to_string()))?;
+        Ok(Self { config: Arc::new(config), made_from })
+    }
+
+    /// For a listener.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_from == other.made_from
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+/// Whom we believe about certificates.
+#[derive(Clone)]
+pub struct Roots {
+    config: Arc<ClientConfig>,
+    made_from: u64,
+}
+
+impl Roots {
+    /// Those in a PEM text, and no others.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn from_pem(text: &str) -> Result<Self, BadTls> {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates(text)? {
+            store.add(certificate).map_err(|_| BadTls::NoCertificate)?;
+        }
+        Self::of(store, fingerprint(&[text]))
+    }
+
+    /// Those that the system trusts.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_system() -> Result<Self, BadTls> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+            return Err(BadTls::System(why));
+        }
+        Self::of(store, 0)
+    }
+
+    fn of(store: RootCertStore, made_from: u64) -> Result<Self, BadTls> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| BadTls::Pair(error.to_string()))?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config), made_from })
+    }
+
+    /// For connections of ours.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+}
+
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_from == other.made_from
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots")
+    }
+}
+
+/// Tells texts apart without keeping them.
+fn fingerprint(texts: &[&str]) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    texts.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, BadTls> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    read.ok().filter(|certificates| !certificates.is_empty()).ok_or(BadTls::NoCertificate)
+}

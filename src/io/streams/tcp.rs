@@ -1,0 +1,51 @@
+//! TCP sockets as this element uses them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel holds until they are accepted; every turn accepts a part of them.
+const BACKLOG: i32 = 1_024;
+
+/// A listening socket.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = open(address)?;
+    // A restart must not wait for the old process's connections to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Begins a connection, from address `from` where one is given: a peer may know us by it.
+pub(super) fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = open(to)?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    let stream = TcpStream::from_std(socket.into());
+    prepare(&stream);
+    Ok(stream)
+}
+
+/// A message goes out at once, not when the next one comes.
+pub(super) fn prepare(stream: &TcpStream) {
+    // Without it messages are late, not lost.
+    let _ = stream.set_nodelay(true);
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
