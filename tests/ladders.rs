@@ -180,6 +180,45 @@ fn an_answer_that_crosses_the_cancel_is_ended() {
 }
 
 #[test]
+fn a_caller_that_hangs_up_an_early_dialog_has_its_invite_answered() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.send(PBX, &callee.next("BYE", ""));
+    let dial = caller.clone();
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let cancel = world.last(PBX);
+    world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+    world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+    world.send(TRUNK, &dial.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+             0 pbx > BYE sip:x@10.0.0.1:5060
+             0       > pbx 481 Call/Transaction Does Not Exist (101 BYE)
+             0 trunk > BYE sip:y@192.0.2.1:5060
+             0       > trunk 200 OK (2 BYE)
+             0       > pbx CANCEL sip:201@10.0.0.5:5060
+             0       > trunk 487 Request Terminated (1 INVITE)
+             0 pbx > 200 OK (1 CANCEL)
+             0 pbx > 487 Request Terminated (1 INVITE)
+             0       > pbx ACK sip:201@10.0.0.5:5060
+             0 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
 fn a_busy_callee() {
     let mut world = World::new(settings());
     let mut caller = Phone::caller("call");

@@ -31,6 +31,20 @@ impl Switchboard {
         };
         let leg = call.leg_of(side);
         let bye = message.method().is_some_and(machine::is_bye);
+        if bye && call.answered.is_none() {
+            // A caller may end an early dialog like this, a callee may not (RFC 3261 §15). Passed on, it would leave the
+            // INVITE without an answer.
+            return match leg {
+                Leg::Caller => {
+                    self.reply(message, server, flow, StatusCode::OK, &[], now);
+                    self.cancelled(call, now);
+                }
+                Leg::Callee => {
+                    self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+                    self.keep(call);
+                }
+            };
+        }
         if bye && Self::keeps_bye(&call, leg) {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
             return self.said_bye(call, leg, now);
