@@ -219,6 +219,33 @@ fn a_caller_that_hangs_up_an_early_dialog_has_its_invite_answered() {
 }
 
 #[test]
+fn an_answer_that_crosses_the_cancel_is_ended_behind_its_pracks() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let reliable = response(&invite, "183 Session Progress", "callee", &sdp(PBX, ""));
+    world.send(PBX, &reliable.replace("Contact:", "Require: 100rel\r\nRSeq: 1\r\nContact:"));
+    let dial = caller.clone();
+    caller.learn(&world.last(TRUNK));
+    for _ in 0..2 {
+        caller.cseq += 1;
+        world.send(TRUNK, &caller.request_with("PRACK", "RAck: 1 1 INVITE\r\n", ""));
+        let prack = world.last(PBX);
+        world.send(PBX, &response(&prack, "200 OK", "", ""));
+    }
+    world.send(TRUNK, &dial.request("CANCEL", ""));
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+
+    let bye = world.last(PBX);
+
+    // The PRACKs were 2 and 3: a BYE with 2 would be refused as out of order, and the phone left off the hook.
+    assert!(bye.starts_with("BYE ") && bye.contains("CSeq: 4 BYE"), "{bye}");
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.rest();
+}
+
+#[test]
 fn a_busy_callee() {
     let mut world = World::new(settings());
     let mut caller = Phone::caller("call");

@@ -9,7 +9,7 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::settings::{DivertCallee, Settings, Side};
-use super::switchboard::{Output, Switchboard};
+use super::switchboard::{Orphan, Output, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
@@ -106,6 +106,12 @@ impl Call {
 
     pub(super) fn leg_of(&self, side: Side) -> Leg {
         if side == self.from { Leg::Caller } else { Leg::Callee }
+    }
+
+    /// What its callee's INVITE is once nobody waits for it.
+    pub(super) fn orphan(&self) -> Orphan {
+        let highest_cseq = self.party.callee.cseq;
+        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq }
     }
 
     pub(super) fn time(&self, now: Instant) -> CallTime {
@@ -411,7 +417,7 @@ impl Switchboard {
         if let Some(client) = call.client {
             self.transactions.cancel(client, extra, now);
             self.clients.remove(&client);
-            self.orphans.insert(client, (call.flow.callee, call.local(Leg::Callee)));
+            self.orphans.insert(client, call.orphan());
         }
     }
 

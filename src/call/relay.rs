@@ -1,6 +1,5 @@
 //! Requests that are passed on: inside a call to the other leg, outside any to PBX or trunk; and what comes back.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +7,7 @@ use super::event::Event;
 use super::forward::{self, Party};
 use super::machine::{self, Call};
 use super::settings::Side;
-use super::switchboard::{MAX_CONTACTS, Output, Relayed, Switchboard};
+use super::switchboard::{MAX_CONTACTS, Orphan, Output, Relayed, Switchboard};
 use crate::rtp::control::MediaCommand;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
@@ -160,8 +159,8 @@ impl Switchboard {
         if let Some(relayed) = self.relayed.remove(&client) {
             self.relayed_response(message, code, &relayed, now);
             self.relayed.insert(client, relayed);
-        } else if let (Some((flow, local)), true) = (self.orphans.get(&client).copied(), code.is_success()) {
-            self.clean_up(message, flow, local, now);
+        } else if let (Some(orphan), true) = (self.orphans.get(&client).copied(), code.is_success()) {
+            self.clean_up(message, orphan, now);
         }
     }
 
@@ -204,7 +203,8 @@ impl Switchboard {
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
-    fn clean_up(&mut self, message: &Message<'_>, flow: Flow, local: SocketAddr, now: Instant) {
+    pub(super) fn clean_up(&mut self, message: &Message<'_>, orphan: Orphan, now: Instant) {
+        let Orphan { flow, local, highest_cseq } = orphan;
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
         let mut routes = forward::record_routes(message);
         routes.reverse();
@@ -215,7 +215,7 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
         self.transmit(flow, &ack);
-        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number + 1);
+        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number.max(highest_cseq) + 1);
         self.transactions.send(client, &bye, flow, now);
     }
 }

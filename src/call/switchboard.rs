@@ -123,6 +123,15 @@ pub(super) struct Relayed {
     pub(super) local: SocketAddr,
 }
 
+/// An INVITE of ours that nobody waits for any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphan {
+    pub(super) flow: Flow,
+    pub(super) local: SocketAddr,
+    /// A PRACK or an UPDATE may have followed the INVITE; a BYE comes behind them.
+    pub(super) highest_cseq: u32,
+}
+
 /// Contacts of one REGISTER that are rewritten.
 pub(super) const MAX_CONTACTS: usize = 16;
 /// Longest texts of peers that are kept for records.
@@ -143,7 +152,7 @@ pub struct Switchboard {
     pub(super) clients: HashMap<ClientId, CallId>,
     pub(super) relayed: HashMap<ClientId, Relayed>,
     pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
-    pub(super) orphans: HashMap<ClientId, (Flow, SocketAddr)>,
+    pub(super) orphans: HashMap<ClientId, Orphan>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
