@@ -105,6 +105,7 @@ impl Switchboard {
             routes: forward::record_routes(message),
             contacts: Vec::new(),
             local: settings.local(side),
+            accepted: false,
         };
         let to = match call {
             Some(mut call) => {
@@ -156,8 +157,9 @@ impl Switchboard {
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
             return self.invite_response(call, message, code, now);
         }
-        if let Some(relayed) = self.relayed.remove(&client) {
+        if let Some(mut relayed) = self.relayed.remove(&client) {
             self.relayed_response(message, code, &relayed, now);
+            relayed.accepted |= code.is_success();
             self.relayed.insert(client, relayed);
         } else if let (Some(orphan), true) = (self.orphans.get(&client).copied(), code.is_success()) {
             self.clean_up(message, orphan, now);
@@ -174,11 +176,13 @@ impl Switchboard {
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
                 let from = call.leg_of(relayed.from.other());
                 let said = machine::rewrite_sdp(&call, message, from, &mut edits);
-                if let (true, Some(said)) = (code.is_success(), &said) {
+                // A repeated 2xx is passed on, but a later offer may be in force by now.
+                let accepted = code.is_success() && !relayed.accepted;
+                if let (true, Some(said)) = (accepted, &said) {
                     call.on_hold = !said.both_ways;
                 }
                 let answer = said.map(|said| (from, said.plan));
-                if code.is_success() {
+                if accepted {
                     for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
                         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
                     }
@@ -187,6 +191,14 @@ impl Switchboard {
                     }
                 }
                 self.keep(call);
+            }
+            // The call has ended meanwhile: nothing that it would have accepted is in force, and no address shows.
+            None if relayed.call.is_some() => {
+                let bye = message.cseq().is_ok_and(|cseq| machine::is_bye(cseq.method));
+                if code.is_success() && !bye {
+                    return self.transactions.respond_from_request(relayed.server, StatusCode::NO_SUCH_CALL, now);
+                }
+                forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
             }
             None => {
                 edits.pop_via(message);

@@ -121,6 +121,8 @@ pub(super) struct Relayed {
     /// Contacts of a REGISTER: ours and theirs.
     pub(super) contacts: Vec<(String, String)>,
     pub(super) local: SocketAddr,
+    /// A 2xx has come; what it says is in force.
+    pub(super) accepted: bool,
 }
 
 /// An INVITE of ours that nobody waits for any more.
