@@ -180,6 +180,72 @@ fn an_answer_that_crosses_the_cancel_is_ended() {
 }
 
 #[test]
+fn a_caller_that_hangs_up_an_early_dialog_has_its_invite_answered() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.send(PBX, &callee.next("BYE", ""));
+    let dial = caller.clone();
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let cancel = world.last(PBX);
+    world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+    world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+    world.send(TRUNK, &dial.request("ACK", ""));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 180 Ringing (1 INVITE)
+             0       > trunk 180 Ringing (1 INVITE)
+             0 pbx > BYE sip:x@10.0.0.1:5060
+             0       > pbx 481 Call/Transaction Does Not Exist (101 BYE)
+             0 trunk > BYE sip:y@192.0.2.1:5060
+             0       > trunk 200 OK (2 BYE)
+             0       > pbx CANCEL sip:201@10.0.0.5:5060
+             0       > trunk 487 Request Terminated (1 INVITE)
+             0 pbx > 200 OK (1 CANCEL)
+             0 pbx > 487 Request Terminated (1 INVITE)
+             0       > pbx ACK sip:201@10.0.0.5:5060
+             0 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_is_ended_behind_its_pracks() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let reliable = response(&invite, "183 Session Progress", "callee", &sdp(PBX, ""));
+    world.send(PBX, &reliable.replace("Contact:", "Require: 100rel\r\nRSeq: 1\r\nContact:"));
+    let dial = caller.clone();
+    caller.learn(&world.last(TRUNK));
+    for _ in 0..2 {
+        caller.cseq += 1;
+        world.send(TRUNK, &caller.request_with("PRACK", "RAck: 1 1 INVITE\r\n", ""));
+        let prack = world.last(PBX);
+        world.send(PBX, &response(&prack, "200 OK", "", ""));
+    }
+    world.send(TRUNK, &dial.request("CANCEL", ""));
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+
+    let bye = world.last(PBX);
+
+    // The PRACKs were 2 and 3: a BYE with 2 would be refused as out of order, and the phone left off the hook.
+    assert!(bye.starts_with("BYE ") && bye.contains("CSeq: 4 BYE"), "{bye}");
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.rest();
+}
+
+#[test]
 fn a_busy_callee() {
     let mut world = World::new(settings());
     let mut caller = Phone::caller("call");
@@ -501,6 +567,95 @@ fn early_media_and_forks() {
         ",
     );
     world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn a_second_fork_that_answers_is_hung_up_and_the_first_talks_on() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "200 OK", "one", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    assert!(bye.starts_with("BYE ") && bye.contains("tag=two"), "{bye}");
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > trunk 200 OK (1 INVITE) sdp
+             0 trunk > ACK sip:y@192.0.2.1:5060
+             0       > pbx ACK sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > pbx ACK sip:y@10.0.0.5:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (2 BYE)
+        ",
+    );
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn a_repeated_answer_does_not_bring_back_old_media() {
+    let (mut world, mut caller, callee) = answered(settings());
+    world.media_in_ladder = true;
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "a=sendonly\r\n")));
+    let hold = world.last(PBX);
+    let held = response(&hold, "200 OK", "", &sdp(PBX, "a=recvonly\r\n"));
+    world.send(PBX, &held);
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let resume = world.last(PBX);
+    world.send(PBX, &response(&resume, "200 OK", "", &sdp(PBX, "")));
+    world.ladder();
+    world.send(PBX, &held);
+
+    expect(
+        &mut world,
+        "
+             0 pbx > 200 OK (2 INVITE) sdp
+             0       > trunk 200 OK (2 INVITE) sdp
+        ",
+    );
+    world.media_says(MediaEvent::Silent);
+    assert_eq!(world.switchboard.sizes().calls, 0, "the call is not on hold: {}", callee.call_id);
+    world.rest();
+}
+
+#[test]
+fn a_re_invite_accepted_behind_the_bye_shows_no_address_of_ours() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let re_invite = world.last(PBX);
+    world.send(PBX, &callee.next("BYE", ""));
+    world.last(TRUNK);
+    world.send(PBX, &response(&re_invite, "200 OK", "", &sdp(PBX, "")));
+
+    let answer = world.last(TRUNK);
+
+    assert!(answer.starts_with("SIP/2.0 481 ") && !answer.contains("10.0.0."), "{answer}");
+    world.rest();
+}
+
+#[test]
+fn media_that_are_lost_while_it_rings_leave_no_phone_ringing() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+    world.media_says(MediaEvent::Failed);
+
+    assert!(world.last(PBX).starts_with("CANCEL "));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 503 "));
     world.rest();
 }
 

@@ -63,6 +63,7 @@ impl Switchboard {
             ports: None,
             phase: Phase::Consulting,
             answered: None,
+            answered_by: None,
             listens_until: None,
             on_hold: false,
             unheard: if message.has_sdp() { None } else { Some("no_sdp") },

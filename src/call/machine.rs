@@ -9,7 +9,7 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::settings::{DivertCallee, Settings, Side};
-use super::switchboard::{Output, Switchboard};
+use super::switchboard::{Orphan, Output, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
@@ -50,6 +50,8 @@ pub(super) struct Call {
     pub ports: Option<PerLeg<SocketAddr>>,
     pub phase: Phase,
     pub answered: Option<Instant>,
+    /// The callee's tag in the answer.
+    pub answered_by: Option<Box<str>>,
     pub listens_until: Option<Instant>,
     /// By the last description that was accepted.
     pub on_hold: bool,
@@ -107,6 +109,18 @@ impl Call {
 
     pub(super) fn leg_of(&self, side: Side) -> Leg {
         if side == self.from { Leg::Caller } else { Leg::Callee }
+    }
+
+    /// `response` is of the fork that answered first.
+    fn is_answered_by(&self, response: &Message<'_>) -> bool {
+        let tag = response.to().ok().and_then(|to| to.tag());
+        tag.is_none() || tag == self.answered_by.as_deref()
+    }
+
+    /// What its callee's INVITE is once nobody waits for it.
+    pub(super) fn orphan(&self) -> Orphan {
+        let highest_cseq = self.party.callee.cseq;
+        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq }
     }
 
     pub(super) fn time(&self, now: Instant) -> CallTime {
@@ -213,6 +227,7 @@ impl Switchboard {
                 self.keep(call);
             }
             MediaEvent::Failed if call.answered.is_none() => {
+                self.abandon(&call, &[], now);
                 self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "media", now);
             }
             // The call goes on without its media path's help: ending it is for the people on it.
@@ -311,9 +326,16 @@ impl Switchboard {
             }
             return self.keep(call);
         }
+        if call.answered.is_some() && code.is_success() && !call.is_answered_by(message) {
+            // Another fork has answered too. The caller has its call; this phone is hung up, not left waiting.
+            self.clean_up(message, call.orphan(), now);
+            return self.keep(call);
+        }
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
+        // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
         let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits).map(|said| said.plan);
+        let plan = plan.filter(|_| call.answered.is_none());
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
@@ -353,6 +375,7 @@ impl Switchboard {
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
         call.answered = Some(now);
+        call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = Vec::new();
         call.phase = Phase::Answered { ack_by: Some(now + ACK_WAIT) };
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
@@ -413,7 +436,7 @@ impl Switchboard {
         if let Some(client) = call.client {
             self.transactions.cancel(client, extra, now);
             self.clients.remove(&client);
-            self.orphans.insert(client, (call.flow.callee, call.local(Leg::Callee)));
+            self.orphans.insert(client, call.orphan());
         }
     }
 

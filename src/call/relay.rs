@@ -7,9 +7,9 @@ use super::event::Event;
 use super::forward::{self, Party};
 use super::machine::{self, Call};
 use super::settings::Side;
-use super::switchboard::{MAX_CONTACTS, Output, Relayed, Switchboard};
+use super::switchboard::{MAX_CONTACTS, Orphan, Output, Relayed, Switchboard};
 use crate::rtp::control::MediaCommand;
-use crate::sip::flow::{Flow, Hop};
+use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
 use crate::units::Leg;
@@ -34,6 +34,20 @@ impl Switchboard {
             call.flow[leg] = flow;
         }
         let bye = message.method().is_some_and(machine::is_bye);
+        if bye && call.answered.is_none() {
+            // A caller may end an early dialog like this, a callee may not (RFC 3261 §15). Passed on, it would leave the
+            // INVITE without an answer.
+            return match leg {
+                Leg::Caller => {
+                    self.reply(message, server, flow, StatusCode::OK, &[], now);
+                    self.cancelled(call, now);
+                }
+                Leg::Callee => {
+                    self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+                    self.keep(call);
+                }
+            };
+        }
         if bye && Self::keeps_bye(&call, leg) {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
             return self.said_bye(call, leg, now);
@@ -94,6 +108,7 @@ impl Switchboard {
             routes: forward::record_routes(message),
             contacts: Vec::new(),
             local: settings.local(side, flow.transport),
+            accepted: false,
         };
         let to = match call {
             Some(mut call) => {
@@ -146,11 +161,12 @@ impl Switchboard {
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
             return self.invite_response(call, message, code, now);
         }
-        if let Some(relayed) = self.relayed.remove(&client) {
+        if let Some(mut relayed) = self.relayed.remove(&client) {
             self.relayed_response(message, code, &relayed, now);
+            relayed.accepted |= code.is_success();
             self.relayed.insert(client, relayed);
-        } else if let (Some((flow, local)), true) = (self.orphans.get(&client).copied(), code.is_success()) {
-            self.clean_up(message, flow, local, now);
+        } else if let (Some(orphan), true) = (self.orphans.get(&client).copied(), code.is_success()) {
+            self.clean_up(message, orphan, now);
         }
     }
 
@@ -164,11 +180,13 @@ impl Switchboard {
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
                 let from = call.leg_of(relayed.from.other());
                 let said = machine::rewrite_sdp(&call, message, from, &mut edits);
-                if let (true, Some(said)) = (code.is_success(), &said) {
+                // A repeated 2xx is passed on, but a later offer may be in force by now.
+                let accepted = code.is_success() && !relayed.accepted;
+                if let (true, Some(said)) = (accepted, &said) {
                     call.on_hold = !said.both_ways;
                 }
                 let answer = said.map(|said| (from, said.plan));
-                if code.is_success() {
+                if accepted {
                     for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
                         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
                     }
@@ -177,6 +195,14 @@ impl Switchboard {
                     }
                 }
                 self.keep(call);
+            }
+            // The call has ended meanwhile: nothing that it would have accepted is in force, and no address shows.
+            None if relayed.call.is_some() => {
+                let bye = message.cseq().is_ok_and(|cseq| machine::is_bye(cseq.method));
+                if code.is_success() && !bye {
+                    return self.transactions.respond_from_request(relayed.server, StatusCode::NO_SUCH_CALL, now);
+                }
+                forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
             }
             None => {
                 edits.pop_via(message);
@@ -193,7 +219,8 @@ impl Switchboard {
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
-    fn clean_up(&mut self, message: &Message<'_>, flow: Flow, local: Hop, now: Instant) {
+    pub(super) fn clean_up(&mut self, message: &Message<'_>, orphan: Orphan, now: Instant) {
+        let Orphan { flow, local, highest_cseq } = orphan;
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
         let mut routes = forward::record_routes(message);
         routes.reverse();
@@ -204,7 +231,7 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
         self.transmit(flow, &ack);
-        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number + 1);
+        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number.max(highest_cseq) + 1);
         self.transactions.send(client, &bye, flow, now);
     }
 }

@@ -135,6 +135,17 @@ pub(super) struct Relayed {
     /// Contacts of a REGISTER: ours and theirs.
     pub(super) contacts: Vec<(String, String)>,
     pub(super) local: Hop,
+    /// A 2xx has come; what it says is in force.
+    pub(super) accepted: bool,
+}
+
+/// An INVITE of ours that nobody waits for any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphan {
+    pub(super) flow: Flow,
+    pub(super) local: Hop,
+    /// A PRACK or an UPDATE may have followed the INVITE; a BYE comes behind them.
+    pub(super) highest_cseq: u32,
 }
 
 /// Contacts of one REGISTER that are rewritten.
@@ -157,7 +168,7 @@ pub struct Switchboard {
     pub(super) clients: HashMap<ClientId, CallId>,
     pub(super) relayed: HashMap<ClientId, Relayed>,
     pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
-    pub(super) orphans: HashMap<ClientId, (Flow, Hop)>,
+    pub(super) orphans: HashMap<ClientId, Orphan>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
