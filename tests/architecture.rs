@@ -20,10 +20,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("config", &["units", "call", "gate", "policy", "sip::wire"]),
     ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"]),
     ("store", &["units", "policy"]),
+    ("journal", &["units", "call", "io::clock"]),
     ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "store"]),
     ("admin", &["units", "observe", "store"]),
     ("offline", &["units", "audio", "rtp", "sip", "detect", "policy", "io"]),
-    ("app", &["units", "call", "config", "detect", "gate", "policy", "io", "store", "observe", "admin"]),
+    ("app", &["units", "call", "config", "detect", "gate", "policy", "io", "store", "observe", "admin", "journal"]),
     ("demo", &["units", "app", "audio", "config", "gate", "io::clock", "store"]),
     ("cli", &["units", "app", "config", "demo", "io::clock", "observe", "offline", "policy", "store"]),
 ];

@@ -162,12 +162,12 @@ fn a_port_that_something_else_has_is_passed_over_and_an_empty_range_fails_one_ca
     let world = World::new(22_700);
     let mut ports = BTreeSet::new();
     for call in 1..=3 {
-        world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK });
+        world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None });
         if let MediaEvent::Opened { ports: opened } = world.event() {
             ports.extend([opened.caller.port(), opened.callee.port()]);
         }
     }
-    world.send(MediaCommand::Open { call: CallId(4), local: BOTH_LOOPBACK });
+    world.send(MediaCommand::Open { call: CallId(4), local: BOTH_LOOPBACK, ports: None });
 
     assert_eq!(ports, BTreeSet::from([22_700, 22_704, 22_706, 22_708, 22_710, 22_712]));
     assert_eq!(world.event(), MediaEvent::Failed);
@@ -189,7 +189,7 @@ fn calls_are_spread_over_the_threads_and_all_end_with_them() {
     let settings = MediaSettings { threads: 2, ..settings(22_900, 22_915, PATIENCE, folder.path()) };
     let media = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
     for call in 0..4 {
-        assert!(media.path.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK }));
+        assert!(media.path.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None }));
     }
     let opened: BTreeSet<_> = (0..4)
         .map(|_| match media.events.recv_timeout(PATIENCE).unwrap() {
@@ -247,7 +247,7 @@ impl World {
 
     /// A call that has been answered, and its phones.
     fn connected(&self, analyse: bool) -> (Phone, Phone) {
-        self.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK });
+        self.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: None });
         let MediaEvent::Opened { ports } = self.event() else { panic!("no ports") };
         let mut phones = [Phone::new([127, 0, 0, 1]), Phone::new([127, 0, 0, 2])];
         for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use phones::mass::{CALLEE, CALLER, Mass};
 use phones::{Caller, Pbx};
 
 /// Longer than anything here takes on a busy machine.
@@ -43,6 +44,28 @@ impl Firewall {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("ringfence.toml");
         std::fs::write(&config, Self::settings(pbx, more)).unwrap();
+        Self::start_with(folder, config)
+    }
+
+    /// With every port fixed, so that another process can take its place.
+    fn start_on(at: &str, pbx: SocketAddr, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("ringfence.toml");
+        let free = std::net::UdpSocket::bind((at, 0)).unwrap().local_addr().unwrap();
+        let settings = Self::settings(pbx, more).replacen("127.0.0.1:0", &free.to_string(), 1);
+        std::fs::write(&config, settings).unwrap();
+        Self::start_with(folder, config)
+    }
+
+    /// Another process with the same settings and files, once this one has ended.
+    fn start_again(mut self) -> Self {
+        let _ = self.child.wait();
+        let empty = tempfile::tempdir().unwrap();
+        let folder = std::mem::replace(&mut self.folder, empty);
+        Self::start_with(folder, self.config.clone())
+    }
+
+    fn start_with(folder: tempfile::TempDir, config: PathBuf) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["run", "--config"])
             .arg(&config)
@@ -254,6 +277,98 @@ fn without_a_speech_model_words_are_off_and_calls_go_on() {
     assert!(words["note"].as_str().unwrap().contains("tokenizer.bin"), "{words}");
     assert_eq!(caller.invite("201"), 200);
     caller.bye();
+}
+
+const FOR_MANY: &str =
+    "[limits.per_source]\ncalls = \"1000/1m\"\n[detect.words]\nenabled = false\n[sip]\ndrain_for = \"1s\"";
+
+fn both_ways(mass: &mut Mass) -> bool {
+    let since = now();
+    mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over[CALLER] || line.hears_since(since)))
+}
+
+#[test]
+fn answered_calls_outlive_a_kill_and_an_upgrade() {
+    let calls = 20;
+    let mut mass = Mass::new("127.0.2.21", "127.0.0.3", calls);
+    let mut firewall = Firewall::start_on("127.0.0.21", mass.pbx(), FOR_MANY);
+    assert!(mass.dial(firewall.sip), "all are answered");
+    assert!(both_ways(&mut mass));
+    // What changed last is in the file a little later.
+    mass.run(Duration::from_millis(500));
+
+    firewall.child.kill().unwrap();
+    mass.run(Duration::from_millis(200));
+    let mut firewall = firewall.start_again();
+    assert!(both_ways(&mut mass), "audio flows again in both directions");
+    assert_eq!(firewall.get("/health")["calls"], calls);
+    let metrics = agent().get(format!("http://{}/metrics", firewall.admin)).call().unwrap().body_mut().read_to_string();
+    assert!(metrics.unwrap().contains(&format!("ringfence_calls_restored_total {calls}")));
+
+    // Hold, resume, take away, hang up: all as if nothing had been.
+    mass.request(0, CALLER, "INVITE", true);
+    assert!(mass.until(PATIENCE, |mass| mass.lines[0].answers[CALLER] == 2), "a re-INVITE of the caller");
+    mass.request(1, CALLEE, "INVITE", true);
+    assert!(mass.until(PATIENCE, |mass| mass.lines[1].answers[CALLEE] == 1), "a re-INVITE of the callee");
+    let diverted = firewall.get("/api/calls")["calls"][2]["id"].as_str().unwrap().to_owned();
+    let divert = agent().post(format!("http://{}/api/calls/{diverted}/divert", firewall.admin)).send_empty().unwrap();
+    assert_eq!(divert.status(), 200);
+    firewall.until("the diversion", |firewall| {
+        let now = firewall.get("/api/calls");
+        now["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|call| call["id"] == diverted.as_str() && call["state"] == "diverted")
+    });
+    mass.run(Duration::from_millis(500));
+
+    firewall.signal("USR2");
+    assert_eq!(firewall.ended(), Some(0));
+    let firewall = firewall.start_again();
+    firewall.until("the diversion goes on", |firewall| {
+        firewall.get("/api/calls")["calls"].as_array().unwrap().iter().any(|call| call["state"] == "diverted")
+    });
+    let hang_up = agent().post(format!("http://{}/api/calls/{diverted}/hang_up", firewall.admin)).send_empty().unwrap();
+    assert_eq!(hang_up.status(), 200);
+    assert!(mass.until(PATIENCE, |mass| mass.lines.iter().any(|line| line.over == [true; 2])), "both legs are told");
+    assert!(both_ways(&mut mass), "all others talk on");
+    for number in 0..calls {
+        if mass.lines[number].over != [true; 2] {
+            mass.bye(number, if number % 2 == 0 { CALLER } else { CALLEE });
+        }
+    }
+    assert!(mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over == [true; 2])), "every BYE arrives");
+
+    firewall.until("every call is over", |firewall| firewall.get("/health")["calls"] == 0);
+    firewall.until("every record", |firewall| {
+        let ended = firewall.get("/api/calls/ended");
+        let ended = ended["calls"].as_array().unwrap();
+        ended.len() == calls && ended.iter().filter(|call| call["how"] == "bye").count() == calls - 1
+    });
+    let page = firewall.get(&format!("/api/calls/{diverted}"));
+    let page = page["explanation"].as_str().unwrap();
+    assert!(page.contains("Ringfence was started again") && page.contains("divert by operator: done"), "{page}");
+    firewall.until("an empty journal", |firewall| {
+        let path = firewall.folder.path().join("calls.journal");
+        ringfence::journal::read(&std::fs::read(path).unwrap()).calls.is_empty()
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_costs_no_call_and_is_shown() {
+    let pbx = Pbx::start("127.0.0.3");
+    let firewall = Firewall::start(pbx.address, "[restart]\njournal = \"/proc/calls.journal\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+
+    firewall.until("the journal is shown as down", |firewall| {
+        let health = firewall.get("/health");
+        health["ok"] == true
+            && health["parts"].as_array().unwrap().iter().any(|part| part["part"] == "journal" && part["up"] == false)
+    });
 }
 
 #[test]

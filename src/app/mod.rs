@@ -28,12 +28,15 @@ use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
+use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
 use crate::policy::action::{Enforcement, StepUp};
 use crate::policy::judge::Weights;
 use crate::store::Retention;
 use crate::units::CallId;
+
+type JournalDoor = Box<dyn FnMut(call::Entry) -> bool + Send>;
 
 /// Events between the signalling and the observers.
 const EVENTS: usize = 16_384;
@@ -70,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Mutex<Arc<Settings>>,
     pub(crate) signalling: Signalling,
     pub(crate) analysis: Option<Analysis>,
+    pub(crate) journal: Option<Journal>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Observer,
     pub(crate) words_off: Option<String>,
@@ -144,6 +148,8 @@ impl App {
         getrandom::fill(&mut secret).map_err(|error| run("random numbers", &error))?;
         let started = clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
         let switchboard = Switchboard::new(0, started, secret, Arc::new(call_settings));
+        let (journal, restored) = journal(&settings, folder, &metrics);
+        let switchboard = if journal.is_some() { switchboard.with_journal() } else { switchboard };
         let gate = Gate::new(gate_settings, clock::now());
         let addresses = bound.addresses.clone();
         let commands = Arc::clone(&media);
@@ -151,6 +157,10 @@ impl App {
             media_events,
             media: Box::new(move |command| commands.send(command)),
             verdicts,
+            journal: journal
+                .as_ref()
+                .map_or_else(|| Box::new(|_| true) as JournalDoor, |journal| Box::new(journal.door())),
+            restored,
             events: shard_events,
         };
         let signalling = bound.start(switchboard, gate, wiring).map_err(|error| run("signalling", &error))?;
@@ -163,6 +173,7 @@ impl App {
             settings: Mutex::new(Arc::new(settings)),
             signalling,
             analysis,
+            journal,
             metrics,
             observer: observer.clone(),
             words_off,
@@ -212,7 +223,7 @@ impl App {
 
     /// Takes no new calls, lets running ones finish for `drain_for` (or until `hurry` says so), ends what is left,
     /// writes the last records.
-    pub fn stop(mut self, hurry: &Receiver<()>) {
+    pub fn stop(self, hurry: &Receiver<()>) {
         let drain_for = self.inner.settings().sip.drain_for;
         let deadline = clock::now() + drain_for;
         let signalling = &self.inner.signalling;
@@ -233,7 +244,26 @@ impl App {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        signalling.stop();
+        self.end();
+    }
+
+    /// Ends at once and says nothing to anyone: the next process goes on with the calls. Audio flows to the end.
+    /// Without a journal, calls are ended as by [`App::stop`].
+    pub fn hand_over(self, hurry: &Receiver<()>) {
+        if self.inner.journal.is_none() {
+            tracing::warn!("There is no journal to hand calls over with");
+            return self.stop(hurry);
+        }
+        tracing::info!(calls = self.inner.signalling.calls(), "Handing over");
+        self.end();
+    }
+
+    fn end(mut self) {
+        self.inner.signalling.stop();
+        // All entries are in its channel now. The next process waits until we are gone: its file stays locked.
+        if let Some(journal) = &self.inner.journal {
+            journal.stop();
+        }
         // The shard's channel ends with its thread, and with it the events' thread: every event has reached the observer.
         if let Some(events) = self.events.take() {
             let _ = events.join();
@@ -288,6 +318,14 @@ fn was_a_scam(taken_away: &mut HashSet<CallId>, happened: &Happened) -> bool {
             false
         }
         Event::Ended { .. } => taken_away.remove(call),
+        Event::Restored { story, .. } => {
+            let taken =
+                |step: &call::Taken| step.enforcement == Enforcement::Done && step.decision.action >= StepUp::Divert;
+            if story.taken_back.is_none() && story.steps.iter().any(taken) {
+                taken_away.insert(*call);
+            }
+            false
+        }
         Event::Began { .. }
         | Event::Routed { .. }
         | Event::Ringing
@@ -309,7 +347,8 @@ fn remember(file: &Path, line: &str) {
 }
 
 fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) -> Option<Admin> {
-    let (for_reload, for_health, for_hang_up) = (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
+    let (for_reload, for_health, for_hang_up, for_divert) =
+        (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
     let (for_blocks, for_lift, for_block, for_settings) =
         (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
     let doors = admin::Doors {
@@ -321,6 +360,7 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
             (health.ok, serde_json::to_value(health).unwrap_or_default())
         }),
         hang_up: Box::new(move |call| for_hang_up.signalling.order(Order::HangUp(call))),
+        divert: Box::new(move |call| for_divert.signalling.order(Order::Divert(call))),
         sources: Box::new(move || health::sources(&for_blocks.signalling.report())),
         lift: Box::new(move |source| for_lift.signalling.lift(source)),
         block: Box::new(move |source, span| for_block.signalling.block(source, span)),
@@ -348,6 +388,27 @@ fn find(folder: &Path, path: &Path, shipped: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(shipped);
     let places = [PathBuf::from("/usr/share/ringfence").join(shipped), source];
     places.into_iter().find(|place| place.exists()).unwrap_or(named)
+}
+
+/// The journal, and the calls that the process before left in it. Without one, calls end with this process.
+fn journal(
+    settings: &Settings,
+    folder: &Path,
+    metrics: &Metrics,
+) -> (Option<Journal>, Vec<(call::Snapshot, Duration)>) {
+    let Some(path) = &settings.restart.journal else { return (None, Vec::new()) };
+    let path = find(folder, path, "");
+    match Journal::start(&path) {
+        Ok((journal, restored)) => {
+            metrics.part(Part::Journal, true);
+            (Some(journal), restored)
+        }
+        Err(error) => {
+            metrics.part(Part::Journal, false);
+            tracing::error!(path = %path.display(), %error, "The journal does not start; calls end with this process");
+            (None, Vec::new())
+        }
+    }
 }
 
 fn recogniser(settings: &Settings, folder: &Path) -> (Option<Recogniser>, Option<String>) {

@@ -61,6 +61,7 @@ pub(super) fn call_settings(
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
         max_calls: settings.sip.max_calls,
+        longest_restored: settings.restart.longest_call,
     })
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{Counters, Event, Happened};
 use super::machine::{Call, Phase};
 use super::settings::{Settings, Side};
+use super::snapshot::{Entry, Snapshot};
 use crate::policy::facts::{CallDirection, Facts, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
@@ -61,6 +62,18 @@ pub enum Input<'a> {
         /// Which.
         call: CallId,
     },
+    /// An operator takes a call away from its caller.
+    Divert {
+        /// Which.
+        call: CallId,
+    },
+    /// A call of another process, to go on with. Before any datagram.
+    Restore {
+        /// As that process left it.
+        snapshot: Box<Snapshot>,
+        /// Since it was taken.
+        age: Duration,
+    },
     /// No new calls; running ones go on.
     Drain,
     /// End what is left.
@@ -87,6 +100,8 @@ pub enum Output {
     },
     /// Tell the media path.
     Media(MediaCommand),
+    /// Keep this for a process that may have to go on with the call.
+    Journal(Entry),
     /// Tell the observers.
     Happened(Happened),
 }
@@ -149,6 +164,10 @@ pub struct Switchboard {
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
+    /// Changes of answered calls are told.
+    pub(super) journals: bool,
+    /// Calls that changed since the last input.
+    pub(super) changed: Vec<CallId>,
 }
 
 impl Switchboard {
@@ -175,6 +194,8 @@ impl Switchboard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            journals: false,
+            changed: Vec::new(),
         }
     }
 
@@ -204,6 +225,12 @@ impl Switchboard {
                     self.hang_up(call, "hang_up", now);
                 }
             }
+            Input::Divert { call } => {
+                if let Some(call) = self.take(call) {
+                    self.divert_by_order(call, now);
+                }
+            }
+            Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
             Input::Drain => self.draining = true,
             Input::EndAll => {
                 self.draining = true;
@@ -216,6 +243,7 @@ impl Switchboard {
             }
         }
         self.drain_transactions(now);
+        self.journal(now);
     }
 
     /// Does what is due.
@@ -228,6 +256,7 @@ impl Switchboard {
             }
         }
         self.drain_transactions(now);
+        self.journal(now);
     }
 
     /// What should happen next; until None, after every `handle_*`.
@@ -285,14 +314,14 @@ impl Switchboard {
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         match self.transactions.receive(message, flow, now) {
-            Received::Absorbed => {}
+            Received::Absorbed => self.repeated_success(message, side),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => self.request(message, server, flow, side, now),
             Received::AckToSuccess => {
                 match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
                     Some(call) => {
                         let leg = call.leg_of(side);
-                        self.ack(call, message, leg, now);
+                        self.ack(call, message, leg);
                     }
                     None => self.counters.stray += 1,
                 }
@@ -423,7 +452,9 @@ impl Switchboard {
 
     pub(super) fn forget(&mut self, call: &Call) {
         self.by_call_id.remove(&call.call_id);
-        self.by_server.remove(&call.server);
+        if let Some(server) = call.server {
+            self.by_server.remove(&server);
+        }
         if let Some(client) = call.client {
             self.clients.remove(&client);
         }
@@ -440,6 +471,11 @@ impl Switchboard {
 
     pub(super) fn next_id(&mut self) -> CallId {
         self.counter = self.counter.wrapping_add(1) & 0x00FF_FFFF;
-        CallId(u64::from(self.shard) << 56 | u64::from(self.started) << 24 | u64::from(self.counter))
+        CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
+    }
+
+    /// All of an id but its counter.
+    pub(super) fn next_id_prefix(&self) -> u64 {
+        u64::from(self.shard) << 32 | u64::from(self.started)
     }
 }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::call::{self, Happened, Input, Output, Sizes, Switchboard};
+use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard};
 use crate::gate::{self, Admission, Block, CallAdmission, Gate, GateEvent};
 use crate::io::clock;
 use crate::policy::facts::{CallDirection, OverLimit};
@@ -52,6 +52,8 @@ pub enum Order {
     },
     /// End one call.
     HangUp(CallId),
+    /// Take one call away from its caller.
+    Divert(CallId),
     /// Take no new calls.
     Drain,
     /// End all calls.
@@ -85,6 +87,8 @@ pub struct Report {
     pub events_lost: u64,
     /// Media commands that the media path had no room for: each is a call without what it asked for.
     pub commands_lost: u64,
+    /// What the journal had no room for: after a kill such a call goes on as it was before, or not at all.
+    pub journal_lost: u64,
     /// Steps of the switchboard that panicked and were contained.
     pub panics: u64,
     /// Sources known to the gate, and numbers.
@@ -112,6 +116,10 @@ pub struct Wiring {
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
     /// What the ear thinks.
     pub verdicts: Receiver<(CallId, Verdict)>,
+    /// Takes what is to be kept of a call for the next process; false where it had no room.
+    pub journal: Box<dyn FnMut(Entry) -> bool + Send>,
+    /// Calls of another process, each with the age of its snapshot.
+    pub restored: Vec<(Snapshot, Duration)>,
     /// Where events go.
     pub events: Sender<ShardEvent>,
 }
@@ -252,6 +260,11 @@ impl Shard {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];
         let mut report_at = clock::now();
+        for (snapshot, age) in std::mem::take(&mut self.wiring.restored) {
+            let now = clock::now();
+            let snapshot = Box::new(snapshot);
+            self.step(|switchboard| switchboard.handle_input(Input::Restore { snapshot, age }, now), now);
+        }
         let mut unread = false;
         while self.running {
             let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
@@ -338,6 +351,7 @@ impl Shard {
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
             Order::HangUp(call) => self.step(|switchboard| switchboard.handle_input(Input::HangUp { call }, now), now),
+            Order::Divert(call) => self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now),
             Order::Drain => self.step(|switchboard| switchboard.handle_input(Input::Drain, now), now),
             Order::EndAll => self.step(|switchboard| switchboard.handle_input(Input::EndAll, now), now),
             Order::Lift(source, answer) => {
@@ -401,6 +415,11 @@ impl Shard {
             Output::Media(command) => {
                 if !(self.wiring.media)(command) {
                     self.counted.commands_lost += 1;
+                }
+            }
+            Output::Journal(entry) => {
+                if !(self.wiring.journal)(entry) {
+                    self.counted.journal_lost += 1;
                 }
             }
             Output::Happened(happened) => self.tell(ShardEvent::Call(happened)),

@@ -1,10 +1,11 @@
 //! Where a message came from and where one goes.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 
 /// How bytes travel. Only UDP is served so far; the others are named because a Via may name them.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Transport {
     /// One message a datagram; the transaction layer repeats.
     Udp,
@@ -36,7 +37,7 @@ impl Transport {
 }
 
 /// One way to a peer: our socket, theirs, and the transport between.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Flow {
     /// Index of our listening socket (order of `[[listen]]`).
     pub listener: u8,

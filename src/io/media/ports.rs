@@ -51,6 +51,12 @@ impl PortPool {
         Some(port)
     }
 
+    /// This pair, for a call that had it before a restart.
+    pub(super) fn claim(&mut self, port: u16) {
+        self.free.retain(|free| *free != port);
+        self.resting.retain(|(resting, _)| *resting != port);
+    }
+
     /// A pair whose call has ended, or that something else has bound.
     pub(super) fn rest(&mut self, port: u16, now: Instant) {
         self.resting.push_back((port, now));
