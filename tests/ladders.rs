@@ -1223,6 +1223,27 @@ fn what_cannot_go_on_after_a_kill_is_ended_on_both_legs() {
 }
 
 #[test]
+fn handing_over_refuses_what_rings_and_keeps_what_talks() {
+    let (mut world, mut talking, _) = answered(settings());
+    let ringing = Phone::caller("ringing");
+    world.send(TRUNK, &ringing.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "r", ""));
+    assert_eq!(world.switchboard.unanswered(), 1);
+    world.last(TRUNK);
+
+    world.input(Input::EndUnanswered);
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 503"));
+    assert!(world.last(PBX).starts_with("CANCEL "));
+    assert_eq!((world.kept().len(), world.switchboard.unanswered()), (1, 0));
+    world.kill_and_start(MS(100));
+    world.send(TRUNK, &talking.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.rest();
+}
+
+#[test]
 fn a_phone_behind_nat_is_reached_where_it_was_after_a_kill() {
     let (mut world, mut caller, _) = answered(settings());
     let address = Some("198.51.100.9:31000".parse().unwrap());

@@ -157,6 +157,48 @@ fn ports_are_counted_given_back_and_rested() {
 }
 
 #[test]
+fn after_a_restart_a_call_has_its_ports_again_and_its_phones_are_where_they_were() {
+    let world = World::new(22_800);
+    let (mut caller, mut callee) = world.connected(false);
+    let ports = PerLeg { caller: caller.relay().port(), callee: callee.relay().port() };
+    drop(world);
+
+    let world = World::new(22_800);
+    world.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: Some(ports) });
+    let MediaEvent::Opened { ports: opened } = world.event() else { panic!("its ports are free") };
+    assert_eq!(PerLeg { caller: opened.caller.port(), callee: opened.callee.port() }, ports);
+    // The caller's description names an address behind NAT, and it says nothing.
+    for (leg, rtp) in [(Leg::Caller, "10.0.0.9:4000".parse().unwrap()), (Leg::Callee, callee.address())] {
+        let plan = StreamPlan { rtp: Some(rtp), codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
+        world.send(MediaCommand::Plan { call: CALL, leg, plan });
+    }
+    world.send(MediaCommand::Latch { call: CALL, leg: Leg::Caller, address: caller.address() });
+    world.send(MediaCommand::Answered { call: CALL, analyse: false });
+    world.settle();
+    (caller.relay, callee.relay) = (Some(opened.caller), Some(opened.callee));
+    callee.send(1, &[5; 160]);
+    assert_eq!(caller.receive().1, [5; 160]);
+    caller.send(1, &[6; 160]);
+    assert_eq!(callee.receive().1, [6; 160], "it need not introduce itself again");
+
+    world.send(MediaCommand::Open { call: CallId(2), local: BOTH_LOOPBACK, ports: Some(ports) });
+    assert_eq!(world.event(), MediaEvent::Failed, "another call has them");
+    world.until(|counts| (counts.calls, counts.ports_free) == (1, 6));
+}
+
+#[test]
+fn a_source_that_no_description_names_is_told() {
+    let world = World::new(22_900);
+    let (caller, _) = world.connected(false);
+    let phone = Phone { relay: caller.relay, ..Phone::new([127, 0, 0, 1]) };
+
+    phone.send(1, &[1; 160]);
+
+    let address = Some(phone.address());
+    assert_eq!(world.event(), MediaEvent::Latched { leg: Leg::Caller, address });
+}
+
+#[test]
 fn a_port_that_something_else_has_is_passed_over_and_an_empty_range_fails_one_call() {
     let _taken = UdpSocket::bind((LOOPBACK, 22_703)).unwrap();
     let world = World::new(22_700);

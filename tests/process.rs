@@ -335,7 +335,7 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
     assert!(both_ways(&mut mass), "all others talk on");
     for number in 0..calls {
         if mass.lines[number].over != [true; 2] {
-            mass.bye(number, if number % 2 == 0 { CALLER } else { CALLEE });
+            mass.bye(number, if number.is_multiple_of(2) { CALLER } else { CALLEE });
         }
     }
     assert!(mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over == [true; 2])), "every BYE arrives");

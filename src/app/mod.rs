@@ -36,7 +36,7 @@ use crate::policy::judge::Weights;
 use crate::store::Retention;
 use crate::units::CallId;
 
-type JournalDoor = Box<dyn FnMut(call::Entry) -> bool + Send>;
+type JournalDoor = Box<dyn FnMut(call::Entry) + Send>;
 
 /// Events between the signalling and the observers.
 const EVENTS: usize = 16_384;
@@ -157,9 +157,7 @@ impl App {
             media_events,
             media: Box::new(move |command| commands.send(command)),
             verdicts,
-            journal: journal
-                .as_ref()
-                .map_or_else(|| Box::new(|_| true) as JournalDoor, |journal| Box::new(journal.door())),
+            journal: journal.as_ref().map_or_else(|| Box::new(drop) as JournalDoor, |journal| Box::new(journal.door())),
             restored,
             events: shard_events,
         };
@@ -247,14 +245,28 @@ impl App {
         self.end();
     }
 
-    /// Ends at once and says nothing to anyone: the next process goes on with the calls. Audio flows to the end.
-    /// Without a journal, calls are ended as by [`App::stop`].
+    /// Ends and says nothing to those who talk: the next process goes on with their calls, and audio flows to the end.
+    /// Waits for a moment in which no call is being set up, for `drain_for` at most (or until `hurry` says so); what then
+    /// still rings is refused. Without a journal, calls are ended as by [`App::stop`].
     pub fn hand_over(self, hurry: &Receiver<()>) {
         if self.inner.journal.is_none() {
             tracing::warn!("There is no journal to hand calls over with");
             return self.stop(hurry);
         }
-        tracing::info!(calls = self.inner.signalling.calls(), "Handing over");
+        let signalling = &self.inner.signalling;
+        let deadline = clock::now() + self.inner.settings().sip.drain_for;
+        tracing::info!(calls = signalling.calls(), unanswered = signalling.unanswered(), "Handing over");
+        while signalling.unanswered() > 0 && clock::now() < deadline {
+            if hurry.recv_timeout(Duration::from_millis(100)).is_ok() {
+                break;
+            }
+            self.tick();
+        }
+        if signalling.unanswered() > 0 {
+            signalling.order(Order::EndUnanswered);
+            // Those who are refused shall hear of it.
+            std::thread::sleep(LAST_BYES);
+        }
         self.end();
     }
 
@@ -272,6 +284,8 @@ impl App {
             tracing::warn!("Some records could not be written in time");
         }
         drop(self.admin.take());
+        // Before the journal's lock goes: who waits for that needs these ports.
+        drop(self.media);
         tracing::info!("Stopped");
     }
 }

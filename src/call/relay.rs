@@ -197,10 +197,12 @@ impl Switchboard {
             return;
         }
         let Some(call) = self.by_call_id.get(message.call_id()).and_then(|id| self.calls.get(id)) else { return };
-        if call.server.is_some() || message.vias().nth(1).is_none() {
+        let from = call.leg_of(side);
+        let ours = |host: &str| host.parse().is_ok_and(|ip: std::net::IpAddr| ip == call.local(from).ip());
+        let through_us = message.via().is_ok_and(|via| ours(via.host)) && message.vias().nth(1).is_some();
+        if call.server.is_some() || !through_us {
             return;
         }
-        let from = call.leg_of(side);
         let to = from.other();
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);

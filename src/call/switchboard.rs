@@ -78,6 +78,8 @@ pub enum Input<'a> {
     Drain,
     /// End what is left.
     EndAll,
+    /// No new calls, and end those that no other process can go on with.
+    EndUnanswered,
 }
 
 /// What should happen.
@@ -232,15 +234,8 @@ impl Switchboard {
             }
             Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
             Input::Drain => self.draining = true,
-            Input::EndAll => {
-                self.draining = true;
-                let all: Vec<CallId> = self.calls.keys().copied().collect();
-                for id in all {
-                    if let Some(call) = self.take(id) {
-                        self.hang_up(call, "drained", now);
-                    }
-                }
-            }
+            Input::EndAll => self.drain(|_| true, now),
+            Input::EndUnanswered => self.drain(|call| call.answered.is_none(), now),
         }
         self.drain_transactions(now);
         self.journal(now);
@@ -271,6 +266,12 @@ impl Switchboard {
         [call, self.transactions.poll_timeout()].into_iter().flatten().min()
     }
 
+    /// Calls that are not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.calls.values().filter(|call| call.answered.is_none()).count()
+    }
+
     /// Live entries.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
@@ -288,6 +289,16 @@ impl Switchboard {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
+        self.draining = true;
+        let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
+        for id in ids {
+            if let Some(call) = self.take(id) {
+                self.hang_up(call, "drained", now);
+            }
+        }
     }
 
     fn datagram(&mut self, bytes: &[u8], flow: Flow, now: Instant) {

@@ -58,6 +58,10 @@ pub enum Order {
     Drain,
     /// End all calls.
     EndAll,
+    /// How many calls are not answered yet?
+    Unanswered(Sender<usize>),
+    /// Take no new calls, and end those that are not answered.
+    EndUnanswered,
     /// Lift a block; answers whether there was one.
     Lift(IpAddr, Sender<bool>),
     /// Block a source for a while; answers whether that may be.
@@ -87,8 +91,6 @@ pub struct Report {
     pub events_lost: u64,
     /// Media commands that the media path had no room for: each is a call without what it asked for.
     pub commands_lost: u64,
-    /// What the journal had no room for: after a kill such a call goes on as it was before, or not at all.
-    pub journal_lost: u64,
     /// Steps of the switchboard that panicked and were contained.
     pub panics: u64,
     /// Sources known to the gate, and numbers.
@@ -116,8 +118,8 @@ pub struct Wiring {
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
     /// What the ear thinks.
     pub verdicts: Receiver<(CallId, Verdict)>,
-    /// Takes what is to be kept of a call for the next process; false where it had no room.
-    pub journal: Box<dyn FnMut(Entry) -> bool + Send>,
+    /// Takes what is to be kept of a call for the next process. Counts itself what it has no room for.
+    pub journal: Box<dyn FnMut(Entry) + Send>,
     /// Calls of another process, each with the age of its snapshot.
     pub restored: Vec<(Snapshot, Duration)>,
     /// Where events go.
@@ -233,6 +235,16 @@ impl Signalling {
             return 0;
         }
         calls.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| self.report().sizes.calls)
+    }
+
+    /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        let (answer, calls) = bounded(1);
+        if !self.order(Order::Unanswered(answer)) {
+            return 0;
+        }
+        calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
     }
 
     /// Blocks a source. False: it is trusted, or the shard does not answer within a second.
@@ -354,6 +366,12 @@ impl Shard {
             Order::Divert(call) => self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now),
             Order::Drain => self.step(|switchboard| switchboard.handle_input(Input::Drain, now), now),
             Order::EndAll => self.step(|switchboard| switchboard.handle_input(Input::EndAll, now), now),
+            Order::Unanswered(answer) => {
+                let _ = answer.try_send(self.switchboard.unanswered());
+            }
+            Order::EndUnanswered => {
+                self.step(|switchboard| switchboard.handle_input(Input::EndUnanswered, now), now);
+            }
             Order::Lift(source, answer) => {
                 let lifted = self.gate.lift(source);
                 let _ = answer.try_send(lifted);
@@ -417,11 +435,7 @@ impl Shard {
                     self.counted.commands_lost += 1;
                 }
             }
-            Output::Journal(entry) => {
-                if !(self.wiring.journal)(entry) {
-                    self.counted.journal_lost += 1;
-                }
-            }
+            Output::Journal(entry) => (self.wiring.journal)(entry),
             Output::Happened(happened) => self.tell(ShardEvent::Call(happened)),
         }
     }

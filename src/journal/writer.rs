@@ -114,15 +114,13 @@ impl Journal {
         Ok((Self { inbox, counts, thread: Mutex::new(Some(thread)), _lock: lock }, restored))
     }
 
-    /// A door for entries, for another thread: false where there was no room. Never waits.
-    pub fn door(&self) -> impl FnMut(Entry) -> bool + Send + use<> {
+    /// A door for entries, for another thread. Never waits.
+    pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
         let (inbox, counts) = (self.inbox.clone(), Arc::clone(&self.counts));
         move |entry| {
-            let taken = inbox.try_send(Wish::Keep(wall_millis(), entry)).is_ok();
-            if !taken {
+            if inbox.try_send(Wish::Keep(wall_millis(), entry)).is_err() {
                 counts.lost.fetch_add(1, Ordering::Relaxed);
             }
-            taken
         }
     }
 
@@ -139,6 +137,12 @@ impl Journal {
             // A thread that panicked has said so on its own.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{self, DivertCallee, DivertCaller, Entry, Event, Input, Output, Switchboard};
+use ringfence::call::{self, DivertCallee, DivertCaller, Entry, Event, Input, Output, Snapshot, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
@@ -149,6 +149,11 @@ impl World {
                 Output::Happened(happened) => self.events.push(event(&happened.event)),
             }
         }
+    }
+
+    /// What the journal would hold.
+    pub(crate) fn kept(&self) -> Vec<Snapshot> {
+        self.kept.values().map(|(snapshot, _)| serde_json::from_str(snapshot).unwrap()).collect()
     }
 
     fn keep(&mut self, entry: &Entry) {

@@ -99,6 +99,17 @@ mod tests {
     }
 
     #[test]
+    fn a_claimed_pair_is_given_to_nobody_else() {
+        let mut pool = PortPool::divide(20_000, 20_003, 1).pop().unwrap();
+        let now = crate::io::clock::now();
+
+        pool.claim(20_000);
+        pool.claim(30_000);
+
+        assert_eq!((pool.take(now), pool.take(now + REST)), (Some(20_002), None));
+    }
+
+    #[test]
     fn a_port_rests_long_and_shorter_only_in_need() {
         let mut pool = PortPool::divide(20_000, 20_003, 1).pop().unwrap();
         let now = crate::io::clock::now();

@@ -258,6 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_went_on_after_a_restart_says_so() {
+        let diverted = diverted_call();
+        let restored = diverted.answered.map(|at| UtcMillis(at.0 + 7_500));
+        let heard = CallRecord { restored, ..diverted };
+
+        let page = text_in(&Utc, &heard);
+
+        assert!(
+            page.contains("    7.5 s  Ringfence was started again, and the call went on, no longer listened to"),
+            "{page}"
+        );
+    }
+
+    #[test]
     fn a_peers_text_commands_no_terminal() {
         let hostile = "\u{1b}]0;x\u{7}\r\nEnded  by nobody";
         let record = CallRecord {
