@@ -120,8 +120,9 @@ fn measure(calls: usize) -> ExitCode {
 
     firewall.kill();
     let killed = clock::now();
-    mass.listen();
+    // What was on its way is heard, and then nothing.
     mass.run(Duration::from_millis(500));
+    mass.listen();
     drop(firewall);
     let firewall = Firewall::start(&config);
     let started = firewall.started;
@@ -163,7 +164,9 @@ fn measure(calls: usize) -> ExitCode {
         .as_array()
         .map_or(Vec::new(), |calls| calls.iter().filter_map(|call| call["id"].as_str()).collect());
     for id in &ids {
-        let _ = ureq::post(format!("http://{admin}/api/calls/{id}/divert")).send_empty();
+        if let Err(error) = ureq::post(format!("http://{admin}/api/calls/{id}/divert")).send_empty() {
+            println!("       divert {id}: {error}");
+        }
     }
     let over = |mass: &Mass| mass.lines.iter().filter(|line| line.over == [true; 2]).count();
     mass.until(PATIENCE, |mass| over(mass) == some);
