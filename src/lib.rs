@@ -25,6 +25,8 @@ pub mod io;
 
 pub mod store;
 
+pub mod journal;
+
 pub mod observe;
 
 pub mod admin;

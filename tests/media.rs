@@ -157,17 +157,59 @@ fn ports_are_counted_given_back_and_rested() {
 }
 
 #[test]
+fn after_a_restart_a_call_has_its_ports_again_and_its_phones_are_where_they_were() {
+    let world = World::new(22_800);
+    let (mut caller, mut callee) = world.connected(false);
+    let ports = PerLeg { caller: caller.relay().port(), callee: callee.relay().port() };
+    drop(world);
+
+    let world = World::new(22_800);
+    world.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: Some(ports) });
+    let MediaEvent::Opened { ports: opened } = world.event() else { panic!("its ports are free") };
+    assert_eq!(PerLeg { caller: opened.caller.port(), callee: opened.callee.port() }, ports);
+    // The caller's description names an address behind NAT, and it says nothing.
+    for (leg, rtp) in [(Leg::Caller, "10.0.0.9:4000".parse().unwrap()), (Leg::Callee, callee.address())] {
+        let plan = StreamPlan { rtp: Some(rtp), codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
+        world.send(MediaCommand::Plan { call: CALL, leg, plan });
+    }
+    world.send(MediaCommand::Latch { call: CALL, leg: Leg::Caller, address: caller.address() });
+    world.send(MediaCommand::Answered { call: CALL, analyse: false });
+    world.settle();
+    (caller.relay, callee.relay) = (Some(opened.caller), Some(opened.callee));
+    callee.send(1, &[5; 160]);
+    assert_eq!(caller.receive().1, [5; 160]);
+    caller.send(1, &[6; 160]);
+    assert_eq!(callee.receive().1, [6; 160], "it need not introduce itself again");
+
+    world.send(MediaCommand::Open { call: CallId(2), local: BOTH_LOOPBACK, ports: Some(ports) });
+    assert_eq!(world.event(), MediaEvent::Failed, "another call has them");
+    world.until(|counts| (counts.calls, counts.ports_free) == (1, 6));
+}
+
+#[test]
+fn a_source_that_no_description_names_is_told() {
+    let world = World::new(22_900);
+    let (caller, _) = world.connected(false);
+    let phone = Phone { relay: caller.relay, ..Phone::new([127, 0, 0, 1]) };
+
+    phone.send(1, &[1; 160]);
+
+    let address = Some(phone.address());
+    assert_eq!(world.event(), MediaEvent::Latched { leg: Leg::Caller, address });
+}
+
+#[test]
 fn a_port_that_something_else_has_is_passed_over_and_an_empty_range_fails_one_call() {
     let _taken = UdpSocket::bind((LOOPBACK, 22_703)).unwrap();
     let world = World::new(22_700);
     let mut ports = BTreeSet::new();
     for call in 1..=3 {
-        world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK });
+        world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None });
         if let MediaEvent::Opened { ports: opened } = world.event() {
             ports.extend([opened.caller.port(), opened.callee.port()]);
         }
     }
-    world.send(MediaCommand::Open { call: CallId(4), local: BOTH_LOOPBACK });
+    world.send(MediaCommand::Open { call: CallId(4), local: BOTH_LOOPBACK, ports: None });
 
     assert_eq!(ports, BTreeSet::from([22_700, 22_704, 22_706, 22_708, 22_710, 22_712]));
     assert_eq!(world.event(), MediaEvent::Failed);
@@ -189,7 +231,7 @@ fn calls_are_spread_over_the_threads_and_all_end_with_them() {
     let settings = MediaSettings { threads: 2, ..settings(22_900, 22_915, PATIENCE, folder.path()) };
     let media = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
     for call in 0..4 {
-        assert!(media.path.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK }));
+        assert!(media.path.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None }));
     }
     let opened: BTreeSet<_> = (0..4)
         .map(|_| match media.events.recv_timeout(PATIENCE).unwrap() {
@@ -247,7 +289,7 @@ impl World {
 
     /// A call that has been answered, and its phones.
     fn connected(&self, analyse: bool) -> (Phone, Phone) {
-        self.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK });
+        self.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: None });
         let MediaEvent::Opened { ports } = self.event() else { panic!("no ports") };
         let mut phones = [Phone::new([127, 0, 0, 1]), Phone::new([127, 0, 0, 2])];
         for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {

@@ -15,8 +15,10 @@ mod phones;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
-use firewall::{Firewall, agent, ringfence};
+use firewall::{Firewall, PATIENCE, agent, now, ringfence};
+use phones::mass::{CALLEE, CALLER, Mass};
 use phones::{Caller, Pbx};
 
 #[test]
@@ -150,6 +152,98 @@ fn without_a_speech_model_words_are_off_and_calls_go_on() {
     assert!(words["note"].as_str().unwrap().contains("tokenizer.bin"), "{words}");
     assert_eq!(caller.invite("201"), 200);
     caller.bye();
+}
+
+const FOR_MANY: &str =
+    "[limits.per_source]\ncalls = \"1000/1m\"\n[detect.words]\nenabled = false\n[sip]\ndrain_for = \"1s\"";
+
+fn both_ways(mass: &mut Mass) -> bool {
+    let since = now();
+    mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over[CALLER] || line.hears_since(since)))
+}
+
+#[test]
+fn answered_calls_outlive_a_kill_and_an_upgrade() {
+    let calls = 20;
+    let mut mass = Mass::new("127.0.2.21", "127.0.0.3", calls);
+    let mut firewall = Firewall::start_on("127.0.0.21", mass.pbx(), FOR_MANY);
+    assert!(mass.dial(firewall.sip), "all are answered");
+    assert!(both_ways(&mut mass));
+    // What changed last is in the file a little later.
+    mass.run(Duration::from_millis(500));
+
+    firewall.kill();
+    mass.run(Duration::from_millis(200));
+    let mut firewall = firewall.start_again();
+    assert!(both_ways(&mut mass), "audio flows again in both directions");
+    assert_eq!(firewall.get("/health")["calls"], calls);
+    let metrics = agent().get(format!("http://{}/metrics", firewall.admin)).call().unwrap().body_mut().read_to_string();
+    assert!(metrics.unwrap().contains(&format!("ringfence_calls_restored_total {calls}")));
+
+    // Hold, resume, take away, hang up: all as if nothing had been.
+    mass.request(0, CALLER, "INVITE", true);
+    assert!(mass.until(PATIENCE, |mass| mass.lines[0].answers[CALLER] == 2), "a re-INVITE of the caller");
+    mass.request(1, CALLEE, "INVITE", true);
+    assert!(mass.until(PATIENCE, |mass| mass.lines[1].answers[CALLEE] == 1), "a re-INVITE of the callee");
+    let diverted = firewall.get("/api/calls")["calls"][2]["id"].as_str().unwrap().to_owned();
+    let divert = agent().post(format!("http://{}/api/calls/{diverted}/divert", firewall.admin)).send_empty().unwrap();
+    assert_eq!(divert.status(), 200);
+    firewall.until("the diversion", |firewall| {
+        let now = firewall.get("/api/calls");
+        now["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|call| call["id"] == diverted.as_str() && call["state"] == "diverted")
+    });
+    mass.run(Duration::from_millis(500));
+
+    firewall.signal("USR2");
+    assert_eq!(firewall.ended(), Some(0));
+    let firewall = firewall.start_again();
+    firewall.until("the diversion goes on", |firewall| {
+        firewall.get("/api/calls")["calls"].as_array().unwrap().iter().any(|call| call["state"] == "diverted")
+    });
+    let hang_up = agent().post(format!("http://{}/api/calls/{diverted}/hang_up", firewall.admin)).send_empty().unwrap();
+    assert_eq!(hang_up.status(), 200);
+    assert!(mass.until(PATIENCE, |mass| mass.lines.iter().any(|line| line.over == [true; 2])), "both legs are told");
+    assert!(both_ways(&mut mass), "all others talk on");
+    for number in 0..calls {
+        if mass.lines[number].over != [true; 2] {
+            mass.bye(number, if number.is_multiple_of(2) { CALLER } else { CALLEE });
+        }
+    }
+    assert!(mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over == [true; 2])), "every BYE arrives");
+
+    firewall.until("every call is over", |firewall| firewall.get("/health")["calls"] == 0);
+    firewall.until("every record", |firewall| {
+        let ended = firewall.get("/api/calls/ended");
+        let ended = ended["calls"].as_array().unwrap();
+        ended.len() == calls && ended.iter().filter(|call| call["how"] == "bye").count() == calls - 1
+    });
+    let page = firewall.get(&format!("/api/calls/{diverted}"));
+    let page = page["explanation"].as_str().unwrap();
+    assert!(page.contains("Ringfence was started again") && page.contains("divert by operator: done"), "{page}");
+    firewall.until("an empty journal", |firewall| {
+        let path = firewall.folder.path().join("calls.journal");
+        ringfence::journal::read(&std::fs::read(path).unwrap()).calls.is_empty()
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_costs_no_call_and_is_shown() {
+    let pbx = Pbx::start("127.0.0.3");
+    let firewall = Firewall::start(pbx.address, "[restart]\njournal = \"/proc/calls.journal\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+
+    firewall.until("the journal is shown as down", |firewall| {
+        let health = firewall.get("/health");
+        health["ok"] == true
+            && health["parts"].as_array().unwrap().iter().any(|part| part["part"] == "journal" && part["up"] == false)
+    });
 }
 
 #[test]

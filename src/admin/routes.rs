@@ -32,6 +32,7 @@ pub(super) fn router(doors: Arc<Doors>) -> Router {
         .route("/api/calls/ended", get(calls_ended))
         .route("/api/calls/{call}", get(call))
         .route("/api/calls/{call}/hang_up", post(hang_up))
+        .route("/api/calls/{call}/divert", post(divert))
         .route("/api/sources", get(sources))
         .route("/api/blocks", post(block))
         .route("/api/blocks/{source}", delete(lift))
@@ -138,14 +139,30 @@ async fn read_store<T: Send + 'static>(
 }
 
 async fn hang_up(State(doors): Shared, Path(name): Path<String>) -> Response {
-    let Some(call) = u64::from_str_radix(&name, 16).ok().map(CallId) else {
-        return refuse(StatusCode::BAD_REQUEST, "a call is named by 16 hexadecimal digits");
+    match running(&doors, &name) {
+        Ok(call) => answer((doors.hang_up)(call)),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn divert(State(doors): Shared, Path(name): Path<String>) -> Response {
+    match running(&doors, &name) {
+        Ok(call) => answer((doors.divert)(call)),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The running call of that name.
+#[expect(clippy::result_large_err, reason = "an answer, made once a request")]
+fn running(doors: &Doors, name: &str) -> Result<CallId, Response> {
+    let Some(call) = u64::from_str_radix(name, 16).ok().map(CallId) else {
+        return Err(refuse(StatusCode::BAD_REQUEST, "a call is named by 16 hexadecimal digits"));
     };
     let runs = doors.observer.calls_now(usize::MAX, Redaction::On).calls.iter().any(|live| live.id == call.to_string());
     if !runs {
-        return refuse(StatusCode::NOT_FOUND, "no running call has this name");
+        return Err(refuse(StatusCode::NOT_FOUND, "no running call has this name"));
     }
-    answer((doors.hang_up)(call))
+    Ok(call)
 }
 
 fn answer(done: bool) -> Response {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Inner;
+use crate::config::Settings;
 use crate::io::clock;
 use crate::io::media::MediaPath;
 use crate::io::signalling::Report;
-use crate::observe::metrics::{AnalysisCounts, ConnectionCounts, Part};
+use crate::observe::metrics::{AnalysisCounts, ConnectionCounts, JournalCounts, Part};
 
 /// A shard whose report is older than this hangs.
 const STALE: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ const STALE: Duration = Duration::from_secs(5);
 /// One part.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
-    /// `signalling`, `media`, `analysis`, `words`, `store`, `admin`.
+    /// `signalling`, `media`, `analysis`, `words`, `store`, `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,
@@ -50,15 +51,16 @@ pub(super) fn health(inner: &Inner) -> Health {
     let analysis = inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::is_up);
     let words = analysis && inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::has_words);
     let up = |part| inner.metrics.part_up(part).unwrap_or(true);
+    let settings = inner.settings();
     let parts = vec![
         part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
         part("media", up(Part::Media), None),
         part("analysis", analysis, if analysis { None } else { unheard() }),
         part("words", words, inner.words_off.clone()),
         part("store", up(Part::Store), (!up(Part::Store)).then(|| "calls go on and are not recorded".to_owned())),
+        part("journal", up(Part::Journal), journal_note(&settings, up(Part::Journal))),
         part("admin", up(Part::Admin), None),
     ];
-    let settings = inner.settings();
     Health {
         ok: alive && up(Part::Media),
         protecting: settings.enforce && analysis && words,
@@ -84,6 +86,7 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
         unsent: streams.unsent,
     });
     inner.metrics.media(&media.counts());
+    journal(inner);
     if let Some(analysis) = &inner.analysis {
         let counts = analysis.counts();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -100,6 +103,30 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
         inner.metrics.part(Part::Analysis, false);
         inner.metrics.part(Part::Words, false);
     }
+}
+
+fn journal_note(settings: &Settings, up: bool) -> Option<String> {
+    match (&settings.restart.journal, up) {
+        (None, _) => Some("restart.journal = \"none\": calls end with the process".to_owned()),
+        (Some(_), false) => Some("calls go on and do not outlive this process".to_owned()),
+        (Some(_), true) => None,
+    }
+}
+
+fn journal(inner: &Inner) {
+    let Some(journal) = &inner.journal else { return };
+    let counts = journal.counts();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    inner.metrics.part(Part::Journal, counts.up.load(Ordering::Relaxed));
+    inner.metrics.journal(&JournalCounts {
+        written: read(&counts.written),
+        lost: read(&counts.lost),
+        failed: read(&counts.failed),
+        bytes: read(&counts.bytes),
+        calls: read(&counts.calls),
+        cut: read(&counts.cut),
+        foreign: read(&counts.foreign),
+    });
 }
 
 /// Sources and blocks for the API.

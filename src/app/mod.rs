@@ -19,7 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::admin::{self, Admin};
-use crate::call::{Event, Happened, Switchboard};
+use crate::call::{self, Event, Happened, Switchboard};
 use crate::config::{self, Settings};
 use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings};
@@ -28,6 +28,7 @@ use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
+use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
 use crate::policy::action::{Enforcement, StepUp};
@@ -35,6 +36,8 @@ use crate::policy::judge::Weights;
 use crate::sip::flow::Hop;
 use crate::store::Retention;
 use crate::units::CallId;
+
+type JournalDoor = Box<dyn FnMut(call::Entry) + Send>;
 
 /// Events between the signalling and the observers.
 const EVENTS: usize = 16_384;
@@ -71,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Mutex<Arc<Settings>>,
     pub(crate) signalling: Signalling,
     pub(crate) analysis: Option<Analysis>,
+    pub(crate) journal: Option<Journal>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Observer,
     pub(crate) words_off: Option<String>,
@@ -147,6 +151,8 @@ impl App {
         getrandom::fill(&mut secret).map_err(|error| run("random numbers", &error))?;
         let started = clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
         let switchboard = Switchboard::new(0, started, secret, Arc::new(call_settings));
+        let (journal, restored) = journal(&settings, folder, &metrics);
+        let switchboard = if journal.is_some() { switchboard.with_journal() } else { switchboard };
         let gate = Gate::new(gate_settings, clock::now());
         let addresses = bound.addresses.clone();
         let commands = Arc::clone(&media);
@@ -154,6 +160,8 @@ impl App {
             media_events,
             media: Box::new(move |command| commands.send(command)),
             verdicts,
+            journal: journal.as_ref().map_or_else(|| Box::new(drop) as JournalDoor, |journal| Box::new(journal.door())),
+            restored,
             events: shard_events,
         };
         let signalling = bound.start(switchboard, gate, wiring).map_err(|error| run("signalling", &error))?;
@@ -166,6 +174,7 @@ impl App {
             settings: Mutex::new(Arc::new(settings)),
             signalling,
             analysis,
+            journal,
             metrics,
             observer: observer.clone(),
             words_off,
@@ -215,7 +224,7 @@ impl App {
 
     /// Takes no new calls, lets running ones finish for `drain_for` (or until `hurry` says so), ends what is left,
     /// writes the last records.
-    pub fn stop(mut self, hurry: &Receiver<()>) {
+    pub fn stop(self, hurry: &Receiver<()>) {
         let drain_for = self.inner.settings().sip.drain_for;
         let deadline = clock::now() + drain_for;
         let signalling = &self.inner.signalling;
@@ -236,7 +245,40 @@ impl App {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        signalling.stop();
+        self.end();
+    }
+
+    /// Ends and says nothing to those who talk: the next process goes on with their calls, and audio flows to the end.
+    /// Waits for a moment in which no call is being set up, for `drain_for` at most (or until `hurry` says so); what then
+    /// still rings is refused. Without a journal, calls are ended as by [`App::stop`].
+    pub fn hand_over(self, hurry: &Receiver<()>) {
+        if self.inner.journal.is_none() {
+            tracing::warn!("There is no journal to hand calls over with");
+            return self.stop(hurry);
+        }
+        let signalling = &self.inner.signalling;
+        let deadline = clock::now() + self.inner.settings().sip.drain_for;
+        tracing::info!(calls = signalling.calls(), unanswered = signalling.unanswered(), "Handing over");
+        while signalling.unanswered() > 0 && clock::now() < deadline {
+            if hurry.recv_timeout(Duration::from_millis(100)).is_ok() {
+                break;
+            }
+            self.tick();
+        }
+        if signalling.unanswered() > 0 {
+            signalling.order(Order::EndUnanswered);
+            // Those who are refused shall hear of it.
+            std::thread::sleep(LAST_BYES);
+        }
+        self.end();
+    }
+
+    fn end(mut self) {
+        self.inner.signalling.stop();
+        // All entries are in its channel now. The next process waits until we are gone: its file stays locked.
+        if let Some(journal) = &self.inner.journal {
+            journal.stop();
+        }
         // The shard's channel ends with its thread, and with it the events' thread: every event has reached the observer.
         if let Some(events) = self.events.take() {
             let _ = events.join();
@@ -245,6 +287,8 @@ impl App {
             tracing::warn!("Some records could not be written in time");
         }
         drop(self.admin.take());
+        // Before the journal's lock goes: who waits for that needs these ports.
+        drop(self.media);
         tracing::info!("Stopped");
     }
 }
@@ -291,6 +335,14 @@ fn was_a_scam(taken_away: &mut HashSet<CallId>, happened: &Happened) -> bool {
             false
         }
         Event::Ended { .. } => taken_away.remove(call),
+        Event::Restored { story, .. } => {
+            let taken =
+                |step: &call::Taken| step.enforcement == Enforcement::Done && step.decision.action >= StepUp::Divert;
+            if story.taken_back.is_none() && story.steps.iter().any(taken) {
+                taken_away.insert(*call);
+            }
+            false
+        }
         Event::Began { .. }
         | Event::Routed { .. }
         | Event::Ringing
@@ -312,7 +364,8 @@ fn remember(file: &Path, line: &str) {
 }
 
 fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) -> Option<Admin> {
-    let (for_reload, for_health, for_hang_up) = (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
+    let (for_reload, for_health, for_hang_up, for_divert) =
+        (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
     let (for_blocks, for_lift, for_block, for_settings) =
         (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
     let doors = admin::Doors {
@@ -324,6 +377,7 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
             (health.ok, serde_json::to_value(health).unwrap_or_default())
         }),
         hang_up: Box::new(move |call| for_hang_up.signalling.order(Order::HangUp(call))),
+        divert: Box::new(move |call| for_divert.signalling.order(Order::Divert(call))),
         sources: Box::new(move || health::sources(&for_blocks.signalling.report())),
         lift: Box::new(move |source| for_lift.signalling.lift(source)),
         block: Box::new(move |source, span| for_block.signalling.block(source, span)),
@@ -351,6 +405,27 @@ fn find(folder: &Path, path: &Path, shipped: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(shipped);
     let places = [PathBuf::from("/usr/share/ringfence").join(shipped), source];
     places.into_iter().find(|place| place.exists()).unwrap_or(named)
+}
+
+/// The journal, and the calls that the process before left in it. Without one, calls end with this process.
+fn journal(
+    settings: &Settings,
+    folder: &Path,
+    metrics: &Metrics,
+) -> (Option<Journal>, Vec<(call::Snapshot, Duration)>) {
+    let Some(path) = &settings.restart.journal else { return (None, Vec::new()) };
+    let path = find(folder, path, "");
+    match Journal::start(&path) {
+        Ok((journal, restored)) => {
+            metrics.part(Part::Journal, true);
+            (Some(journal), restored)
+        }
+        Err(error) => {
+            metrics.part(Part::Journal, false);
+            tracing::error!(path = %path.display(), %error, "The journal does not start; calls end with this process");
+            (None, Vec::new())
+        }
+    }
 }
 
 fn recogniser(settings: &Settings, folder: &Path) -> (Option<Recogniser>, Option<String>) {

@@ -67,6 +67,7 @@ pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
         max_calls: settings.sip.max_calls,
+        longest_restored: settings.restart.longest_call,
     })
 }
 

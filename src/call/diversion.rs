@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::event::Event;
 use super::machine::{Call, Phase};
 use super::settings::{DivertCallee, DivertCaller};
+use super::snapshot::{Diverting, Taken, no_verdict, ordered};
 use super::switchboard::{Output, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
 use crate::policy::judge::Verdict;
@@ -26,6 +27,13 @@ pub(super) struct Diversion {
     pub until: Instant,
 }
 
+impl Diversion {
+    pub(super) fn progress(&self) -> Diverting {
+        let Self { caller_done, callee_done, caller_gone, .. } = *self;
+        Diverting { caller_done, callee_done, caller_gone }
+    }
+}
+
 impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Call, verdict: Verdict, now: Instant) {
@@ -35,10 +43,11 @@ impl Switchboard {
             shown.class != verdict.class || shown.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
+            self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
             call.shown = Some(verdict.clone());
         }
-        let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back) else {
+        let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) else {
             return self.keep(call);
         };
         call.taken.push(decision.action);
@@ -52,7 +61,7 @@ impl Switchboard {
             (true, StepUp::Guard | StepUp::Whisper) => Enforcement::NotEnforced,
             (true, StepUp::Divert | StepUp::HangUp) => Enforcement::Done,
         };
-        self.happened(&call, now, Event::SteppedUp { at: call.time(now), decision, enforcement });
+        self.took(&mut call, decision, enforcement, now);
         match (enforcement, action) {
             (Enforcement::Done, StepUp::HangUp) => self.hang_up(call, "hang_up", now),
             (Enforcement::Done, StepUp::Divert) => {
@@ -61,6 +70,41 @@ impl Switchboard {
             }
             (Enforcement::Done | Enforcement::Observed | Enforcement::NotEnforced, _) => self.keep(call),
         }
+    }
+
+    /// An operator takes a call away. One that is not answered, or has been taken away, stays as it is.
+    pub(super) fn divert_by_order(&mut self, mut call: Call, now: Instant) {
+        if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
+            return self.keep(call);
+        }
+        let verdict = call.shown.clone().unwrap_or_else(|| no_verdict(call.time(now)));
+        call.taken.push(StepUp::Divert);
+        self.took(&mut call, ordered(verdict), Enforcement::Done, now);
+        self.divert(&mut call, now);
+        self.keep(call);
+    }
+
+    fn took(&mut self, call: &mut Call, decision: StepUpDecision, enforcement: Enforcement, now: Instant) {
+        let at = call.time(now);
+        call.steps.push(Taken { at, decision: decision.clone(), enforcement });
+        self.changed(call.id);
+        self.happened(call, now, Event::SteppedUp { at, decision, enforcement });
+    }
+
+    /// Goes on with a diversion of another process: who has not heard all hears it from its beginning.
+    pub(super) fn divert_again(&mut self, call: &mut Call, diverting: Diverting, now: Instant) {
+        for from in Leg::BOTH {
+            self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
+        }
+        let Diverting { caller_done, callee_done, caller_gone } = diverting;
+        if !callee_done {
+            self.play(call, Leg::Callee, "callee-diverted");
+        }
+        if !caller_done {
+            self.play(call, Leg::Caller, "caller-diverted");
+        }
+        let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
+        call.diversion = Some(Diversion { caller_done, callee_done, caller_gone, until });
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {
@@ -100,12 +144,14 @@ impl Switchboard {
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
         if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
             call.diversion = None;
-            call.taken_back = true;
+            let at = call.time(now);
+            call.taken_back = Some(at);
+            self.changed(call.id);
             for to in Leg::BOTH {
                 self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
                 self.out(Output::Media(MediaCommand::Cut { call: call.id, from: to, cut: false }));
             }
-            self.happened(&call, now, Event::TakenBack { at: call.time(now) });
+            self.happened(&call, now, Event::TakenBack { at });
         }
         self.keep(call);
     }
@@ -121,9 +167,10 @@ impl Switchboard {
                 if diversion.caller_done && diversion.callee_done {
                     diversion.until = now + DECISION;
                 }
+                self.changed(call.id);
             }
             // We had answered it ourselves, and all has been said.
-            (Phase::Answering { .. } | Phase::Answered { .. }, None) if call.client.is_none() => {
+            (Phase::Answering { .. } | Phase::Answered { .. }, None) if !call.has_callee => {
                 return self.hang_up(call, "diverted", now);
             }
             (_, None) => {}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::snapshot::Story;
 use crate::policy::action::{Enforcement, RouteDecision, StepUpDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
@@ -31,6 +32,13 @@ pub enum Event {
         sip_call_id: Arc<str>,
         /// Of the settings that it keeps.
         generation: u64,
+    },
+    /// Another process answered it, and this one goes on with it.
+    Restored {
+        /// As on the wire.
+        sip_call_id: Arc<str>,
+        /// What was known of it when that process ended, with times that count back from now.
+        story: Box<Story>,
     },
     /// What happens to it.
     Routed {
@@ -85,7 +93,7 @@ pub struct Ending {
     /// Who ended it; None: Ringfence.
     pub by: Option<Leg>,
     /// Fixed label: `bye`, `cancelled`, `refused`, `challenged`, `rejected`, `unreachable`, `unanswered`, `diverted`, `hang_up`, `media`, `no_ack`,
-    /// `drained`.
+    /// `drained`, `restart` (another process left it, and it could not go on).
     pub how: &'static str,
     /// Status that ended the set-up.
     pub status: Option<u16>,

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Party {
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Party {
     /// The peer's address header, with its tag: To of what we send.
     pub remote: String,
     /// The other side's address header, with its tag: From of what we send.

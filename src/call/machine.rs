@@ -9,6 +9,7 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::settings::{DivertCallee, Settings, Side};
+use super::snapshot::{Entry, Taken};
 use super::switchboard::{Orphan, Output, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
@@ -44,21 +45,43 @@ pub(super) struct Call {
     pub party: PerLeg<Party>,
     /// As it came: what the callee's INVITE and our own answers are made from.
     pub invite: Vec<u8>,
-    pub server: ServerId,
+    /// Its INVITE's; None: another process answered it.
+    pub server: Option<ServerId>,
     pub client: Option<ClientId>,
+    /// The callee has been invited: we do not answer by ourselves.
+    pub has_callee: bool,
     pub facts: Facts,
+    /// Of the settings that it began with.
+    pub generation: u64,
+    /// What was decided at the INVITE.
+    pub routed: Option<(RouteDecision, Enforcement)>,
     pub ports: Option<PerLeg<SocketAddr>>,
+    /// What each peer's description says.
+    pub plan: PerLeg<StreamPlan>,
+    /// Where a peer's media come from, where that is not what its description says.
+    pub latched: PerLeg<Option<SocketAddr>>,
+    /// Its ports have been asked for again after a restart.
+    pub reopening: bool,
     pub phase: Phase,
+    pub began: Instant,
+    pub rang: Option<Instant>,
     pub answered: Option<Instant>,
     /// The callee's tag in the answer.
     pub answered_by: Option<Box<str>>,
     pub listens_until: Option<Instant>,
+    pub analysed: bool,
     /// By the last description that was accepted.
     pub on_hold: bool,
     /// Why the ear cannot hear the caller.
     pub unheard: Option<&'static str>,
+    /// The same for its record, once answered.
+    pub not_analysed: Option<Arc<str>>,
     pub taken: Vec<StepUp>,
-    pub taken_back: bool,
+    /// `taken`, with when and why.
+    pub steps: Vec<Taken>,
+    pub taken_back: Option<CallTime>,
+    /// Keys pressed.
+    pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,
     pub shown: Option<Verdict>,
 }
@@ -165,12 +188,13 @@ impl Switchboard {
                 generation: call.settings.generation,
             },
         );
-        self.happened(&call, now, Event::Routed { decision: RouteDecision { ..decision }, enforcement });
+        call.routed = Some((decision.clone(), enforcement));
+        self.happened(&call, now, Event::Routed { decision, enforcement });
         match route {
             Route::Reject(rejection) if !self.needs_announcement(&call, rejection) => self.refuse(call, rejection, now),
             Route::Connect | Route::Watch | Route::Divert | Route::Reject(_) => {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-                self.out(Output::Media(MediaCommand::Open { call: call.id, local }));
+                self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
                 call.phase = Phase::Opening { route };
                 self.keep(call);
             }
@@ -210,7 +234,9 @@ impl Switchboard {
             let tag = self.own_tag(call.id);
             let peer = call.flow.caller.peer;
             crate::sip::wire::respond(&invite, code, peer, Some(&tag), extra, body.as_bytes(), &mut bytes);
-            self.transactions.respond(call.server, code, &bytes, now);
+            if let Some(server) = call.server {
+                self.transactions.respond(server, code, &bytes, now);
+            }
         }
         bytes
     }
@@ -224,17 +250,24 @@ impl Switchboard {
                 if let Phase::Opening { route } = call.phase {
                     return self.opened(call, route, now);
                 }
+                call.reopening = false;
                 self.keep(call);
             }
             MediaEvent::Failed if call.answered.is_none() => {
                 self.abandon(&call, &[], now);
                 self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "media", now);
             }
+            MediaEvent::Failed if call.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
             MediaEvent::Failed => self.keep(call),
             MediaEvent::Digit { leg, digit } => {
-                self.happened(&call, now, Event::Digit { leg });
+                self.pressed(&mut call, leg, now);
                 self.digit(call, leg, digit, now);
+            }
+            MediaEvent::Latched { leg, address } => {
+                call.latched[leg] = address;
+                self.changed(call.id);
+                self.keep(call);
             }
             MediaEvent::Finished { to } => self.finished(call, to, now),
             // On hold nobody need send anything.
@@ -254,7 +287,7 @@ impl Switchboard {
         if let Some(media) = media {
             let plan = answer::plan(media);
             call.unheard = answer::unheard(media);
-            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: Leg::Caller, plan }));
+            self.plan(&mut call, Leg::Caller, plan);
         }
         match route {
             Route::Connect | Route::Watch => {
@@ -289,6 +322,7 @@ impl Switchboard {
             let give_up = now + ACK_WAIT;
             call.phase = Phase::Answering { response, repeat: now + T1, interval: T1, give_up };
             call.answered = Some(now);
+            self.changed(call.id);
             let tag = self.own_tag(call.id);
             call.party.caller.local = forward::with_tag(&call.party.caller.local, None, &tag);
             self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse: false }));
@@ -314,6 +348,7 @@ impl Switchboard {
         self.transactions.send(client, &bytes, call.flow.callee, now);
         self.clients.insert(client, call.id);
         call.client = Some(client);
+        call.has_callee = true;
         call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
         call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
     }
@@ -342,12 +377,15 @@ impl Switchboard {
             if plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some("codec");
             }
-            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: Leg::Callee, plan }));
+            self.plan(&mut call, Leg::Callee, plan);
         }
-        self.transactions.respond(call.server, code, &bytes, now);
+        if let Some(server) = call.server {
+            self.transactions.respond(server, code, &bytes, now);
+        }
         if code.is_provisional() {
             if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
                 call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
+                call.rang.get_or_insert(now);
                 self.happened(&call, now, Event::Ringing);
             }
             self.keep(call);
@@ -382,19 +420,21 @@ impl Switchboard {
         call.listens_until = analyse.then(|| now + call.settings.watch_for);
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
         let not_analysed = if analyse { None } else { call.unheard.or(Some("outbound")) };
+        (call.analysed, call.not_analysed) = (analyse, not_analysed.map(Arc::from));
         self.happened(&call, now, Event::Answered { analysed: analyse, not_analysed });
+        self.changed(call.id);
         self.keep(call);
     }
 
     /// The caller's ACK to a 2xx.
-    pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg, now: Instant) {
+    pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg) {
         match &mut call.phase {
             Phase::Answering { .. } => call.phase = Phase::Answered { ack_by: None },
             Phase::Answered { ack_by } => {
                 if leg == Leg::Caller {
                     *ack_by = None;
                 }
-                self.forward_ack(&call, message, leg, now);
+                self.forward_ack(&mut call, message, leg);
             }
             Phase::Consulting
             | Phase::Opening { .. }
@@ -405,7 +445,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn forward_ack(&mut self, call: &Call, message: &Message<'_>, from: Leg, _now: Instant) {
+    fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) {
         // An ACK to a 2xx has no transaction, only a branch of its own (RFC 3261 §13.2.2.4).
         let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
         self.transactions.release(reserved);
@@ -414,7 +454,8 @@ impl Switchboard {
         let party = &call.party[to];
         forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party));
         if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
-            self.out(Output::Media(MediaCommand::Plan { call: call.id, leg: from, plan: said.plan }));
+            self.plan(call, from, said.plan);
+            self.changed(call.id);
         }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
@@ -472,6 +513,7 @@ impl Switchboard {
             Some(diversion) if leg == Leg::Caller && !diversion.callee_done => {
                 diversion.caller_gone = true;
                 diversion.caller_done = true;
+                self.changed(call.id);
                 self.keep(call);
             }
             Some(_) | None => self.end(call, Some(leg), "bye", None, now),
@@ -480,7 +522,7 @@ impl Switchboard {
 
     /// True where a BYE of this leg is answered here and not passed on.
     pub(super) fn keeps_bye(call: &Call, leg: Leg) -> bool {
-        let own_answer = matches!(call.phase, Phase::Answering { .. }) || call.client.is_none();
+        let own_answer = matches!(call.phase, Phase::Answering { .. }) || !call.has_callee;
         own_answer || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
     }
 
@@ -495,7 +537,7 @@ impl Switchboard {
             self.bye(&call, Leg::Caller, now);
         }
         let hung_up = call.settings.callee_hears == DivertCallee::HangUp && call.diversion.is_some();
-        if call.client.is_some() && !hung_up {
+        if call.has_callee && !hung_up {
             self.bye(&call, Leg::Callee, now);
         }
         self.end(call, None, how, None, now);
@@ -531,8 +573,10 @@ impl Switchboard {
             Phase::Answering { response, repeat, interval, .. } if now >= *repeat => {
                 *interval = (*interval * 2).min(T2);
                 *repeat += *interval;
-                let (server, response) = (call.server, response.clone());
-                self.transactions.respond(server, StatusCode::OK, &response, now);
+                if let Some(server) = call.server {
+                    let response = response.clone();
+                    self.transactions.respond(server, StatusCode::OK, &response, now);
+                }
             }
             Phase::Answered { ack_by: Some(ack_by) } if now >= *ack_by => return self.hang_up(call, "no_ack", now),
             Phase::Consulting
@@ -556,9 +600,36 @@ impl Switchboard {
         if !matches!(call.phase, Phase::Consulting) {
             self.out(Output::Media(MediaCommand::Close { call: call.id }));
         }
+        self.finish(&call, by, how, status, now);
+    }
+
+    /// Its record and its tables.
+    pub(super) fn finish(
+        &mut self,
+        call: &Call,
+        by: Option<Leg>,
+        how: &'static str,
+        status: Option<u16>,
+        now: Instant,
+    ) {
+        if self.journals && call.answered.is_some() {
+            self.out(Output::Journal(Entry::Over(call.id)));
+        }
         let talked = call.answered.map(|answered| now.saturating_duration_since(answered));
-        self.happened(&call, now, Event::Ended { ending: Ending { by, how, status, talked } });
-        self.forget(&call);
+        self.happened(call, now, Event::Ended { ending: Ending { by, how, status, talked } });
+        self.forget(call);
+    }
+
+    /// A peer has described its media.
+    pub(super) fn plan(&mut self, call: &mut Call, leg: Leg, plan: StreamPlan) {
+        call.plan[leg].clone_from(&plan);
+        self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
+    }
+
+    /// A leg pressed a key.
+    pub(super) fn pressed(&mut self, call: &mut Call, leg: Leg, now: Instant) {
+        call.digits[leg] = call.digits[leg].saturating_add(1);
+        self.happened(call, now, Event::Digit { leg });
     }
 }
 

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::event::Event;
 use super::forward::{self, Party};
 use super::machine::{self, Call};
 use super::settings::Side;
-use super::switchboard::{MAX_CONTACTS, Orphan, Output, Relayed, Switchboard};
-use crate::rtp::control::MediaCommand;
+use super::switchboard::{MAX_CONTACTS, Orphan, Relayed, Switchboard};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
@@ -68,8 +66,8 @@ impl Switchboard {
                 }
             }
             (false, Some(key)) => {
-                if let Some(call) = self.take(id) {
-                    self.happened(&call, now, Event::Digit { leg });
+                if let Some(mut call) = self.take(id) {
+                    self.pressed(&mut call, leg, now);
                     self.digit(call, leg, key, now);
                 }
             }
@@ -123,6 +121,7 @@ impl Switchboard {
                     // A target refresh (RFC 3261 §12.2.2).
                     contact.uri.clone_into(&mut call.party[leg].target);
                 }
+                self.changed(call.id);
                 let flow = call.flow[to];
                 self.keep(call);
                 flow
@@ -188,11 +187,12 @@ impl Switchboard {
                 let answer = said.map(|said| (from, said.plan));
                 if accepted {
                     for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
-                        self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
+                        self.plan(&mut call, leg, plan);
                     }
                     if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
                         contact.uri.clone_into(&mut call.party[from].target);
                     }
+                    self.changed(call.id);
                 }
                 self.keep(call);
             }
@@ -216,6 +216,29 @@ impl Switchboard {
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.transactions.respond(relayed.server, code, &bytes, now);
+    }
+
+    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer hears
+    /// the 2xx again. The Via below ours leads there, and so does the call.
+    pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side) {
+        let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        if !to_invite || !message.status().is_some_and(StatusCode::is_success) {
+            return;
+        }
+        let Some(call) = self.by_call_id.get(message.call_id()).and_then(|id| self.calls.get(id)) else { return };
+        let from = call.leg_of(side);
+        let ours = |host: &str| host.parse().is_ok_and(|ip: std::net::IpAddr| ip == call.local(from).address.ip());
+        let through_us = message.via().is_ok_and(|via| ours(via.host)) && message.vias().nth(1).is_some();
+        if call.server.is_some() || !through_us {
+            return;
+        }
+        let to = from.other();
+        let mut edits = Edits::new();
+        forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
+        machine::rewrite_sdp(call, message, from, &mut edits);
+        let mut bytes = Vec::new();
+        edits.apply(message, &mut bytes);
+        self.transmit(call.flow[to], &bytes);
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.

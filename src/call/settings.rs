@@ -1,5 +1,6 @@
 //! What the switchboard needs of the settings: names resolved, networks parsed.
 
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
 
 /// Where a peer stands: decides what we advertise and which way a request goes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Side {
     /// A trunk.
     Outside,
@@ -121,6 +122,8 @@ pub struct Settings {
     pub wire_limits: Limits,
     /// More calls than this are answered 503.
     pub max_calls: usize,
+    /// A call of another process that was answered longer ago than this is ended, not gone on with.
+    pub longest_restored: Duration,
 }
 
 impl Settings {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{Counters, Event, Happened};
 use super::machine::{Call, Phase};
 use super::settings::{Settings, Side};
+use super::snapshot::{Entry, Snapshot};
 use crate::policy::facts::{CallDirection, Facts, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
@@ -75,10 +76,24 @@ pub enum Input<'a> {
         /// Which.
         call: CallId,
     },
+    /// An operator takes a call away from its caller.
+    Divert {
+        /// Which.
+        call: CallId,
+    },
+    /// A call of another process, to go on with. Before any datagram.
+    Restore {
+        /// As that process left it.
+        snapshot: Box<Snapshot>,
+        /// Since it was taken.
+        age: Duration,
+    },
     /// No new calls; running ones go on.
     Drain,
     /// End what is left.
     EndAll,
+    /// No new calls, and end those that no other process can go on with.
+    EndUnanswered,
 }
 
 /// What should happen.
@@ -101,6 +116,8 @@ pub enum Output {
     },
     /// Tell the media path.
     Media(MediaCommand),
+    /// Keep this for a process that may have to go on with the call.
+    Journal(Entry),
     /// Tell the observers.
     Happened(Happened),
 }
@@ -174,6 +191,10 @@ pub struct Switchboard {
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
+    /// Changes of answered calls are told.
+    pub(super) journals: bool,
+    /// Calls that changed since the last input.
+    pub(super) changed: Vec<CallId>,
 }
 
 impl Switchboard {
@@ -200,6 +221,8 @@ impl Switchboard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            journals: false,
+            changed: Vec::new(),
         }
     }
 
@@ -231,18 +254,18 @@ impl Switchboard {
                     self.hang_up(call, "hang_up", now);
                 }
             }
-            Input::Drain => self.draining = true,
-            Input::EndAll => {
-                self.draining = true;
-                let all: Vec<CallId> = self.calls.keys().copied().collect();
-                for id in all {
-                    if let Some(call) = self.take(id) {
-                        self.hang_up(call, "drained", now);
-                    }
+            Input::Divert { call } => {
+                if let Some(call) = self.take(call) {
+                    self.divert_by_order(call, now);
                 }
             }
+            Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
+            Input::Drain => self.draining = true,
+            Input::EndAll => self.drain(|_| true, now),
+            Input::EndUnanswered => self.drain(|call| call.answered.is_none(), now),
         }
         self.drain_transactions(now);
+        self.journal(now);
     }
 
     /// Does what is due.
@@ -255,6 +278,7 @@ impl Switchboard {
             }
         }
         self.drain_transactions(now);
+        self.journal(now);
     }
 
     /// What should happen next; until None, after every `handle_*`.
@@ -267,6 +291,12 @@ impl Switchboard {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.deadlines.first().map(|(at, _)| *at);
         [call, self.transactions.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Calls that are not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.calls.values().filter(|call| call.answered.is_none()).count()
     }
 
     /// Live entries.
@@ -286,6 +316,16 @@ impl Switchboard {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
+        self.draining = true;
+        let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
+        for id in ids {
+            if let Some(call) = self.take(id) {
+                self.hang_up(call, "drained", now);
+            }
+        }
     }
 
     /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is here.
@@ -333,14 +373,14 @@ impl Switchboard {
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         match self.transactions.receive(message, flow, now) {
-            Received::Absorbed => {}
+            Received::Absorbed => self.repeated_success(message, side),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => self.request(message, server, flow, side, now),
             Received::AckToSuccess => {
                 match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
                     Some(call) => {
                         let leg = call.leg_of(side);
-                        self.ack(call, message, leg, now);
+                        self.ack(call, message, leg);
                     }
                     None => self.counters.stray += 1,
                 }
@@ -479,7 +519,9 @@ impl Switchboard {
 
     pub(super) fn forget(&mut self, call: &Call) {
         self.by_call_id.remove(&call.call_id);
-        self.by_server.remove(&call.server);
+        if let Some(server) = call.server {
+            self.by_server.remove(&server);
+        }
         if let Some(client) = call.client {
             self.clients.remove(&client);
         }
@@ -496,6 +538,11 @@ impl Switchboard {
 
     pub(super) fn next_id(&mut self) -> CallId {
         self.counter = self.counter.wrapping_add(1) & 0x00FF_FFFF;
-        CallId(u64::from(self.shard) << 56 | u64::from(self.started) << 24 | u64::from(self.counter))
+        CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
+    }
+
+    /// All of an id but its counter.
+    pub(super) fn next_id_prefix(&self) -> u64 {
+        u64::from(self.shard) << 32 | u64::from(self.started)
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Run {
 enum Wish {
     Reload(&'static str),
     Stop(&'static str),
+    HandOver,
 }
 
 impl Run {
@@ -59,21 +60,26 @@ impl Run {
         for hop in app.addresses() {
             tracing::info!(address = %hop.address, transport = hop.transport.label(), %admin, "Ringfence is up");
         }
-        serve(&app, &wished);
+        let hand_over = serve(&app, &wished);
         let (hurry, hurried) = bounded(1);
         std::thread::spawn(move || {
             while let Ok(wish) = wished.recv() {
-                if let Wish::Stop(_) = wish {
+                if let Wish::Stop(_) | Wish::HandOver = wish {
                     let _ = hurry.try_send(());
                 }
             }
         });
-        app.stop(&hurried);
+        if hand_over {
+            app.hand_over(&hurried);
+        } else {
+            app.stop(&hurried);
+        }
         Ok(())
     }
 }
 
-fn serve(app: &App, wished: &Receiver<Wish>) {
+/// Until it is told to stop. True: the next process goes on with the calls.
+fn serve(app: &App, wished: &Receiver<Wish>) -> bool {
     loop {
         match wished.recv_timeout(Duration::from_secs(1)) {
             Ok(Wish::Reload(door)) => {
@@ -84,10 +90,11 @@ fn serve(app: &App, wished: &Receiver<Wish>) {
             }
             Ok(Wish::Stop(signal)) => {
                 tracing::info!(signal, "Told to stop");
-                return;
+                return false;
             }
+            Ok(Wish::HandOver) => return true,
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return false,
         }
         app.tick();
     }
@@ -131,9 +138,14 @@ fn watch(file: &Path, wishes: &Sender<Wish>) -> Option<notify::RecommendedWatche
 fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut hangup, mut terminate, mut interrupt) = {
+    let (mut hangup, mut terminate, mut interrupt, mut hand_over) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::user_defined2())?,
+        )
     };
     let wishes = wishes.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -142,6 +154,7 @@ fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
                 let wish = tokio::select! {
                     _ = hangup.recv() => Wish::Reload("SIGHUP"),
                     _ = terminate.recv() => Wish::Stop("SIGTERM"),
+                    _ = hand_over.recv() => Wish::HandOver,
                     _ = interrupt.recv() => Wish::Stop("SIGINT"),
                 };
                 if wishes.send(wish).is_err() {

@@ -15,7 +15,8 @@ use super::certificates::{BadTls, Identity, Roots};
 use super::problem::Problem;
 use super::section::{Item, Reading, Section, parse};
 use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
-use super::settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
+use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
+use super::settings::{TrunkSettings, WordsSettings};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::gate::{self, Rate};
 use crate::policy::action::{Rejection, Route};
@@ -27,6 +28,7 @@ use crate::units::Ratio;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -58,6 +60,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     rules(&mut root, &mut policy, &trunks, reading);
     let admin = admin(root.section(reading, "admin"), reading);
     let store = store(root.section(reading, "store"), reading);
+    let restart = restart(root.section(reading, "restart"), reading);
     let log = log(root.section(reading, "log"), reading);
     root.finish(reading);
     if !reading.problems.is_empty() {
@@ -81,6 +84,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
         divert,
         admin,
         store,
+        restart,
         log,
         options,
     })
@@ -623,6 +627,14 @@ fn store<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> StoreSe
     let keep_for = section.duration(reading, "keep_for", 90 * DAY, DAY..100 * YEAR);
     section.finish(reading);
     StoreSettings { path, keep_for }
+}
+
+fn restart<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> RestartSettings {
+    let journal = path(&mut section, reading, "journal", "calls.journal");
+    let journal = (journal.as_os_str() != "none").then_some(journal);
+    let longest_call = section.duration(reading, "longest_call", 12 * HOUR, MINUTE..YEAR);
+    section.finish(reading);
+    RestartSettings { journal, longest_call }
 }
 
 fn log<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> LogSettings {

@@ -5,7 +5,7 @@ use super::read::read;
 use super::settings::Settings;
 
 /// Options that only a restart can change: sockets, ports, threads and files that are open.
-const RESTART: [&str; 10] = [
+const RESTART: [&str; 11] = [
     "listen",
     "sip.max_calls",
     "media.ports",
@@ -15,6 +15,7 @@ const RESTART: [&str; 10] = [
     "detect.words",
     "admin.address",
     "store.path",
+    "restart.journal",
     "log.format",
 ];
 

@@ -46,6 +46,8 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[restart]`.
+    pub restart: RestartSettings,
     /// `[log]`.
     pub log: LogSettings,
     /// Each option as text, defaults included: what a reload compares.
@@ -189,6 +191,15 @@ pub struct StoreSettings {
     pub path: PathBuf,
     /// How long records are kept.
     pub keep_for: Duration,
+}
+
+/// `[restart]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RestartSettings {
+    /// File of the running calls; None: they end with the process.
+    pub journal: Option<PathBuf>,
+    /// A call that was answered longer ago than this is ended after a restart.
+    pub longest_call: Duration,
 }
 
 /// `[log]`.

@@ -101,7 +101,8 @@ pub(super) fn settings(pbx: SocketAddr, store: &Path) -> String {
          [[trunk]]\nname = \"demo\"\naddress = \"127.0.1.200:5060\"\nnetworks = [\"127.0.1.0/24\"]\n\n\
          [media]\nports = \"30000-30199\"\n\n\
          [admin]\naddress = \"127.0.0.1:0\"\n\n\
-         [store]\npath = {:?}\n",
+         [store]\npath = {:?}\n\n\
+         [restart]\njournal = \"none\"\n",
         store.display().to_string()
     )
 }

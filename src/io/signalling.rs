@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::call::{self, Happened, Input, Output, Sizes, Switchboard};
+use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard};
 use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
 use crate::io::clock;
 use crate::io::streams::{self, Arrived, CloseReason, Streams};
@@ -61,10 +61,16 @@ pub enum Order {
     },
     /// End one call.
     HangUp(CallId),
+    /// Take one call away from its caller.
+    Divert(CallId),
     /// Take no new calls.
     Drain,
     /// End all calls.
     EndAll,
+    /// How many calls are not answered yet?
+    Unanswered(Sender<usize>),
+    /// Take no new calls, and end those that are not answered.
+    EndUnanswered,
     /// Lift a block; answers whether there was one.
     Lift(IpAddr, Sender<bool>),
     /// Block a source for a while; answers whether that may be.
@@ -123,6 +129,10 @@ pub struct Wiring {
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
     /// What the ear thinks.
     pub verdicts: Receiver<(CallId, Verdict)>,
+    /// Takes what is to be kept of a call for the next process. Counts itself what it has no room for.
+    pub journal: Box<dyn FnMut(Entry) + Send>,
+    /// Calls of another process, each with the age of its snapshot.
+    pub restored: Vec<(Snapshot, Duration)>,
     /// Where events go.
     pub events: Sender<ShardEvent>,
 }
@@ -249,6 +259,16 @@ impl Signalling {
         calls.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| self.report().sizes.calls)
     }
 
+    /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        let (answer, calls) = bounded(1);
+        if !self.order(Order::Unanswered(answer)) {
+            return 0;
+        }
+        calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
+    }
+
     /// Blocks a source. False: it is trusted, or the shard does not answer within a second.
     #[must_use]
     pub fn block(&self, source: IpAddr, span: Duration) -> bool {
@@ -277,6 +297,11 @@ impl Shard {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];
         let mut report_at = clock::now();
+        for (snapshot, age) in std::mem::take(&mut self.wiring.restored) {
+            let now = clock::now();
+            let snapshot = Box::new(snapshot);
+            self.step(|switchboard| switchboard.handle_input(Input::Restore { snapshot, age }, now), now);
+        }
         let mut unread = false;
         while self.running {
             let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
@@ -444,8 +469,15 @@ impl Shard {
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
             Order::HangUp(call) => self.step(|switchboard| switchboard.handle_input(Input::HangUp { call }, now), now),
+            Order::Divert(call) => self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now),
             Order::Drain => self.step(|switchboard| switchboard.handle_input(Input::Drain, now), now),
             Order::EndAll => self.step(|switchboard| switchboard.handle_input(Input::EndAll, now), now),
+            Order::Unanswered(answer) => {
+                let _ = answer.try_send(self.switchboard.unanswered());
+            }
+            Order::EndUnanswered => {
+                self.step(|switchboard| switchboard.handle_input(Input::EndUnanswered, now), now);
+            }
             Order::Lift(source, answer) => {
                 let lifted = self.gate.lift(source);
                 let _ = answer.try_send(lifted);
@@ -514,6 +546,7 @@ impl Shard {
                     self.counted.commands_lost += 1;
                 }
             }
+            Output::Journal(entry) => (self.wiring.journal)(entry),
             Output::Happened(happened) => self.tell(ShardEvent::Call(happened)),
         }
     }

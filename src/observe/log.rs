@@ -30,6 +30,15 @@ pub(super) fn happened(happened: &Happened) {
             generation,
             "Began"
         ),
+        Event::Restored { sip_call_id, story } => info!(
+            target: CALL,
+            %call,
+            sip_call_id = clip(sip_call_id, SIP_CALL_ID_LIMIT),
+            direction = story.facts.direction.label(),
+            answered_s = story.answered.as_secs(),
+            generation = story.generation,
+            "Restored"
+        ),
         Event::Routed { decision, enforcement } => info!(
             target: CALL,
             %call,

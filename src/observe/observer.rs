@@ -157,6 +157,7 @@ impl Observer {
 fn is_milestone(event: &Event) -> bool {
     match event {
         Event::Began { .. }
+        | Event::Restored { .. }
         | Event::Routed { .. }
         | Event::Answered { .. }
         | Event::SteppedUp { .. }

@@ -1,11 +1,12 @@
 //! What may be done to a call.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::judge::Verdict;
 
 /// What happens to a new call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Route {
     /// Trusted: anchored, not analysed.
     Connect,
@@ -18,7 +19,7 @@ pub enum Route {
 }
 
 /// How a refusal is worded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Rejection {
     /// 608, and an announcement first where the caller's side does not know it (RFC 8688 §3.2).
     Rejected,
@@ -31,7 +32,7 @@ pub enum Rejection {
 }
 
 /// What may be done to a running call, from mild to strong.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum StepUp {
     /// Hold the callee's digits back.
     Guard,
@@ -47,7 +48,7 @@ pub enum StepUp {
 pub type RuleId = Arc<str>;
 
 /// At the INVITE.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RouteDecision {
     /// What to do.
     pub route: Route,
@@ -56,7 +57,7 @@ pub struct RouteDecision {
 }
 
 /// On a running call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StepUpDecision {
     /// What to do.
     pub action: StepUp,
@@ -67,7 +68,7 @@ pub struct StepUpDecision {
 }
 
 /// Whether a decision was carried out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Enforcement {
     /// It was.
     Done,

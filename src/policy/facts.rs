@@ -1,12 +1,13 @@
 //! What is known of a call when its INVITE comes.
 
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::units::Redacted;
 
 /// Which way a call goes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum CallDirection {
     /// From a trunk to the PBX.
     Inbound,
@@ -26,7 +27,7 @@ impl CallDirection {
 }
 
 /// Who calls, as far as the message says.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum CallerNumber {
     /// No number, `anonymous`, or `Privacy: id`.
     Withheld,
@@ -48,7 +49,7 @@ impl CallerNumber {
 }
 
 /// A limit that a call went over; the gate decides, and it is handed in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum OverLimit {
     /// Calls of one source.
     Source,
@@ -57,7 +58,7 @@ pub enum OverLimit {
 }
 
 /// What rules may look at.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Facts {
     /// Which way.
     pub direction: CallDirection,

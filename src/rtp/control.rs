@@ -1,12 +1,13 @@
 //! What a call asks of the media path, and what the media path tells a call.
 
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::units::{CallId, Leg, PerLeg};
 
 /// A payload that the tap can decode or that a prompt can be encoded into; anything else is relayed as it is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Codec {
     /// G.711 mu-law, RFC 3551 §4.5.14.
     Pcmu,
@@ -15,7 +16,7 @@ pub enum Codec {
 }
 
 /// Where one leg's media go and what they hold, from its own session description.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct StreamPlan {
     /// Where RTP for this leg is sent until it has latched; None while on hold with no address.
     pub rtp: Option<SocketAddr>,
@@ -40,6 +41,17 @@ pub enum MediaCommand {
         call: CallId,
         /// The local address that each leg's peer can reach.
         local: PerLeg<IpAddr>,
+        /// Exactly these RTP ports, which another process had for the call; None: whichever are free.
+        ports: Option<PerLeg<u16>>,
+    },
+    /// Media of this leg came from here before a restart, which its description does not say.
+    Latch {
+        /// Which call.
+        call: CallId,
+        /// Whose media.
+        leg: Leg,
+        /// Where they came from.
+        address: SocketAddr,
     },
     /// What this leg's peer said in its (latest) session description.
     Plan {
@@ -111,6 +123,13 @@ pub enum MediaEvent {
         leg: Leg,
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         digit: char,
+    },
+    /// Media of `leg` come from somewhere else than before.
+    Latched {
+        /// Whose media.
+        leg: Leg,
+        /// Where from; None: from where its description says.
+        address: Option<SocketAddr>,
     },
     /// All prompts of the last `Play` to `to` have been played. A missing file counts as played and is reported.
     Finished {

@@ -75,6 +75,20 @@ impl Latch {
         self.candidate = None;
     }
 
+    /// Another process knew its media to come from `address`. They go there until its own say otherwise; the IP and the
+    /// signalled one may take over with their first packet, as after a silence.
+    pub fn resume(&mut self, address: SocketAddr, now: Instant) {
+        let guessed = self.signalled.is_none_or(|signalled| signalled.ip() != address.ip());
+        let heard = now.checked_sub(RELATCH_AFTER).unwrap_or(now);
+        self.source = Some(Source { address, ssrc: Ssrc(0), heard, guessed, missed: false });
+    }
+
+    /// Where its media come from, where that is not what its description says.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<SocketAddr> {
+        self.source.map(|source| source.address).filter(|address| Some(*address) != self.signalled)
+    }
+
     /// Whether this packet is the leg's. `known`: its payload type was agreed on.
     pub fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
         let Some(signalled) = self.signalled else { return false };

@@ -102,6 +102,8 @@ pub struct Relayed {
     pub heard: Option<(Header, Payload)>,
     /// A key that was pressed with it.
     pub digit: Option<char>,
+    /// The leg's media come from somewhere else than before: see [`MediaPair::elsewhere`].
+    pub moved: bool,
 }
 
 /// Plain counts of one call.
@@ -126,6 +128,8 @@ pub struct MediaPair {
 struct LegMedia {
     plan: StreamPlan,
     latch: Latch,
+    /// Where its media were last known to come from, if not from where its description says.
+    elsewhere: Option<SocketAddr>,
     /// Where the peer's RTCP comes from.
     rtcp: Option<SocketAddr>,
     /// What each payload type of packets *from* this leg means.
@@ -155,6 +159,7 @@ impl MediaPair {
         let legs = PerLeg::from_fn(|leg| LegMedia {
             plan: StreamPlan::default(),
             latch: Latch::new(),
+            elsewhere: None,
             rtcp: None,
             payloads: [Payload::Other; 128],
             keys: Keys::default(),
@@ -189,6 +194,19 @@ impl MediaPair {
         for leg in Leg::BOTH {
             self.legs[leg].latch.open_window(now);
         }
+    }
+
+    /// Media of `leg` came from `address` before a restart.
+    pub fn resume(&mut self, leg: Leg, address: SocketAddr, now: Instant) {
+        let media = &mut self.legs[leg];
+        media.latch.resume(address, now);
+        media.elsewhere = media.latch.elsewhere();
+    }
+
+    /// Where media of `leg` come from, where that is not what its description says.
+    #[must_use]
+    pub fn elsewhere(&self, leg: Leg) -> Option<SocketAddr> {
+        self.legs[leg].elsewhere
     }
 
     /// Media from `from` are cut off from the other leg, or no longer.
@@ -238,7 +256,7 @@ impl MediaPair {
             // Both on one port (RFC 5761). The descriptions pass `a=rtcp-mux` through, so the other side shares too.
             let to = self.legs[from.other()].latch.address();
             let way = self.relay_report(from, packet, src, to);
-            return Relayed { way: self.counted(way), heard: None, digit: None };
+            return Relayed { way: self.counted(way), heard: None, digit: None, moved: false };
         }
         let Some(header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
         let media = &mut self.legs[from];
@@ -254,8 +272,10 @@ impl MediaPair {
             Payload::Event => media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default()),
             Payload::Audio(_) | Payload::Noise | Payload::Other => None,
         };
+        let elsewhere = media.latch.elsewhere();
+        let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;
         let way = self.forward(from, &header, payload, packet, now);
-        Relayed { way: self.counted(way), heard: Some((header, payload)), digit }
+        Relayed { way: self.counted(way), heard: Some((header, payload)), digit, moved }
     }
 
     /// Decides on one datagram that came in on the RTCP port of `from`.
@@ -339,7 +359,7 @@ impl MediaPair {
     }
 
     fn dropped(&mut self, reason: DropReason) -> Relayed {
-        Relayed { way: self.counted(Relay::Drop(reason)), heard: None, digit: None }
+        Relayed { way: self.counted(Relay::Drop(reason)), heard: None, digit: None, moved: false }
     }
 
     fn counted(&mut self, way: Relay) -> Relay {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::wire::Message;
 
 /// How bytes travel.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Transport {
     /// One message a datagram; the transaction layer repeats.
     Udp,
@@ -70,7 +72,7 @@ impl Transport {
 }
 
 /// An address and how it is spoken to: a next hop, or ourselves as one side reaches us.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Hop {
     /// Where.
     pub address: SocketAddr,
@@ -97,7 +99,7 @@ impl fmt::Display for Hop {
 pub struct ConnectionId(pub u64);
 
 /// One way to a peer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Flow {
     /// Index of our listening socket (order of `[[listen]]`).
     pub listener: u8,
@@ -106,6 +108,8 @@ pub struct Flow {
     /// How the bytes travel.
     pub transport: Transport,
     /// The connection that a message came on. None: UDP, or whichever connection to `peer` there is.
+    /// Never kept: another process has other connections.
+    #[serde(skip)]
     pub connection: Option<ConnectionId>,
     /// Port on which the peer takes connections, for when this one is gone.
     pub listens_at: u16,

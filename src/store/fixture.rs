@@ -34,6 +34,7 @@ pub(crate) fn diverted_call() -> CallRecord {
         began: UtcMillis(BEGAN),
         ringing: Some(UtcMillis(BEGAN + 350)),
         answered: Some(UtcMillis(BEGAN + 4_550)),
+        restored: None,
         ended: Some(UtcMillis(BEGAN + 19_850)),
         rule: "default".to_owned(),
         route: "watch".into(),

@@ -60,6 +60,8 @@ pub struct CallRecord {
     pub ringing: Option<UtcMillis>,
     /// The callee answered: call time 0.
     pub answered: Option<UtcMillis>,
+    /// Another process had answered it, and this one went on with it from then on.
+    pub restored: Option<UtcMillis>,
     /// It was over; None: not while this process ran.
     pub ended: Option<UtcMillis>,
     /// Rule that decided at the INVITE.

@@ -15,7 +15,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         "INSERT INTO calls VALUES (:id, :sip_call_id, :generation, :direction, :caller_kind, :caller, :called, :source,
          :trunk, :began, :ringing, :answered, :ended, :rule, :route, :route_enforcement, :analysed, :not_analysed,
          :class, :probability, :left_out, :action, :action_enforcement, :action_ms, :taken_back, :digits_caller,
-         :digits_callee, :by, :how, :status, :talked)",
+         :digits_callee, :by, :how, :status, :talked, :restored)",
     )?;
     calls.execute(named_params! {
         ":id": id,
@@ -48,6 +48,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         ":by": ending.by,
         ":how": ending.how,
         ":status": ending.status,
+        ":restored": record.restored.map(|at| at.0),
         ":talked": ending.talked.map(|talked| millis(CallTime(talked))),
     })?;
     let mut verdicts =
@@ -123,6 +124,7 @@ pub(super) fn call(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
         began: UtcMillis(row.get("began_utc")?),
         ringing: millis("ringing_utc")?,
         answered: millis("answered_utc")?,
+        restored: millis("restored_utc")?,
         ended: millis("ended_utc")?,
         rule: row.get("rule")?,
         route: row.get::<_, String>("route")?.into(),

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One step for each `user_version`, from 0. A released step is never edited: the next one changes what it left.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, RESTORED];
 
 /// `user_version` of a file that is up to date.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -76,6 +76,9 @@ CREATE TABLE steps (
     PRIMARY KEY (call, number)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// When another process went on with the call.
+const RESTORED: &str = "ALTER TABLE calls ADD COLUMN restored_utc INTEGER;";
 
 /// `user_version` of the file.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

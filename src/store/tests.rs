@@ -145,8 +145,23 @@ fn an_empty_file_gets_the_schema_once() {
     store.write(&[diverted_call()]).unwrap();
 
     let version: i64 = store.connection().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 1);
+    assert_eq!(version, super::schema::VERSION);
     assert_eq!(store.count().unwrap(), 1);
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_records() {
+    let (folder, store) = with(&[call_at(1)]);
+    let path = folder.path().join("calls.db");
+    store.connection().execute_batch("ALTER TABLE calls DROP COLUMN restored_utc; PRAGMA user_version = 1;").unwrap();
+    drop(store);
+
+    let mut store = Store::open(&path).unwrap();
+    let restored = CallRecord { restored: Some(UtcMillis(7)), ..call_at(2) };
+    store.write(std::slice::from_ref(&restored)).unwrap();
+
+    assert_eq!(store.call(&CallId(2).to_string()).unwrap(), Some(restored));
+    assert_eq!(store.call(&CallId(1).to_string()).unwrap().map(|record| record.restored), Some(None));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a call is called in records, logs, metrics and on the command line.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,7 +8,7 @@ use std::str::FromStr;
 ///
 /// Minted by the switchboard as its shard (8 bits), the second the shard was started (32 bits) and a counter
 /// (24 bits), so that two runs of the process never share one. Written as 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CallId(pub u64);
 
 impl fmt::Display for CallId {

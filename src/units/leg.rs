@@ -1,9 +1,10 @@
 //! The two sides of a call.
 
+use serde::{Deserialize, Serialize};
 use std::ops::{Index, IndexMut};
 
 /// Our dialog with one side of a call, named by who is there: the one who called, or the one who was called.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Leg {
     /// The side that sent the INVITE.
     Caller,
@@ -35,7 +36,7 @@ impl Leg {
 }
 
 /// One value for each leg.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PerLeg<T> {
     /// The caller's.
     pub caller: T,

@@ -1,5 +1,6 @@
 //! Numbers with a unit.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ impl fmt::Display for Dbov {
 }
 
 /// A share or a probability, 0 to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, PartialOrd, Serialize)]
 pub struct Ratio(f32);
 
 impl Ratio {

@@ -1,5 +1,6 @@
 //! Phone numbers and names that must not stand bare in a log.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +23,7 @@ impl Redaction {
 }
 
 /// A value whose text identifies a person. `Display` and `Debug` shorten it unless the operator asked otherwise.
-#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Redacted<T>(pub T);
 
 impl<T: AsRef<str>> fmt::Display for Redacted<T> {

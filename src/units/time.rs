@@ -1,12 +1,13 @@
 //! Time as a call knows it.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Time since the callee answered: 0 is the answer, whatever the clock on the wall says.
 ///
 /// Everything that is heard carries one. What happens before the answer carries an `Instant` only.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CallTime(pub Duration);
 
 impl CallTime {

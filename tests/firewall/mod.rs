@@ -39,8 +39,34 @@ impl Firewall {
     /// With files of the test's own in its folder.
     pub(crate) fn start_in(folder: tempfile::TempDir, pbx: SocketAddr, more: &str) -> Self {
         let config = folder.path().join("ringfence.toml");
-        let settings = Self::settings(pbx, more);
-        std::fs::write(&config, &settings).unwrap();
+        std::fs::write(&config, Self::settings(pbx, more)).unwrap();
+        Self::start_with(folder, config)
+    }
+
+    /// With every port fixed, so that another process can take its place.
+    pub(crate) fn start_on(at: &str, pbx: SocketAddr, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("ringfence.toml");
+        let free = std::net::UdpSocket::bind((at, 0)).unwrap().local_addr().unwrap();
+        let settings = Self::settings(pbx, more).replacen("127.0.0.1:0", &free.to_string(), 1);
+        std::fs::write(&config, settings).unwrap();
+        Self::start_with(folder, config)
+    }
+
+    /// Another process with the same settings and files, once this one has ended.
+    pub(crate) fn start_again(mut self) -> Self {
+        let _ = self.child.wait();
+        let empty = tempfile::tempdir().unwrap();
+        let folder = std::mem::replace(&mut self.folder, empty);
+        Self::start_with(folder, self.config.clone())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    fn start_with(folder: tempfile::TempDir, config: PathBuf) -> Self {
+        let settings = std::fs::read_to_string(&config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["run", "--config"])
             .arg(&config)

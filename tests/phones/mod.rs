@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "test helpers, not all used by each suite")]
 
+pub(crate) mod mass;
 pub(crate) mod streams;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};

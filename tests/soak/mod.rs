@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use dice::Dice;
 use message::{Read, summary};
 use phone::Phone;
-use ringfence::call::{self, DivertCallee, DivertCaller, Event, Input, Output, Switchboard};
+use ringfence::call::{self, DivertCallee, DivertCaller, Entry as Kept, Event, Input, Output, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::judge::{Class, Verdict};
@@ -127,6 +127,8 @@ struct Seen {
     ended: Vec<&'static str>,
     opened: u32,
     closed: u32,
+    /// The journal has it.
+    kept: bool,
     answered: bool,
     silent: u32,
     plans: PerLeg<Option<u16>>,
@@ -534,6 +536,7 @@ impl World {
                 Output::Consult { call, .. } => self.at(self.now + Duration::from_millis(2), What::Consulted { call }),
                 Output::Media(command) => self.media(command),
                 Output::Happened(happened) => self.happened(happened.call, &happened.event),
+                Output::Journal(entry) => self.journal(&entry),
             }
         }
     }
@@ -583,6 +586,7 @@ impl World {
         self.say(|| format!("{:>30} * {command:?}", ""));
         let (MediaCommand::Open { call, .. }
         | MediaCommand::Plan { call, .. }
+        | MediaCommand::Latch { call, .. }
         | MediaCommand::Answered { call, .. }
         | MediaCommand::StopTap { call }
         | MediaCommand::Cut { call, .. }
@@ -616,8 +620,17 @@ impl World {
                 self.at(now + lasts, What::Finished { talk, call, to, play });
             }
             MediaCommand::StopPlay { to, .. } => seen.plays[to] += 1,
-            MediaCommand::StopTap { .. } | MediaCommand::Cut { .. } => {}
+            MediaCommand::StopTap { .. } | MediaCommand::Cut { .. } | MediaCommand::Latch { .. } => {}
         }
+    }
+
+    fn journal(&mut self, entry: &Kept) {
+        let call = entry.call();
+        let Some(talk) = self.calls.get(&call).copied() else {
+            return self.violation(None, "a journal entry for a call that never began".to_owned());
+        };
+        let Some(seen) = self.seen(talk, call) else { return };
+        seen.kept = matches!(entry, Kept::Runs(_));
     }
 
     /// Nobody who is up sends anything where nobody is, or where the call is on hold.
@@ -650,6 +663,7 @@ impl World {
                 ended: Vec::new(),
                 opened: 0,
                 closed: 0,
+                kept: false,
                 answered: false,
                 silent: 0,
                 plans: PerLeg::default(),
@@ -720,6 +734,9 @@ impl World {
             if seen.ended.len() != 1 {
                 problems.push(format!("began {} times and ended {} times", seen.began, seen.ended.len()));
             }
+            if seen.kept {
+                problems.push("the journal keeps a call that is over".to_owned());
+            }
             if seen.opened != seen.closed || seen.opened > 1 {
                 problems.push(format!("media opened {} times and closed {} times", seen.opened, seen.closed));
             }
@@ -744,6 +761,7 @@ fn name_of(event: &Event) -> String {
         Event::Routed { decision, .. } => format!("routed {}", decision.route.label()),
         Event::Ringing => "ringing".to_owned(),
         Event::Answered { .. } => "answered".to_owned(),
+        Event::Restored { .. } => "restored".to_owned(),
         Event::Judged { .. } => "judged".to_owned(),
         Event::SteppedUp { decision, .. } => decision.action.label().to_owned(),
         Event::TakenBack { .. } => "taken back".to_owned(),

@@ -43,7 +43,7 @@ pub(crate) fn receive(datagram: &[u8], now: Instant) -> (Result<(), BadMessage>,
             Output::Consult { .. } => does = Does::BeginsCall,
             Output::Transmit(transmit) if transmit.flow.peer == pbx() => does = Does::Forwards,
             Output::Transmit(transmit) => does = Does::Answers(status(&transmit.bytes)),
-            Output::Media(_) | Output::Happened(_) => {}
+            Output::Media(_) | Output::Journal(_) | Output::Happened(_) => {}
         }
     }
     (read, does)
@@ -74,5 +74,6 @@ fn settings() -> Settings {
         take_back_key: None,
         wire_limits: Limits::default(),
         max_calls: 8,
+        longest_restored: Duration::from_secs(3_600),
     }
 }

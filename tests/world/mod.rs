@@ -6,13 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "test helpers, not all used by each suite")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{self, DivertCallee, DivertCaller, Event, Input, Local, Output, Switchboard};
+use ringfence::call::{self, DivertCallee, DivertCaller, Entry, Event, Input, Local, Output, Snapshot, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
@@ -49,11 +49,17 @@ pub(crate) fn settings() -> call::Settings {
         take_back_key: Some('9'),
         wire_limits: Limits::default(),
         max_calls: 100,
+        longest_restored: Duration::from_secs(3_600),
     }
 }
 
 pub(crate) struct World {
     pub(crate) switchboard: Switchboard,
+    settings: Arc<call::Settings>,
+    /// What the journal would hold, as text, and since when.
+    kept: BTreeMap<CallId, (String, Instant)>,
+    /// The media path refuses ports.
+    pub(crate) no_ports: bool,
     begun: Instant,
     pub(crate) now: Instant,
     ladder: String,
@@ -74,8 +80,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(settings: call::Settings) -> Self {
         let begun = clock::now();
+        let settings = Arc::new(settings);
         Self {
-            switchboard: Switchboard::new(0, 1_700_000_000, [7; 16], Arc::new(settings)),
+            switchboard: Switchboard::new(0, 1_700_000_000, [7; 16], Arc::clone(&settings)).with_journal(),
+            settings,
+            kept: BTreeMap::new(),
+            no_ports: false,
             begun,
             now: begun,
             ladder: String::new(),
@@ -135,8 +145,38 @@ impl World {
                     self.switchboard.handle_input(answer, self.now);
                 }
                 Output::Media(command) => self.media(command),
+                Output::Journal(entry) => self.keep(&entry),
                 Output::Happened(happened) => self.events.push(event(&happened.event)),
             }
+        }
+    }
+
+    /// What the journal would hold.
+    pub(crate) fn kept(&self) -> Vec<Snapshot> {
+        self.kept.values().map(|(snapshot, _)| serde_json::from_str(snapshot).unwrap()).collect()
+    }
+
+    fn keep(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Runs(snapshot) => {
+                self.kept.insert(snapshot.call, (serde_json::to_string(snapshot).unwrap(), self.now));
+            }
+            Entry::Over(call) => {
+                assert!(self.kept.remove(call).is_some(), "an end of what nobody kept");
+            }
+        }
+    }
+
+    /// The process is killed, and another is started after a while: it knows what was kept and nothing else.
+    pub(crate) fn kill_and_start(&mut self, down: Duration) {
+        self.switchboard = Switchboard::new(0, 1_700_000_100, [8; 16], Arc::clone(&self.settings)).with_journal();
+        self.open.clear();
+        self.finals.clear();
+        self.now += down;
+        self.line("--- started again");
+        for (snapshot, since) in self.kept.clone().into_values() {
+            let snapshot = serde_json::from_str(&snapshot).unwrap();
+            self.input(Input::Restore { snapshot, age: self.now - since });
         }
     }
 
@@ -153,10 +193,16 @@ impl World {
 
     fn media(&mut self, command: MediaCommand) {
         let line = match &command {
-            MediaCommand::Open { call, .. } => {
+            MediaCommand::Open { call, ports, .. } => {
                 *self.open.entry(*call).or_default() += 1;
+                if self.no_ports {
+                    let event = MediaEvent::Failed;
+                    self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
+                    return;
+                }
                 self.ports += 4;
-                let port = self.ports;
+                let port = ports.map_or(self.ports, |ports| ports.caller);
+                assert!(ports.is_none_or(|ports| ports.callee == port + 2), "the same ports again");
                 let ports = PerLeg::from_fn(|leg| match leg {
                     Leg::Caller => SocketAddr::new(US_OUTSIDE.parse::<SocketAddr>().unwrap().ip(), port),
                     Leg::Callee => SocketAddr::new(US_INSIDE.parse::<SocketAddr>().unwrap().ip(), port + 2),
@@ -176,6 +222,7 @@ impl World {
             MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
             MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
             MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
+            MediaCommand::Latch { leg, address, .. } => format!("latch {} {address}", leg.label()),
             MediaCommand::StopTap { .. } => "stop listening".to_owned(),
             MediaCommand::Plan { leg, plan, .. } => format!("plan {} {:?}", leg.label(), plan.codecs),
         };
@@ -230,10 +277,17 @@ impl World {
         std::mem::take(&mut self.ladder)
     }
 
+    /// The same where media ports were refused.
+    pub(crate) fn rest_refused(&mut self) {
+        self.open.clear();
+        self.rest();
+    }
+
     /// Every timer expires; then nothing is left, and every INVITE had one final answer.
     pub(crate) fn rest(&mut self) {
         self.run(Duration::from_secs(400));
         assert_eq!(self.switchboard.sizes(), call::Sizes::default(), "{}", self.ladder);
+        assert!(self.kept.is_empty(), "the journal keeps a call that is over");
         assert!(self.open.is_empty(), "media ports outlive their calls");
         for (via, finals) in &self.finals {
             assert_eq!(finals.len(), 1, "{via} had {finals:?}");
@@ -266,6 +320,7 @@ fn event(event: &Event) -> String {
         Event::Routed { decision, enforcement } => {
             format!("routed {} by {} {}", decision.route.label(), decision.rule, enforcement.label())
         }
+        Event::Restored { story, .. } => format!("restored after {} s", story.answered.as_secs()),
         Event::Ringing => "ringing".to_owned(),
         Event::Answered { analysed, not_analysed } => {
             format!("answered analysed={analysed} {}", not_analysed.unwrap_or(""))

@@ -57,6 +57,14 @@ pub(super) struct Sockets {
     address: SocketAddr,
 }
 
+/// Where a call's sockets are to be.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) local: PerLeg<IpAddr>,
+    /// Exactly these, as before a restart; None: any.
+    pub(super) ports: Option<PerLeg<u16>>,
+}
+
 /// One call.
 pub(super) struct MediaCall {
     pub(super) id: CallId,
@@ -77,15 +85,19 @@ impl MediaCall {
     /// those that something else has.
     pub(super) fn open(
         id: CallId,
-        local: PerLeg<IpAddr>,
+        place: Place,
         slot: usize,
         registry: &Registry,
         ports: &mut PortPool,
         taken: &mut u64,
         now: Instant,
     ) -> Option<Self> {
-        let caller = bind_pair(local.caller, ports, taken, now)?;
-        let Some(callee) = bind_pair(local.callee, ports, taken, now) else {
+        let mut bind = |leg: Leg| match place.ports {
+            Some(had) => bind_again(place.local[leg], had[leg], ports, taken),
+            None => bind_pair(place.local[leg], ports, taken, now),
+        };
+        let caller = bind(Leg::Caller)?;
+        let Some(callee) = bind(Leg::Callee) else {
             ports.rest(caller.address.port(), now);
             return None;
         };
@@ -131,15 +143,8 @@ impl MediaCall {
 fn bind_pair(local: IpAddr, ports: &mut PortPool, taken: &mut u64, now: Instant) -> Option<Sockets> {
     for _ in 0..MAX_TRIES {
         let port = ports.take(now)?;
-        let bind = |port| UdpSocket::bind(SocketAddr::new(local, port));
-        match bind(port).and_then(|rtp| Ok((rtp, bind(port | 1)?))) {
-            Ok((rtp, rtcp)) => {
-                if local.is_ipv4() {
-                    // A wish to the network; a call is not refused for it.
-                    let _ = socket2::SockRef::from(&rtp).set_tos_v4(EXPEDITED);
-                }
-                return Some(Sockets { rtp, rtcp, address: SocketAddr::new(local, port) });
-            }
+        match bind(local, port) {
+            Ok(sockets) => return Some(sockets),
             Err(error) => {
                 ports.rest(port, now);
                 *taken += u64::from(error.kind() == io::ErrorKind::AddrInUse);
@@ -151,6 +156,30 @@ fn bind_pair(local: IpAddr, ports: &mut PortPool, taken: &mut u64, now: Instant)
         }
     }
     None
+}
+
+/// The pair that the call had before a restart: its peers know no other.
+fn bind_again(local: IpAddr, port: u16, ports: &mut PortPool, taken: &mut u64) -> Option<Sockets> {
+    match bind(local, port) {
+        Ok(sockets) => {
+            ports.claim(port);
+            Some(sockets)
+        }
+        Err(error) => {
+            *taken += u64::from(error.kind() == io::ErrorKind::AddrInUse);
+            None
+        }
+    }
+}
+
+fn bind(local: IpAddr, port: u16) -> io::Result<Sockets> {
+    let rtp = UdpSocket::bind(SocketAddr::new(local, port))?;
+    let rtcp = UdpSocket::bind(SocketAddr::new(local, port | 1))?;
+    if local.is_ipv4() {
+        // A wish to the network; a call is not refused for it.
+        let _ = socket2::SockRef::from(&rtp).set_tos_v4(EXPEDITED);
+    }
+    Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port) })
 }
 
 #[cfg(test)]

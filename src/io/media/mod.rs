@@ -185,6 +185,7 @@ fn call_of(command: &MediaCommand) -> CallId {
     match command {
         MediaCommand::Open { call, .. }
         | MediaCommand::Plan { call, .. }
+        | MediaCommand::Latch { call, .. }
         | MediaCommand::Answered { call, .. }
         | MediaCommand::StopTap { call }
         | MediaCommand::Cut { call, .. }

@@ -51,6 +51,12 @@ impl PortPool {
         Some(port)
     }
 
+    /// This pair, for a call that had it before a restart.
+    pub(super) fn claim(&mut self, port: u16) {
+        self.free.retain(|free| *free != port);
+        self.resting.retain(|(resting, _)| *resting != port);
+    }
+
     /// A pair whose call has ended, or that something else has bound.
     pub(super) fn rest(&mut self, port: u16, now: Instant) {
         self.resting.push_back((port, now));
@@ -90,6 +96,17 @@ mod tests {
         let pools = PortPool::divide(20_000, 20_019, 3);
 
         assert_eq!(pools.iter().map(PortPool::free).collect::<Vec<_>>(), [4, 3, 3]);
+    }
+
+    #[test]
+    fn a_claimed_pair_is_given_to_nobody_else() {
+        let mut pool = PortPool::divide(20_000, 20_003, 1).pop().unwrap();
+        let now = crate::io::clock::now();
+
+        pool.claim(20_000);
+        pool.claim(30_000);
+
+        assert_eq!((pool.take(now), pool.take(now + REST)), (Some(20_002), None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One media thread: waits for its sockets, relays, plays, tells.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use mio::net::UdpSocket;
 use mio::{Events, Poll, Token};
 use tracing::{error, warn};
 
-use super::call::{MediaCall, Port};
+use super::call::{MediaCall, Place, Port};
 use super::counts::MediaCounts;
 use super::ports::PortPool;
 use super::prompts::Prompts;
@@ -22,7 +22,7 @@ use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
 use crate::rtp::packet::Header;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
-use crate::units::{CallId, CallTime, Leg, PerLeg};
+use crate::units::{CallId, CallTime, Leg};
 
 /// Token of the waker; no socket has it.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -162,7 +162,7 @@ impl Worker {
                     }
                 }
                 Port::Rtp(leg) => {
-                    let Relayed { way, heard, digit } = call.pair.relay(leg, packet, src, now);
+                    let Relayed { way, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
                     if let Relay::Forward { to } = way {
                         send(&call.sockets[leg.other()].rtp, packet, to, &mut self.counts);
                     }
@@ -175,6 +175,10 @@ impl Worker {
                                 self.counts.tap_lost += 1;
                             }
                         }
+                    }
+                    if moved {
+                        let address = call.pair.elsewhere(leg);
+                        emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Latched { leg, address });
                     }
                     if let Some(digit) = digit {
                         emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Digit { leg, digit });
@@ -213,10 +217,15 @@ impl Worker {
 
     fn command(&mut self, command: MediaCommand, now: Instant) {
         match command {
-            MediaCommand::Open { call, local } => self.open(call, local, now),
+            MediaCommand::Open { call, local, ports } => self.open(call, Place { local, ports }, now),
             MediaCommand::Plan { call, leg, plan } => {
                 if let Some(call) = self.call(call) {
                     call.pair.plan(leg, plan, now);
+                }
+            }
+            MediaCommand::Latch { call, leg, address } => {
+                if let Some(call) = self.call(call) {
+                    call.pair.resume(leg, address, now);
                 }
             }
             MediaCommand::Answered { call: id, analyse } => {
@@ -243,7 +252,7 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, id: CallId, local: PerLeg<IpAddr>, now: Instant) {
+    fn open(&mut self, id: CallId, place: Place, now: Instant) {
         if self.slots.contains_key(&id) {
             return;
         }
@@ -253,11 +262,11 @@ impl Worker {
         });
         let registry = self.parts.poll.registry();
         let taken = &mut self.counts.ports_taken;
-        let call = MediaCall::open(id, local, slot, registry, &mut self.parts.ports, taken, now);
+        let call = MediaCall::open(id, place, slot, registry, &mut self.parts.ports, taken, now);
         let event = match call.zip(self.calls.get_mut(slot)) {
-            Some((call, place)) => {
+            Some((call, entry)) => {
                 let ports = call.addresses();
-                *place = Some(call);
+                *entry = Some(call);
                 self.slots.insert(id, slot);
                 MediaEvent::Opened { ports }
             }
@@ -427,7 +436,7 @@ fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, counts: &mut MediaCou
 fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
     // A peer can press keys without end; what the signalling waits for comes a few times a call.
     let room = match event {
-        MediaEvent::Digit { .. } => EVENTS / 2,
+        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } => EVENTS / 2,
         MediaEvent::Opened { .. } | MediaEvent::Failed | MediaEvent::Finished { .. } | MediaEvent::Silent => EVENTS,
     };
     if backlog.len() < room {

@@ -72,6 +72,10 @@ fn timeline(page: &mut Page, record: &CallRecord) {
     page.moment(CallTime::ZERO, &heard);
     for entry in entries(record) {
         match entry {
+            Entry::Restored(at) => {
+                let unheard = if record.analysed { ", no longer listened to" } else { "" };
+                page.moment(at, &format!("Ringfence was started again, and the call went on{unheard}"));
+            }
             Entry::Verdict(verdict) => judgement(page, verdict.at, verdict, ""),
             Entry::Step(step) => action(page, step, &record.verdicts),
             Entry::TakenBack(at) => page.moment(at, "the callee pressed the take-back key and has the caller back"),
@@ -97,6 +101,7 @@ fn timeline(page: &mut Page, record: &CallRecord) {
 
 /// What happened on the running call.
 enum Entry<'a> {
+    Restored(CallTime),
     Verdict(&'a Judgement),
     Step(&'a Step),
     TakenBack(CallTime),
@@ -104,13 +109,17 @@ enum Entry<'a> {
 
 /// In the order of time; a verdict stands before the action that it led to.
 fn entries(record: &CallRecord) -> Vec<Entry<'_>> {
+    let restored = record.restored.zip(record.answered).map(|(at, answered)| {
+        Entry::Restored(CallTime::from_millis(u64::try_from(at.0.saturating_sub(answered.0)).unwrap_or(0)))
+    });
     let mut entries: Vec<Entry<'_>> = record.verdicts.iter().map(Entry::Verdict).collect();
+    entries.extend(restored);
     entries.extend(record.steps.iter().map(Entry::Step));
     entries.extend(record.taken_back.map(Entry::TakenBack));
     entries.sort_by_key(|entry| match entry {
         Entry::Verdict(verdict) => verdict.at,
         Entry::Step(step) => step.at,
-        Entry::TakenBack(at) => *at,
+        Entry::TakenBack(at) | Entry::Restored(at) => *at,
     });
     entries
 }
@@ -246,6 +255,20 @@ mod tests {
         let page = text_in(&Utc, &running);
         assert!(page.contains("not listened to (encrypted media, and the keys are not ours)"), "{page}");
         assert!(page.contains("Ended  not known: the call was still running when Ringfence stopped"), "{page}");
+    }
+
+    #[test]
+    fn a_call_that_went_on_after_a_restart_says_so() {
+        let diverted = diverted_call();
+        let restored = diverted.answered.map(|at| UtcMillis(at.0 + 7_500));
+        let heard = CallRecord { restored, ..diverted };
+
+        let page = text_in(&Utc, &heard);
+
+        assert!(
+            page.contains("    7.5 s  Ringfence was started again, and the call went on, no longer listened to"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -10,16 +10,18 @@ pub(super) use writer::Writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::call::{Event, Happened};
+use crate::call::{Event, Happened, Story, Taken};
 use crate::io::clock::Anchor;
+use crate::policy::action::{Enforcement, StepUpDecision};
 use crate::policy::facts::{CallerNumber, Facts};
 use crate::policy::judge::{Reason, Verdict};
 use crate::store::{
     CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, SIP_CALL_ID_LIMIT, Step, TEXT_LIMIT, UNFINISHED,
     UtcMillis, clip,
 };
-use crate::units::{CallId, Leg, PerLeg, Ratio, Redacted};
+use crate::units::{CallId, CallTime, Leg, PerLeg, Ratio, Redacted};
 
 /// Calls that run at once. Beyond it the oldest is taken for ended: its end must have been lost.
 const RUNNING_LIMIT: usize = 20_000;
@@ -54,9 +56,11 @@ impl History {
         let Happened { call, at, event } = happened;
         if let Event::Began { facts, sip_call_id, generation } = event {
             let record = begun(*call, UtcMillis::from(anchor.wall_at(*at)), facts, sip_call_id, *generation);
-            let evicted = if self.running.len() < RUNNING_LIMIT { None } else { self.running.pop_first() };
-            self.running.insert(*call, Running { record, anchor });
-            return evicted.map(|(_, running)| self.close(running.record));
+            return self.insert(*call, Running { record, anchor });
+        }
+        if let Event::Restored { sip_call_id, story } = event {
+            let at = anchor.wall_at(*at);
+            return self.insert(*call, Running { record: restored(*call, at, sip_call_id, story), anchor });
         }
         let Running { record, anchor } = self.running.get_mut(call)?;
         note(record, event, UtcMillis::from(anchor.wall_at(*at)));
@@ -66,6 +70,7 @@ impl History {
                 Some(self.close(ended.record))
             }
             Event::Began { .. }
+            | Event::Restored { .. }
             | Event::Routed { .. }
             | Event::Ringing
             | Event::Answered { .. }
@@ -74,6 +79,13 @@ impl History {
             | Event::TakenBack { .. }
             | Event::Digit { .. } => None,
         }
+    }
+
+    /// Without room, the record of the oldest call is closed.
+    fn insert(&mut self, call: CallId, running: Running) -> Option<CallRecord> {
+        let evicted = if self.running.len() < RUNNING_LIMIT { None } else { self.running.pop_first() };
+        self.running.insert(call, running);
+        evicted.map(|(_, running)| self.close(running.record))
     }
 
     /// Takes all calls that run out as unfinished, oldest first.
@@ -120,6 +132,7 @@ fn begun(id: CallId, began: UtcMillis, facts: &Facts, sip_call_id: &str, generat
         began,
         ringing: None,
         answered: None,
+        restored: None,
         ended: None,
         rule: String::new(),
         route: "".into(),
@@ -135,9 +148,40 @@ fn begun(id: CallId, began: UtcMillis, facts: &Facts, sip_call_id: &str, generat
     }
 }
 
+/// A call that another process began.
+fn restored(id: CallId, at: SystemTime, sip_call_id: &str, story: &Story) -> CallRecord {
+    let past = |ago: Duration| UtcMillis::from(at.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
+    let mut record = begun(id, past(story.began), &story.facts, sip_call_id, story.generation);
+    record.rule = story.decision.rule.to_string();
+    record.route = story.decision.route.label().into();
+    record.route_enforcement = story.enforcement.label().into();
+    record.ringing = story.rang.map(past);
+    record.answered = Some(past(story.answered));
+    record.restored = Some(UtcMillis::from(at));
+    record.analysed = story.analysed;
+    record.not_analysed = story.not_analysed.as_ref().map(|why| why.to_string().into());
+    record.verdicts.extend(story.verdict.as_ref().map(|verdict| judged(verdict, None)));
+    for Taken { at, decision, enforcement } in story.steps.iter().take(STEPS_LIMIT) {
+        record.steps.push(stepped(*at, decision, *enforcement, record.verdicts.last()));
+    }
+    record.taken_back = story.taken_back;
+    record.digits = story.digits;
+    record
+}
+
+fn stepped(at: CallTime, decision: &StepUpDecision, enforcement: Enforcement, before: Option<&Judgement>) -> Step {
+    Step {
+        at,
+        action: decision.action.label().into(),
+        rule: decision.rule.to_string(),
+        enforcement: enforcement.label().into(),
+        verdict: judged(&decision.verdict, before),
+    }
+}
+
 fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
     match event {
-        Event::Began { .. } => {}
+        Event::Began { .. } | Event::Restored { .. } => {}
         Event::Routed { decision, enforcement } => {
             record.rule = decision.rule.to_string();
             record.route = decision.route.label().into();
@@ -161,14 +205,8 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
             record.verdicts.push(judgement);
         }
         Event::SteppedUp { at, decision, enforcement } if record.steps.len() < STEPS_LIMIT => {
-            let verdict = judged(&decision.verdict, record.verdicts.last());
-            record.steps.push(Step {
-                at: *at,
-                action: decision.action.label().into(),
-                rule: decision.rule.to_string(),
-                enforcement: enforcement.label().into(),
-                verdict,
-            });
+            let step = stepped(*at, decision, *enforcement, record.verdicts.last());
+            record.steps.push(step);
         }
         Event::SteppedUp { .. } => {}
         Event::TakenBack { at } => record.taken_back = Some(*at),

@@ -103,6 +103,45 @@ fn the_whole_life_of_a_call_is_one_record() {
 }
 
 #[test]
+fn a_call_of_another_process_has_a_whole_record_too() {
+    let mut told = Told::new();
+    let (began, answered) = (Duration::from_secs(70), Duration::from_secs(60));
+    let at = CallTime::from_millis(5_000);
+    let decision =
+        StepUpDecision { action: StepUp::Guard, rule: Arc::from("guard_at"), verdict: verdict(5_000, 0.6, 1) };
+    let story = Story {
+        facts: facts("+447700900123"),
+        generation: 3,
+        decision: RouteDecision { route: Route::Watch, rule: Arc::from("default") },
+        enforcement: Enforcement::Done,
+        began,
+        rang: None,
+        answered,
+        analysed: true,
+        not_analysed: None,
+        verdict: Some(verdict(5_000, 0.6, 1)),
+        steps: vec![Taken { at, decision, enforcement: Enforcement::NotEnforced }],
+        taken_back: None,
+        digits: PerLeg { caller: 0, callee: 2 },
+    };
+    let now = UtcMillis::from(told.anchor.wall_at(told.now)).0;
+
+    told.tell(1, 0, Event::Restored { sip_call_id: Arc::from("x@y"), story: Box::new(story) });
+    told.tell(1, 500, Event::Digit { leg: Leg::Callee });
+    let record = told.tell(1, 500, ended()).unwrap();
+
+    let near = |at: Option<UtcMillis>, ago: i64| at.is_some_and(|at| (now - ago - at.0).abs() <= 1);
+    assert!(
+        near(Some(record.began), 70_000) && near(record.answered, 60_000) && near(record.restored, 0),
+        "{record:?}"
+    );
+    assert!(near(record.ended, -1_000), "{record:?}");
+    assert_eq!((&*record.rule, &*record.route, record.generation), ("default", "watch", 3));
+    assert_eq!((record.steps.len(), record.verdicts.len(), record.digits.callee), (1, 1, 3));
+    assert_eq!(&*record.ending.how, "bye");
+}
+
+#[test]
 fn reasons_that_stay_are_held_once() {
     let mut told = Told::new();
     told.tell(1, 0, begins("1"));

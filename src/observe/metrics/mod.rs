@@ -6,7 +6,7 @@
 
 mod snapshot;
 
-pub use snapshot::{AnalysisCounts, ConnectionCounts};
+pub use snapshot::{AnalysisCounts, ConnectionCounts, JournalCounts};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -45,6 +45,8 @@ pub enum Part {
     Words,
     /// Call records.
     Store,
+    /// The journal of running calls.
+    Journal,
     /// The HTTP API.
     Admin,
 }
@@ -58,6 +60,7 @@ impl Part {
             Self::Analysis => "analysis",
             Self::Words => "words",
             Self::Store => "store",
+            Self::Journal => "journal",
             Self::Admin => "admin",
         }
     }
@@ -94,6 +97,7 @@ impl Reloaded {
 pub struct Metrics {
     registry: Registry,
     begun: By<1>,
+    restored: Counter,
     routes: By<2>,
     answered: By<1>,
     step_ups: By<2>,
@@ -124,6 +128,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             begun: Family::default(),
+            restored: Counter::default(),
             routes: Family::default(),
             answered: Family::default(),
             step_ups: Family::default(),
@@ -146,6 +151,7 @@ impl Metrics {
     fn register(&mut self) {
         let mut registry = Registry::with_prefix("ringfence");
         registry.register("calls_begun", "Calls that came, by direction", self.begun.clone());
+        registry.register("calls_restored", "Calls of another process that were gone on with", self.restored.clone());
         registry.register("routes", "What was decided at the INVITE", self.routes.clone());
         registry.register(
             "calls_answered",
@@ -187,6 +193,9 @@ impl Metrics {
     pub(super) fn happened(&self, happened: &Happened, record: Option<&CallRecord>) {
         match &happened.event {
             Event::Began { facts, .. } => inc(&self.begun, [("direction", facts.direction.label())]),
+            Event::Restored { .. } => {
+                self.restored.inc();
+            }
             Event::Routed { decision, enforcement } => inc(
                 &self.routes,
                 [("action", decision.route.label()), ("enforcement", enforcement_label(*enforcement))],
@@ -292,6 +301,11 @@ impl Metrics {
     /// What the ears have counted.
     pub fn analysis(&self, counts: &AnalysisCounts) {
         self.snapshot.update(|counted| counted.analysis = *counts);
+    }
+
+    /// What the journal has counted.
+    pub fn journal(&self, counts: &JournalCounts) {
+        self.snapshot.update(|counted| counted.journal = *counts);
     }
 
     /// Log lines that found no room.

@@ -46,6 +46,25 @@ pub struct ConnectionCounts {
     pub unsent: u64,
 }
 
+/// What the journal of running calls counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct JournalCounts {
+    /// Entries that are in the file.
+    pub written: u64,
+    /// Entries that found no room.
+    pub lost: u64,
+    /// Writings that failed.
+    pub failed: u64,
+    /// Length of the file.
+    pub bytes: u64,
+    /// Calls in it.
+    pub calls: u64,
+    /// Bytes of the file before that were torn or damaged.
+    pub cut: u64,
+    /// Records of the file before that were not understood.
+    pub foreign: u64,
+}
+
 /// All that was handed over last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
@@ -55,6 +74,7 @@ pub(super) struct Counted {
     pub(super) connections: ConnectionCounts,
     pub(super) media: MediaCounts,
     pub(super) analysis: AnalysisCounts,
+    pub(super) journal: JournalCounts,
     pub(super) log_lines_lost: u64,
     pub(super) open_records: u64,
 }
@@ -78,6 +98,7 @@ impl Collector for Snapshot {
         connections(&mut page, &counted.connections)?;
         media(&mut page, &counted.media)?;
         analysis(&mut page, &counted.analysis)?;
+        journal(&mut page, &counted.journal)?;
         page.counter("log_lines_lost", "Log lines that found no room.", counted.log_lines_lost)
     }
 }
@@ -162,6 +183,20 @@ fn analysis(page: &mut Page<'_, '_>, counts: &AnalysisCounts) -> fmt::Result {
     page.gauge("analysis_lag_seconds", "How far the last ear is behind.", counts.lag.as_secs_f64())?;
     page.seconds("words_seconds", "Time that the speech model has worked.", counts.words)?;
     page.counter("words_skipped", "Pieces of speech the model had no time for.", counts.words_skipped)
+}
+
+fn journal(page: &mut Page<'_, '_>, counts: &JournalCounts) -> fmt::Result {
+    let outcomes = [("written", counts.written), ("lost", counts.lost)];
+    page.counters(
+        "journal_entries",
+        "Changes of answered calls, by what became of them.",
+        outcomes.map(|(outcome, count)| ([("outcome", outcome)], count)),
+    )?;
+    page.counter("journal_failures", "Writings of the journal that failed.", counts.failed)?;
+    page.counter("journal_cut_bytes", "Torn or damaged bytes in the journal at the start.", counts.cut)?;
+    page.counter("journal_foreign", "Records at the start that were not understood.", counts.foreign)?;
+    page.gauge("journal_bytes", "Length of the journal.", counts.bytes as f64)?;
+    page.gauge("journal_calls", "Calls in the journal.", counts.calls as f64)
 }
 
 /// Writes one metric after the other.

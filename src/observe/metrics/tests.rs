@@ -34,7 +34,7 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
         weekday: 0,
         dialled_before: false,
     };
-    tell(metrics, Event::Began { facts, sip_call_id: Arc::clone(&text), generation: 1 }, None);
+    tell(metrics, Event::Began { facts: facts.clone(), sip_call_id: Arc::clone(&text), generation: 1 }, None);
     for enforcement in [Enforcement::Done, Enforcement::Observed, Enforcement::NotEnforced] {
         for route in [Route::Connect, Route::Watch, Route::Divert, Route::Reject(Rejection::Busy)] {
             let decision = RouteDecision { route, rule: Arc::clone(&text) };
@@ -50,6 +50,22 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
     }
     tell(metrics, Event::Answered { analysed: true, not_analysed: None }, None);
     tell(metrics, Event::Answered { analysed: false, not_analysed: Some("srtp") }, None);
+    let story = crate::call::Story {
+        facts: facts.clone(),
+        generation: 1,
+        decision: RouteDecision { route: Route::Watch, rule: Arc::clone(&text) },
+        enforcement: Enforcement::Done,
+        began: Duration::from_secs(9),
+        rang: None,
+        answered: Duration::from_secs(5),
+        analysed: true,
+        not_analysed: None,
+        verdict: None,
+        steps: Vec::new(),
+        taken_back: None,
+        digits: crate::units::PerLeg::default(),
+    };
+    tell(metrics, Event::Restored { sip_call_id: Arc::clone(&text), story: Box::new(story) }, None);
     tell(metrics, Event::TakenBack { at: CallTime::ZERO }, None);
     tell(metrics, Event::Digit { leg: Leg::Callee }, None);
     let ending = Ending { by: None, how: "diverted", status: None, talked: Some(Duration::from_secs(9)) };

@@ -1,11 +1,12 @@
 //! What is thought of a call at one time: a class, probabilities, and the reasons for them.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::units::{CallTime, Ratio};
 
 /// What kind of caller it is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Class {
     /// Nobody speaks. Silence is never `Live`.
     NoSpeech,
@@ -34,7 +35,7 @@ impl Class {
 }
 
 /// One contribution to a verdict.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Reason {
     /// What was measured, in words.
     pub text: Arc<str>,
@@ -45,7 +46,7 @@ pub struct Reason {
 }
 
 /// What we think of a call at one time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Verdict {
     /// When.
     pub at: CallTime,

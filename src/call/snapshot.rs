@@ -1,0 +1,303 @@
+//! An answered call as plain data, so that another process can go on with it.
+//!
+//! Out: an [`Entry`] whenever something has changed that going on depends on. In: a [`Snapshot`] and its age. Times count
+//! back from the moment it was taken, as no two processes share a clock that only runs forward. Where it is kept, and
+//! how old it has become, is the driver's business.
+//!
+//! What is not kept: transactions, whose messages the peers repeat; the ear, which would have to hear the opening again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::diversion::Diversion;
+use super::event::Event;
+use super::forward::Party;
+use super::machine::{Call, Phase};
+use super::settings::Side;
+use super::switchboard::{Output, Switchboard};
+use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
+use crate::policy::facts::Facts;
+use crate::policy::judge::Verdict;
+use crate::rtp::control::{MediaCommand, StreamPlan};
+use crate::sip::flow::Flow;
+use crate::units::{CallId, CallTime, Leg, PerLeg};
+
+/// What is to be kept of a call from now on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Entry {
+    /// This, in place of what was kept before.
+    Runs(Box<Snapshot>),
+    /// Nothing: it is over.
+    Over(CallId),
+}
+
+impl Entry {
+    /// Whose.
+    #[must_use]
+    pub fn call(&self) -> CallId {
+        match self {
+            Self::Runs(snapshot) => snapshot.call,
+            Self::Over(call) => *call,
+        }
+    }
+}
+
+/// Everything that going on with an answered call takes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// Its name stays.
+    pub call: CallId,
+    /// Of both dialogs.
+    pub sip_call_id: Arc<str>,
+    /// The caller's side.
+    pub from: Side,
+    /// How each peer is reached.
+    pub flow: PerLeg<Flow>,
+    /// Each leg's dialog: tags, target, routes, CSeq.
+    pub party: PerLeg<Party>,
+    /// There is a callee's leg: we did not answer by ourselves.
+    pub has_callee: bool,
+    /// Our RTP port towards each peer.
+    pub ports: PerLeg<u16>,
+    /// What each peer's description says.
+    pub plan: PerLeg<StreamPlan>,
+    /// Where media of a peer come from, where that is not what its description says.
+    pub latched: PerLeg<Option<SocketAddr>>,
+    /// By the last description that was accepted.
+    pub on_hold: bool,
+    /// A diversion under way.
+    pub diversion: Option<Diverting>,
+    /// Of its record.
+    pub story: Story,
+}
+
+/// How far a diversion has come.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Diverting {
+    /// The caller has heard all.
+    pub caller_done: bool,
+    /// The callee has heard all.
+    pub callee_done: bool,
+    /// The caller's leg is over.
+    pub caller_gone: bool,
+}
+
+/// What a call's record says so far.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Story {
+    /// What rules looked at.
+    pub facts: Facts,
+    /// Of the settings that it began with.
+    pub generation: u64,
+    /// What was decided at the INVITE.
+    pub decision: RouteDecision,
+    /// Whether it was done.
+    pub enforcement: Enforcement,
+    /// How long ago the INVITE came.
+    pub began: Duration,
+    /// How long ago the callee's phone rang first.
+    pub rang: Option<Duration>,
+    /// How long ago the callee answered.
+    pub answered: Duration,
+    /// The caller was listened to.
+    pub analysed: bool,
+    /// Why not.
+    pub not_analysed: Option<Arc<str>>,
+    /// The last verdict.
+    pub verdict: Option<Verdict>,
+    /// Actions, in their order.
+    pub steps: Vec<Taken>,
+    /// The callee took the call back then.
+    pub taken_back: Option<CallTime>,
+    /// Keys pressed by each side.
+    pub digits: PerLeg<u32>,
+}
+
+/// An action on a running call.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Taken {
+    /// When.
+    pub at: CallTime,
+    /// What and why.
+    pub decision: StepUpDecision,
+    /// Whether it was done.
+    pub enforcement: Enforcement,
+}
+
+impl Switchboard {
+    /// Tells of every change of an answered call by [`Output::Journal`].
+    #[must_use]
+    pub fn with_journal(mut self) -> Self {
+        self.journals = true;
+        self
+    }
+
+    /// Going on with this call depends on something that has changed.
+    pub(super) fn changed(&mut self, call: CallId) {
+        if self.journals && !self.changed.contains(&call) {
+            self.changed.push(call);
+        }
+    }
+
+    /// Tells what has changed since the last input, once for each call.
+    pub(super) fn journal(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.changed) {
+            if let Some(snapshot) = self.calls.get(&id).and_then(|call| snapshot(call, now)) {
+                self.out(Output::Journal(Entry::Runs(Box::new(snapshot))));
+            }
+        }
+    }
+
+    /// Goes on with a call of another process. `age`: since the snapshot was taken.
+    pub(super) fn restore(&mut self, snapshot: Snapshot, age: Duration, now: Instant) {
+        if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
+            return;
+        }
+        if snapshot.call.0 >> 24 == self.next_id_prefix() {
+            // The other process was started within the same second.
+            self.counter = self.counter.max(u32::try_from(snapshot.call.0 & 0x00FF_FFFF).unwrap_or(0));
+        }
+        let ago = |span: Duration| now.checked_sub(span.saturating_add(age)).unwrap_or(now);
+        let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
+            snapshot;
+        let told = Story {
+            began: story.began.saturating_add(age),
+            rang: story.rang.map(|rang| rang.saturating_add(age)),
+            answered: story.answered.saturating_add(age),
+            ..story.clone()
+        };
+        let mut call = Call {
+            id,
+            settings: Arc::clone(&self.settings),
+            from,
+            call_id: sip_call_id,
+            flow,
+            party,
+            invite: Vec::new(),
+            server: None,
+            client: None,
+            has_callee,
+            facts: story.facts,
+            generation: story.generation,
+            routed: Some((story.decision, story.enforcement)),
+            ports: None,
+            plan,
+            latched,
+            reopening: true,
+            // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
+            phase: Phase::Answered { ack_by: None },
+            began: ago(story.began),
+            rang: story.rang.map(ago),
+            answered: Some(ago(story.answered)),
+            // Its INVITE is over: no other answer to it can come.
+            answered_by: None,
+            listens_until: None,
+            analysed: story.analysed,
+            on_hold: snapshot.on_hold,
+            unheard: None,
+            not_analysed: story.not_analysed,
+            taken: story.steps.iter().map(|step| step.decision.action).collect(),
+            steps: story.steps,
+            taken_back: story.taken_back,
+            digits: story.digits,
+            diversion: None,
+            shown: story.verdict,
+        };
+        call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).address.ip(), ports[leg])));
+        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
+        self.happened(&call, now, restored);
+        if call
+            .answered
+            .is_some_and(|answered| now.saturating_duration_since(answered) > call.settings.longest_restored)
+        {
+            return self.end_restored(call, now);
+        }
+        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
+        self.out(Output::Media(MediaCommand::Open { call: id, local, ports: Some(ports) }));
+        for leg in Leg::BOTH {
+            let plan = call.plan[leg].clone();
+            self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
+            if let Some(address) = call.latched[leg] {
+                self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
+            }
+        }
+        self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
+        if let Some(diverting) = snapshot.diversion {
+            self.divert_again(&mut call, diverting, now);
+        } else if !call.has_callee {
+            self.play(&call, Leg::Caller, "caller-diverted");
+        }
+        self.changed(id);
+        self.keep(call);
+    }
+
+    /// Both legs of a call that another process left, and that cannot go on.
+    pub(super) fn end_restored(&mut self, call: Call, now: Instant) {
+        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
+        if !caller_gone {
+            self.bye(&call, Leg::Caller, now);
+        }
+        if call.has_callee {
+            self.bye(&call, Leg::Callee, now);
+        }
+        self.finish(&call, None, "restart", None, now);
+    }
+}
+
+/// None: not answered, or without ports.
+fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
+    let ago = |at: Instant| now.saturating_duration_since(at);
+    let (decision, enforcement) = call.routed.clone()?;
+    let story = Story {
+        facts: call.facts.clone(),
+        generation: call.generation,
+        decision,
+        enforcement,
+        began: ago(call.began),
+        rang: call.rang.map(ago),
+        answered: ago(call.answered?),
+        analysed: call.analysed,
+        not_analysed: call.not_analysed.clone(),
+        verdict: call.shown.clone(),
+        steps: call.steps.clone(),
+        taken_back: call.taken_back,
+        digits: call.digits,
+    };
+    let ports = call.ports?;
+    Some(Snapshot {
+        call: call.id,
+        sip_call_id: Arc::clone(&call.call_id),
+        from: call.from,
+        flow: call.flow,
+        party: call.party.clone(),
+        has_callee: call.has_callee,
+        ports: PerLeg::from_fn(|leg| ports[leg].port()),
+        plan: call.plan.clone(),
+        latched: call.latched,
+        on_hold: call.on_hold,
+        diversion: call.diversion.as_ref().map(Diversion::progress),
+        story,
+    })
+}
+
+/// A verdict for what no detector asked for.
+pub(super) fn no_verdict(at: CallTime) -> Verdict {
+    use crate::policy::judge::Class;
+    use crate::units::Ratio;
+
+    Verdict {
+        at,
+        class: Class::NoSpeech,
+        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
+        reasons: Vec::new(),
+    }
+}
+
+/// What an operator's order to divert is called in records.
+pub(super) fn ordered(verdict: Verdict) -> StepUpDecision {
+    StepUpDecision { action: StepUp::Divert, rule: Arc::from("operator"), verdict }
+}

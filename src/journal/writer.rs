@@ -1,0 +1,285 @@
+//! The thread that writes, and the door to it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::file::{Found, JournalFile, LARGEST, Lock, find};
+use super::format::frame;
+use crate::call::{Entry, Snapshot};
+use crate::io::clock;
+use crate::units::CallId;
+
+/// Entries that wait for the thread.
+const WAITING: usize = 16_384;
+/// Changes within this time are written together, and of each call only the last one. A kill costs at most what changed
+/// in it.
+const GATHER: Duration = Duration::from_millis(200);
+/// A file that cannot be written is tried again so often, and so often it is looked whether it is still there.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How long the start waits for a process before that is still ending.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the journal does, read by metrics and health.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// The last writing worked.
+    pub up: AtomicBool,
+    /// Entries that are in the file.
+    pub written: AtomicU64,
+    /// Entries that found no room.
+    pub lost: AtomicU64,
+    /// Writings that failed.
+    pub failed: AtomicU64,
+    /// Length of the file.
+    pub bytes: AtomicU64,
+    /// Calls in it.
+    pub calls: AtomicU64,
+    /// Bytes at the end of the file of the process before that were torn or damaged.
+    pub cut: AtomicU64,
+    /// Whole records of the process before that this version does not understand.
+    pub foreign: AtomicU64,
+}
+
+/// The running journal.
+pub struct Journal {
+    inbox: Sender<Wish>,
+    counts: Arc<Counts>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Until it is dropped, nobody else reads or writes the file.
+    _lock: Lock,
+}
+
+enum Wish {
+    Keep(u64, Entry),
+    Stop,
+}
+
+impl Journal {
+    /// Reads what the process before left, and starts the thread. Returns also the calls that ran then, each with the
+    /// age of its snapshot. A file that is damaged or cannot be written is told and counted, no error. Waits a little
+    /// for a process before that is about to end.
+    ///
+    /// # Errors
+    /// If another process has the file, its folder cannot be written, or there is no thread to be had.
+    pub fn start(path: &Path) -> io::Result<(Self, Vec<(Snapshot, Duration)>)> {
+        let lock = Lock::take(path, LOCK_TRIES, LOCK_PAUSE)?;
+        let counts = Arc::new(Counts::default());
+        let found = find(path).unwrap_or_else(|error| {
+            tracing::error!(path = %path.display(), %error, "The journal cannot be read; calls of the process before are lost");
+            Found::default()
+        });
+        if let Some(aside) = &found.moved {
+            tracing::error!(path = %path.display(), moved_to = %aside.display(), "This is no journal; it was moved aside");
+        } else if found.cut > 0 {
+            let good = found.contents.good;
+            tracing::warn!(path = %path.display(), good, cut = found.cut, "The journal's end is torn or damaged; it was cut off");
+        }
+        if found.contents.foreign > 0 {
+            let records = found.contents.foreign;
+            tracing::warn!(path = %path.display(), records, "The journal has records that this version does not understand");
+        }
+        counts.cut.store(found.cut, Ordering::Relaxed);
+        counts.foreign.store(found.contents.foreign as u64, Ordering::Relaxed);
+        let mut writing = Writing {
+            path: path.to_owned(),
+            file: None,
+            living: BTreeMap::new(),
+            living_bytes: 0,
+            counts: Arc::clone(&counts),
+            told: false,
+            look_at: clock::now() + RETRY,
+        };
+        let now = wall_millis();
+        let mut restored = Vec::with_capacity(found.contents.calls.len());
+        for (snapshot, at) in found.contents.calls {
+            let entry = Entry::Runs(Box::new(snapshot));
+            writing.note(at, &entry);
+            if let Entry::Runs(snapshot) = entry {
+                restored.push((*snapshot, Duration::from_millis(now.saturating_sub(at))));
+            }
+        }
+        // Without a torn end, and shown as down from the first moment where it cannot be written.
+        writing.renew();
+        let (inbox, wishes) = bounded(WAITING);
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writing.run(&wishes))?;
+        Ok((Self { inbox, counts, thread: Mutex::new(Some(thread)), _lock: lock }, restored))
+    }
+
+    /// A door for entries, for another thread. Never waits.
+    pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
+        let (inbox, counts) = (self.inbox.clone(), Arc::clone(&self.counts));
+        move |entry| {
+            if inbox.try_send(Wish::Keep(wall_millis(), entry)).is_err() {
+                counts.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Writes what waits, and ends. The file stays ours.
+    pub fn stop(&self) {
+        let _ = self.inbox.send(Wish::Stop);
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Writing {
+    path: PathBuf,
+    /// None: it cannot be written.
+    file: Option<JournalFile>,
+    /// The newest record of each call that runs.
+    living: BTreeMap<CallId, Vec<u8>>,
+    living_bytes: u64,
+    counts: Arc<Counts>,
+    /// That it cannot be written has been told.
+    told: bool,
+    look_at: Instant,
+}
+
+impl Writing {
+    fn run(mut self, wishes: &Receiver<Wish>) {
+        loop {
+            let mut pending = BTreeMap::new();
+            let mut running = match wishes.recv_timeout(RETRY) {
+                Ok(wish) => take(&mut pending, wish),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            let until = clock::now() + GATHER;
+            while running && !pending.is_empty() {
+                match wishes.recv_deadline(until) {
+                    Ok(wish) => running = take(&mut pending, wish),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => running = false,
+                }
+            }
+            self.write(pending, clock::now());
+            if !running {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, pending: BTreeMap<CallId, (u64, Entry)>, now: Instant) {
+        let entries = pending.len() as u64;
+        let mut records = Vec::new();
+        for (at, entry) in pending.into_values() {
+            if let Some(record) = self.note(at, &entry) {
+                records.extend(record);
+            }
+        }
+        let look = now >= self.look_at;
+        if look {
+            self.look_at = now + RETRY;
+        }
+        let works = match &mut self.file {
+            Some(file) if look && file.has_moved() => self.renew(),
+            Some(file) if records.is_empty() && !file.is_mostly_dead(self.living_bytes) => return,
+            Some(file) => match file.add(&records) {
+                Ok(()) if file.is_mostly_dead(self.living_bytes) => self.renew(),
+                Ok(()) => self.works(),
+                Err(error) => self.fails(&error),
+            },
+            None if look => self.renew(),
+            None => false,
+        };
+        if works {
+            self.counts.written.fetch_add(entries, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes what lives; the record to write, if there is one.
+    fn note(&mut self, at: u64, entry: &Entry) -> Option<Vec<u8>> {
+        let call = entry.call();
+        let record = frame(at, entry);
+        let before = self.living.remove(&call);
+        self.living_bytes -= before.as_ref().map_or(0, |record| record.len() as u64);
+        if let Entry::Over(_) = entry {
+            // A call that ends before it was written leaves nothing to take back.
+            return before.and(record);
+        }
+        let record = record.filter(|record| self.living_bytes + record.len() as u64 <= LARGEST / 2);
+        match &record {
+            Some(record) => {
+                self.living_bytes += record.len() as u64;
+                self.living.insert(call, record.clone());
+            }
+            None => {
+                self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        record
+    }
+
+    /// Writes all that lives into a new file. True: it works.
+    fn renew(&mut self) -> bool {
+        match JournalFile::with(&self.path, self.living.values().map(Vec::as_slice)) {
+            Ok(file) => {
+                self.file = Some(file);
+                self.works()
+            }
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    fn works(&mut self) -> bool {
+        if std::mem::replace(&mut self.told, false) {
+            tracing::info!(path = %self.path.display(), "The journal is written again");
+        }
+        let bytes = self.file.as_ref().map_or(0, JournalFile::bytes);
+        self.counts.up.store(true, Ordering::Relaxed);
+        self.counts.bytes.store(bytes, Ordering::Relaxed);
+        self.counts.calls.store(self.living.len() as u64, Ordering::Relaxed);
+        true
+    }
+
+    fn fails(&mut self, error: &io::Error) -> bool {
+        self.file = None;
+        self.counts.up.store(false, Ordering::Relaxed);
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.told, true) {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "The journal cannot be written; calls go on, and end with this process");
+        }
+        false
+    }
+}
+
+/// Of each call only the newest entry counts. False: no more will come.
+fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
+    match wish {
+        Wish::Keep(at, entry) => {
+            pending.insert(entry.call(), (at, entry));
+            true
+        }
+        Wish::Stop => false,
+    }
+}
+
+fn wall_millis() -> u64 {
+    let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,221 @@
+//! The journal's file under truncation, flipped bits and growth.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use ringfence::call::{Entry, Snapshot};
+use ringfence::io::clock;
+use ringfence::journal::{Contents, Journal, frame, read};
+use ringfence::units::CallId;
+use world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+
+const MARK: &[u8] = b"ringfence calls 1\n";
+
+/// A real one, of a real call.
+fn snapshot() -> Snapshot {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    world.kept().pop().unwrap()
+}
+
+fn runs(of: &Snapshot, call: u64, cseq: u32) -> Entry {
+    let mut snapshot = Snapshot { call: CallId(call), sip_call_id: format!("{call}").into(), ..of.clone() };
+    snapshot.party.callee.cseq = cseq;
+    Entry::Runs(Box::new(snapshot))
+}
+
+/// What a file with these records must say.
+fn living(entries: &[Entry]) -> Vec<Snapshot> {
+    let mut calls = BTreeMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Runs(snapshot) => drop(calls.insert(snapshot.call, (**snapshot).clone())),
+            Entry::Over(call) => drop(calls.remove(call)),
+        }
+    }
+    calls.into_values().collect()
+}
+
+fn found(contents: &Contents) -> Vec<Snapshot> {
+    contents.calls.iter().map(|(snapshot, _)| snapshot.clone()).collect()
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let of = snapshot();
+    prop::collection::vec((0_u64..6, prop::option::weighted(0.7, 1_u32..50)), 0..12).prop_map(move |steps| {
+        steps
+            .into_iter()
+            .map(|(call, cseq)| cseq.map_or(Entry::Over(CallId(call)), |cseq| runs(&of, call, cseq)))
+            .collect()
+    })
+}
+
+fn file(entries: &[Entry]) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = MARK.to_vec();
+    let mut ends = vec![bytes.len()];
+    for entry in entries {
+        bytes.extend(frame(1_000, entry).unwrap());
+        ends.push(bytes.len());
+    }
+    (bytes, ends)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_cut_off_the_rest_is_read(entries in entries(), cut in any::<prop::sample::Index>()) {
+        let (bytes, ends) = file(&entries);
+        let cut = cut.index(bytes.len() + 1);
+
+        let contents = read(&bytes[..cut]);
+
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        prop_assert_eq!(contents.ours, cut >= MARK.len());
+        prop_assert_eq!(contents.good, whole.checked_sub(1).map_or(0, |whole| ends[whole]));
+        prop_assert_eq!(found(&contents), living(&entries[..whole.saturating_sub(1)]));
+    }
+
+    #[test]
+    fn a_damaged_byte_costs_what_is_behind_it_and_nothing_before(
+        entries in entries(), at in any::<prop::sample::Index>(), flip in 1_u8..,
+    ) {
+        let (mut bytes, ends) = file(&entries);
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+
+        let contents = read(&bytes);
+
+        let whole = ends.iter().filter(|end| **end <= at).count();
+        prop_assert_eq!(contents.good, whole.checked_sub(1).map_or(0, |whole| ends[whole]));
+        prop_assert_eq!(found(&contents), living(&entries[..whole.saturating_sub(1)]));
+    }
+
+    #[test]
+    fn nonsense_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut marked = MARK.to_vec();
+        marked.extend(&bytes);
+
+        prop_assert_eq!(read(&bytes).calls.len(), 0);
+        prop_assert_eq!(read(&marked).calls.len(), 0);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of a thread lives in real time")]
+fn until(what: &str, mut test: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !test() {
+        assert!(clock::now() - begun < Duration::from_secs(20), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn start(path: &Path) -> (Journal, Vec<Snapshot>) {
+    let (journal, found) = Journal::start(path).unwrap();
+    (journal, found.into_iter().map(|(snapshot, _)| snapshot).collect())
+}
+
+#[test]
+fn the_file_stays_small_and_says_what_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.journal");
+    let of = snapshot();
+    let (journal, _) = start(&path);
+    let mut keep = journal.door();
+    let mut all = Vec::new();
+    for round in 0..6 {
+        let entries: Vec<Entry> = (0..200).map(|call| runs(&of, call, round)).collect();
+        for entry in entries.iter().cloned().chain((0..200).step_by(2).map(|call| Entry::Over(CallId(call)))) {
+            keep(entry.clone());
+            all.push(entry);
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    journal.stop();
+
+    let bytes = std::fs::read(&path).unwrap();
+    let contents = read(&bytes);
+    assert_eq!(found(&contents), living(&all));
+    assert_eq!((contents.good, contents.foreign), (bytes.len(), 0));
+    assert!(bytes.len() < 600 << 10, "{} bytes for 100 calls", bytes.len());
+    assert!(journal.counts().bytes.load(Ordering::Relaxed) == bytes.len() as u64);
+    drop(journal);
+    let (journal, again) = start(&path);
+    assert_eq!(again, living(&all));
+    journal.stop();
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_told_and_the_file_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.journal");
+    let of = snapshot();
+    let (mut bytes, _) = file(&[runs(&of, 1, 1), runs(&of, 2, 1)]);
+    bytes.truncate(bytes.len() - 7);
+    std::fs::write(&path, &bytes).unwrap();
+
+    let (journal, found_at_start) = start(&path);
+    assert_eq!(found_at_start, living(&[runs(&of, 1, 1)]));
+    assert!(journal.counts().cut.load(Ordering::Relaxed) > 100);
+    journal.door()(runs(&of, 3, 1));
+    journal.stop();
+
+    assert_eq!(found(&read(&std::fs::read(&path).unwrap())), living(&[runs(&of, 1, 1), runs(&of, 3, 1)]));
+}
+
+#[test]
+fn a_file_of_somebody_else_is_moved_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.journal");
+    std::fs::write(&path, "dear diary").unwrap();
+
+    let (journal, calls) = start(&path);
+    journal.stop();
+
+    assert!(calls.is_empty() && read(&std::fs::read(&path).unwrap()).ours);
+    assert_eq!(std::fs::read(folder.path().join("calls.journal.damaged")).unwrap(), b"dear diary");
+}
+
+#[test]
+fn a_second_process_does_not_get_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.journal");
+    let (journal, _) = start(&path);
+
+    assert!(Journal::start(&path).is_err());
+    drop(journal);
+    assert!(Journal::start(&path).is_ok());
+}
+
+#[test]
+fn a_folder_that_goes_away_is_shown_and_one_that_comes_back_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("state");
+    std::fs::create_dir(&inside).unwrap();
+    let path = inside.join("calls.journal");
+    let of = snapshot();
+    let (journal, _) = start(&path);
+    let mut keep = journal.door();
+    keep(runs(&of, 1, 1));
+    std::fs::rename(&inside, folder.path().join("gone")).unwrap();
+
+    until("it is shown as down", || {
+        keep(runs(&of, 2, 1));
+        !journal.counts().up.load(Ordering::Relaxed)
+    });
+    std::fs::create_dir(&inside).unwrap();
+    until("it is shown as up", || journal.counts().up.load(Ordering::Relaxed));
+    journal.stop();
+
+    assert_eq!(found(&read(&std::fs::read(&path).unwrap())), living(&[runs(&of, 1, 1), runs(&of, 2, 1)]));
+}
