@@ -195,7 +195,7 @@ mod tests {
             (good.replace("Content-Length : 0", "Content-Length: 99999999999999999999999"), "Length"),
             (good.replace("Content-Length", "Content Length"), "HeaderLine"),
             (format!("\n{good}"), "BadByte"),
-            (format!("GET / HTTP/1.1\r\n\r\n{good}"), "NotSip"),
+            (format!("GET / HTTP/1.1\r\n\r\n{good}"), "StartLine"),
             (format!("OPTIONS sip:{} SIP/2.0\r\n", "x".repeat(20_000)), "OverLimit"),
         ] {
             let said = frames(format!("{text}{good}").as_bytes(), &[]);

@@ -108,8 +108,8 @@ impl Firewall {
     }
 
     pub(crate) fn hang_up_all(&self) {
-        for call in self.get("/api/calls").as_array().unwrap() {
-            let name = call["call"].as_str().unwrap();
+        for call in self.get("/api/calls")["calls"].as_array().unwrap() {
+            let name = call["id"].as_str().unwrap();
             agent().post(format!("http://{}/api/calls/{name}/hang_up", self.admin)).send_empty().unwrap();
         }
     }
