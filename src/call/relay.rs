@@ -199,7 +199,10 @@ impl Switchboard {
             // The call has ended meanwhile: nothing that it would have accepted is in force, and no address shows.
             None if relayed.call.is_some() => {
                 let bye = message.cseq().is_ok_and(|cseq| machine::is_bye(cseq.method));
-                if code.is_success() && !bye {
+                if relayed.accepted {
+                    // Its media are closed; the requester is still owed the end of its transaction.
+                    edits.set_body(message, &[]);
+                } else if code.is_success() && !bye {
                     return self.transactions.respond_from_request(relayed.server, StatusCode::NO_SUCH_CALL, now);
                 }
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);

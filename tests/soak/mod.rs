@@ -47,6 +47,8 @@ use world::{PBX, TRUNK, US_INSIDE, US_OUTSIDE};
 
 /// The media path looks for silence this often; twice silent is silent.
 const MEDIA_CHECK: Duration = Duration::from_secs(15);
+/// 64*T1: what has been answered is known for so long.
+const REMEMBERED: Duration = Duration::from_secs(32);
 /// Longer than any datagram travels twice.
 const SETTLED: Duration = Duration::from_millis(2_500);
 
@@ -147,8 +149,8 @@ struct Talk {
     due: PerLeg<Option<Duration>>,
     outage: Option<(Duration, Duration)>,
     calls: Vec<Seen>,
-    /// INVITEs that have reached Ringfence, by branch, and the final answer that each has had.
-    invites: Vec<(String, Option<u16>)>,
+    /// INVITEs that have reached Ringfence, by branch, and the final answer that each has had first.
+    invites: Vec<(String, Option<(u16, Duration)>)>,
     last_sdp: Duration,
 }
 
@@ -508,8 +510,10 @@ impl World {
         if bytes.starts_with(b"INVITE ") {
             let read = Read::new(std::str::from_utf8(bytes).unwrap_or_default());
             let invites = &mut self.talks[talk].invites;
-            if !invites.iter().any(|(branch, _)| branch == read.branch) {
-                invites.push((read.branch.to_owned(), None));
+            match invites.iter_mut().find(|(branch, _)| branch == read.branch) {
+                // Behind timers H and L a repetition is a new request (RFC 3261 §17.2.1, RFC 6026 §7.1).
+                Some((_, answer)) => *answer = answer.filter(|(_, at)| self.now <= *at + REMEMBERED),
+                None => invites.push((read.branch.to_owned(), None)),
             }
             let settings = Arc::clone(&self.settings[number % self.settings.len()]);
             self.switchboard.handle_input(Input::Settings(settings), self.begun + self.now);
@@ -556,11 +560,11 @@ impl World {
         if let (Some(code @ 200..), "INVITE") = (read.status, read.method) {
             let answers = self.talks[talk].invites.iter_mut().find(|(branch, _)| branch == read.branch);
             match answers {
-                Some((_, Some(other))) if *other != code => {
+                Some((_, Some((other, _)))) if *other != code => {
                     let text = format!("an INVITE had {other} and {code}");
                     self.violation(Some(talk), text);
                 }
-                Some((_, answer)) => *answer = Some(code),
+                Some((_, answer)) => *answer = answer.or(Some((code, self.now))),
                 None => self.violation(Some(talk), format!("an answer to no INVITE: {}", summary(text))),
             }
         }
@@ -636,8 +640,7 @@ impl World {
     /// Nobody who is up sends anything where nobody is, or where the call is on hold.
     fn media_check(&mut self, talk: usize, call: CallId) {
         let phones = &self.talks[talk].phones;
-        let talks = |phone: &Phone| phone.is_up() && !phones.caller.held && !phones.callee.held;
-        let silent = !Leg::BOTH.into_iter().any(|leg| talks(&phones[leg]));
+        let silent = !Leg::BOTH.into_iter().any(|leg| phones[leg].is_up() && !phones[leg].held);
         let Some(seen) = self.seen(talk, call).filter(|seen| seen.closed == 0) else { return };
         seen.silent = if silent { seen.silent + 1 } else { 0 };
         let tell = seen.silent == 2;
