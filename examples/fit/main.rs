@@ -47,7 +47,7 @@ use wording::Text;
 const FOLDS: usize = 5;
 
 /// Strength of the pull towards zero.
-const RIDGE: f64 = 0.006;
+const RIDGE: f64 = 0.002;
 
 /// What a call of MANIFEST.csv counts, beside an own call: its voices are as clear as those on real lines.
 const OF_MANIFEST: f64 = 4.0;
