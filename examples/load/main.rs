@@ -31,6 +31,10 @@ mod systems;
 
 use clap::Parser;
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 enum Load {
     /// Calls at a rate

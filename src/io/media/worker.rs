@@ -112,6 +112,10 @@ impl Worker {
             // One reading for the whole batch: it is drained within a fraction of a millisecond.
             let now = clock::now();
             let again = std::mem::take(&mut self.again);
+            // Some come without a wake-up of their own, and packets may belong to what they say.
+            if !self.parts.commands.is_empty() {
+                self.take_commands(now);
+            }
             for token in ready.iter().map(mio::event::Event::token).chain(again) {
                 if token == WAKE {
                     self.take_commands(now);
