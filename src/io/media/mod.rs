@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 pub use counts::MediaCounts;
 pub use prompts::{BadPrompt, Prompts};
@@ -94,6 +94,8 @@ struct Thread {
     waker: poll::Waker,
     /// A wake is under way: the next command needs none of its own.
     woken: Arc<AtomicBool>,
+    /// There are commands that it has not been woken for.
+    unseen: AtomicBool,
     counts: Arc<Mutex<MediaCounts>>,
     handle: Option<JoinHandle<()>>,
 }
@@ -139,7 +141,8 @@ impl MediaPath {
                 counts: counts.clone(),
             });
             let handle = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || worker.run())?;
-            path.threads.push(Thread { commands, waker, woken, counts, handle: Some(handle) });
+            let unseen = AtomicBool::new(false);
+            path.threads.push(Thread { commands, waker, woken, unseen, counts, handle: Some(handle) });
         }
         Ok(StartedMedia { path, events, taps, bad_prompts })
     }
@@ -150,6 +153,27 @@ impl MediaPath {
         // The low bits of a call's name are a counter, so calls spread evenly.
         let index = (call_of(&command).0 % self.threads.len().max(1) as u64) as usize;
         self.threads.get(index).is_some_and(|thread| thread.send(ToWorker::Command(command)))
+    }
+
+    /// Like [`MediaPath::send`], but the thread need not look at it before [`MediaPath::wake`] or the next packet.
+    pub fn put(&self, command: MediaCommand) -> bool {
+        let index = (call_of(&command).0 % self.threads.len().max(1) as u64) as usize;
+        let Some(thread) = self.threads.get(index) else { return false };
+        thread.unseen.store(true, Ordering::Release);
+        match thread.commands.try_send(ToWorker::Command(command)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message)) => thread.wake() && thread.commands.send(message).is_ok(),
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Has the threads look at what was [`MediaPath::put`].
+    pub fn wake(&self) {
+        for thread in &self.threads {
+            if thread.unseen.swap(false, Ordering::AcqRel) {
+                thread.wake();
+            }
+        }
     }
 
     /// Sum over the threads, not older than a second.
@@ -177,9 +201,10 @@ impl Drop for MediaPath {
 
 impl Thread {
     fn send(&self, message: ToWorker) -> bool {
-        if self.commands.send(message).is_err() {
-            return false;
-        }
+        self.commands.send(message).is_ok() && self.wake()
+    }
+
+    fn wake(&self) -> bool {
         self.woken.swap(true, Ordering::AcqRel) || self.waker.wake().is_ok()
     }
 }

@@ -139,6 +139,10 @@ impl Worker {
             // One reading for the whole batch: it is drained within a fraction of a millisecond.
             let now = clock::now();
             self.round = self.round.wrapping_add(1);
+            // Some come without a wake-up of their own, and packets may belong to what they say.
+            if self.more_commands || !self.parts.commands.is_empty() {
+                self.take_commands(now);
+            }
             for name in ready.names() {
                 if name == WAKE {
                     self.parts.poll.waker().clear();
@@ -146,9 +150,6 @@ impl Worker {
                 } else if catch_unwind(AssertUnwindSafe(|| self.read(name, &mut buffer, now))).is_err() {
                     self.abandon(name, now);
                 }
-            }
-            if self.more_commands {
-                self.take_commands(now);
             }
             if !self.playing.is_empty() && now >= self.play_due {
                 self.play(now);
