@@ -29,7 +29,11 @@ fn call(now: Instant) -> (MediaPair, SocketAddr) {
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     for leg in Leg::BOTH {
         let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
-        pair.plan(leg, StreamPlan { rtp: Some(address), rtcp: None, codecs, telephone_event: Some(101) }, now);
+        pair.plan(
+            leg,
+            StreamPlan { rtp: Some(address), rtcp: None, codecs, telephone_event: Some(101), srtp: None },
+            now,
+        );
     }
     (pair, address)
 }
@@ -50,7 +54,7 @@ fn media(criterion: &mut Criterion) {
     criterion.bench_function("relay one packet after a prompt", |bencher| {
         let (mut pair, address) = call(start);
         let coded: Arc<[u8]> = vec![1; 160].into();
-        assert!(pair.play(Leg::Callee, [Prompt { pcmu: coded.clone(), pcma: coded }]));
+        assert!(pair.play(Leg::Callee, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }]));
         while pair.played(Leg::Callee, start).is_some() {}
         let mut sequence = 0u16;
         bencher.iter(|| {
@@ -63,7 +67,7 @@ fn media(criterion: &mut Criterion) {
     criterion.bench_function("prompt packet", |bencher| {
         let (mut pair, _) = call(start);
         let coded: Arc<[u8]> = vec![1; 80_000].into();
-        let prompt = Prompt { pcmu: coded.clone(), pcma: coded };
+        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded };
         bencher.iter(|| {
             if !pair.is_playing(Leg::Callee) {
                 pair.play(Leg::Callee, [prompt.clone()]);

@@ -39,8 +39,8 @@ use crate::units::CallId;
 
 type JournalDoor = Box<dyn FnMut(call::Entry) + Send>;
 
-/// Events between the signalling and the observers.
-const EVENTS: usize = 16_384;
+/// Batches of events between the signalling and the observers.
+const EVENTS: usize = 256;
 
 /// How long records may take to be written at the end.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -118,6 +118,7 @@ impl App {
             timeout: settings.media.timeout,
             announcements: find(folder, &settings.media.announcements, "announcements"),
             threads: settings.media.threads,
+            dscp: settings.media.dscp,
         };
         let StartedMedia { path: media, events: media_events, taps, bad_prompts } =
             MediaPath::start(&media_settings, bound.wake()).map_err(|error| run("media", &error))?;
@@ -155,10 +156,11 @@ impl App {
         let switchboard = if journal.is_some() { switchboard.with_journal() } else { switchboard };
         let gate = Gate::new(gate_settings, clock::now());
         let addresses = bound.addresses.clone();
-        let commands = Arc::clone(&media);
+        let (commands, woken) = (Arc::clone(&media), Arc::clone(&media));
         let wiring = Wiring {
             media_events,
-            media: Box::new(move |command| commands.send(command)),
+            media: Box::new(move |command| commands.put(command)),
+            wake_media: Box::new(move || woken.wake()),
             verdicts,
             journal: journal.as_ref().map_or_else(|| Box::new(drop) as JournalDoor, |journal| Box::new(journal.door())),
             restored,
@@ -295,13 +297,13 @@ impl App {
 
 /// Passes events on; ends when the shard does.
 fn observe_events(
-    events: Receiver<ShardEvent>,
+    events: Receiver<Vec<ShardEvent>>,
     observer: Observer,
     learn: Option<(Learner, PathBuf)>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         let mut taken_away = HashSet::new();
-        for event in events {
+        for event in events.into_iter().flatten() {
             match event {
                 ShardEvent::Call(happened) => {
                     observer.happened(&happened);

@@ -12,13 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard};
 use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
 use crate::io::clock;
+use crate::io::outlet::Outlet;
 use crate::io::streams::{self, Arrived, CloseReason, Streams};
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::judge::Verdict;
@@ -43,6 +44,9 @@ const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
 const DATAGRAM_BYTES: usize = 65_535;
 /// How often counters are published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come meanwhile
+/// wake the media path themselves.
+const MEDIA_WAIT: Duration = Duration::from_millis(5);
 /// Longest sleep, so that the report is never older than this.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -125,16 +129,18 @@ pub enum ShardEvent {
 pub struct Wiring {
     /// What the media path tells calls.
     pub media_events: Receiver<(CallId, MediaEvent)>,
-    /// Takes a command for the media path; false where it had no room.
+    /// Takes a command for the media path, which need not look at it yet; false where it had no room.
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
+    /// Has the media path look at its commands.
+    pub wake_media: Box<dyn FnMut() + Send>,
     /// What the ear thinks.
     pub verdicts: Receiver<(CallId, Verdict)>,
     /// Takes what is to be kept of a call for the next process. Counts itself what it has no room for.
     pub journal: Box<dyn FnMut(Entry) + Send>,
     /// Calls of another process, each with the age of its snapshot.
     pub restored: Vec<(Snapshot, Duration)>,
-    /// Where events go.
-    pub events: Sender<ShardEvent>,
+    /// Where events go, in their order.
+    pub events: Sender<Vec<ShardEvent>>,
 }
 
 /// Handle on a running shard.
@@ -208,6 +214,8 @@ impl Bound {
             switchboard,
             gate,
             dialled: Dialled::default(),
+            outlet: Outlet::new(wiring.events.clone()),
+            media_due: None,
             wiring,
             orders: inbox,
             counted: Report::default(),
@@ -285,6 +293,9 @@ struct Shard {
     switchboard: Switchboard,
     gate: Gate,
     dialled: Dialled,
+    outlet: Outlet<ShardEvent>,
+    /// When the media path must have looked at its commands.
+    media_due: Option<Instant>,
     wiring: Wiring,
     orders: Receiver<Order>,
     counted: Report,
@@ -329,7 +340,12 @@ impl Shard {
             }
             self.report_unsent(now);
             while let Some(event) = self.gate.poll_event() {
-                self.tell(ShardEvent::Gate(event));
+                self.outlet.put(ShardEvent::Gate(event), now);
+            }
+            self.outlet.flush(now);
+            if self.media_due.is_some_and(|due| due <= now) {
+                self.media_due = None;
+                (self.wiring.wake_media)();
             }
             if now >= report_at {
                 report_at = now + REPORT_EVERY;
@@ -338,11 +354,15 @@ impl Shard {
                 self.publish(now);
             }
         }
-        self.publish(clock::now());
+        let now = clock::now();
+        self.outlet.let_go(now);
+        (self.wiring.wake_media)();
+        self.publish(now);
     }
 
     fn wait(&self, now: Instant) -> Duration {
-        let due = [self.switchboard.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().min();
+        let calls = [self.switchboard.poll_timeout(), self.streams.poll_timeout()];
+        let due = calls.into_iter().chain([self.outlet.poll_timeout(), self.media_due]).flatten().min();
         due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(now).min(LONGEST_WAIT))
     }
 
@@ -542,12 +562,14 @@ impl Shard {
                 }
             }
             Output::Media(command) => {
+                let due = now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT };
+                self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
                 if !(self.wiring.media)(command) {
                     self.counted.commands_lost += 1;
                 }
             }
             Output::Journal(entry) => (self.wiring.journal)(entry),
-            Output::Happened(happened) => self.tell(ShardEvent::Call(happened)),
+            Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
         }
     }
 
@@ -560,21 +582,30 @@ impl Shard {
         socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
     }
 
-    fn tell(&mut self, event: ShardEvent) {
-        match self.wiring.events.try_send(event) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.counted.events_lost += 1,
-        }
-    }
-
     fn publish(&mut self, now: Instant) {
         self.counted.sizes = self.switchboard.sizes();
         self.counted.counters = self.switchboard.counters().clone();
         self.counted.streams = self.streams.counts();
+        self.counted.events_lost = self.outlet.lost();
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);
         self.counted.at = Some(now);
         self.published.store(Arc::new(self.counted.clone()));
+    }
+}
+
+/// True where somebody waits for what the media path does with this.
+fn waits(command: &MediaCommand) -> bool {
+    match command {
+        MediaCommand::Open { .. }
+        | MediaCommand::Latch { .. }
+        | MediaCommand::Cut { .. }
+        | MediaCommand::Play { .. }
+        | MediaCommand::StopPlay { .. } => true,
+        MediaCommand::Plan { .. }
+        | MediaCommand::Answered { .. }
+        | MediaCommand::StopTap { .. }
+        | MediaCommand::Close { .. } => false,
     }
 }
 

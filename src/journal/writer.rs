@@ -21,6 +21,8 @@ const WAITING: usize = 16_384;
 /// Changes within this time are written together, and of each call only the last one. A kill costs at most what changed
 /// in it.
 const GATHER: Duration = Duration::from_millis(200);
+/// Within it, the thread looks so often whether it shall stop: a wake-up for each entry costs a call more than the entry.
+const LOOK: Duration = Duration::from_millis(50);
 /// A file that cannot be written is tried again so often, and so often it is looked whether it is still there.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -169,11 +171,11 @@ impl Writing {
                 Err(RecvTimeoutError::Disconnected) => false,
             };
             let until = clock::now() + GATHER;
-            while running && !pending.is_empty() {
-                match wishes.recv_deadline(until) {
-                    Ok(wish) => running = take(&mut pending, wish),
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => running = false,
+            while running && !pending.is_empty() && clock::now() < until {
+                std::thread::sleep(LOOK);
+                // Whoever keeps sending is cut off by the count.
+                for wish in wishes.try_iter().take(WAITING) {
+                    running &= take(&mut pending, wish);
                 }
             }
             self.write(pending, clock::now());
