@@ -14,14 +14,17 @@ mod arrival;
 mod diversion;
 mod event;
 mod forward;
+mod identity;
 mod machine;
 mod relay;
 mod settings;
 mod snapshot;
 mod switchboard;
+mod trunks;
 
 pub use event::{Counters, Ending, Event, Happened};
 pub use forward::Party;
-pub use settings::{DivertCallee, DivertCaller, Local, Settings, Side, Trunk};
+pub use settings::{DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::{Input, Output, Sizes, Switchboard};
+pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};

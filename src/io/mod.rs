@@ -5,5 +5,6 @@
 pub mod analysis;
 pub mod clock;
 pub mod media;
+pub mod names;
 pub mod signalling;
 pub mod streams;

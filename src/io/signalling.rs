@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard};
+use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
 use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
 use crate::io::clock;
 use crate::io::streams::{self, Arrived, CloseReason, Streams};
@@ -108,6 +108,8 @@ pub struct Report {
     pub gate_sizes: (usize, usize),
     /// Blocks in force.
     pub blocks: Vec<Block>,
+    /// How each trunk stands.
+    pub trunks: Vec<TrunkStatus>,
     /// When this was written; an old one means that the shard hangs.
     pub at: Option<Instant>,
 }
@@ -119,6 +121,8 @@ pub enum ShardEvent {
     Call(Happened),
     /// Of the gate.
     Gate(GateEvent),
+    /// Of a trunk.
+    Trunk(TrunkEvent),
 }
 
 /// Everything a shard is wired to.
@@ -302,6 +306,8 @@ impl Shard {
             let snapshot = Box::new(snapshot);
             self.step(|switchboard| switchboard.handle_input(Input::Restore { snapshot, age }, now), now);
         }
+        let now = clock::now();
+        self.step(|switchboard| switchboard.handle_input(Input::Start, now), now);
         let mut unread = false;
         while self.running {
             let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
@@ -548,6 +554,7 @@ impl Shard {
             }
             Output::Journal(entry) => (self.wiring.journal)(entry),
             Output::Happened(happened) => self.tell(ShardEvent::Call(happened)),
+            Output::Trunk(event) => self.tell(ShardEvent::Trunk(event)),
         }
     }
 
@@ -573,6 +580,7 @@ impl Shard {
         self.counted.streams = self.streams.counts();
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);
+        self.counted.trunks = self.switchboard.trunks();
         self.counted.at = Some(now);
         self.published.store(Arc::new(self.counted.clone()));
     }
