@@ -17,6 +17,8 @@ pub mod detect;
 
 pub mod policy;
 
+pub mod trunk;
+
 pub mod call;
 
 pub mod config;

@@ -15,10 +15,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("audio", &["units"]),
     ("detect", &["units", "audio"]),
     ("policy", &["units", "detect::evidence"]),
-    ("call", &["units", "sip", "rtp", "policy"]),
+    ("trunk", &["units", "sip"]),
+    ("call", &["units", "sip", "rtp", "policy", "trunk"]),
     // Settings types of the cores.
-    ("config", &["units", "call", "gate", "policy", "sip::flow", "sip::wire"]),
-    ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"]),
+    ("config", &["units", "call", "gate", "policy", "sip::flow", "sip::wire", "trunk"]),
+    ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "trunk", "call"]),
     ("store", &["units", "policy"]),
     ("journal", &["units", "call", "io::clock"]),
     ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "store"]),
@@ -39,6 +40,7 @@ const RULES: &[(&str, &[&str])] = &[
             "observe",
             "admin",
             "journal",
+            "trunk",
         ],
     ),
     ("demo", &["units", "app", "audio", "config", "gate", "io::clock", "store"]),
@@ -46,7 +48,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// Cores are handed the time and the bytes; they fetch neither.
-const CORES: &[&str] = &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "call"];
+const CORES: &[&str] = &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "trunk", "call"];
 const NOT_IN_CORES: &[&str] = &[
     "std::net::UdpSocket",
     "std::net::Tcp",

@@ -47,7 +47,7 @@ fn mounted_files_exist_and_the_settings_are_good() {
     assert_eq!(mounted, 4);
 
     let settings =
-        ringfence::config::load(&read("docker/ringfence/ringfence.toml"), &|path| Err(path.to_owned())).unwrap();
+        ringfence::config::load(&read("docker/ringfence/ringfence.toml"), &|path: &str| Err(path.to_owned())).unwrap();
 
     // The paths of the image, as the Dockerfile fills them.
     let dockerfile = read("docker/Dockerfile");

@@ -101,6 +101,21 @@ fn each_kind_of_mistake_has_its_hint() {
         ),
         ("[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { hours = \"25-7\" }", "must be two hours"),
         ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
+        ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
+        ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
+        ("[[trunk]]\nregister = { user = \"a\" }", "trunk[1].register.password_file   is missing"),
+        ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file = \"gone\"   no file gone"),
+        ("[[trunk]]\nregister = { user = \"a\", pasword_file = \"x\" }", "did you mean `password_file`?"),
+        ("[[trunk]]\nregister = { user = \"a\", expires = \"5s\" }", "must be a duration from 1m"),
+        ("[[trunk]]\nkeep_alive = \"1s\"", "must be a duration from 5s to 1h, as \"30s\", or \"never\""),
+        ("[[trunk]]\nanswer_within = \"1h\"", "must be a duration from 500ms"),
+        ("[[trunk]]\npriority = 0", "must be a whole number from 1 to 100"),
+        ("[[trunk]]\nshow_identity = \"all\"", "must be one of: trusted, public, never"),
+        ("[[trunk]]\ntransport = \"sctp\"", "must be one of: udp, tcp, tls, auto"),
+        ("[dns]\nservers = [\"dns.example\"]", "must be an address with an optional port"),
+        ("[dns]\nkeep_at_most = \"1s\"", "must not be shorter than dns.keep_at_least"),
+        ("[sip]\nredirects = \"maybe\"", "must be one of: pass, follow"),
+        ("[media]\npublic_address = \"::\"", "must be the address that the outside sees"),
         ("[limits.per_source]\ncalls = \"5/1m\"\nburst = 6", "must be a whole number from 1 to 5"),
         ("[detect.words]\nthreads = 0", "must be a whole number from 1"),
         ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
@@ -140,10 +155,10 @@ fn a_reload_has_four_outcomes() {
 #[test]
 fn a_changed_list_file_is_a_change() {
     let text = format!("{LEAST}[numbers]\nblock_file = \"block.txt\"\n");
-    let first = config::load(&text, &|_| Ok("+447700900001\n".to_owned())).unwrap();
+    let first = config::load(&text, &|_: &str| Ok("+447700900001\n".to_owned())).unwrap();
 
-    let same = config::reload(&first, &text, &|_| Ok("+447700900001\n".to_owned()));
-    let other = config::reload(&first, &text, &|_| Ok("# scammers\n+447700900002\n".to_owned()));
+    let same = config::reload(&first, &text, &|_: &str| Ok("+447700900001\n".to_owned()));
+    let other = config::reload(&first, &text, &|_: &str| Ok("# scammers\n+447700900002\n".to_owned()));
 
     assert!(matches!(same, Reload::Unchanged));
     match other {

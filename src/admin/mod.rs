@@ -32,6 +32,8 @@ pub struct Doors {
     pub hang_up: Box<dyn Fn(CallId) -> bool + Send + Sync>,
     /// Takes a running call away from its caller; false where the shard takes no orders.
     pub divert: Box<dyn Fn(CallId) -> bool + Send + Sync>,
+    /// Trunks: hosts and registrations.
+    pub trunks: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Sources and blocks.
     pub sources: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Lifts a block; false: there was none.

@@ -33,6 +33,7 @@ pub(super) fn router(doors: Arc<Doors>) -> Router {
         .route("/api/calls/{call}", get(call))
         .route("/api/calls/{call}/hang_up", post(hang_up))
         .route("/api/calls/{call}/divert", post(divert))
+        .route("/api/trunks", get(trunks))
         .route("/api/sources", get(sources))
         .route("/api/blocks", post(block))
         .route("/api/blocks/{source}", delete(lift))
@@ -171,6 +172,10 @@ fn answer(done: bool) -> Response {
     } else {
         refuse(StatusCode::SERVICE_UNAVAILABLE, "the signalling takes no orders")
     }
+}
+
+async fn trunks(State(doors): Shared) -> Json<Value> {
+    Json((doors.trunks)())
 }
 
 async fn sources(State(doors): Shared) -> Json<Value> {

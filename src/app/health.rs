@@ -18,7 +18,7 @@ const STALE: Duration = Duration::from_secs(5);
 /// One part.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
-    /// `signalling`, `media`, `analysis`, `words`, `store`, `journal`, `admin`.
+    /// `signalling`, `trunks`, `media`, `analysis`, `words`, `store`, `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,
@@ -54,6 +54,7 @@ pub(super) fn health(inner: &Inner) -> Health {
     let settings = inner.settings();
     let parts = vec![
         part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
+        part("trunks", super::trunks::note(&report.trunks).is_none(), super::trunks::note(&report.trunks)),
         part("media", up(Part::Media), None),
         part("analysis", analysis, if analysis { None } else { unheard() }),
         part("words", words, inner.words_off.clone()),
@@ -85,6 +86,8 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
         closed: streams.closed.iter().map(|(reason, count)| (*reason, *count)).collect(),
         unsent: streams.unsent,
     });
+    let state = |trunk: &crate::call::TrunkStatus| (trunk.name.to_string(), super::trunks::word(trunk) == "up");
+    inner.metrics.trunks(report.trunks.iter().map(state).collect());
     inner.metrics.media(&media.counts());
     journal(inner);
     if let Some(analysis) = &inner.analysis {

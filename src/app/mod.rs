@@ -7,6 +7,7 @@
 mod health;
 mod reloading;
 mod resolve;
+mod trunks;
 
 pub use health::{Health, PartHealth};
 pub use reloading::ReloadReport;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use self::resolve::Resolved;
 use crate::admin::{self, Admin};
 use crate::call::{self, Event, Happened, Switchboard};
 use crate::config::{self, Settings};
@@ -27,6 +29,7 @@ use crate::gate::{self, Gate};
 use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
+use crate::io::names::Names;
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
@@ -79,6 +82,9 @@ pub(crate) struct Inner {
     pub(crate) observer: Observer,
     pub(crate) words_off: Option<String>,
     pub(crate) addresses: Vec<Hop>,
+    pub(crate) names: Names,
+    /// What the shard was last told.
+    pub(crate) resolved: Mutex<(Resolved, u64)>,
     pub(crate) set_log: Box<dyn Fn(&config::LogSettings) + Send + Sync>,
 }
 
@@ -105,12 +111,18 @@ impl App {
     pub fn start(start: Start<'_>) -> Result<Self, StartError> {
         let Start { settings, file, folder, set_log } = start;
         let run = |what: &str, error: &dyn std::fmt::Display| StartError::Run(format!("{what}: {error}"));
-        let names = resolve::names(&settings).map_err(StartError::Run)?;
+        let pbx = resolve::pbx(&settings).map_err(StartError::Run)?;
+        let names = Names::start().map_err(|error| run("names", &error))?;
+        let resolved = Resolved {
+            pbx,
+            trunks: trunks::resolve(&names, &settings, pbx),
+            former: std::collections::VecDeque::new(),
+        };
         let listen: Vec<Hop> = settings.listen.iter().map(|listen| listen.hop).collect();
-        let streams = Arc::new(resolve::stream_settings(&settings, &names).map_err(StartError::Run)?);
+        let streams = Arc::new(resolve::stream_settings(&settings, &resolved).map_err(StartError::Run)?);
         let bound = Bound::bind(&listen, streams).map_err(|error| StartError::Run(error.to_string()))?;
-        let call_settings = resolve::call_settings(&settings, &names, &bound.addresses).map_err(StartError::Run)?;
-        let gate_settings = Arc::new(resolve::gate_settings(&settings, &names));
+        let call_settings = resolve::call_settings(&settings, &resolved, &bound.addresses).map_err(StartError::Run)?;
+        let gate_settings = Arc::new(resolve::gate_settings(&settings, &resolved));
 
         let media_settings = MediaSettings {
             first_port: settings.media.first_port,
@@ -181,6 +193,8 @@ impl App {
             observer: observer.clone(),
             words_off,
             addresses,
+            resolved: Mutex::new((resolved, names.answers().1)),
+            names,
             set_log,
         });
         let admin = admin_address.and_then(|address| start_admin(address, &inner, &store));
@@ -207,8 +221,9 @@ impl App {
         reloading::reload(&self.inner)
     }
 
-    /// Hands the newest counts to the metrics. About once a second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks to the shard. About once a second.
     pub fn tick(&self) {
+        trunks::follow_names(&self.inner);
         health::tick(&self.inner, &self.media);
     }
 
@@ -246,6 +261,10 @@ impl App {
             while (running() > 0 || signalling.report().sizes.client_transactions > 0) && clock::now() < deadline {
                 std::thread::sleep(Duration::from_millis(50));
             }
+        }
+        let deadline = clock::now() + LAST_BYES;
+        while trunks::are_ending(&signalling.report()) && clock::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
         }
         self.end();
     }
@@ -318,6 +337,7 @@ fn observe_events(
                     let for_s = (block.until - block.since).as_secs();
                     tracing::warn!(source = %block.source, reason = block.reason, for_s, times = block.times, "Source blocked");
                 }
+                ShardEvent::Trunk(event) => trunks::log(&event),
                 ShardEvent::Gate(gate::GateEvent::Expired { source }) => tracing::info!(%source, "Block over"),
             }
         }
@@ -370,6 +390,7 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
         (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
     let (for_blocks, for_lift, for_block, for_settings) =
         (Arc::clone(inner), Arc::clone(inner), Arc::clone(inner), Arc::clone(inner));
+    let for_trunks = Arc::clone(inner);
     let doors = admin::Doors {
         observer: inner.observer.clone(),
         store: store.to_owned(),
@@ -380,6 +401,7 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
         }),
         hang_up: Box::new(move |call| for_hang_up.signalling.order(Order::HangUp(call))),
         divert: Box::new(move |call| for_divert.signalling.order(Order::Divert(call))),
+        trunks: Box::new(move || trunks::json(&for_trunks.signalling.report(), clock::now())),
         sources: Box::new(move || health::sources(&for_blocks.signalling.report())),
         lift: Box::new(move |source| for_lift.signalling.lift(source)),
         block: Box::new(move |source, span| for_block.signalling.block(source, span)),
@@ -483,11 +505,10 @@ fn records(settings: &Settings) -> Records {
 }
 
 /// Everything a reload hands to the shard.
-pub(crate) fn shard_settings(settings: &Settings, addresses: &[Hop]) -> Result<Order, String> {
-    let names = resolve::names(settings)?;
+pub(crate) fn shard_settings(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -> Result<Order, String> {
     Ok(Order::Settings {
-        call: Arc::new(resolve::call_settings(settings, &names, addresses)?),
-        gate: Arc::new(resolve::gate_settings(settings, &names)),
-        streams: Arc::new(resolve::stream_settings(settings, &names)?),
+        call: Arc::new(resolve::call_settings(settings, resolved, addresses)?),
+        gate: Arc::new(resolve::gate_settings(settings, resolved)),
+        streams: Arc::new(resolve::stream_settings(settings, resolved)?),
     })
 }

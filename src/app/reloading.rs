@@ -66,7 +66,7 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
                         problems: Vec::new(),
                         generation,
                     },
-                    Reload::Applied { settings, changed } => match apply(inner, &settings) {
+                    Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
                         Ok(()) => {
                             let generation = settings.generation;
                             *current = Arc::from(settings);
@@ -84,11 +84,23 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
 }
 
 /// Hands new settings to all who use them. Fails before anything is changed.
-fn apply(inner: &Inner, settings: &Settings) -> Result<(), String> {
-    let order = super::shard_settings(settings, &inner.addresses)?;
-    if !inner.signalling.order(order) {
-        return Err("the signalling takes no orders; try again".to_owned());
+fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
+    let pbx = super::resolve::pbx(settings)?;
+    let targets = super::trunks::resolve(&inner.names, settings, pbx);
+    let changes = inner.names.answers().1;
+    let resolved = {
+        let told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        super::resolve::Resolved::after(&told.0, pbx, targets)
+    };
+    let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
+        let taken = inner.signalling.order(order);
+        if taken { Ok(()) } else { Err("the signalling takes no orders; try again".to_owned()) }
+    });
+    if let Err(problem) = ordered {
+        super::trunks::resolve(&inner.names, current, pbx);
+        return Err(problem);
     }
+    *inner.resolved.lock().unwrap_or_else(PoisonError::into_inner) = (resolved, changes);
     inner.observer.set_records(super::records(settings));
     (inner.set_log)(&settings.log);
     Ok(())

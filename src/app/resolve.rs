@@ -1,56 +1,127 @@
 //! Names of the settings into addresses, and which address of ours each side sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 
 use crate::call::{self, Local};
-use crate::config::{HostPort, ListenSettings, Roots, Settings};
+use crate::config::{DnsSettings, HostPort, ListenSettings, Roots, Settings, TrunkSettings};
 use crate::gate;
+use crate::io::names::{self, Answers, Question};
 use crate::io::streams;
 use crate::sip::flow::{Hop, Transport};
+use crate::trunk::Target;
 
-pub(super) type Names = HashMap<HostPort, SocketAddr>;
+/// Hosts behind each trunk's address, by its name.
+pub(crate) type Targets = HashMap<Arc<str>, Vec<Target>>;
 
-/// Resolves every host of the settings. The system's resolver is asked; this may take seconds, so it is done at the
-/// start and on reload only, never while a call waits.
-pub(super) fn names(settings: &Settings) -> Result<Names, String> {
-    let mut names = Names::new();
-    for (host, transport) in hosts(settings) {
-        let found = (host.host.as_str(), host.port).to_socket_addrs();
-        let mut addresses = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
-        // What the socket can reach: a dual-stack name is used over the listener's family.
-        let listener = settings.listen.iter().find(|listen| listen.hop.transport == transport);
-        let family = listener.map(|listen| listen.hop.address.is_ipv4());
-        let address = addresses.find(|address| family.is_none_or(|v4| address.is_ipv4() == v4));
-        let address = address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses"))?;
-        names.insert(host.clone(), address);
-    }
-    Ok(names)
+/// Addresses of the settings, resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) pbx: SocketAddr,
+    pub(crate) trunks: Targets,
+    /// Where trunks were before: running calls may still come from there, and are not limited like strangers.
+    pub(crate) former: VecDeque<IpAddr>,
 }
 
-fn hosts(settings: &Settings) -> impl Iterator<Item = (&HostPort, Transport)> {
-    let trunks = settings.trunks.iter().map(|trunk| (&trunk.address, trunk.transport));
-    std::iter::once((&settings.pbx.address, settings.pbx.transport)).chain(trunks)
+impl Resolved {
+    /// What is known now, after `before`.
+    pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets) -> Self {
+        const MOST: usize = 64;
+        let mut former = before.former.clone();
+        for ip in before.trunks.values().flatten().map(|target| target.hop.address.ip()) {
+            if !former.contains(&ip) {
+                former.push_back(ip);
+            }
+        }
+        while former.len() > MOST {
+            former.pop_front();
+        }
+        Self { pbx, trunks, former }
+    }
+}
+
+/// The PBX's address. The system's resolver is asked; this may take seconds, so it is done at the start and on reload
+/// only, never while a call waits.
+pub(super) fn pbx(settings: &Settings) -> Result<SocketAddr, String> {
+    let host = &settings.pbx.address;
+    let found = (host.host.as_str(), host.port).to_socket_addrs();
+    let mut addresses = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
+    // What the socket can reach: a dual-stack name is used over the listener's family.
+    let listener = settings.listen.iter().find(|listen| listen.hop.transport == settings.pbx.transport);
+    let family = listener.map(|listen| listen.hop.address.is_ipv4());
+    let address = addresses.find(|address| family.is_none_or(|v4| address.is_ipv4() == v4));
+    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses"))
+}
+
+/// What the names of trunks are resolved with.
+pub(super) fn name_settings(settings: &Settings, pbx: SocketAddr) -> names::Settings {
+    let DnsSettings { servers, keep_at_least, keep_at_most, timeout } = settings.dns.clone();
+    let ours = settings.listen.iter().map(|listen| listen.hop.address);
+    let seen = ours.clone().filter_map(|address| seen_by(pbx, address).ok());
+    let loopback = ours.clone().filter(|address| address.ip().is_unspecified()).map(|address| {
+        let ip: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        SocketAddr::new(ip, address.port())
+    });
+    let never = ours.clone().chain(seen).chain(loopback).chain([pbx]).collect();
+    names::Settings { servers, keep_at_least, keep_at_most, timeout, never }
+}
+
+/// The names of trunks.
+pub(super) fn questions(settings: &Settings) -> Vec<Question> {
+    settings.trunks.iter().filter_map(|trunk| question(settings, trunk)).collect()
+}
+
+/// None: its address needs no DNS.
+fn question(settings: &Settings, trunk: &TrunkSettings) -> Option<Question> {
+    let HostPort { host, port, stated } = &trunk.address;
+    if host.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    let usable = settings.listen.iter().map(|listen| (listen.hop.transport, listen.hop.address.is_ipv4()));
+    let usable = usable.filter(|(transport, _)| trunk.transport.is_none_or(|wanted| wanted == *transport));
+    let mut usable: Vec<(Transport, bool)> = usable.collect();
+    usable.sort_by_key(|(transport, v4)| (*transport, !v4));
+    usable.dedup();
+    let (host, port) = (host.to_ascii_lowercase(), stated.then_some(*port));
+    Some(Question { host, port, transport: trunk.transport, usable })
+}
+
+/// The hosts of every trunk, as far as they are known.
+pub(super) fn targets(settings: &Settings, answers: &Answers) -> Targets {
+    let of = |trunk: &TrunkSettings| match question(settings, trunk) {
+        Some(question) => answers.get(&question).cloned().unwrap_or_default(),
+        None => {
+            let first = settings.listen.first().map_or(Transport::Udp, |listen| listen.hop.transport);
+            let transport = trunk.transport.unwrap_or(first);
+            let ip = trunk.address.host.parse::<IpAddr>();
+            let hop = ip.map(|ip| Hop { address: SocketAddr::new(ip, trunk.address.port), transport });
+            hop.map(Target::only).into_iter().collect()
+        }
+    };
+    settings.trunks.iter().map(|trunk| (Arc::clone(&trunk.name), of(trunk))).collect()
 }
 
 /// Settings of the switchboard. `bound`: listening addresses as bound.
-pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -> Result<call::Settings, String> {
-    let hop = |host: &HostPort, transport: Transport| {
-        let address = names.get(host).copied().ok_or_else(|| format!("{host} was not resolved"))?;
-        Ok::<_, String>(Hop { address, transport })
+pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<call::Settings, String> {
+    let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
+    let mut ordered: Vec<&TrunkSettings> = settings.trunks.iter().collect();
+    // Stable: trunks of one priority stay as the file has them.
+    ordered.sort_by_key(|trunk| trunk.priority);
+    let trunk = |trunk: &&TrunkSettings| call::Trunk {
+        name: Arc::clone(&trunk.name),
+        targets: resolved.trunks.get(&trunk.name).cloned().unwrap_or_default(),
+        host: Arc::from(trunk.address.host.as_str()),
+        networks: trunk.networks.clone(),
+        trusts_targets: trunk.trust_address,
+        register: trunk.register.clone(),
+        keep_alive: trunk.keep_alive,
+        answer_within: trunk.answer_within,
+        believes_identity: trunk.believe_identity,
+        shows_identity: trunk.show_identity,
     };
-    let pbx = hop(&settings.pbx.address, settings.pbx.transport)?;
-    let mut trunks = Vec::new();
-    for trunk in &settings.trunks {
-        trunks.push(call::Trunk {
-            name: Arc::clone(&trunk.name),
-            hop: hop(&trunk.address, trunk.transport)?,
-            host: Arc::from(trunk.address.host.as_str()),
-            networks: trunk.networks.clone(),
-        });
-    }
-    let outside = trunks.first().map_or(pbx, |trunk| trunk.hop);
+    let trunks: Vec<call::Trunk> = ordered.iter().map(trunk).collect();
+    let outside = trunks.iter().flat_map(|trunk| &trunk.targets).next().map_or(pbx, |target| target.hop);
     Ok(call::Settings {
         generation: settings.generation,
         enforce: settings.enforce,
@@ -64,6 +135,8 @@ pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -
         local_outside: local_towards(outside.address, bound)?,
         local_inside: local_towards(pbx.address, bound)?,
         public_address: settings.sip.public_address,
+        public_media_address: settings.media.public_address,
+        redirects: settings.sip.redirects,
         policy: Arc::clone(&settings.policy),
         watch_for: settings.detect.watch_for,
         callee_hears: settings.divert.callee,
@@ -76,27 +149,37 @@ pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -
 }
 
 /// Settings of the gate: trunks and PBX are trusted.
-pub(super) fn gate_settings(settings: &Settings, names: &Names) -> gate::Settings {
-    let addresses = names.values().map(|address| ipnet::IpNet::from(address.ip()));
+pub(super) fn gate_settings(settings: &Settings, resolved: &Resolved) -> gate::Settings {
+    let believed = settings.trunks.iter().filter(|trunk| trunk.trust_address);
+    let targets = believed.filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
+    let addresses = targets.map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
+    let addresses = addresses.chain(resolved.former.iter().copied()).map(ipnet::IpNet::from);
     let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
     gate::Settings { trusted: addresses.chain(networks).collect(), ..settings.gate.clone() }
 }
 
 /// Settings of the connections: limits, and certificates of both sides.
-pub(super) fn stream_settings(settings: &Settings, names: &Names) -> Result<streams::Settings, String> {
+pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Result<streams::Settings, String> {
     let identity =
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let mut clients = HashMap::new();
-    let trunks = settings.trunks.iter().map(|trunk| (&trunk.address, trunk.transport, &trunk.roots));
-    let pbx = (&settings.pbx.address, settings.pbx.transport, &settings.pbx.roots);
-    for (host, transport, roots) in std::iter::once(pbx).chain(trunks) {
-        let (Transport::Tls, Some(address)) = (transport, names.get(host)) else { continue };
+    let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
+    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots)];
+    for TrunkSettings { name, address, roots, .. } in &settings.trunks {
+        let targets = resolved.trunks.get(name).into_iter().flatten();
+        hops.extend(targets.map(|target| (target.hop, address, roots)));
+    }
+    for (hop, host, roots) in hops {
+        if hop.transport != Transport::Tls {
+            continue;
+        }
         let roots = match roots {
             Some(roots) => roots.clone(),
             None => Roots::of_system().map_err(|error| format!("{host}: {error}"))?,
         };
+        // The name that was asked for, not one that the DNS made of it (RFC 5922 §7.1).
         let name = streams::server_name(&host.host).ok_or_else(|| format!("{host}: no certificate can be for it"))?;
-        clients.insert(*address, streams::Client { config: roots.config().clone(), name });
+        clients.insert(hop.address, streams::Client { config: roots.config().clone(), name });
     }
     Ok(streams::Settings {
         max: settings.connections.max,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::forward::{self, Party};
+use super::identity;
 use super::machine::{Call, Phase};
 use super::security::Security;
 use super::settings::Side;
 use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
+use super::trunks::Order;
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;
@@ -29,9 +31,11 @@ impl Switchboard {
         let Ok(target) = Uri::parse(uri) else {
             return self.reply(message, server, flow, StatusCode::UNSUPPORTED_URI_SCHEME, &[], now);
         };
-        let Some((to_flow, callee_target)) = self.next_hop(uri, &target, side, flow) else {
+        let mut candidates = self.candidates(uri, &target, side, Order::ByLot);
+        if candidates.is_empty() {
             return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &[], now);
-        };
+        }
+        let first = candidates.remove(0);
         if message.has_sdp() {
             let usable = crate::sip::wire::sdp::Sdp::read(message.body()).is_ok_and(|sdp| sdp.anchored().is_some());
             if !usable {
@@ -45,17 +49,18 @@ impl Switchboard {
             target: contact.uri.to_owned(),
             routes: forward::record_routes(message),
             cseq: 0,
+            shift: 0,
         };
-        let callee =
-            Party { remote: value(Name::To), local: value(Name::From), target: callee_target, ..Party::default() };
+        let callee = Party { remote: value(Name::To), local: value(Name::From), target: first.uri, ..Party::default() };
         let id = self.next_id();
         let facts = self.facts(message, &target, flow, side);
-        let call = Call {
+        let trunk = first.trunk.or_else(|| facts.trunk.clone());
+        let mut call = Call {
             id,
             settings: Arc::clone(&self.settings),
             from: side,
             call_id: Arc::from(message.call_id()),
-            flow: PerLeg { caller: flow, callee: to_flow },
+            flow: PerLeg { caller: flow, callee: flow.towards(first.hop) },
             party: PerLeg { caller, callee },
             invite: message.bytes().to_vec(),
             server: Some(server),
@@ -85,7 +90,14 @@ impl Switchboard {
             digits: PerLeg::default(),
             diversion: None,
             shown: None,
+            trunk,
+            candidates,
+            invite_shift: PerLeg::default(),
+            authorization: PerLeg::default(),
+            turns: Vec::new(),
+            guest: PerLeg::default(),
         };
+        self.host_guests(&mut call);
         self.by_call_id.insert(Arc::clone(&call.call_id), id);
         self.by_server.insert(server, id);
         self.out(Output::Consult {
@@ -99,9 +111,17 @@ impl Switchboard {
     }
 
     fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side) -> Facts {
-        let asserted = message.addresses(Name::PAssertedIdentity).find_map(|identity| identity.ok()?.parsed_uri().ok());
+        let trunk = match side {
+            // Several trunks may share an address: the contact that was asked for says which of them it is.
+            Side::Outside => self
+                .trunks
+                .registered_contact(message.bytes())
+                .or_else(|| self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name))),
+            Side::Inside => None,
+        };
+        let asserted = identity::asserted(message, &self.settings, side, trunk.as_deref());
         let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());
-        let private = message.other("Privacy").is_some_and(|header| header.value.contains("id"));
+        let private = identity::is_private(message);
         let hidden = private || shown.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
         let country = self.settings.policy.country;
         let caller = if hidden { CallerNumber::Withheld } else { country.caller(shown.and_then(|uri| uri.user)) };
@@ -109,10 +129,6 @@ impl Switchboard {
         let direction = match side {
             Side::Outside => CallDirection::Inbound,
             Side::Inside => CallDirection::Outbound,
-        };
-        let trunk = match side {
-            Side::Outside => self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name)),
-            Side::Inside => None,
         };
         let understands = |header: crate::sip::wire::Header<'_>| header.value.to_ascii_lowercase().contains("sip.608");
         Facts {
@@ -126,20 +142,6 @@ impl Switchboard {
             hour: 0,
             weekday: 0,
             dialled_before: false,
-        }
-    }
-
-    /// Where a request from `side` goes, and its URI there: a host of ours becomes the next hop's.
-    pub(super) fn next_hop(&self, uri: &str, target: &Uri<'_>, side: Side, flow: Flow) -> Option<(Flow, String)> {
-        let settings = &self.settings;
-        let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();
-        match side {
-            Side::Outside => Some((flow.towards(settings.pbx), forward::at_hop(uri, settings.pbx))),
-            Side::Inside => {
-                let trunk = settings.trunk_for(target.host)?;
-                let uri = if ours { forward::at_hop(uri, trunk.hop) } else { uri.to_owned() };
-                Some((flow.towards(trunk.hop), uri))
-            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 
@@ -20,6 +21,10 @@ pub struct Party {
     pub routes: Vec<String>,
     /// Highest CSeq that went to it.
     pub cseq: u32,
+    /// What reaches it is numbered higher by this than the other leg numbers it: requests that we sent once more, with
+    /// credentials (RFC 3261 §22.2).
+    #[serde(default)]
+    pub shift: u32,
 }
 
 /// Routes of one message that are kept; more is no telephone network.
@@ -84,6 +89,17 @@ pub(super) fn via(local: Hop, branch: &str) -> String {
     format!("Via: SIP/2.0/{} {};branch={branch};rport", local.transport.via_token(), local.address)
 }
 
+/// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the
+/// outside knows of the way behind us is nothing to the PBX, and what led to us is done with.
+pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settings) -> Vec<String> {
+    if side == Side::Outside {
+        return Vec::new();
+    }
+    let ours = |uri: &str| Uri::parse(uri).is_ok_and(|uri| uri.ip().is_some_and(|ip| settings.is_ours(side, ip)));
+    let routes = message.addresses(Name::Route).filter_map(Result::ok).take(MAX_ROUTES);
+    routes.skip_while(|route| ours(route.uri)).map(|route| format!("<{}>{}", route.uri, route.params)).collect()
+}
+
 /// Edits that every forwarded request needs.
 pub(super) fn edit_request(
     edits: &mut Edits,
@@ -120,6 +136,30 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop
     let redirects = message.status().is_some_and(|code| code.0 / 100 == 3);
     if !redirects && let Some(contact) = contact(message, local) {
         edits.set_uri(message, Name::Contact, &contact);
+    }
+}
+
+/// CSeq, and the RAck of a PRACK, as the leg knows them that the request goes to.
+pub(super) fn renumber(edits: &mut Edits, message: &Message<'_>, shift: u32) {
+    let Ok(cseq) = message.cseq() else { return };
+    if shift == 0 {
+        return;
+    }
+    edits.set(message, Name::CSeq, &format!("{} {}", cseq.number.saturating_add(shift), cseq.method.as_str()));
+    if let Some(rack) = message.other("RAck") {
+        let parts: Vec<&str> = rack.value.split_ascii_whitespace().collect();
+        if let [number, cseq, method] = parts[..]
+            && let Ok(cseq) = cseq.parse::<u32>()
+        {
+            edits.replace(message, rack.value, &format!("{number} {} {method}", cseq.saturating_add(shift)));
+        }
+    }
+}
+
+/// The CSeq of a response, as the leg knows it that asked.
+pub(super) fn renumber_back(edits: &mut Edits, message: &Message<'_>, shift: u32) {
+    if let (true, Ok(cseq)) = (shift > 0, message.cseq()) {
+        edits.set(message, Name::CSeq, &format!("{} {}", cseq.number.saturating_sub(shift), cseq.method.as_str()));
     }
 }
 

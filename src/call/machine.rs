@@ -1,6 +1,6 @@
 //! One call's life, from its INVITE to its end. One machine for both directions; who is inside only decides addresses.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,12 @@ use super::answer;
 use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
+use super::identity::{self, Turn};
 use super::security::{Negotiated, Security};
-use super::settings::{DivertCallee, Settings, Side};
+use super::settings::{DivertCallee, Redirects, Settings, Side};
 use super::snapshot::{Entry, Taken};
 use super::switchboard::{Orphan, Output, Switchboard};
+use super::trunks::Candidate;
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
@@ -19,7 +21,7 @@ use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::sdp::{Direction, Sdp};
-use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
+use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode, Uri};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
@@ -87,6 +89,18 @@ pub(super) struct Call {
     pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,
     pub shown: Option<Verdict>,
+    /// The trunk on its outside leg.
+    pub trunk: Option<Arc<str>>,
+    /// Where its INVITE may still go, should this next hop fail.
+    pub candidates: Vec<Candidate>,
+    /// Of the last INVITE to each leg: the number it came with, and by how much it left higher. Its ACK follows it.
+    pub invite_shift: PerLeg<(u32, u32)>,
+    /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
+    pub authorization: PerLeg<Option<String>>,
+    /// Where it has been sent on.
+    pub turns: Vec<Turn>,
+    /// Its source is known for this call only.
+    pub guest: PerLeg<bool>,
 }
 
 /// How far a call has come.
@@ -131,6 +145,27 @@ impl Call {
     /// What `leg` knows us by.
     pub(super) fn local(&self, leg: Leg) -> Hop {
         self.settings.local(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// Where `leg` sends its media to.
+    pub(super) fn media_address(&self, leg: Leg) -> IpAddr {
+        self.settings.media_address(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// Takes from a message of `from` what the other leg may not learn or believe.
+    pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) {
+        identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref());
+    }
+
+    /// The trunk of a leg; the PBX is none.
+    pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
+        self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)
+    }
+
+    /// By how much the INVITE with `number` went to `leg` higher; and every other request.
+    pub(super) fn shift(&self, leg: Leg, number: u32, to_invite: bool) -> u32 {
+        let (invite, shift) = self.invite_shift[leg];
+        if to_invite && invite == number { shift } else { self.party[leg].shift }
     }
 
     pub(super) fn leg_of(&self, side: Side) -> Leg {
@@ -254,8 +289,7 @@ impl Switchboard {
     pub(super) fn media(&mut self, mut call: Call, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                call.ports =
-                    Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).address.ip(), ports[leg].port())));
+                call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port())));
                 if let Phase::Opening { route } = call.phase {
                     return self.opened(call, route, now);
                 }
@@ -363,19 +397,152 @@ impl Switchboard {
         let mut edits = Edits::new();
         forward::edit_request(&mut edits, message, call.flow.caller.peer, local, &branch, None);
         edits.set_request_uri(message, &call.party.callee.target);
+        let mut routes = forward::routes_onward(message, call.from, &call.settings);
+        if let (true, Some(trunk)) = (routes.is_empty(), call.trunk_of(Leg::Callee)) {
+            routes.extend_from_slice(self.service_routes(trunk));
+        }
+        for route in &routes {
+            edits.append(message, &format!("Route: {route}"));
+        }
+        call.screen(&mut edits, message, Leg::Caller);
+        identity::diverted(&mut edits, message, &call.turns);
         rewrite_sdp(call, message, Leg::Caller, &mut edits);
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
+        self.credit(client, call.trunk_of(Leg::Callee), &call.settings, &bytes);
         self.transactions.send(client, &bytes, call.flow.callee, now);
         self.clients.insert(client, call.id);
         call.client = Some(client);
         call.has_callee = true;
         call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
-        call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
+        call.phase = Phase::Inviting { give_up: now + Self::patience(call) };
+    }
+
+    /// How long the callee's side may say nothing.
+    fn patience(call: &Call) -> Duration {
+        let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
+        match trunk {
+            Some(trunk) if !call.candidates.is_empty() => trunk.answer_within,
+            Some(_) | None => SILENT_PEER,
+        }
+    }
+
+    /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
+    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
+    fn try_next(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+        if call.rang.is_some() || call.answered.is_some() || call.candidates.is_empty() {
+            return Some(call);
+        }
+        let Candidate { trunk, hop, uri } = call.candidates.remove(0);
+        if let Some(client) = call.client.take() {
+            self.clients.remove(&client);
+        }
+        call.flow.callee = call.flow.caller.towards(hop);
+        if call.side(Leg::Callee) == Side::Outside {
+            call.trunk = trunk;
+        }
+        call.party.callee.target = uri;
+        call.party.callee.shift = 0;
+        call.invite_shift.callee = (0, 0);
+        call.authorization.callee = None;
+        let invite = std::mem::take(&mut call.invite);
+        let mut index = Index::new();
+        if let Ok(message) = index.read(&invite, &call.settings.wire_limits) {
+            self.invite_callee(&mut call, &message, now);
+        }
+        call.invite = invite;
+        if call.client.is_none() {
+            return Some(call);
+        }
+        self.keep(call);
+        None
+    }
+
+    /// The callee's side sends the call on (RFC 3261 §8.1.3.4): to where that is on the same side, and no further. Back
+    /// where it is not, or has been too often; None: it goes on.
+    fn redirected(&mut self, mut call: Call, message: &Message<'_>, code: StatusCode, now: Instant) -> Option<Call> {
+        const MOST_TURNS: usize = 3;
+        if call.settings.redirects == Redirects::Pass || call.turns.len() >= MOST_TURNS {
+            return Some(call);
+        }
+        let from = call.party.callee.target.clone();
+        let been = |uri: &String| *uri == from || call.turns.iter().any(|turn| turn.from == *uri);
+        let contacts = identity::contacts_of(message);
+        let found = contacts.iter().filter_map(|uri| self.same_side(&call, uri)).find(|next| !been(&next.uri));
+        let Some(next) = found else { return Some(call) };
+        call.turns.push(Turn { from, to: next.uri.clone(), status: code.0 });
+        call.candidates.insert(0, next);
+        self.try_next(call, now)
+    }
+
+    /// Where a URI leads on the callee's side.
+    fn same_side(&self, call: &Call, uri: &str) -> Option<Candidate> {
+        let parsed = Uri::parse(uri).ok()?;
+        let hop = call.flow.callee.hop();
+        let there = parsed.ip().is_some_and(|ip| ip == hop.address.ip());
+        let ours = parsed.ip().is_some_and(|ip| call.settings.is_ours(call.side(Leg::Callee), ip));
+        let named = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
+        let named = named.is_some_and(|trunk| trunk.host.eq_ignore_ascii_case(parsed.host));
+        (parsed.user.is_some() && (there || ours || named || parsed.host.is_empty())).then(|| {
+            let uri = if named { uri.to_owned() } else { forward::at_hop(uri, hop) };
+            Candidate { trunk: call.trunk.clone().filter(|_| call.side(Leg::Callee) == Side::Outside), hop, uri }
+        })
+    }
+
+    /// Nothing came of the callee's INVITE: the next hop, or the end.
+    fn unreachable(&mut self, call: Call, code: StatusCode, now: Instant) {
+        self.callee_silent(&call, now);
+        if let Some(call) = self.try_next(call, now) {
+            self.fail(call, code, "unreachable", now);
+        }
+    }
+
+    fn callee_silent(&mut self, call: &Call, now: Instant) {
+        if let Some(trunk) = call.trunk_of(Leg::Callee) {
+            self.silent(trunk, call.flow.callee.hop(), now);
+        }
     }
 
     /// A response of the callee to the INVITE.
-    pub(super) fn invite_response(&mut self, mut call: Call, message: &Message<'_>, code: StatusCode, now: Instant) {
+    pub(super) fn invite_response(
+        &mut self,
+        mut call: Call,
+        client: ClientId,
+        message: &Message<'_>,
+        code: StatusCode,
+        now: Instant,
+    ) {
+        let failed_over = matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT);
+        if code == StatusCode::SERVICE_UNAVAILABLE {
+            self.callee_silent(&call, now);
+        } else if let Some(trunk) = call.trunk_of(Leg::Callee) {
+            self.answers(trunk, call.flow.callee.hop(), now);
+        }
+        if code.0 / 100 == 3 {
+            match self.redirected(call, message, code, now) {
+                Some(left) => call = left,
+                None => return,
+            }
+        }
+        if failed_over {
+            match self.try_next(call, now) {
+                Some(left) => call = left,
+                None => return,
+            }
+        }
+        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+            && let Some((again, line)) = self.answer_challenge(client, message, now)
+        {
+            self.clients.remove(&client);
+            self.clients.insert(again, call.id);
+            call.client = Some(again);
+            let party = &mut call.party.callee;
+            (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
+            call.invite_shift.callee = (party.cseq - party.shift, party.shift);
+            call.authorization.callee = Some(line);
+            call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
+            return self.keep(call);
+        }
         if code == StatusCode::TRYING {
             if let Phase::Inviting { .. } = call.phase {
                 call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
@@ -389,6 +556,8 @@ impl Switchboard {
         }
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
+        forward::renumber_back(&mut edits, message, call.invite_shift.callee.1);
+        call.screen(&mut edits, message, Leg::Callee);
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
         let said = rewrite_sdp(&mut call, message, Leg::Callee, &mut edits).filter(|_| call.answered.is_none());
         let (plan, refused) = said.map(|said| (said.plan, said.refused)).unzip();
@@ -478,6 +647,12 @@ impl Switchboard {
         let mut edits = Edits::new();
         let party = &call.party[to];
         forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party));
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        forward::renumber(&mut edits, message, call.shift(to, number, true));
+        if let Some(line) = &call.authorization[to] {
+            edits.append(message, line);
+        }
+        call.screen(&mut edits, message, from);
         if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
             self.plan(call, from, said.plan);
             self.changed(call.id);
@@ -511,7 +686,7 @@ impl Switchboard {
         if call.answered.is_some() {
             return self.keep(call);
         }
-        self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
+        self.unreachable(call, StatusCode::SERVICE_UNAVAILABLE, now);
     }
 
     /// The callee's INVITE ended without an answer.
@@ -528,7 +703,7 @@ impl Switchboard {
             | Phase::Answering { .. }
             | Phase::Answered { .. } => StatusCode::REQUEST_TIMEOUT,
         };
-        self.fail(call, code, "unreachable", now);
+        self.unreachable(call, code, now);
     }
 
     /// A BYE inside a running call, already answered or passed on by the caller of this.
@@ -572,6 +747,7 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let party = &call.party[leg];
         let bytes = forward::own_request(party, &call.call_id, "BYE", call.local(leg), &branch, party.cseq + 1);
+        self.credit(client, call.trunk_of(leg), &call.settings, &bytes);
         self.transactions.send(client, &bytes, call.flow[leg], now);
     }
 
@@ -587,7 +763,7 @@ impl Switchboard {
         match &mut call.phase {
             Phase::Inviting { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);
-                return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
+                return self.unreachable(call, StatusCode::SERVICE_UNAVAILABLE, now);
             }
             Phase::Ringing { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);
@@ -642,6 +818,7 @@ impl Switchboard {
         }
         let talked = call.answered.map(|answered| now.saturating_duration_since(answered));
         self.happened(call, now, Event::Ended { ending: Ending { by, how, status, talked } });
+        self.part_guests(call, now);
         self.forget(call);
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::forward::{self, Party};
+use super::identity;
 use super::machine::{self, Call};
 use super::settings::Side;
 use super::switchboard::{MAX_CONTACTS, Orphan, Relayed, Switchboard};
+use super::trunks::{Candidate, Order};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
@@ -50,7 +52,7 @@ impl Switchboard {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
             return self.said_bye(call, leg, now);
         }
-        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let number = message.cseq().map_or(0, |cseq| cseq.number).saturating_add(call.party[leg.other()].shift);
         if number < call.party[leg.other()].cseq && leg == Leg::Caller {
             // Out of order (RFC 3261 §12.2.2).
             self.reply(message, server, flow, StatusCode::SERVER_ERROR, &[], now);
@@ -107,6 +109,9 @@ impl Switchboard {
             contacts: Vec::new(),
             local: settings.local(side, flow.transport),
             accepted: false,
+            shift: 0,
+            trunk: None,
+            paths: Vec::new(),
         };
         let to = match call {
             Some(mut call) => {
@@ -116,7 +121,14 @@ impl Switchboard {
                 relayed.plan = machine::rewrite_sdp(&mut call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
-                call.party[to].cseq = call.party[to].cseq.max(number);
+                relayed.shift = call.party[to].shift;
+                forward::renumber(&mut edits, message, relayed.shift);
+                if invite {
+                    call.invite_shift[to] = (number, relayed.shift);
+                }
+                call.party[to].cseq = call.party[to].cseq.max(number.saturating_add(relayed.shift));
+                relayed.trunk.clone_from(&call.trunk);
+                call.screen(&mut edits, message, leg);
                 if let (true, Ok(Some(contact))) = (invite, message.contact()) {
                     // A target refresh (RFC 3261 §12.2.2).
                     contact.uri.clone_into(&mut call.party[leg].target);
@@ -128,18 +140,34 @@ impl Switchboard {
             }
             None => {
                 let target = message.request_uri().and_then(|uri| Some((uri, Uri::parse(uri).ok()?)));
-                let Some((to, uri)) = target.and_then(|(uri, target)| self.next_hop(uri, &target, side, flow)) else {
+                let candidates =
+                    target.map(|(uri, target)| self.candidates(uri, &target, side, Order::Steady)).unwrap_or_default();
+                let Some(Candidate { hop, uri, trunk }) = candidates.into_iter().next() else {
                     self.transactions.release(client);
                     return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
                 };
+                let to = flow.towards(hop);
                 let local = settings.local(side.other(), to.transport);
                 edits.push_on_top(message, &forward::via(local, &branch));
                 edits.stamp_via(message, flow.peer);
                 let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
                 edits.set(message, Name::MaxForwards, &hops.to_string());
                 edits.remove_all(message, Name::Route);
+                for route in forward::routes_onward(message, side, &settings) {
+                    edits.append(message, &format!("Route: {route}"));
+                }
                 edits.remove_all(message, Name::RecordRoute);
                 edits.set_request_uri(message, &uri);
+                let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
+                relayed.trunk = trunk.or(outside);
+                identity::screen(&mut edits, message, &settings, side, relayed.trunk.as_deref());
+                if side == Side::Inside && message.method() == Some(Method::Register) {
+                    // A binding leads to us; the way from us to the registrant is ours to know (RFC 3327 §5.2). It is in the
+                    // answer again, as the registrant expects it (§5.3).
+                    let paths = message.others("Path").take(MAX_CONTACTS);
+                    relayed.paths = paths.map(|path| format!("Path: {}", path.value)).collect();
+                    edits.remove_other(message, "Path");
+                }
                 for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
                     let ours = forward::at_hop(contact.uri, local);
                     edits.set_uri_at(message, contact.uri, &ours);
@@ -150,6 +178,10 @@ impl Switchboard {
         };
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
+        if let (Some(id), Side::Inside) = (relayed.call, side) {
+            let trunk = self.calls.get(&id).and_then(|call| call.trunk.clone());
+            self.credit(client, trunk.as_ref(), &settings, &bytes);
+        }
         self.transactions.send(client, &bytes, to, now);
         self.relayed_by_server.insert(server, client);
         self.relayed.insert(client, relayed);
@@ -157,8 +189,16 @@ impl Switchboard {
 
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
+        if self.own_response(client, message, code, now) {
+            return;
+        }
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
-            return self.invite_response(call, message, code, now);
+            return self.invite_response(call, client, message, code, now);
+        }
+        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+            && let Some((again, line)) = self.answer_challenge(client, message, now)
+        {
+            return self.asked_again(client, again, line);
         }
         if let Some(mut relayed) = self.relayed.remove(&client) {
             self.relayed_response(message, code, &relayed, now);
@@ -169,14 +209,35 @@ impl Switchboard {
         }
     }
 
+    /// A request inside a call has been sent once more, with credentials. A BYE of ours has no one who waits for it.
+    fn asked_again(&mut self, client: ClientId, again: ClientId, line: String) {
+        let Some(mut relayed) = self.relayed.remove(&client) else { return };
+        relayed.shift += 1;
+        if let Some(mut call) = relayed.call.and_then(|id| self.take(id)) {
+            let to = call.leg_of(relayed.from.other());
+            let party = &mut call.party[to];
+            (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
+            if relayed.invite {
+                call.invite_shift[to].1 = relayed.shift;
+                call.authorization[to] = Some(line);
+            }
+            self.changed(call.id);
+            self.keep(call);
+        }
+        self.relayed_by_server.insert(relayed.server, again);
+        self.relayed.insert(again, relayed);
+    }
+
     fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &Relayed, now: Instant) {
         if code == StatusCode::TRYING {
             return;
         }
         let mut edits = Edits::new();
+        identity::screen(&mut edits, message, &self.settings, relayed.from.other(), relayed.trunk.as_deref());
         match relayed.call.and_then(|id| self.take(id)) {
             Some(mut call) => {
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
+                forward::renumber_back(&mut edits, message, relayed.shift);
                 let from = call.leg_of(relayed.from.other());
                 let said = machine::rewrite_sdp(&mut call, message, from, &mut edits);
                 // A repeated 2xx is passed on, but a later offer may be in force by now.
@@ -206,9 +267,15 @@ impl Switchboard {
                     return self.transactions.respond_from_request(relayed.server, StatusCode::NO_SUCH_CALL, now);
                 }
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
+                forward::renumber_back(&mut edits, message, relayed.shift);
             }
             None => {
                 edits.pop_via(message);
+                if code.is_success() {
+                    for path in &relayed.paths {
+                        edits.append(message, path);
+                    }
+                }
                 for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
                     if let Some((_, theirs)) = relayed.contacts.iter().find(|(ours, _)| ours == contact.uri) {
                         edits.set_uri_at(message, contact.uri, theirs);
@@ -239,6 +306,8 @@ impl Switchboard {
         let to = from.other();
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
+        forward::renumber_back(&mut edits, message, call.party[from].shift);
+        call.screen(&mut edits, message, from);
         machine::rewrite_sdp(call, message, from, &mut edits);
         let (flow, mut bytes) = (call.flow[to], Vec::new());
         edits.apply(message, &mut bytes);
@@ -253,12 +322,15 @@ impl Switchboard {
         routes.reverse();
         let number = message.cseq().map_or(1, |cseq| cseq.number);
         let target = message.contact().ok().flatten().map_or(String::new(), |contact| contact.uri.to_owned());
-        let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number };
+        let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number, shift: 0 };
         let call_id = message.call_id();
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
         self.transmit(flow, &ack);
         let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number.max(highest_cseq) + 1);
+        let settings = Arc::clone(&self.settings);
+        let trunk = settings.trunk_of(flow.peer.ip()).map(|trunk| &trunk.name);
+        self.credit(client, trunk, &settings, &bye);
         self.transactions.send(client, &bye, flow, now);
     }
 }

@@ -11,6 +11,7 @@ use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
+use crate::trunk::{Register, Target};
 
 /// Where a peer stands: decides what we advertise and which way a request goes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -32,17 +33,83 @@ impl Side {
     }
 }
 
+/// Whether a trunk learns the identity that the PBX asserts (RFC 3325).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ShownIdentity {
+    /// Always: it keeps what is private to itself.
+    Trusted,
+    /// Unless it is private.
+    Public,
+    /// Never.
+    Never,
+}
+
+/// What becomes of a 3xx to an INVITE.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Redirects {
+    /// It is for whoever called.
+    Pass,
+    /// The call goes on to where it says, where that is on the same side.
+    Follow,
+}
+
 /// A trunk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trunk {
     /// `[[trunk]] name`.
     pub name: Arc<str>,
-    /// Where calls to it go.
-    pub hop: Hop,
+    /// Where calls to it go: the hosts behind its name. None while that cannot be resolved.
+    pub targets: Vec<Target>,
     /// Its name in URIs.
     pub host: Arc<str>,
-    /// Where its calls come from, besides `address`.
+    /// Where its calls come from, besides `targets`.
     pub networks: Vec<IpNet>,
+    /// Calls may come from `targets` too.
+    pub trusts_targets: bool,
+    /// We register with it.
+    pub register: Option<Register>,
+    /// It is asked with OPTIONS this often while it answers; None: only once it has failed.
+    pub keep_alive: Option<Duration>,
+    /// With another host or trunk left to try, an INVITE without any answer is given up after this.
+    pub answer_within: Duration,
+    /// Whom it asserts to be calling is passed on, and is the caller's number.
+    pub believes_identity: bool,
+    /// Whom the PBX asserts to be calling is passed on.
+    pub shows_identity: ShownIdentity,
+}
+
+impl Trunk {
+    /// One host that neither is registered with nor asked.
+    #[must_use]
+    pub fn at(name: &str, hop: Hop) -> Self {
+        Self {
+            name: name.into(),
+            targets: vec![Target::only(hop)],
+            host: hop.address.ip().to_string().into(),
+            networks: Vec::new(),
+            trusts_targets: true,
+            register: None,
+            keep_alive: None,
+            answer_within: Duration::from_secs(4),
+            believes_identity: true,
+            shows_identity: ShownIdentity::Trusted,
+        }
+    }
+
+    fn has_target(&self, address: SocketAddr) -> bool {
+        self.targets.iter().any(|target| target.hop.address == address)
+    }
+
+    fn is_source(&self, ip: IpAddr) -> bool {
+        let target = self.trusts_targets && self.targets.iter().any(|target| target.hop.address.ip() == ip);
+        target || self.networks.iter().any(|network| network.contains(&ip))
+    }
+
+    /// Its host as URIs write it.
+    #[must_use]
+    pub fn uri_host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
+    }
 }
 
 /// Our addresses as one side sees them, by transport.
@@ -111,6 +178,10 @@ pub struct Settings {
     pub public_address: Option<IpAddr>,
     /// What each side has to say of SRTP.
     pub srtp: SrtpSettings,
+    /// The same for media, where it is another.
+    pub public_media_address: Option<IpAddr>,
+    /// What becomes of a 3xx.
+    pub redirects: Redirects,
     /// Rules and thresholds.
     pub policy: Arc<Policy>,
     /// How long after the answer a caller is listened to.
@@ -137,7 +208,7 @@ impl Settings {
         let inside = self.pbx.address.ip() == ip || self.pbx_networks.iter().any(|network| network.contains(&ip));
         let outside = self.trunk_of(ip).is_some();
         match (inside, outside) {
-            (true, true) if self.trunks.iter().any(|trunk| trunk.hop.address == source) => Some(Side::Outside),
+            (true, true) if self.trunks.iter().any(|trunk| trunk.has_target(source)) => Some(Side::Outside),
             (true, _) => Some(Side::Inside),
             (false, true) => Some(Side::Outside),
             (false, false) => None,
@@ -147,19 +218,27 @@ impl Settings {
     /// The trunk that `source` belongs to.
     #[must_use]
     pub fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
-        let belongs = |trunk: &&Trunk| {
-            trunk.hop.address.ip() == source || trunk.networks.iter().any(|network| network.contains(&source))
-        };
-        self.trunks.iter().find(belongs)
+        self.trunks.iter().find(|trunk| trunk.is_source(source))
     }
 
-    /// The trunk that a URI's host names, else the first.
+    /// The trunk of this name.
     #[must_use]
-    pub fn trunk_for(&self, host: &str) -> Option<&Trunk> {
-        let named = |trunk: &&Trunk| {
-            trunk.host.eq_ignore_ascii_case(host) || host.parse::<IpAddr>().is_ok_and(|ip| ip == trunk.hop.address.ip())
-        };
-        self.trunks.iter().find(named).or_else(|| self.trunks.first())
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| &*trunk.name == name)
+    }
+
+    /// The trunks that a request may take, in the order of preference: the one that its URI's host names, else all.
+    #[must_use]
+    pub fn trunks_for(&self, host: &str) -> &[Trunk] {
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let named = self.trunks.iter().position(|trunk| {
+            let at = |ip: IpAddr| trunk.targets.iter().any(|target| target.hop.address.ip() == ip);
+            trunk.host.eq_ignore_ascii_case(host) || ip.is_some_and(at)
+        });
+        match named {
+            Some(number) => self.trunks.get(number..=number).unwrap_or_default(),
+            None => &self.trunks,
+        }
     }
 
     /// What `side` knows us by over `transport`: goes into Via, Contact and session descriptions.
@@ -171,6 +250,16 @@ impl Settings {
             (Side::Outside, None) | (Side::Inside, _) => bound,
         };
         Hop { address, transport }
+    }
+
+    /// Where `side` sends media to.
+    #[must_use]
+    pub fn media_address(&self, side: Side, transport: Transport) -> IpAddr {
+        let of_signalling = self.local(side, transport).address.ip();
+        match side {
+            Side::Outside => self.public_media_address.unwrap_or(of_signalling),
+            Side::Inside => of_signalling,
+        }
     }
 
     /// The address of this machine towards `side`.

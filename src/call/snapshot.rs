@@ -207,8 +207,18 @@ impl Switchboard {
             digits: story.digits,
             diversion: None,
             shown: story.verdict,
+            trunk: None,
+            candidates: Vec::new(),
+            invite_shift: PerLeg::default(),
+            authorization: PerLeg::default(),
+            turns: Vec::new(),
+            guest: PerLeg::default(),
         };
-        call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).address.ip(), ports[leg])));
+        let outside = if from == Side::Outside { Leg::Caller } else { Leg::Callee };
+        let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
+        call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
+        self.host_guests(&mut call);
+        call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
         self.by_call_id.insert(Arc::clone(&call.call_id), id);
         let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
         self.happened(&call, now, restored);

@@ -9,6 +9,7 @@ use super::event::{Counters, Event, Happened};
 use super::machine::{Call, Phase};
 use super::settings::{Settings, Side};
 use super::snapshot::{Entry, Snapshot};
+use super::trunks::{TrunkEvent, Trunks};
 use crate::policy::facts::{CallDirection, Facts, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
@@ -69,6 +70,8 @@ pub enum Input<'a> {
         /// What it thinks.
         verdict: Verdict,
     },
+    /// The settings are those that the switchboard was made with: trunks are registered with and asked from now on.
+    Start,
     /// New settings, for calls that begin from now on.
     Settings(Arc<Settings>),
     /// An operator ends a call.
@@ -88,7 +91,7 @@ pub enum Input<'a> {
         /// Since it was taken.
         age: Duration,
     },
-    /// No new calls; running ones go on.
+    /// No new calls, and no registration that brings any; running ones go on.
     Drain,
     /// End what is left.
     EndAll,
@@ -120,6 +123,8 @@ pub enum Output {
     Journal(Entry),
     /// Tell the observers.
     Happened(Happened),
+    /// Tell them about a trunk.
+    Trunk(TrunkEvent),
 }
 
 /// Live entries of all tables: all 0 after a soak.
@@ -135,6 +140,10 @@ pub struct Sizes {
     pub server_transactions: usize,
     /// Client transactions.
     pub client_transactions: usize,
+    /// Requests of our own to trunks.
+    pub trunk_requests: usize,
+    /// Sources that are known for a call only.
+    pub guests: usize,
 }
 
 /// A request on its way through.
@@ -154,6 +163,12 @@ pub(super) struct Relayed {
     pub(super) local: Hop,
     /// A 2xx has come; what it says is in force.
     pub(super) accepted: bool,
+    /// It is numbered higher by this than it came.
+    pub(super) shift: u32,
+    /// On its outside.
+    pub(super) trunk: Option<Arc<str>>,
+    /// Path lines of a REGISTER.
+    pub(super) paths: Vec<String>,
 }
 
 /// An INVITE of ours that nobody waits for any more.
@@ -195,6 +210,7 @@ pub struct Switchboard {
     pub(super) journals: bool,
     /// Calls that changed since the last input.
     pub(super) changed: Vec<CallId>,
+    pub(super) trunks: Trunks,
 }
 
 impl Switchboard {
@@ -223,6 +239,7 @@ impl Switchboard {
             draining: false,
             journals: false,
             changed: Vec::new(),
+            trunks: Trunks::new(secret),
         }
     }
 
@@ -248,7 +265,18 @@ impl Switchboard {
                     self.judged(call, verdict, now);
                 }
             }
-            Input::Settings(settings) => self.settings = settings,
+            Input::Start => self.set_trunks(now),
+            Input::Settings(settings) => {
+                self.settings = settings;
+                let calls: Vec<CallId> = self.calls.keys().copied().collect();
+                for id in calls {
+                    if let Some(mut call) = self.take(id) {
+                        self.host_guests(&mut call);
+                        self.keep(call);
+                    }
+                }
+                self.set_trunks(now);
+            }
             Input::HangUp { call } => {
                 if let Some(call) = self.take(call) {
                     self.hang_up(call, "hang_up", now);
@@ -260,7 +288,10 @@ impl Switchboard {
                 }
             }
             Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                self.unregister(now);
+            }
             Input::EndAll => self.drain(|_| true, now),
             Input::EndUnanswered => self.drain(|call| call.answered.is_none(), now),
         }
@@ -271,6 +302,9 @@ impl Switchboard {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.transactions.handle_timeout(now);
+        if self.trunks.poll_timeout().is_some_and(|at| at <= now) {
+            self.trunks_due(now);
+        }
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id));
             if let Some(call) = self.take(id) {
@@ -290,7 +324,7 @@ impl Switchboard {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.deadlines.first().map(|(at, _)| *at);
-        [call, self.transactions.poll_timeout()].into_iter().flatten().min()
+        [call, self.transactions.poll_timeout(), self.trunks.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Calls that are not answered yet.
@@ -309,6 +343,8 @@ impl Switchboard {
             orphans: self.orphans.len(),
             server_transactions,
             client_transactions,
+            trunk_requests: self.trunks.pending(),
+            guests: self.trunks.guests(),
         }
     }
 
@@ -330,17 +366,22 @@ impl Switchboard {
 
     /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is here.
     pub fn knows(&mut self, source: SocketAddr) -> bool {
-        self.side_of(source).is_some()
+        let known = self.side_of(source).is_some();
+        self.counters.unknown_source += u64::from(!known);
+        known
     }
 
-    fn side_of(&mut self, source: SocketAddr) -> Option<Side> {
-        let side = self.settings.side_of(source);
-        self.counters.unknown_source += u64::from(side.is_none());
-        side
+    fn side_of(&self, source: SocketAddr) -> Option<Side> {
+        self.settings.side_of(source).or_else(|| self.trunks.guest(source.ip()))
     }
 
     fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
-        let Some(side) = self.side_of(flow.peer) else { return };
+        // Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
+        let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);
+        let Some(side) = self.side_of(flow.peer).or_else(contact) else {
+            self.counters.unknown_source += 1;
+            return;
+        };
         let mut index = std::mem::take(&mut self.index);
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
@@ -410,6 +451,11 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        let guest = self.settings.side_of(flow.peer).is_none();
+        if guest && !in_dialog && self.trunks.registered_contact(message.bytes()).is_none() {
+            // Known for a running call, and for nothing else.
+            return self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
+        }
         match (method, in_dialog) {
             (_, true) => self.in_dialog(message, server, flow, side, now),
             (Method::Invite, false) => self.new_call(message, server, flow, side, now),
@@ -435,6 +481,9 @@ impl Switchboard {
         while let Some(event) = self.transactions.poll_event() {
             match event {
                 TransactionEvent::ClientTimeout(client) => {
+                    if self.own_silence(client, now) {
+                        continue;
+                    }
                     if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
                         self.invite_timed_out(call, now);
                     } else if let Some(relayed) = self.relayed.get(&client) {
@@ -443,6 +492,9 @@ impl Switchboard {
                     }
                 }
                 TransactionEvent::ClientUnsent(client) => {
+                    if self.own_silence(client, now) {
+                        continue;
+                    }
                     if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
                         self.invite_unsent(call, now);
                     } else if let Some(relayed) = self.relayed.get(&client) {
@@ -458,6 +510,7 @@ impl Switchboard {
                 TransactionEvent::ClientEnded(client) => {
                     self.clients.remove(&client);
                     self.orphans.remove(&client);
+                    self.trunks.forget(client);
                     if let Some(relayed) = self.relayed.remove(&client) {
                         self.relayed_by_server.remove(&relayed.server);
                     }

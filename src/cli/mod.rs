@@ -34,6 +34,8 @@ enum Command {
     Demo(demo::Demo),
     /// Let a running firewall read its settings file again
     Reload(running::Reload),
+    /// The trunks of a running firewall: hosts that answer, registrations
+    Trunks(running::Trunks),
     /// The last calls, from the records
     Calls(running::Calls),
     /// What happened in one call, and why
@@ -111,6 +113,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Run(run)) => run.run(),
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Reload(reload)) => reload.run(),
+        Some(Command::Trunks(trunks)) => trunks.run(),
         Some(Command::Calls(calls)) => calls.run(),
         Some(Command::Explain(explain)) => explain.run(),
         Some(Command::Check(check)) => check.run(),

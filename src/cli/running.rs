@@ -1,4 +1,4 @@
-//! Commands that ask a running firewall, or read its records: `reload`, `calls`, `explain`.
+//! Commands that ask a running firewall, or read its records: `reload`, `trunks`, `calls`, `explain`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,52 @@ impl Reload {
         say(&report.text());
         Ok(())
     }
+}
+
+#[derive(Args)]
+pub(crate) struct Trunks {
+    /// Address of the firewall's API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
+    admin: SocketAddr,
+}
+
+impl Trunks {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+        let asked = agent
+            .get(format!("http://{}/api/trunks", self.admin))
+            .call()
+            .and_then(|mut response| response.body_mut().read_json::<serde_json::Value>());
+        let answer = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
+        for trunk in answer["trunks"].as_array().into_iter().flatten() {
+            say(&line(trunk));
+        }
+        Ok(())
+    }
+}
+
+/// One trunk of the API, as a person reads it.
+fn line(trunk: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('_', " ");
+    let host = |host: &serde_json::Value| {
+        let silent = if host["up"] == false { " (silent)" } else { "" };
+        format!("{} {}{silent}", text(&host["transport"]), text(&host["address"]))
+    };
+    let hosts: Vec<String> = trunk["hosts"].as_array().into_iter().flatten().map(host).collect();
+    let mut line = format!("{:<16} {:<15} {}", text(&trunk["name"]), text(&trunk["state"]), hosts.join(", "));
+    let registration = &trunk["registration"];
+    if let Some(seconds) = registration["ends_in_s"].as_u64() {
+        line += &format!("; registered for {seconds} s more");
+    }
+    if let Some(failures) = registration["failures"].as_u64().filter(|failures| *failures > 0) {
+        let said = match registration["status"].as_u64() {
+            Some(0) | None => "no answer".to_owned(),
+            Some(status) => status.to_string(),
+        };
+        let next = registration["next_in_s"].as_u64().unwrap_or(0);
+        line += &format!("; failed {failures} times ({said}), again in {next} s");
+    }
+    line
 }
 
 /// Where the records are.

@@ -6,10 +6,54 @@ use super::problem::Problem;
 use super::reload::load;
 use super::settings::Settings;
 
-/// Reads the list files of a settings file; relative paths start at `folder`.
-pub fn list_files(folder: &Path) -> impl Fn(&str) -> Result<String, String> {
-    let folder = folder.to_owned();
-    move |path| std::fs::read_to_string(folder.join(path)).map_err(|error| error.to_string())
+/// The files that a settings file names.
+pub trait Files {
+    /// A file's text.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn text(&self, path: &str) -> Result<String, String>;
+
+    /// The text of a file that must not be everybody's.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in full.
+    fn secret(&self, path: &str) -> Result<String, String> {
+        self.text(path)
+    }
+}
+
+impl<F: Fn(&str) -> Result<String, String>> Files for F {
+    fn text(&self, path: &str) -> Result<String, String> {
+        self(path)
+    }
+}
+
+/// Files of the settings file's folder.
+pub struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn text(&self, path: &str) -> Result<String, String> {
+        std::fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
+    }
+
+    fn secret(&self, path: &str) -> Result<String, String> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let found = std::fs::metadata(self.0.join(path)).map_err(|error| format!("cannot be read: {error}"))?;
+            if found.permissions().mode() & 0o007 != 0 {
+                return Err("is open to everybody on this machine: chmod 600 it".to_owned());
+            }
+        }
+        self.text(path).map_err(|error| format!("cannot be read: {error}"))
+    }
+}
+
+/// Reads the files that a settings file names; relative paths start at `folder`.
+#[must_use]
+pub fn list_files(folder: &Path) -> Folder {
+    Folder(folder.to_owned())
 }
 
 /// Loads a file; the error is the text that an operator sees.

@@ -11,12 +11,14 @@ mod read;
 mod reload;
 mod section;
 mod settings;
+mod trunks;
 
 pub use certificates::{BadTls, Identity, Roots};
-pub use file::{list_files, load_file, problems_text};
+pub use file::{Files, Folder, list_files, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};
-pub use settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+pub use settings::LogSettings;
+pub use settings::{ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings};
 pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
 
 /// The settings file with every option, its default and what it does.

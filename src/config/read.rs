@@ -14,10 +14,12 @@ use toml::de::DeValue;
 use super::certificates::{BadTls, Identity, Roots};
 use super::problem::Problem;
 use super::section::{Item, Reading, Section, parse};
-use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+use super::settings::LogSettings;
+use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings};
 use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
 use super::settings::{TrunkSettings, WordsSettings};
-use crate::call::{DivertCallee, DivertCaller, SrtpPolicy};
+use super::trunks::trunks;
+use crate::call::{DivertCallee, DivertCaller, Redirects, SrtpPolicy};
 use crate::gate::{self, Rate};
 use crate::policy::action::{Rejection, Route};
 use crate::policy::number::{COUNTRIES, Country, NumberSet};
@@ -32,13 +34,13 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-const NETWORK_HINT: &str = "must be a network or address, as \"192.0.2.0/24\" or \"2001:db8::/32\"";
+pub(super) const NETWORK_HINT: &str = "must be a network or address, as \"192.0.2.0/24\" or \"2001:db8::/32\"";
 const HOST_HINT: &str = "must be a name or address with an optional port, as \"sip.example.com\" or \"192.0.2.1:5060\"";
 
 /// Reads `[[listen]]`'s default: every address, the SIP port.
 const LISTEN: &str = "0.0.0.0:5060";
 
-type Files<'f> = &'f dyn Fn(&str) -> Result<String, String>;
+pub(super) type Files<'f> = &'f dyn super::file::Files;
 
 pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem>> {
     let table = parse(text).map_err(|problem| vec![problem])?;
@@ -48,6 +50,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     let listen = listen(&mut root, files, reading);
     let sip = sip(root.section(reading, "sip"), reading);
     let connections = connections(root.section(reading, "connections"), reading);
+    let dns = dns(root.section(reading, "dns"), reading);
     let pbx = pbx(root.section(reading, "pbx"), &listen, files, reading);
     let trunks = trunks(&mut root, &listen, files, reading);
     let media = media(root.section(reading, "media"), reading);
@@ -75,6 +78,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
         listen,
         sip,
         connections,
+        dns,
         pbx,
         trunks,
         media,
@@ -162,7 +166,7 @@ fn identity<'t>(
 }
 
 /// Whom we believe about a peer's certificate; None: the system's own.
-fn roots<'t>(
+pub(super) fn roots<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,
     files: Files<'_>,
@@ -186,7 +190,7 @@ fn pem<'a, 't>(
     let file = section
         .parsed(reading, key, "must be the path of a PEM file", |text| (!text.is_empty()).then(|| text.to_owned()))?;
     let item = section.item(reading, key)?;
-    match files(&file) {
+    match files.text(&file) {
         Ok(text) => {
             reading.options.insert(format!("{} (content)", item.path), fingerprint(&text));
             Some((item, text))
@@ -201,6 +205,16 @@ fn pem<'a, 't>(
 /// How a next hop is reached: only over what we listen on, because it must be able to reach us.
 fn transport<'t>(section: &mut Section<'_, 't>, listen: &[ListenSettings], reading: &mut Reading<'t>) -> Transport {
     let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
+    is_listened(section, transport, listen, reading);
+    transport
+}
+
+pub(super) fn is_listened<'t>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    listen: &[ListenSettings],
+    reading: &mut Reading<'t>,
+) {
     if !listen.iter().any(|listen| listen.hop.transport == transport) {
         let item = section.item(reading, "transport");
         let (at, source) = item.map_or((section.at, ""), |item| (item.at, item.source));
@@ -208,7 +222,6 @@ fn transport<'t>(section: &mut Section<'_, 't>, listen: &[ListenSettings], readi
         let hint = format!("{word} needs a [[listen]] with transport = \"{word}\": answers and calls come in there");
         reading.problem(at, &format!("{}.transport", section.path), source, hint);
     }
-    transport
 }
 
 fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> ConnectionSettings {
@@ -220,22 +233,50 @@ fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> C
     ConnectionSettings { max, max_per_source, idle_for, handshake_for }
 }
 
-fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {
+fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<IpAddr> {
     let hint = "must be the address that the outside sees, as \"203.0.113.5\"";
-    let public_address = section.parsed(reading, "public_address", hint, |text| {
+    section.parsed(reading, "public_address", hint, |text| {
         text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified())
-    });
+    })
+}
+
+fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {
+    let public_address = public_address(&mut section, reading);
+    let redirects = [("pass", Redirects::Pass), ("follow", Redirects::Follow)];
+    let redirects = section.word(reading, "redirects", Redirects::Pass, &redirects);
     let max_calls = section.count(reading, "max_calls", 2_000, 1..=100_000);
     let drain_for = section.duration(reading, "drain_for", 60 * SECOND, Duration::ZERO..DAY);
     let defaults = Limits::default();
     let header_bytes = section.count(reading, "header_bytes", defaults.header_bytes, 1_024..=65_535);
     let headers = section.count(reading, "headers", defaults.headers, 16..=1_024);
     section.finish(reading);
-    SipSettings { public_address, max_calls, drain_for, limits: Limits { header_bytes, headers, ..defaults } }
+    SipSettings {
+        public_address,
+        redirects,
+        max_calls,
+        drain_for,
+        limits: Limits { header_bytes, headers, ..defaults },
+    }
+}
+
+fn dns<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> DnsSettings {
+    let hint = "must be an address with an optional port, as \"192.0.2.53\"";
+    let servers = section.list(reading, "servers", Vec::new(), hint, |text| {
+        let alone = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
+        text.parse::<SocketAddr>().ok().or_else(alone).filter(|server| !server.ip().is_unspecified())
+    });
+    let keep_at_least = section.duration(reading, "keep_at_least", 10 * SECOND, SECOND / 2..HOUR);
+    let keep_at_most = section.duration(reading, "keep_at_most", HOUR, SECOND / 2..7 * DAY);
+    let timeout = section.duration(reading, "timeout", 2 * SECOND, SECOND / 10..30 * SECOND);
+    if keep_at_most < keep_at_least {
+        reading.problem(section.at, "dns.keep_at_most", "", "must not be shorter than dns.keep_at_least");
+    }
+    section.finish(reading);
+    DnsSettings { servers, keep_at_least, keep_at_most, timeout }
 }
 
 /// `srtp` of a trunk or the PBX.
-const SRTP: [(&str, SrtpPolicy); 3] =
+pub(super) const SRTP: [(&str, SrtpPolicy); 3] =
     [("off", SrtpPolicy::Off), ("offer", SrtpPolicy::Offer), ("require", SrtpPolicy::Require)];
 
 fn pbx<'t>(
@@ -254,58 +295,18 @@ fn pbx<'t>(
 }
 
 /// A host that must be there. A missing or bad one is a problem, and the value is then never used.
-fn address<'t>(section: &mut Section<'_, 't>, transport: Transport, reading: &mut Reading<'t>, what: &str) -> HostPort {
+pub(super) fn address<'t>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    reading: &mut Reading<'t>,
+    what: &str,
+) -> HostPort {
     let before = reading.problems.len();
     let host = section.parsed(reading, "address", HOST_HINT, |text| HostPort::parse(text, transport.default_port()));
     if host.is_none() && reading.problems.len() == before {
         section.missing(reading, "address", what);
     }
-    host.unwrap_or(HostPort { host: String::new(), port: 0 })
-}
-
-fn trunks<'t>(
-    root: &mut Section<'_, 't>,
-    listen: &[ListenSettings],
-    files: Files<'_>,
-    reading: &mut Reading<'t>,
-) -> Vec<TrunkSettings> {
-    let mut trunks: Vec<TrunkSettings> = Vec::new();
-    for mut section in root.sections(reading, "trunk") {
-        let hint = "must be a short name without spaces";
-        let before = reading.problems.len();
-        let name = section.parsed(reading, "name", hint, |text| {
-            let fits =
-                !text.is_empty() && text.len() <= 64 && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-            fits.then(|| text.to_owned())
-        });
-        if name.is_none() && reading.problems.len() == before {
-            section.missing(reading, "name", "the name that rules and records use");
-        }
-        let name: Arc<str> = name.unwrap_or_default().into();
-        if !name.is_empty() && trunks.iter().any(|trunk| trunk.name == name) {
-            reading.problem(
-                section.at,
-                &format!("{}.name", section.path),
-                &name,
-                "is there twice; each trunk has its own name",
-            );
-        }
-        let transport = transport(&mut section, listen, reading);
-        let address = address(&mut section, transport, reading, "where outbound calls go, as \"sip.example.com\"");
-        let roots = roots(&mut section, transport, files, reading);
-        let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-        let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
-        trunks.push(TrunkSettings { srtp, name, address, transport, roots, networks });
-        section.finish(reading);
-    }
-    if trunks.is_empty() {
-        root.missing(
-            reading,
-            "trunk",
-            "at least one [[trunk]] with name and address; calls from anywhere else get silence",
-        );
-    }
-    trunks
+    host.unwrap_or(HostPort { host: String::new(), port: 0, stated: false })
 }
 
 fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSettings {
@@ -321,12 +322,13 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
             None => Err("must be two ports, as \"20000-20999\"".to_owned()),
         }
     });
+    let public_address = public_address(&mut section, reading);
     let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
     let announcements = path(&mut section, reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
     let dscp = section.count(reading, "dscp", 46, 0..=63) as u8;
     section.finish(reading);
-    MediaSettings { first_port, last_port, timeout, announcements, threads, dscp }
+    MediaSettings { first_port, last_port, public_address, timeout, announcements, threads, dscp }
 }
 
 fn limits<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> gate::Settings {
@@ -404,7 +406,7 @@ fn numbers<'t>(mut section: Section<'_, 't>, policy: &mut Policy, files: Files<'
         let file = section.parsed(reading, file_key, "must be the path of a file with one number a line", text);
         let mut content = String::new();
         if let (Some(file), Some(item)) = (&file, &file_item) {
-            match files(file) {
+            match files.text(file) {
                 Ok(read) => content = read,
                 Err(error) => reading.problem(item.at, &item.path, item.source, format!("cannot be read: {error}")),
             }
@@ -433,12 +435,11 @@ fn numbers<'t>(mut section: Section<'_, 't>, policy: &mut Policy, files: Files<'
     section.finish(reading);
 }
 
-/// Tells two texts apart without keeping them.
-fn fingerprint(text: &str) -> String {
-    use std::hash::{Hash, Hasher};
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    text.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+/// Tells two texts apart without keeping them. Keyed for this process: nobody learns a password by trying.
+pub(super) fn fingerprint(text: &str) -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    static KEYS: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
+    format!("{:016x}", KEYS.hash_one(text))
 }
 
 fn detect<'t>(mut section: Section<'_, 't>, policy: &mut Policy, reading: &mut Reading<'t>) -> DetectSettings {
@@ -668,7 +669,7 @@ fn path<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>, key: &'sta
     PathBuf::from(read)
 }
 
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
@@ -676,15 +677,16 @@ impl HostPort {
     fn parse(text: &str, default_port: u16) -> Option<Self> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             let usable = !address.ip().is_unspecified() && address.port() != 0;
-            return usable.then(|| Self { host: address.ip().to_string(), port: address.port() });
+            return usable.then(|| Self { host: address.ip().to_string(), port: address.port(), stated: true });
         }
         if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            return (!ip.is_unspecified()).then(|| Self { host: ip.to_string(), port: default_port });
+            return (!ip.is_unspecified()).then(|| Self { host: ip.to_string(), port: default_port, stated: false });
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
             None => (text, default_port),
         };
+        let stated = text.contains(':');
         let label = |label: &str| {
             let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
             edge(label.chars().next())
@@ -695,7 +697,7 @@ impl HostPort {
         // All digits and dots, but no address: a slip, not a name.
         let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
         let fits = host.len() <= 253 && !numeric && host.trim_end_matches('.').split('.').all(label);
-        fits.then(|| Self { host: host.to_owned(), port })
+        fits.then(|| Self { host: host.to_owned(), port, stated })
     }
 }
 

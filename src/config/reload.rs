@@ -1,5 +1,6 @@
 //! Reading the file, at the start and again.
 
+use super::file::Files;
 use super::problem::Problem;
 use super::read::read;
 use super::settings::Settings;
@@ -45,12 +46,12 @@ pub enum Reload {
 }
 
 /// Reads a settings file. `files` reads the list files that it names.
-pub fn load(text: &str, files: &dyn Fn(&str) -> Result<String, String>) -> Result<Settings, Vec<Problem>> {
+pub fn load(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
     read(text, files)
 }
 
 /// Compares a file with the settings in use. Pure: whoever calls it swaps them.
-pub fn reload(current: &Settings, text: &str, files: &dyn Fn(&str) -> Result<String, String>) -> Reload {
+pub fn reload(current: &Settings, text: &str, files: &dyn Files) -> Reload {
     let mut settings = match read(text, files) {
         Ok(settings) => settings,
         Err(problems) => return Reload::Refused { problems },

@@ -9,11 +9,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::certificates::{Identity, Roots};
-use crate::call::{DivertCallee, DivertCaller, SrtpPolicy};
+use crate::call::{DivertCallee, DivertCaller, Redirects, ShownIdentity, SrtpPolicy};
 use crate::gate;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
+use crate::trunk::Register;
 
 /// What a settings file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub sip: SipSettings,
     /// `[connections]`.
     pub connections: ConnectionSettings,
+    /// `[dns]`.
+    pub dns: DnsSettings,
     /// `[pbx]`.
     pub pbx: PbxSettings,
     /// `[[trunk]]`, in order of preference for outbound calls.
@@ -69,6 +72,8 @@ pub struct HostPort {
     pub host: String,
     /// 5060 where none is given, 5061 over TLS.
     pub port: u16,
+    /// It was given: the name has no SRV records to look for (RFC 3263 §4.2).
+    pub stated: bool,
 }
 
 /// One `[[listen]]`.
@@ -98,12 +103,27 @@ pub struct ConnectionSettings {
 pub struct SipSettings {
     /// Address to write towards the outside where it is not the socket's own (NAT).
     pub public_address: Option<IpAddr>,
+    /// What becomes of a 3xx.
+    pub redirects: Redirects,
     /// More calls than this are answered 503.
     pub max_calls: usize,
     /// How long running calls may go on after the order to stop.
     pub drain_for: Duration,
     /// Of messages.
     pub limits: Limits,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsSettings {
+    /// Whom to ask; empty: whom the system asks.
+    pub servers: Vec<SocketAddr>,
+    /// An answer is kept for no less.
+    pub keep_at_least: Duration,
+    /// An answer is kept for no longer.
+    pub keep_at_most: Duration,
+    /// Longest wait for one server.
+    pub timeout: Duration,
 }
 
 /// `[pbx]`.
@@ -130,12 +150,26 @@ pub struct TrunkSettings {
     pub name: Arc<str>,
     /// Where outbound calls go.
     pub address: HostPort,
-    /// How it is reached.
-    pub transport: Transport,
+    /// How it is reached; None: as the DNS says.
+    pub transport: Option<Transport>,
     /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
     pub roots: Option<Roots>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
+    /// Its calls may come from what the address resolves to.
+    pub trust_address: bool,
+    /// Outbound calls try lower ones first.
+    pub priority: u8,
+    /// An INVITE without any answer is given up after this, where another host or trunk is left.
+    pub answer_within: Duration,
+    /// It is asked with OPTIONS this often; None: only once it has failed.
+    pub keep_alive: Option<Duration>,
+    /// We register with it.
+    pub register: Option<Register>,
+    /// Whom it asserts to be calling is believed.
+    pub believe_identity: bool,
+    /// Whether it learns whom the PBX asserts to be calling.
+    pub show_identity: ShownIdentity,
 }
 
 /// `[media]`.
@@ -145,6 +179,8 @@ pub struct MediaSettings {
     pub first_port: u16,
     /// Last port.
     pub last_port: u16,
+    /// Address to write for media where it is not `sip.public_address`.
+    pub public_address: Option<IpAddr>,
     /// Silence of both legs that counts as a dead call.
     pub timeout: Duration,
     /// Folder with the prompts.

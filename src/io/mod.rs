@@ -5,6 +5,7 @@
 pub mod analysis;
 pub mod clock;
 pub mod media;
+pub mod names;
 mod outlet;
 pub mod signalling;
 pub mod streams;

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard};
+use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
 use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
 use crate::io::clock;
 use crate::io::outlet::Outlet;
@@ -112,6 +112,8 @@ pub struct Report {
     pub gate_sizes: (usize, usize),
     /// Blocks in force.
     pub blocks: Vec<Block>,
+    /// How each trunk stands.
+    pub trunks: Vec<TrunkStatus>,
     /// When this was written; an old one means that the shard hangs.
     pub at: Option<Instant>,
 }
@@ -123,6 +125,8 @@ pub enum ShardEvent {
     Call(Happened),
     /// Of the gate.
     Gate(GateEvent),
+    /// Of a trunk.
+    Trunk(TrunkEvent),
 }
 
 /// Everything a shard is wired to.
@@ -313,6 +317,8 @@ impl Shard {
             let snapshot = Box::new(snapshot);
             self.step(|switchboard| switchboard.handle_input(Input::Restore { snapshot, age }, now), now);
         }
+        let now = clock::now();
+        self.step(|switchboard| switchboard.handle_input(Input::Start, now), now);
         let mut unread = false;
         while self.running {
             let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
@@ -570,6 +576,7 @@ impl Shard {
             }
             Output::Journal(entry) => (self.wiring.journal)(entry),
             Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
+            Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
         }
     }
 
@@ -589,6 +596,7 @@ impl Shard {
         self.counted.events_lost = self.outlet.lost();
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);
+        self.counted.trunks = self.switchboard.trunks();
         self.counted.at = Some(now);
         self.published.store(Arc::new(self.counted.clone()));
     }

@@ -134,6 +134,18 @@ impl Flow {
         }
     }
 
+    /// The way to a next hop for a request of our own; over UDP, through the first socket that reaches it.
+    #[must_use]
+    pub fn to(hop: Hop) -> Self {
+        Self {
+            listener: u8::MAX,
+            peer: hop.address,
+            transport: hop.transport,
+            connection: None,
+            listens_at: hop.address.port(),
+        }
+    }
+
     /// The way to a next hop; over UDP, through the socket that `self` uses.
     #[must_use]
     pub fn towards(self, hop: Hop) -> Self {

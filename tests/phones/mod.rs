@@ -77,6 +77,11 @@ impl Pbx {
         Self { address, requests, stop }
     }
 
+    /// A socket of a telephone behind it.
+    pub(crate) fn phone(&self) -> UdpSocket {
+        Caller::socket(&self.address.ip().to_string())
+    }
+
     /// What has come, oldest first.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -147,11 +152,26 @@ impl Caller {
 
     /// Dials at a host.
     pub(crate) fn invite_at(&mut self, extension: &str, host: &str) -> u16 {
-        self.target = format!("sip:{extension}@{host}");
+        self.invite_uri(&format!("sip:{extension}@{host}"))
+    }
+
+    /// Dials, and waits for no longer than this; 0: nothing came.
+    pub(crate) fn invite_for(&mut self, extension: &str, patience: Duration) -> u16 {
+        let uri = format!("sip:{extension}@{}", self.firewall);
+        self.dial(&uri, patience)
+    }
+
+    /// Dials a URI.
+    pub(crate) fn invite_uri(&mut self, uri: &str) -> u16 {
+        self.dial(uri, PATIENCE)
+    }
+
+    fn dial(&mut self, uri: &str, patience: Duration) -> u16 {
+        self.target = uri.to_owned();
         self.to = format!("<{}>", self.target);
         self.send(&self.request("INVITE", 1, &description(self.here)));
         let begun = now();
-        while now() - begun < PATIENCE {
+        while now() - begun < patience {
             let Some(text) = self.receive() else { continue };
             let status: u16 = text.get(8..11).and_then(|code| code.parse().ok()).unwrap_or(0);
             if status >= 200 {

@@ -540,6 +540,7 @@ impl World {
                 Output::Consult { call, .. } => self.at(self.now + Duration::from_millis(2), What::Consulted { call }),
                 Output::Media(command) => self.media(command),
                 Output::Happened(happened) => self.happened(happened.call, &happened.event),
+                Output::Trunk(_) => {}
                 Output::Journal(entry) => self.journal(&entry),
             }
         }

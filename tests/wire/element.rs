@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{DivertCallee, DivertCaller, Input, Local, Output, Settings, Switchboard, Trunk};
+use ringfence::call::{DivertCallee, DivertCaller, Input, Local, Output, Redirects, Settings, Switchboard, Trunk};
 use ringfence::policy::rules::Policy;
 use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::{BadMessage, Index, Limits};
@@ -43,7 +43,7 @@ pub(crate) fn receive(datagram: &[u8], now: Instant) -> (Result<(), BadMessage>,
             Output::Consult { .. } => does = Does::BeginsCall,
             Output::Transmit(transmit) if transmit.flow.peer == pbx() => does = Does::Forwards,
             Output::Transmit(transmit) => does = Does::Answers(status(&transmit.bytes)),
-            Output::Media(_) | Output::Journal(_) | Output::Happened(_) => {}
+            Output::Media(_) | Output::Journal(_) | Output::Happened(_) | Output::Trunk(_) => {}
         }
     }
     (read, does)
@@ -56,8 +56,7 @@ fn status(answer: &[u8]) -> u16 {
 }
 
 fn settings() -> Settings {
-    let trunk =
-        Trunk { name: "trunk".into(), hop: Hop::udp(source()), host: "trunk.example".into(), networks: Vec::new() };
+    let trunk = Trunk { host: "trunk.example".into(), ..Trunk::at("trunk", Hop::udp(source())) };
     Settings {
         generation: 1,
         enforce: true,
@@ -68,6 +67,8 @@ fn settings() -> Settings {
         local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),
         local_inside: Local::only(SocketAddr::from(([203, 0, 113, 2], 5_060))),
         public_address: None,
+        public_media_address: None,
+        redirects: Redirects::Pass,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(30),
         callee_hears: DivertCallee::Announcement,

@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence::call::{self, DivertCallee, DivertCaller, Entry, Event, Input, Local, Output, Snapshot, Switchboard};
+use ringfence::call::{
+    self, DivertCallee, DivertCaller, Entry, Event, Input, Local, Output, Redirects, Snapshot, Switchboard,
+};
 use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
@@ -24,6 +26,8 @@ use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
 
 pub(crate) const TRUNK: &str = "192.0.2.10:5060";
 pub(crate) const PBX: &str = "10.0.0.5:5060";
+/// A host of a second trunk.
+pub(crate) const SPARE: &str = "198.51.100.20:5060";
 pub(crate) const US_OUTSIDE: &str = "192.0.2.1:5060";
 pub(crate) const US_INSIDE: &str = "10.0.0.1:5060";
 
@@ -35,14 +39,14 @@ pub(crate) fn settings() -> call::Settings {
         pbx_networks: Vec::new(),
         srtp: call::SrtpSettings::default(),
         trunks: vec![call::Trunk {
-            name: "provider".into(),
-            hop: Hop::udp(TRUNK.parse().unwrap()),
-            host: "192.0.2.10".into(),
             networks: vec!["192.0.2.0/28".parse().unwrap()],
+            ..call::Trunk::at("provider", Hop::udp(TRUNK.parse().unwrap()))
         }],
         local_outside: Local::only(US_OUTSIDE.parse().unwrap()),
         local_inside: Local::only(US_INSIDE.parse().unwrap()),
         public_address: None,
+        public_media_address: None,
+        redirects: Redirects::Pass,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(25),
         callee_hears: DivertCallee::Announcement,
@@ -72,6 +76,9 @@ pub(crate) struct World {
     /// Final answers that each INVITE from outside has had, by its top branch.
     finals: HashMap<String, Vec<String>>,
     pub(crate) events: Vec<String>,
+    pub(crate) trunk_events: Vec<String>,
+    /// Of the last call's caller.
+    number: Option<String>,
     pub(crate) calls: Vec<CallId>,
     /// Media commands stand in the ladder.
     pub(crate) media_in_ladder: bool,
@@ -82,8 +89,10 @@ impl World {
     pub(crate) fn new(settings: call::Settings) -> Self {
         let begun = clock::now();
         let settings = Arc::new(settings);
+        let mut switchboard = Switchboard::new(0, 1_700_000_000, [7; 16], Arc::clone(&settings)).with_journal();
+        switchboard.handle_input(Input::Start, begun);
         Self {
-            switchboard: Switchboard::new(0, 1_700_000_000, [7; 16], Arc::clone(&settings)).with_journal(),
+            switchboard,
             settings,
             kept: BTreeMap::new(),
             no_ports: false,
@@ -95,6 +104,8 @@ impl World {
             open: HashMap::new(),
             finals: HashMap::new(),
             events: Vec::new(),
+            trunk_events: Vec::new(),
+            number: None,
             calls: Vec::new(),
             media_in_ladder: false,
             ports: 20_000,
@@ -105,6 +116,7 @@ impl World {
         match address.to_string().as_str() {
             TRUNK => "trunk",
             PBX => "pbx",
+            SPARE => "spare",
             _ => "stranger",
         }
     }
@@ -139,8 +151,9 @@ impl World {
                     self.count_final(&text);
                     self.inbox.entry(to).or_default().push_back(text);
                 }
-                Output::Consult { call, .. } => {
+                Output::Consult { call, number, .. } => {
                     self.calls.push(call);
+                    self.number = number.map(|number| number.0.to_string());
                     let over_limit = self.over_limit;
                     let answer = Input::Consulted { call, over_limit, dialled_before: false, hour: 12, weekday: 2 };
                     self.switchboard.handle_input(answer, self.now);
@@ -148,6 +161,7 @@ impl World {
                 Output::Media(command) => self.media(command),
                 Output::Journal(entry) => self.keep(&entry),
                 Output::Happened(happened) => self.events.push(event(&happened.event)),
+                Output::Trunk(event) => self.trunk_events.push(format!("{} {:?}", event.trunk, event.change)),
             }
         }
     }
@@ -175,6 +189,7 @@ impl World {
         self.finals.clear();
         self.now += down;
         self.line("--- started again");
+        self.input(Input::Start);
         for (snapshot, since) in self.kept.clone().into_values() {
             let snapshot = serde_json::from_str(&snapshot).unwrap();
             self.input(Input::Restore { snapshot, age: self.now - since });
@@ -241,6 +256,32 @@ impl World {
             self.drain();
         }
         self.now = end;
+    }
+
+    /// The number by which rules know the last call's caller.
+    pub(crate) fn caller_number(&self) -> Option<String> {
+        self.number.clone()
+    }
+
+    /// The newest INVITE that a peer has received and not looked at; all else is dropped.
+    pub(crate) fn newest_invite(&mut self, peer: &str) -> Option<String> {
+        let inbox = self.inbox.remove(&peer.parse().unwrap()).unwrap_or_default();
+        inbox.into_iter().rfind(|message| message.starts_with("INVITE "))
+    }
+
+    /// What came to a peer was meant to.
+    pub(crate) fn forget_peer(&mut self, peer: &str) {
+        self.inbox.remove(&peer.parse().unwrap());
+    }
+
+    /// Lets time pass until a peer has received something.
+    pub(crate) fn run_until_received(&mut self, peer: &str) {
+        let peer: SocketAddr = peer.parse().unwrap();
+        while self.inbox.get(&peer).is_none_or(VecDeque::is_empty) {
+            self.now = self.switchboard.poll_timeout().unwrap_or_else(|| panic!("nothing will come to {peer}"));
+            self.switchboard.handle_timeout(self.now);
+            self.drain();
+        }
     }
 
     /// The next message that a peer has received and not looked at.

@@ -1,6 +1,6 @@
 //! What is counted, and the page that Prometheus reads.
 //!
-//! Every label value is a word out of a fixed set, never text of a peer: the page cannot grow with what strangers send.
+//! Every label value is a word out of a fixed set or of the settings, never text of a peer: the page cannot grow with what strangers send.
 //! What events say is counted here; what cores and drivers count themselves comes as
 //! snapshots.
 
@@ -286,6 +286,11 @@ impl Metrics {
             counted.gate_drops = drops.to_vec();
             counted.gate_entries = entries.to_vec();
         });
+    }
+
+    /// Whether each trunk works: registered where it is to be, and answering.
+    pub fn trunks(&self, trunks: Vec<(String, bool)>) {
+        self.snapshot.update(|counted| counted.trunks = trunks);
     }
 
     /// What became of connections.

@@ -71,6 +71,7 @@ pub(super) struct Counted {
     pub(super) signalling: (Counters, Sizes),
     pub(super) gate_drops: Vec<(&'static str, u64)>,
     pub(super) gate_entries: Vec<(&'static str, u64)>,
+    pub(super) trunks: Vec<(String, bool)>,
     pub(super) connections: ConnectionCounts,
     pub(super) media: MediaCounts,
     pub(super) analysis: AnalysisCounts,
@@ -95,6 +96,8 @@ impl Collector for Snapshot {
         let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut page = Page(&mut encoder);
         signalling(&mut page, &counted)?;
+        let trunks = counted.trunks.iter().map(|(name, up)| ([("trunk", name.as_str())], u64::from(*up)));
+        page.gauges("trunk_up", "1: this trunk answers, and is registered where it is to be.", trunks)?;
         connections(&mut page, &counted.connections)?;
         media(&mut page, &counted.media)?;
         analysis(&mut page, &counted.analysis)?;
@@ -118,13 +121,15 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         "Datagrams the gate did not let through, by reason.",
         counted.gate_drops.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
     )?;
-    let Sizes { calls, relayed, orphans, server_transactions, client_transactions } = *sizes;
+    let Sizes { calls, relayed, orphans, server_transactions, client_transactions, trunk_requests, guests } = *sizes;
     let tables = [
         ("calls", super::count(calls)),
         ("relayed", super::count(relayed)),
         ("orphans", super::count(orphans)),
         ("server_transactions", super::count(server_transactions)),
         ("client_transactions", super::count(client_transactions)),
+        ("trunk_requests", super::count(trunk_requests)),
+        ("guests", super::count(guests)),
         ("connections", counted.connections.live),
         ("media_calls", counted.media.calls),
         ("media_sockets", counted.media.sockets),
@@ -231,11 +236,11 @@ impl Page<'_, '_> {
         Ok(())
     }
 
-    fn gauges<const N: usize>(
+    fn gauges<'l, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
-        series: impl IntoIterator<Item = (Labels<N>, u64)>,
+        series: impl IntoIterator<Item = ([(&'static str, &'l str); N], u64)>,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in series {

@@ -180,6 +180,12 @@ impl Transactions {
         }
     }
 
+    /// A request of ours as it was sent, and which way.
+    #[must_use]
+    pub fn sent(&self, id: ClientId) -> Option<(Flow, Arc<[u8]>)> {
+        self.clients.get(id.slot, id.generation).and_then(|client| client.sent.clone())
+    }
+
     /// Cancels an INVITE of ours: now, or once a 1xx has come. `extra`: header lines such as Reason. If nothing final
     /// follows within 64*T1, the INVITE times out.
     pub fn cancel(&mut self, invite: ClientId, extra: &[&str], now: Instant) {

@@ -144,6 +144,21 @@ impl Edits {
         self.splice(at, |text| if bracketed { text.push_str(uri) } else { text.extend(["<", uri, ">"]) });
     }
 
+    /// Replaces `old`, text read from a header of this message, by `new`.
+    pub fn replace(&mut self, message: &Message<'_>, old: &str, new: &str) {
+        self.splice(span(message.head(), old), |text| text.push_str(new));
+    }
+
+    /// Removes all lines with this name, case ignored.
+    pub fn remove_other(&mut self, message: &Message<'_>, name_text: &str) {
+        for entry in &message.index().entries {
+            let named = message.head().get(entry.name_at.clone()).unwrap_or_default();
+            if named.eq_ignore_ascii_case(name_text) {
+                self.splice(entry.line.clone(), |_| {});
+            }
+        }
+    }
+
     /// Writes `received` and `rport` of the topmost Via as its packet's source demands (RFC 3261 §18.2.1, RFC 3581 §4).
     pub fn stamp_via(&mut self, message: &Message<'_>, source: SocketAddr) {
         let Some(header) = message.header(Name::Via) else { return };

@@ -129,6 +129,11 @@ impl<'a> Message<'a> {
         self.headers().find(|header| header.name_text.eq_ignore_ascii_case(name_text))
     }
 
+    /// All with this name, case ignored.
+    pub fn others<'n>(&self, name_text: &'n str) -> impl Iterator<Item = Header<'a>> + use<'a, 'n> {
+        self.headers().filter(move |header| header.name_text.eq_ignore_ascii_case(name_text))
+    }
+
     /// What stands behind the empty line.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {

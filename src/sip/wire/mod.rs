@@ -27,6 +27,7 @@ pub use index::{Index, Limits};
 pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;
+pub use params::{comma_params, unquoted};
 pub use respond::{respond, response_target};
 pub use status::StatusCode;
 pub use uri::Uri;

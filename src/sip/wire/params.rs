@@ -88,6 +88,33 @@ pub(super) fn is_one_quoted_string(text: &str) -> bool {
     false
 }
 
+/// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a part
+/// without a value is left out.
+pub fn comma_params(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (one, more) = match find_outside_quotes(rest, |byte| byte == b',') {
+                Ok(Some(end)) => (&rest[..end], &rest[end + 1..]),
+                Ok(None) => (rest, ""),
+                // What an unterminated quote means is anybody's guess.
+                Err(()) => ("", ""),
+            };
+            rest = more;
+            if let Some((name, value)) = one.split_once('=') {
+                return Some((trim(name), trim(value)));
+            }
+        }
+        None
+    })
+}
+
+/// Without the quotes around it. What is escaped inside stays as it is, as digests want it (RFC 7616 §3.4, unq).
+#[must_use]
+pub fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
 /// First parameter of this name, case ignored. Outer None: not there. Inner None: no value.
 pub(super) fn find<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
     iter(text).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)

@@ -30,8 +30,10 @@ codes! {
     SESSION_PROGRESS = 183, "Session Progress";
     OK = 200, "OK";
     BAD_REQUEST = 400, "Bad Request";
+    UNAUTHORIZED = 401, "Unauthorized";
     FORBIDDEN = 403, "Forbidden";
     NOT_FOUND = 404, "Not Found";
+    PROXY_AUTHENTICATION_REQUIRED = 407, "Proxy Authentication Required";
     REQUEST_TIMEOUT = 408, "Request Timeout";
     UNSUPPORTED_URI_SCHEME = 416, "Unsupported URI Scheme";
     BAD_EXTENSION = 420, "Bad Extension";

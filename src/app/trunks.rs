@@ -1,0 +1,124 @@
+//! Trunks: their names kept resolved, and how they stand for the log, the API, health and metrics.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::Inner;
+use super::resolve::{self, Resolved, Targets};
+use crate::call::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
+use crate::config::Settings;
+use crate::io::names::Names;
+use crate::io::signalling::Report;
+use crate::trunk::State;
+
+/// How long a start or a reload waits for the DNS. A trunk that is not resolved by then has its calls come in by
+/// `networks`, and is used for calls out as soon as it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Resolves the names of these settings, and keeps them resolved.
+pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> Targets {
+    names.set(resolve::name_settings(settings, pbx), resolve::questions(settings), PATIENCE);
+    resolve::targets(settings, &names.answers().0)
+}
+
+/// Hands addresses that have changed to the shard. Running calls stay where they are.
+pub(super) fn follow_names(inner: &Inner) {
+    let (answers, changes) = inner.names.answers();
+    // A reload that is under way brings the new ones itself.
+    let Ok(settings) = inner.settings.try_lock() else { return };
+    let mut told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.1 == changes {
+        return;
+    }
+    let resolved = Resolved::after(&told.0, told.0.pbx, resolve::targets(&settings, &answers));
+    match super::shard_settings(&settings, &resolved, &inner.addresses) {
+        Ok(order) => {
+            if inner.signalling.order(order) {
+                *told = (resolved, changes);
+            }
+        }
+        Err(problem) => {
+            tracing::warn!(problem, "New addresses of a trunk cannot be used; the old ones stay");
+            told.1 = changes;
+        }
+    }
+}
+
+pub(super) fn log(event: &TrunkEvent) {
+    let trunk = &event.trunk;
+    match &event.change {
+        TrunkChange::Registered => tracing::info!(%trunk, "Registered"),
+        TrunkChange::RegistrationFailed { status: 0, failures, again_in } => {
+            tracing::warn!(%trunk, failures, again_in_s = again_in.as_secs(), "The registrar does not answer");
+        }
+        TrunkChange::RegistrationFailed { status, failures, again_in } => {
+            tracing::warn!(%trunk, status, failures, again_in_s = again_in.as_secs(), "Not registered");
+        }
+        TrunkChange::Unregistered => tracing::info!(%trunk, "Registration taken back"),
+        TrunkChange::SeenAt(address) => tracing::warn!(
+            %trunk, %address,
+            "A router translates our address: set sip.public_address, and have it pass the ports on one to one"
+        ),
+        TrunkChange::CredentialsRefused => tracing::warn!(%trunk, "The trunk refuses our credentials"),
+        TrunkChange::Down(hop) => tracing::warn!(%trunk, %hop, "A trunk's host does not answer; it is tried last"),
+        TrunkChange::Up(hop) => tracing::info!(%trunk, %hop, "A trunk's host answers again"),
+    }
+}
+
+/// A REGISTER that takes a binding back is under way.
+pub(super) fn are_ending(report: &Report) -> bool {
+    report.trunks.iter().any(|trunk| trunk.registration.is_some_and(|registration| registration.ending))
+}
+
+/// One word: `up`, `down`, `unresolved`, or what its registration says where that does not work.
+pub(super) fn word(trunk: &TrunkStatus) -> &'static str {
+    match trunk.registration.map(|registration| registration.state) {
+        Some(State::Failed) => "not_registered",
+        Some(State::Trying) => "registering",
+        Some(State::Over) => "unregistered",
+        Some(State::Registered) | None if trunk.targets.is_empty() => "unresolved",
+        Some(State::Registered) | None if trunk.targets.iter().all(|(_, up)| !up) => "down",
+        Some(State::Registered) | None => "up",
+    }
+}
+
+/// What keeps calls from coming in or going out, as a person reads it; None: nothing.
+pub(super) fn note(trunks: &[TrunkStatus]) -> Option<String> {
+    let bad = trunks.iter().filter(|trunk| !matches!(word(trunk), "up" | "registering"));
+    let texts: Vec<String> = bad.map(|trunk| format!("{}: {}", trunk.name, word(trunk).replace('_', " "))).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+pub(super) fn json(report: &Report, now: Instant) -> serde_json::Value {
+    let seconds = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now).as_secs());
+    let registration = |registration: &RegistrationStatus| {
+        serde_json::json!({
+            "state": registration.state.label(),
+            "ends_in_s": seconds(registration.until),
+            "next_in_s": seconds(registration.next),
+            "failures": registration.failures,
+            "status": registration.status,
+        })
+    };
+    let trunks: Vec<serde_json::Value> = report
+        .trunks
+        .iter()
+        .map(|trunk| {
+            let hosts: Vec<_> = trunk
+                .targets
+                .iter()
+                .map(|(hop, up)| {
+                    serde_json::json!({ "address": hop.address.to_string(), "transport": hop.transport.label(), "up": up })
+                })
+                .collect();
+            serde_json::json!({
+                "name": &*trunk.name,
+                "state": word(trunk),
+                "hosts": hosts,
+                "registration": trunk.registration.as_ref().map(registration),
+            })
+        })
+        .collect();
+    serde_json::json!({ "trunks": trunks })
+}

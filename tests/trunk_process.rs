@@ -1,0 +1,221 @@
+//! Trunks of the real binary: a registrar, hosts that fail, and a name server, all on loopback.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+
+#[path = "firewall/mod.rs"]
+mod firewall;
+#[path = "phones/mod.rs"]
+mod phones;
+mod provider;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use firewall::{Firewall, ringfence};
+use phones::{Caller, Pbx};
+use provider::{Host, NameServer, a, srv};
+
+/// A folder with a password that nobody else may read.
+fn with_password() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("provider.password");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+const QUIET: &str = "[detect.words]\nenabled = false\n[sip]\ndrain_for = \"1s\"\n";
+
+fn state(firewall: &Firewall, trunk: &str) -> String {
+    let all = firewall.get("/api/trunks");
+    let one = all["trunks"].as_array().unwrap().iter().find(|one| one["name"] == trunk).cloned().unwrap();
+    one["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_trunk_is_registered_with_carries_calls_both_ways_and_is_left_in_order() {
+    let registrar = Host::start("127.0.3.1").demanding("441632960001", "open sesame");
+    let pbx = Pbx::start("127.0.0.3");
+    let trunk = format!(
+        "{QUIET}[[trunk]]\nname = \"registered\"\naddress = \"{}\"\n\
+         register = {{ user = \"441632960001\", password_file = \"provider.password\", expires = \"1m\" }}\n",
+        registrar.address
+    );
+    let mut firewall = Firewall::start_in(with_password(), pbx.address, &trunk);
+    firewall.until("the registration", |firewall| state(firewall, "registered") == "up");
+    firewall.until("its metric", |firewall| firewall.metric("trunk_up{trunk=\"registered\"}") == 1);
+
+    // In: from a host of the provider that no setting names, at the contact that was registered.
+    let contact = registrar.contact();
+    let mut caller = Caller::new("127.0.9.9", firewall.sip);
+    assert_eq!(caller.invite_uri(&contact), 200);
+    caller.bye();
+    let mut stranger = Caller::new("127.0.9.8", firewall.sip);
+    assert_eq!(stranger.invite_for("441632960001", Duration::from_millis(600)), 0, "a stranger gets silence");
+
+    // Out: the PBX knows no password.
+    let mut phone = Caller::on(pbx.phone(), firewall.sip);
+    assert_eq!(phone.invite_at("01632960002", "127.0.3.1"), 200);
+    phone.bye();
+    let invites = registrar.requests("INVITE");
+    assert!(invites.last().unwrap().contains("Proxy-Authorization: Digest "), "{invites:?}");
+    let settings = firewall.get("/api/settings").to_string();
+    assert!(settings.contains("provider.password") && !settings.contains("sesame"), "{settings}");
+
+    firewall.signal("TERM");
+    assert_eq!(firewall.ended(), Some(0));
+    assert!(registrar.requests("REGISTER").last().unwrap().contains("Expires: 0\r\n"));
+}
+
+#[test]
+fn a_wrong_password_is_seen_and_not_tried_again_at_once() {
+    let registrar = Host::start("127.0.3.2").demanding("441632960001", "another one");
+    let trunk = format!(
+        "{QUIET}[[trunk]]\nname = \"registered\"\naddress = \"{}\"\n\
+         register = {{ user = \"441632960001\", password_file = \"provider.password\" }}\n",
+        registrar.address
+    );
+    let firewall = Firewall::start_in(with_password(), "127.0.0.3:5999".parse().unwrap(), &trunk);
+    firewall.until("the refusal", |firewall| state(firewall, "registered") == "not_registered");
+
+    let trunks = firewall.get("/api/trunks");
+    let registration = &trunks["trunks"][1]["registration"];
+    assert_eq!((&registration["status"], &registration["failures"]), (&401.into(), &1.into()), "{trunks}");
+    assert!(registration["next_in_s"].as_u64().unwrap() >= 25, "{trunks}");
+    assert_eq!(registrar.requests("REGISTER").len(), 2);
+    let health = firewall.get("/health");
+    let part = health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "trunks").cloned().unwrap();
+    assert_eq!((&part["up"], &part["note"]), (&false.into(), &"registered: not registered".into()));
+    assert_eq!(health["ok"], true, "calls are carried all the same");
+    let told = ringfence(&["trunks", "--admin", &firewall.admin.to_string()]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("registered       not registered") && told.contains("failed 1 times (401)"), "{told}");
+}
+
+#[test]
+fn a_password_file_must_be_there_and_private() {
+    let folder = with_password();
+    let config = folder.path().join("ringfence.toml");
+    let with = |file: &str| {
+        let text = format!(
+            "[pbx]\naddress = \"127.0.0.1:5070\"\n[[trunk]]\nname = \"a\"\naddress = \"192.0.2.1\"\n\
+             register = {{ user = \"u\", password_file = \"{file}\" }}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let output = ringfence(&["check", config.to_str().unwrap()]);
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+
+    assert!(with("provider.password").contains("good."));
+    assert!(with("gone").contains("line 6  trunk[0].register.password_file = \"gone\"   cannot be read"));
+    let open = folder.path().join("open");
+    std::fs::write(&open, "x\n").unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(with("open").contains("is open to everybody on this machine: chmod 600 it"));
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&open, "one\ntwo\n").unwrap();
+    assert!(with("open").contains("must hold the password in one line"));
+}
+
+#[test]
+fn a_call_goes_to_the_next_trunk_where_the_first_does_not_answer() {
+    let second = Host::start("127.0.3.3");
+    let pbx = Pbx::start("127.0.0.3");
+    // The trunk of every test has nobody behind it.
+    let trunk = format!("{QUIET}[[trunk]]\nname = \"second\"\npriority = 2\naddress = \"{}\"\n", second.address);
+    let firewall = Firewall::start(pbx.address, &trunk);
+
+    let mut phone = Caller::on(pbx.phone(), firewall.sip);
+    assert_eq!(phone.invite("01632960002"), 200);
+    phone.bye();
+
+    assert_eq!(second.requests("INVITE").len(), 1);
+    firewall.until("the first is seen as down", |firewall| state(firewall, "trunk") == "down");
+    assert_eq!(state(&firewall, "second"), "up");
+}
+
+#[test]
+fn a_trunks_name_is_followed_and_the_last_answer_stays() {
+    let dns = NameServer::start("127.0.4.1");
+    let (first, second) = (Host::start("127.0.3.4"), Host::start("127.0.3.5"));
+    dns.set("_sip._udp.provider.test", 33, 1, vec![srv(10, first.address.port(), "one.provider.test")]);
+    dns.set("one.provider.test", 1, 1, vec![a("127.0.3.4")]);
+    dns.set("two.provider.test", 1, 1, vec![a("127.0.3.5")]);
+    let pbx = Pbx::start("127.0.0.3");
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\ntimeout = \"300ms\"\n\
+         [[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
+        dns.address
+    );
+    let firewall = Firewall::start(pbx.address, &more);
+    let mut calls = 0;
+    let mut call = |firewall: &Firewall| {
+        let mut phone = Caller::on(pbx.phone(), firewall.sip);
+        calls += 1;
+        let status = phone.invite_at(&format!("0163296000{calls}"), "provider.test");
+        (status, phone)
+    };
+    let host = |firewall: &Firewall| {
+        let hosts = firewall.get("/api/trunks")["trunks"][1]["hosts"].clone();
+        hosts[0]["address"].as_str().unwrap_or_default().to_owned()
+    };
+    let (status, running) = call(&firewall);
+    assert_eq!((status, first.requests("INVITE").len()), (200, 1));
+
+    // It moves; the running call stays where it is and ends there.
+    dns.set("_sip._udp.provider.test", 33, 1, vec![srv(10, second.address.port(), "two.provider.test")]);
+    firewall.until("the new address", |firewall| host(firewall) == second.address.to_string());
+    let (status, phone) = call(&firewall);
+    assert_eq!((status, second.requests("INVITE").len()), (200, 1));
+    phone.bye();
+    running.bye();
+    assert_eq!(first.requests("BYE").len(), 1);
+    // What resolves may call, and only that.
+    let mut caller = Caller::new("127.0.3.5", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+
+    // Silence, then a denial, then a lie: the last good answer stays.
+    dns.be_silent(true);
+    std::thread::sleep(Duration::from_millis(2_500));
+    let (status, phone) = call(&firewall);
+    assert_eq!(status, 200);
+    phone.bye();
+    dns.clear();
+    dns.be_silent(false);
+    std::thread::sleep(Duration::from_millis(1_500));
+    dns.set("provider.test", 1, 1, vec![a("0.0.0.0"), a("255.255.255.255")]);
+    std::thread::sleep(Duration::from_millis(1_500));
+    let (status, phone) = call(&firewall);
+    assert_eq!((status, host(&firewall)), (200, second.address.to_string()));
+    phone.bye();
+}
+
+#[test]
+fn without_any_dns_it_starts_and_calls_still_come_in() {
+    let dns = NameServer::start("127.0.4.2");
+    dns.be_silent(true);
+    let host = Host::start("127.0.3.6");
+    let pbx = Pbx::start("127.0.0.3");
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\ntimeout = \"200ms\"\n\
+         [[trunk]]\nname = \"named\"\naddress = \"provider.test:{}\"\n",
+        dns.address,
+        host.address.port()
+    );
+    let firewall = Firewall::start(pbx.address, &more);
+
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+    assert_eq!(state(&firewall, "named"), "unresolved");
+    let mut phone = Caller::on(pbx.phone(), firewall.sip);
+    assert_eq!(phone.invite_at("01632960001", "provider.test"), 503);
+
+    dns.set("provider.test", 1, 60, vec![a("127.0.3.6")]);
+    dns.be_silent(false);
+    firewall.until("the address", |firewall| state(firewall, "named") == "up");
+    let mut phone = Caller::on(pbx.phone(), firewall.sip);
+    assert_eq!(phone.invite_at("01632960001", "provider.test"), 200);
+    phone.bye();
+}
