@@ -29,7 +29,11 @@ fn call(now: Instant) -> (MediaPair, SocketAddr) {
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     for leg in Leg::BOTH {
         let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
-        pair.plan(leg, StreamPlan { rtp: Some(address), rtcp: None, codecs, telephone_event: Some(101) }, now);
+        pair.plan(
+            leg,
+            StreamPlan { rtp: Some(address), codecs, telephone_event: Some(101), ..StreamPlan::default() },
+            now,
+        );
     }
     (pair, address)
 }

@@ -295,7 +295,8 @@ impl World {
         for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {
             phone.relay = Some(ports[leg]);
             let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
-            let plan = StreamPlan { rtp: Some(phone.address()), rtcp: None, codecs, telephone_event: Some(101) };
+            let plan =
+                StreamPlan { rtp: Some(phone.address()), codecs, telephone_event: Some(101), ..StreamPlan::default() };
             self.send(MediaCommand::Plan { call: CALL, leg, plan });
         }
         self.send(MediaCommand::Answered { call: CALL, analyse });

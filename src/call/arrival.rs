@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::forward::{self, Party};
 use super::machine::{Call, Phase};
+use super::session::Session;
 use super::settings::Side;
 use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
@@ -72,9 +73,14 @@ impl Switchboard {
             rang: None,
             answered: None,
             answered_by: None,
+            early: Vec::new(),
+            hung_up: Vec::new(),
+            unacked: None,
+            until: None,
             listens_until: None,
             analysed: false,
             on_hold: false,
+            session: Session::default(),
             unheard: if message.has_sdp() { None } else { Some("no_sdp") },
             not_analysed: None,
             taken: Vec::new(),

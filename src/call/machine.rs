@@ -8,9 +8,11 @@ use super::answer;
 use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
+use super::session::{self, Session};
 use super::settings::{DivertCallee, Settings, Side};
 use super::snapshot::{Entry, Taken};
-use super::switchboard::{Orphan, Output, Switchboard};
+use super::stand_in::Unacked;
+use super::switchboard::{MAX_FORKS, Orphan, Output, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
@@ -27,11 +29,11 @@ const SILENT_PEER: Duration = Duration::from_secs(8);
 /// transaction. Each 1xx begins it anew.
 const LONGEST_RINGING: Duration = Duration::from_secs(175);
 /// 64*T1: how long a 2xx may wait for its ACK (RFC 3261 §13.3.1.4).
-const ACK_WAIT: Duration = Duration::from_secs(32);
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(32);
 /// Longest that a diversion may last, whatever the prompts do.
-const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
+pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
+pub(super) const T1: Duration = Duration::from_millis(500);
+pub(super) const T2: Duration = Duration::from_secs(4);
 
 /// A call.
 #[derive(Debug)]
@@ -68,10 +70,19 @@ pub(super) struct Call {
     pub answered: Option<Instant>,
     /// The callee's tag in the answer.
     pub answered_by: Option<Box<str>>,
+    /// Phones that have said something and not answered: where requests of the caller go (RFC 3261 §12.1.2).
+    pub early: Vec<Early>,
+    /// Tags of other forks that answered too and were hung up.
+    pub hung_up: Vec<Box<str>>,
+    /// A 2xx of ours to a re-INVITE.
+    pub unacked: Option<Unacked>,
+    /// Longest that a call which we answered ourselves may last.
+    pub until: Option<Instant>,
     pub listens_until: Option<Instant>,
     pub analysed: bool,
     /// By the last description that was accepted.
     pub on_hold: bool,
+    pub session: Session,
     /// Why the ear cannot hear the caller.
     pub unheard: Option<&'static str>,
     /// The same for its record, once answered.
@@ -84,6 +95,14 @@ pub(super) struct Call {
     pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,
     pub shown: Option<Verdict>,
+}
+
+/// A dialog of the callee's side before the answer.
+#[derive(Debug)]
+pub(super) struct Early {
+    tag: Box<str>,
+    target: String,
+    routes: Vec<String>,
 }
 
 /// How far a call has come.
@@ -115,7 +134,9 @@ impl Call {
             Phase::Answered { ack_by } => *ack_by,
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
-        [phase, diversion, self.listens_until].into_iter().flatten().min()
+        let unacked = self.unacked.as_ref().map(Unacked::deadline);
+        let own = [self.listens_until, self.session.deadline(), self.until];
+        [phase, diversion, unacked].into_iter().chain(own).flatten().min()
     }
 
     pub(super) fn side(&self, leg: Leg) -> Side {
@@ -140,10 +161,44 @@ impl Call {
         tag.is_none() || tag == self.answered_by.as_deref()
     }
 
+    /// The callee's side as a request of the caller with this To tag reaches it.
+    pub(super) fn callee_of(&self, tag: Option<&str>) -> Party {
+        let mut party = self.party.callee.clone();
+        if let Some(early) = self.early.iter().find(|early| Some(&*early.tag) == tag) {
+            party.target.clone_from(&early.target);
+            party.routes.clone_from(&early.routes);
+        }
+        party
+    }
+
+    fn note_early(&mut self, message: &Message<'_>) {
+        let tag = message.to().ok().and_then(|to| to.tag());
+        let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
+        let mut routes = forward::record_routes(message);
+        routes.reverse();
+        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
+        if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
+            *other = early;
+        } else if self.early.len() < MAX_FORKS {
+            self.early.push(early);
+        }
+    }
+
+    /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.
+    pub(super) fn nobody_at(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::Caller => self.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone),
+            Leg::Callee => {
+                !self.has_callee || self.diversion.is_some() && self.settings.callee_hears == DivertCallee::HangUp
+            }
+        }
+    }
+
     /// What its callee's INVITE is once nobody waits for it.
     pub(super) fn orphan(&self) -> Orphan {
         let highest_cseq = self.party.callee.cseq;
-        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq }
+        let ended = self.answered_by.iter().chain(&self.hung_up).cloned().collect();
+        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
     }
 
     pub(super) fn time(&self, now: Instant) -> CallTime {
@@ -163,13 +218,19 @@ pub(super) struct Said {
 pub(super) fn rewrite_sdp(call: &Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
     let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
-    let anchored = sdp.anchored()?;
+    let at = ports[from.other()];
     let mut body = Vec::new();
-    sdp.rewritten(anchored, ports[from.other()], &mut body);
+    let Some(anchored) = sdp.anchored() else {
+        sdp.refused(at.ip(), &mut body);
+        edits.set_body(message, &body);
+        return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false });
+    };
+    sdp.rewritten(anchored, at, &mut body);
     edits.set_body(message, &body);
-    sdp.media
-        .get(anchored)
-        .map(|media| Said { plan: answer::plan(media), both_ways: media.direction == Direction::SendRecv })
+    sdp.media.get(anchored).map(|media| Said {
+        plan: answer::plan(media),
+        both_ways: media.direction == Direction::SendRecv && !media.is_held(),
+    })
 }
 
 impl Switchboard {
@@ -205,7 +266,7 @@ impl Switchboard {
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
         let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
-            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller).address).is_some())
+            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller).address, 1).is_some())
         });
         rejection == Rejection::Rejected && !call.facts.understands_608 && offer
     }
@@ -271,7 +332,7 @@ impl Switchboard {
             }
             MediaEvent::Finished { to } => self.finished(call, to, now),
             // On hold nobody need send anything.
-            MediaEvent::Silent if call.on_hold => self.keep(call),
+            MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, "media", now),
         }
     }
@@ -305,7 +366,9 @@ impl Switchboard {
             }
             Route::Divert | Route::Reject(_) => {
                 let ports = call.ports;
-                let body = sdp.as_ref().zip(ports).and_then(|(sdp, ports)| answer::own(sdp, ports.caller));
+                let body = sdp.as_ref().zip(ports).and_then(|(sdp, ports)| {
+                    answer::own(sdp, ports.caller, message.cseq().map_or(1, |cseq| cseq.number))
+                });
                 call.invite.clone_from(&invite);
                 let Some(body) = body else {
                     return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
@@ -322,6 +385,7 @@ impl Switchboard {
             let give_up = now + ACK_WAIT;
             call.phase = Phase::Answering { response, repeat: now + T1, interval: T1, give_up };
             call.answered = Some(now);
+            call.until = Some(now + LONGEST_DIVERSION);
             self.changed(call.id);
             let tag = self.own_tag(call.id);
             call.party.caller.local = forward::with_tag(&call.party.caller.local, None, &tag);
@@ -343,6 +407,7 @@ impl Switchboard {
         forward::edit_request(&mut edits, message, call.flow.caller.peer, local, &branch, None);
         edits.set_request_uri(message, &call.party.callee.target);
         rewrite_sdp(call, message, Leg::Caller, &mut edits);
+        call.session.asked = Self::ask_for_timer(call, &mut edits, message);
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.transactions.send(client, &bytes, call.flow.callee, now);
@@ -363,7 +428,9 @@ impl Switchboard {
         }
         if call.answered.is_some() && code.is_success() && !call.is_answered_by(message) {
             // Another fork has answered too. The caller has its call; this phone is hung up, not left waiting.
-            self.clean_up(message, call.orphan(), now);
+            let mut orphan = Orphan { ended: std::mem::take(&mut call.hung_up), ..call.orphan() };
+            self.clean_up(message, &mut orphan, now);
+            call.hung_up = orphan.ended;
             return self.keep(call);
         }
         let mut edits = Edits::new();
@@ -371,6 +438,13 @@ impl Switchboard {
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
         let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits).map(|said| said.plan);
         let plan = plan.filter(|_| call.answered.is_none());
+        if code.is_success() && call.answered.is_none() {
+            let asked = call.session.asked;
+            call.session.granted = call.session.refreshed(asked, message, now);
+        }
+        if let (true, Some(interval)) = (code.is_success(), call.session.granted) {
+            session::grant(&mut edits, message, interval);
+        }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
@@ -383,6 +457,7 @@ impl Switchboard {
             self.transactions.respond(server, code, &bytes, now);
         }
         if code.is_provisional() {
+            call.note_early(message);
             if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
                 call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
                 call.rang.get_or_insert(now);
@@ -392,8 +467,8 @@ impl Switchboard {
         } else if code.is_success() {
             self.answered(call, message, now);
         } else {
-            // A challenge is part of how a call is set up; the next INVITE brings the credentials.
-            let how = if matches!(code.0, 401 | 407) { "challenged" } else { "refused" };
+            // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer interval.
+            let how = if matches!(code.0, 401 | 407 | 422) { "challenged" } else { "refused" };
             self.end(call, Some(Leg::Callee), how, Some(code.0), now);
         }
     }
@@ -412,6 +487,7 @@ impl Switchboard {
         call.party.callee.routes = routes;
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
+        call.early = Vec::new();
         call.answered = Some(now);
         call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = Vec::new();
@@ -428,6 +504,9 @@ impl Switchboard {
 
     /// The caller's ACK to a 2xx.
     pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg) {
+        if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg) {
+            return self.keep(call);
+        }
         match &mut call.phase {
             Phase::Answering { .. } => call.phase = Phase::Answered { ack_by: None },
             Phase::Answered { ack_by } => {
@@ -522,8 +601,8 @@ impl Switchboard {
 
     /// True where a BYE of this leg is answered here and not passed on.
     pub(super) fn keeps_bye(call: &Call, leg: Leg) -> bool {
-        let own_answer = matches!(call.phase, Phase::Answering { .. }) || !call.has_callee;
-        own_answer || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
+        let nobody = matches!(call.phase, Phase::Answering { .. }) || call.nobody_at(leg.other());
+        nobody || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
     }
 
     /// Ends both legs by ourselves.
@@ -559,6 +638,11 @@ impl Switchboard {
         if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
             return self.hang_up(call, "diverted", now);
         }
+        if call.until.is_some_and(|until| now >= until) {
+            return self.hang_up(call, "diverted", now);
+        }
+        let Some(call) = self.unacked_due(call, now) else { return };
+        let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {
             Phase::Inviting { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);

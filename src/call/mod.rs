@@ -16,9 +16,12 @@ mod event;
 mod forward;
 mod machine;
 mod relay;
+mod session;
 mod settings;
 mod snapshot;
+mod stand_in;
 mod switchboard;
+mod transfer;
 
 pub use event::{Counters, Ending, Event, Happened};
 pub use forward::Party;

@@ -16,7 +16,9 @@ pub use certificates::{BadTls, Identity, Roots};
 pub use file::{list_files, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};
-pub use settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+pub use settings::{
+    CallSettings, ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings,
+};
 pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
 
 /// The settings file with every option, its default and what it does.

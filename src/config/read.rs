@@ -14,7 +14,9 @@ use toml::de::DeValue;
 use super::certificates::{BadTls, Identity, Roots};
 use super::problem::Problem;
 use super::section::{Item, Reading, Section, parse};
-use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
+use super::settings::{
+    CallSettings, ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings,
+};
 use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
 use super::settings::{TrunkSettings, WordsSettings};
 use crate::call::{DivertCallee, DivertCaller};
@@ -47,6 +49,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     let enforce = root.flag(reading, "enforce", true);
     let listen = listen(&mut root, files, reading);
     let sip = sip(root.section(reading, "sip"), reading);
+    let calls = calls(root.section(reading, "calls"), reading);
     let connections = connections(root.section(reading, "connections"), reading);
     let pbx = pbx(root.section(reading, "pbx"), &listen, files, reading);
     let trunks = trunks(&mut root, &listen, files, reading);
@@ -74,6 +77,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
         enforce,
         listen,
         sip,
+        calls,
         connections,
         pbx,
         trunks,
@@ -218,6 +222,25 @@ fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> C
     let handshake_for = section.duration(reading, "handshake_for", 10 * SECOND, SECOND..5 * MINUTE);
     section.finish(reading);
     ConnectionSettings { max, max_per_source, idle_for, handshake_for }
+}
+
+fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSettings {
+    const HINT: &str = "must be a duration from 90s to 1day, as \"30m\", or \"none\"";
+    let show = |timer: &Option<Duration>| {
+        timer.map_or_else(|| "none".to_owned(), |timer| humantime::format_duration(timer).to_string())
+    };
+    let default = Some(30 * MINUTE);
+    let session_timer = section.option(reading, "session_timer", default, show, |item| match item.text() {
+        Ok("none") => Ok(None),
+        text => match text.ok().and_then(|text| humantime::parse_duration(text).ok()) {
+            // RFC 4028 §4 allows no shorter one.
+            Some(timer) if timer >= 90 * SECOND && timer <= DAY => Ok(Some(timer)),
+            Some(_) | None => Err(HINT.to_owned()),
+        },
+    });
+    let held_check = section.duration(reading, "held_check", 5 * MINUTE, 30 * SECOND..DAY);
+    section.finish(reading);
+    CallSettings { session_timer, held_check }
 }
 
 fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {

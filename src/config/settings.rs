@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: Vec<ListenSettings>,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[calls]`.
+    pub calls: CallSettings,
     /// `[connections]`.
     pub connections: ConnectionSettings,
     /// `[pbx]`.
@@ -104,6 +106,15 @@ pub struct SipSettings {
     pub drain_for: Duration,
     /// Of messages.
     pub limits: Limits,
+}
+
+/// `[calls]`: what ends a call whose ends have gone without a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSettings {
+    /// Session timer that is asked for where the caller's side does not; None: none.
+    pub session_timer: Option<Duration>,
+    /// How often both ends of a held and silent call are asked whether they are there.
+    pub held_check: Duration,
 }
 
 /// `[pbx]`.

@@ -26,6 +26,9 @@ pub struct StreamPlan {
     pub codecs: Vec<(u8, Codec)>,
     /// Payload type of `telephone-event/8000` (RFC 4733).
     pub telephone_event: Option<u8>,
+    /// A fax by T.38: datagrams that are no RTP, relayed as they are.
+    #[serde(default)]
+    pub fax: bool,
 }
 
 /// Name of a prompt: the stem of its file, `callee-diverted`.

@@ -252,6 +252,10 @@ impl MediaPair {
 
     /// Decides on one datagram that came in on the RTP port of `from`. Runs for every packet of every call.
     pub fn relay(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr, now: Instant) -> Relayed {
+        if self.legs[from].plan.fax {
+            let way = self.relay_fax(from, src);
+            return Relayed { way: self.counted(way), heard: None, digit: None, moved: false };
+        }
         if is_rtcp(packet) {
             // Both on one port (RFC 5761). The descriptions pass `a=rtcp-mux` through, so the other side shares too.
             let to = self.legs[from.other()].latch.address();
@@ -319,6 +323,20 @@ impl MediaPair {
         }
         self.counters.packets_out[from.other()] += 1;
         Relay::Forward { to }
+    }
+
+    /// T.38 has neither SSRC nor numbers: its peer is known by the address that its description or its audio gave.
+    fn relay_fax(&mut self, from: Leg, src: SocketAddr) -> Relay {
+        let (media, other) = (&self.legs[from], &self.legs[from.other()]);
+        let known = [media.latch.address().map(|address| address.ip()), media.latch.signalled()];
+        if !known.contains(&Some(src.ip())) {
+            return Relay::Drop(DropReason::UnknownSource);
+        }
+        if media.cut {
+            return Relay::Drop(DropReason::Cut);
+        }
+        let to = other.destination().filter(|_| other.plan.fax);
+        to.map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
     }
 
     fn relay_report(&self, from: Leg, packet: &[u8], src: SocketAddr, to: Option<SocketAddr>) -> Relay {
@@ -411,7 +429,12 @@ mod tests {
                 let codecs = vec![(8, Codec::Pcma), (0, Codec::Pcmu)];
                 pair.plan(
                     leg,
-                    StreamPlan { rtp: Some(address(at)), rtcp: None, codecs, telephone_event: Some(event) },
+                    StreamPlan {
+                        rtp: Some(address(at)),
+                        codecs,
+                        telephone_event: Some(event),
+                        ..StreamPlan::default()
+                    },
                     now,
                 );
             }
@@ -568,6 +591,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_fax_passes_between_its_peers_and_from_nobody_else() {
+        let mut call = Call::new();
+        call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
+        for (leg, at) in [(Leg::Caller, "192.0.2.1:4100"), (Leg::Callee, "198.51.100.2:6100")] {
+            let plan = StreamPlan { rtp: Some(address(at)), fax: true, ..StreamPlan::default() };
+            call.pair.plan(leg, plan, call.now);
+        }
+        let udptl = [0, 1, 3, 6, 0, 0];
+
+        let from_caller = call.send(Leg::Caller, &mut udptl.clone(), "192.0.2.1:4100");
+        let stranger = call.send(Leg::Caller, &mut udptl.clone(), "203.0.113.9:4100");
+
+        assert_eq!(from_caller.way, Relay::Forward { to: address("198.51.100.2:6100") });
+        assert!(from_caller.heard.is_none(), "there is nothing to hear");
+        assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
     }
 
     #[test]

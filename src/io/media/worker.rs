@@ -164,6 +164,8 @@ impl Worker {
                 Port::Rtp(leg) => {
                     let Relayed { way, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
                     if let Relay::Forward { to } = way {
+                        // Also what cannot be heard, a fax or a report, is a sign of life.
+                        (call.heard, call.silent_told) = (now, false);
                         send(&call.sockets[leg.other()].rtp, packet, to, &mut self.counts);
                     }
                     if let Some((header, payload)) = heard {

@@ -118,11 +118,12 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         "Datagrams the gate did not let through, by reason.",
         counted.gate_drops.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
     )?;
-    let Sizes { calls, relayed, orphans, server_transactions, client_transactions } = *sizes;
+    let Sizes { calls, relayed, orphans, questions, server_transactions, client_transactions } = *sizes;
     let tables = [
         ("calls", super::count(calls)),
         ("relayed", super::count(relayed)),
         ("orphans", super::count(orphans)),
+        ("questions", super::count(questions)),
         ("server_transactions", super::count(server_transactions)),
         ("client_transactions", super::count(client_transactions)),
         ("connections", counted.connections.live),

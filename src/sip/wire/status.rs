@@ -32,6 +32,7 @@ codes! {
     BAD_REQUEST = 400, "Bad Request";
     FORBIDDEN = 403, "Forbidden";
     NOT_FOUND = 404, "Not Found";
+    METHOD_NOT_ALLOWED = 405, "Method Not Allowed";
     REQUEST_TIMEOUT = 408, "Request Timeout";
     UNSUPPORTED_URI_SCHEME = 416, "Unsupported URI Scheme";
     BAD_EXTENSION = 420, "Bad Extension";
