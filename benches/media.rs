@@ -31,7 +31,7 @@ fn call(now: Instant) -> (MediaPair, SocketAddr) {
         let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
         pair.plan(
             leg,
-            StreamPlan { rtp: Some(address), rtcp: None, codecs, telephone_event: Some(101), srtp: None },
+            StreamPlan { rtp: Some(address), codecs, telephone_event: Some(101), ..StreamPlan::default() },
             now,
         );
     }

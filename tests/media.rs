@@ -296,7 +296,7 @@ impl World {
             phone.relay = Some(ports[leg]);
             let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
             let plan =
-                StreamPlan { rtp: Some(phone.address()), rtcp: None, codecs, telephone_event: Some(101), srtp: None };
+                StreamPlan { rtp: Some(phone.address()), codecs, telephone_event: Some(101), ..StreamPlan::default() };
             self.send(MediaCommand::Plan { call: CALL, leg, plan });
         }
         self.send(MediaCommand::Answered { call: CALL, analyse });

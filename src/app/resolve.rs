@@ -144,6 +144,8 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
         max_calls: settings.sip.max_calls,
+        session_timer: settings.calls.session_timer,
+        held_check: settings.calls.held_check,
         longest_restored: settings.restart.longest_call,
     })
 }

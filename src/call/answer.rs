@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::rtp::control::{Codec, StreamPlan};
-use crate::sip::wire::sdp::{Media, Sdp};
+use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
 /// What `media` says to the media path.
 pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
@@ -14,6 +14,7 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
             .filter(|address| !address.is_unspecified())
             .map(|address| SocketAddr::new(address, media.port)),
         rtcp: media.rtcp,
+        fax: media.is_fax(),
         ..StreamPlan::default()
     };
     for payload_type in media.formats.iter().copied() {
@@ -31,9 +32,16 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
     plan
 }
 
+/// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not forgotten.
+pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
+    StreamPlan { rtp: None, ..plan.clone() }
+}
+
 /// Why the ear cannot listen to `media`; None: it can. `opened`: its SRTP ends here.
 pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
-    if !media.is_plain_rtp() && !opened {
+    if media.is_fax() {
+        Some("codec")
+    } else if !media.is_plain_rtp() && !opened {
         Some("srtp")
     } else if plan(media).codecs.is_empty() {
         Some("codec")
@@ -42,39 +50,81 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
     }
 }
 
-/// Our own answer to `offer`: G.711 or G.722 at `at`, every other section refused; encrypted with `crypto`, our attribute. None:
-/// the offer has neither, or is encrypted and we are not.
-pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, crypto: Option<&str>) -> Option<String> {
-    let anchored = offer.anchored()?;
-    let media = offer.media.get(anchored).filter(|media| media.is_plain_rtp() || crypto.is_some())?;
-    let plan = plan(media);
-    let (payload_type, codec) = plan.codecs.first()?;
-    let net = if at.is_ipv4() { "IP4" } else { "IP6" };
-    let ip = at.ip();
-    let mut out = format!("v=0\r\no=ringfence 1 1 IN {net} {ip}\r\ns=-\r\nc=IN {net} {ip}\r\nt=0 0\r\n");
+/// Our own answer to `offer`: G.711 or G.722 at `at`, every other section refused, the direction that it leaves us;
+/// encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it has neither
+/// codec, or is encrypted and we are not. `version`: higher than that of our last one.
+pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
+    let anchored = offer.anchored();
+    let media = match anchored {
+        Some(anchored) => Some(offer.media.get(anchored).filter(|media| media.is_plain_rtp() || crypto.is_some())?),
+        None if offer.media.iter().all(|media| media.port == 0) => None,
+        None => return None,
+    };
+    let audio = match media {
+        Some(media) => Some(audio(&plan(media), at, media.protocol, crypto, left_to_us(media))?),
+        None => None,
+    };
+    let mut out = session(at, version);
     for (number, section) in offer.media.iter().enumerate() {
-        if number != anchored {
-            let format = section.formats.first().copied().unwrap_or(0);
-            let _ = write!(out, "m={} 0 {} {format}\r\n", section.kind, section.protocol);
-            continue;
+        match &audio {
+            Some(audio) if Some(number) == anchored => out += audio,
+            Some(_) | None => {
+                let format = section.formats.first().copied().unwrap_or(0);
+                let _ = write!(out, "m={} 0 {} {format}\r\n", section.kind, section.protocol);
+            }
         }
-        let name = match codec {
-            Codec::Pcmu => "PCMU",
-            Codec::Pcma => "PCMA",
-            Codec::G722 => "G722",
-        };
-        let _ = write!(out, "m=audio {} {} {payload_type}", at.port(), section.protocol);
-        if let Some(event) = plan.telephone_event {
-            let _ = write!(out, " {event}");
-        }
-        let _ = write!(out, "\r\na=rtpmap:{payload_type} {name}/8000\r\n");
-        if let Some(event) = plan.telephone_event {
-            let _ = write!(out, "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n");
-        }
-        if let Some(crypto) = crypto {
-            let _ = write!(out, "{crypto}\r\n");
-        }
-        out += "a=sendrecv\r\n";
     }
     Some(out)
+}
+
+/// An offer of our own to a peer that described itself as `plan`: what it is asked for in a request without one.
+/// `protection`: what it is told of encryption. None: it has neither G.711 nor G.722.
+pub(super) fn offer(plan: &StreamPlan, at: SocketAddr, version: u32, protection: &Protection) -> Option<String> {
+    const PLAIN: &str = "RTP/AVP";
+    let (protocol, crypto) = match protection {
+        Protection::AsItIs | Protection::Plain => (PLAIN, None),
+        Protection::Encrypted { attributes, .. } => {
+            (protection.protocol(PLAIN).unwrap_or(PLAIN), Some(attributes.join("\r\n")))
+        }
+    };
+    Some(session(at, version) + &audio(plan, at, protocol, crypto.as_deref(), "sendrecv")?)
+}
+
+fn session(at: SocketAddr, version: u32) -> String {
+    let net = if at.is_ipv4() { "IP4" } else { "IP6" };
+    let ip = at.ip();
+    format!("v=0\r\no=ringfence 1 {version} IN {net} {ip}\r\ns=-\r\nc=IN {net} {ip}\r\nt=0 0\r\n")
+}
+
+fn audio(plan: &StreamPlan, at: SocketAddr, protocol: &str, crypto: Option<&str>, direction: &str) -> Option<String> {
+    let (payload_type, codec) = plan.codecs.first()?;
+    let name = match codec {
+        Codec::Pcmu => "PCMU",
+        Codec::Pcma => "PCMA",
+        Codec::G722 => "G722",
+    };
+    let mut out = format!("m=audio {} {protocol} {payload_type}", at.port());
+    if let Some(event) = plan.telephone_event {
+        let _ = write!(out, " {event}");
+    }
+    let _ = write!(out, "\r\na=rtpmap:{payload_type} {name}/8000\r\n");
+    if let Some(event) = plan.telephone_event {
+        let _ = write!(out, "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n");
+    }
+    if let Some(crypto) = crypto {
+        let _ = write!(out, "{crypto}\r\n");
+    }
+    let _ = write!(out, "a={direction}\r\n");
+    Some(out)
+}
+
+/// RFC 3264 §6.1, and §8.4 for hold in the old spelling.
+fn left_to_us(media: &Media<'_>) -> &'static str {
+    match media.direction {
+        Direction::Inactive => "inactive",
+        Direction::RecvOnly => "sendonly",
+        Direction::SendOnly => "recvonly",
+        Direction::SendRecv if media.is_held() => "recvonly",
+        Direction::SendRecv => "sendrecv",
+    }
 }

@@ -7,6 +7,7 @@ use super::forward::{self, Party};
 use super::identity;
 use super::machine::{Call, Phase};
 use super::security::Security;
+use super::session::Session;
 use super::settings::Side;
 use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
 use super::trunks::Order;
@@ -79,9 +80,14 @@ impl Switchboard {
             rang: None,
             answered: None,
             answered_by: None,
+            early: Vec::new(),
+            hung_up: Vec::new(),
+            unacked: None,
+            until: None,
             listens_until: None,
             analysed: false,
             on_hold: false,
+            session: Session::default(),
             unheard: if message.has_sdp() { None } else { Some("no_sdp") },
             not_analysed: None,
             taken: Vec::new(),

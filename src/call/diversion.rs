@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use super::machine::{Call, Phase};
+use super::machine::{Call, LONGEST_DIVERSION, Phase};
 use super::settings::{DivertCallee, DivertCaller};
 use super::snapshot::{Diverting, Taken, no_verdict, ordered};
 use super::switchboard::{Output, Switchboard};
@@ -14,8 +14,6 @@ use crate::units::Leg;
 
 /// After its warning, a callee may still press the take-back key for this long.
 const DECISION: Duration = Duration::from_secs(3);
-/// Longest that a diversion may last, whatever the prompts do.
-const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
 
 /// A call that has been taken away.
 #[derive(Debug)]

@@ -9,10 +9,12 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::identity::{self, Turn};
-use super::security::{Negotiated, Security};
+use super::security::Security;
+use super::session::{self, Session};
 use super::settings::{DivertCallee, Redirects, Settings, Side};
 use super::snapshot::{Entry, Taken};
-use super::switchboard::{Orphan, Output, Switchboard};
+use super::stand_in::Unacked;
+use super::switchboard::{MAX_FORKS, Orphan, Output, Switchboard};
 use super::trunks::Candidate;
 use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
 use crate::policy::facts::{CallDirection, Facts};
@@ -30,11 +32,11 @@ const SILENT_PEER: Duration = Duration::from_secs(8);
 /// transaction. Each 1xx begins it anew.
 const LONGEST_RINGING: Duration = Duration::from_secs(175);
 /// 64*T1: how long a 2xx may wait for its ACK (RFC 3261 §13.3.1.4).
-const ACK_WAIT: Duration = Duration::from_secs(32);
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(32);
 /// Longest that a diversion may last, whatever the prompts do.
-const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
+pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
+pub(super) const T1: Duration = Duration::from_millis(500);
+pub(super) const T2: Duration = Duration::from_secs(4);
 
 /// A call.
 #[derive(Debug)]
@@ -73,10 +75,19 @@ pub(super) struct Call {
     pub answered: Option<Instant>,
     /// The callee's tag in the answer.
     pub answered_by: Option<Box<str>>,
+    /// Phones that have said something and not answered: where requests of the caller go (RFC 3261 §12.1.2).
+    pub early: Vec<Early>,
+    /// Tags of other forks that answered too and were hung up.
+    pub hung_up: Vec<Box<str>>,
+    /// A 2xx of ours to a re-INVITE.
+    pub unacked: Option<Unacked>,
+    /// Longest that a call which we answered ourselves may last.
+    pub until: Option<Instant>,
     pub listens_until: Option<Instant>,
     pub analysed: bool,
     /// By the last description that was accepted.
     pub on_hold: bool,
+    pub session: Session,
     /// Why the ear cannot hear the caller.
     pub unheard: Option<&'static str>,
     /// The same for its record, once answered.
@@ -101,6 +112,14 @@ pub(super) struct Call {
     pub turns: Vec<Turn>,
     /// Its source is known for this call only.
     pub guest: PerLeg<bool>,
+}
+
+/// A dialog of the callee's side before the answer.
+#[derive(Debug)]
+pub(super) struct Early {
+    tag: Box<str>,
+    target: String,
+    routes: Vec<String>,
 }
 
 /// How far a call has come.
@@ -132,7 +151,9 @@ impl Call {
             Phase::Answered { ack_by } => *ack_by,
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
-        [phase, diversion, self.listens_until].into_iter().flatten().min()
+        let unacked = self.unacked.as_ref().map(Unacked::deadline);
+        let own = [self.listens_until, self.session.deadline(), self.until];
+        [phase, diversion, unacked].into_iter().chain(own).flatten().min()
     }
 
     pub(super) fn side(&self, leg: Leg) -> Side {
@@ -178,10 +199,44 @@ impl Call {
         tag.is_none() || tag == self.answered_by.as_deref()
     }
 
+    /// The callee's side as a request of the caller with this To tag reaches it.
+    pub(super) fn callee_of(&self, tag: Option<&str>) -> Party {
+        let mut party = self.party.callee.clone();
+        if let Some(early) = self.early.iter().find(|early| Some(&*early.tag) == tag) {
+            party.target.clone_from(&early.target);
+            party.routes.clone_from(&early.routes);
+        }
+        party
+    }
+
+    fn note_early(&mut self, message: &Message<'_>) {
+        let tag = message.to().ok().and_then(|to| to.tag());
+        let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
+        let mut routes = forward::record_routes(message);
+        routes.reverse();
+        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
+        if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
+            *other = early;
+        } else if self.early.len() < MAX_FORKS {
+            self.early.push(early);
+        }
+    }
+
+    /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.
+    pub(super) fn nobody_at(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::Caller => self.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone),
+            Leg::Callee => {
+                !self.has_callee || self.diversion.is_some() && self.settings.callee_hears == DivertCallee::HangUp
+            }
+        }
+    }
+
     /// What its callee's INVITE is once nobody waits for it.
     pub(super) fn orphan(&self) -> Orphan {
         let highest_cseq = self.party.callee.cseq;
-        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq }
+        let ended = self.answered_by.iter().chain(&self.hung_up).cloned().collect();
+        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
     }
 
     pub(super) fn time(&self, now: Instant) -> CallTime {
@@ -203,14 +258,19 @@ pub(super) struct Said {
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
     let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
-    let anchored = sdp.anchored()?;
-    let media = sdp.media.get(anchored)?;
-    let Negotiated { plan: srtp, rewritten, refused } = call.negotiate(media, from);
+    let at = ports[from.other()];
     let mut body = Vec::new();
-    sdp.protected(anchored, ports[from.other()], &rewritten, &mut body);
+    let anchored = sdp.anchored();
+    let Some((anchored, media)) = anchored.and_then(|anchored| Some((anchored, sdp.media.get(anchored)?))) else {
+        sdp.refused(at.ip(), &mut body);
+        edits.set_body(message, &body);
+        return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false, refused: false });
+    };
+    let negotiated = call.negotiate(media, from);
+    sdp.protected(anchored, at, &negotiated.rewritten, &mut body);
     edits.set_body(message, &body);
-    let plan = StreamPlan { srtp, ..answer::plan(media) };
-    Some(Said { plan, both_ways: media.direction == Direction::SendRecv, refused })
+    let both_ways = media.direction == Direction::SendRecv && !media.is_held();
+    Some(Said { plan: negotiated.stream(media), both_ways, refused: negotiated.refused })
 }
 
 impl Switchboard {
@@ -247,8 +307,8 @@ impl Switchboard {
         let mut index = Index::new();
         let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
             Sdp::read(invite.body()).is_ok_and(|sdp| {
-                let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?));
-                answer::own(&sdp, call.local(Leg::Caller).address, crypto.as_deref()).is_some()
+                let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
+                answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
             })
         });
         rejection == Rejection::Rejected && !call.facts.understands_608 && offer
@@ -321,7 +381,7 @@ impl Switchboard {
             }
             MediaEvent::Finished { to } => self.finished(call, to, now),
             // On hold nobody need send anything.
-            MediaEvent::Silent if call.on_hold => self.keep(call),
+            MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, "media", now),
         }
     }
@@ -335,12 +395,12 @@ impl Switchboard {
         let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
         let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
         if let Some(media) = media {
-            let Negotiated { plan: srtp, refused, .. } = call.negotiate(media, Leg::Caller);
-            if refused {
+            let negotiated = call.negotiate(media, Leg::Caller);
+            if negotiated.refused {
                 return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
             }
-            call.unheard = answer::unheard(media, srtp.is_some());
-            self.plan(&mut call, Leg::Caller, StreamPlan { srtp, ..answer::plan(media) });
+            call.unheard = answer::unheard(media, negotiated.plan.is_some());
+            self.plan(&mut call, Leg::Caller, negotiated.stream(media));
         }
         match route {
             Route::Connect | Route::Watch => {
@@ -358,9 +418,12 @@ impl Switchboard {
             }
             Route::Divert | Route::Reject(_) => {
                 let ports = call.ports;
-                let crypto = media.and_then(|media| call.own_crypto(media));
-                let body =
-                    sdp.as_ref().zip(ports).and_then(|(sdp, ports)| answer::own(sdp, ports.caller, crypto.as_deref()));
+                let crypto = media.and_then(|media| call.own_crypto(media, Leg::Caller));
+                let version = message.cseq().map_or(1, |cseq| cseq.number);
+                let body = sdp
+                    .as_ref()
+                    .zip(ports)
+                    .and_then(|(sdp, ports)| answer::own(sdp, ports.caller, version, crypto.as_deref()));
                 call.invite.clone_from(&invite);
                 let Some(body) = body else {
                     return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
@@ -377,6 +440,7 @@ impl Switchboard {
             let give_up = now + ACK_WAIT;
             call.phase = Phase::Answering { response, repeat: now + T1, interval: T1, give_up };
             call.answered = Some(now);
+            call.until = Some(now + LONGEST_DIVERSION);
             self.changed(call.id);
             let tag = self.own_tag(call.id);
             call.party.caller.local = forward::with_tag(&call.party.caller.local, None, &tag);
@@ -407,6 +471,7 @@ impl Switchboard {
         call.screen(&mut edits, message, Leg::Caller);
         identity::diverted(&mut edits, message, &call.turns);
         rewrite_sdp(call, message, Leg::Caller, &mut edits);
+        call.session.asked = Self::ask_for_timer(call, &mut edits, message);
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.credit(client, call.trunk_of(Leg::Callee), &call.settings, &bytes);
@@ -551,7 +616,9 @@ impl Switchboard {
         }
         if call.answered.is_some() && code.is_success() && !call.is_answered_by(message) {
             // Another fork has answered too. The caller has its call; this phone is hung up, not left waiting.
-            self.clean_up(message, call.orphan(), now);
+            let mut orphan = Orphan { ended: std::mem::take(&mut call.hung_up), ..call.orphan() };
+            self.clean_up(message, &mut orphan, now);
+            call.hung_up = orphan.ended;
             return self.keep(call);
         }
         let mut edits = Edits::new();
@@ -561,6 +628,13 @@ impl Switchboard {
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
         let said = rewrite_sdp(&mut call, message, Leg::Callee, &mut edits).filter(|_| call.answered.is_none());
         let (plan, refused) = said.map(|said| (said.plan, said.refused)).unzip();
+        if code.is_success() && call.answered.is_none() {
+            let asked = call.session.asked;
+            call.session.granted = call.session.refreshed(asked, message, now);
+        }
+        if let (true, Some(interval)) = (code.is_success(), call.session.granted) {
+            session::grant(&mut edits, message, interval);
+        }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
@@ -573,6 +647,7 @@ impl Switchboard {
             self.transactions.respond(server, code, &bytes, now);
         }
         if code.is_provisional() {
+            call.note_early(message);
             if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
                 call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
                 call.rang.get_or_insert(now);
@@ -586,8 +661,8 @@ impl Switchboard {
                 self.hang_up(call, "media", now);
             }
         } else {
-            // A challenge is part of how a call is set up; the next INVITE brings the credentials.
-            let how = if matches!(code.0, 401 | 407) { "challenged" } else { "refused" };
+            // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer interval.
+            let how = if matches!(code.0, 401 | 407 | 422) { "challenged" } else { "refused" };
             self.end(call, Some(Leg::Callee), how, Some(code.0), now);
         }
     }
@@ -606,6 +681,7 @@ impl Switchboard {
         call.party.callee.routes = routes;
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
+        call.early = Vec::new();
         call.answered = Some(now);
         call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = Vec::new();
@@ -622,6 +698,9 @@ impl Switchboard {
 
     /// The caller's ACK to a 2xx.
     pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg) {
+        if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg) {
+            return self.keep(call);
+        }
         match &mut call.phase {
             Phase::Answering { .. } => call.phase = Phase::Answered { ack_by: None },
             Phase::Answered { ack_by } => {
@@ -722,8 +801,8 @@ impl Switchboard {
 
     /// True where a BYE of this leg is answered here and not passed on.
     pub(super) fn keeps_bye(call: &Call, leg: Leg) -> bool {
-        let own_answer = matches!(call.phase, Phase::Answering { .. }) || !call.has_callee;
-        own_answer || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
+        let nobody = matches!(call.phase, Phase::Answering { .. }) || call.nobody_at(leg.other());
+        nobody || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
     }
 
     /// Ends both legs by ourselves.
@@ -760,6 +839,11 @@ impl Switchboard {
         if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
             return self.hang_up(call, "diverted", now);
         }
+        if call.until.is_some_and(|until| now >= until) {
+            return self.hang_up(call, "diverted", now);
+        }
+        let Some(call) = self.unacked_due(call, now) else { return };
+        let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {
             Phase::Inviting { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);

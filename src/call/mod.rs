@@ -18,9 +18,12 @@ mod identity;
 mod machine;
 mod relay;
 mod security;
+mod session;
 mod settings;
 mod snapshot;
+mod stand_in;
 mod switchboard;
+mod transfer;
 mod trunks;
 
 pub use event::{Counters, Ending, Event, Happened};

@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::forward::{self, Party};
 use super::identity;
 use super::machine::{self, Call};
+use super::session::{self, Asked};
 use super::settings::Side;
-use super::switchboard::{MAX_CONTACTS, Orphan, Relayed, Switchboard};
+use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
 use super::trunks::{Candidate, Order};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
@@ -58,9 +59,18 @@ impl Switchboard {
             self.reply(message, server, flow, StatusCode::SERVER_ERROR, &[], now);
             return self.keep(call);
         }
+        if !call.has_callee && leg == Leg::Callee {
+            // There is no such dialog on this side.
+            self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+            return self.keep(call);
+        }
         let key = dtmf_key(message);
         let id = call.id;
-        self.relay(message, server, flow, side, Some(call), now);
+        if call.nobody_at(leg.other()) {
+            self.stand_in(call, message, server, flow, leg, now);
+        } else {
+            self.relay(message, server, flow, side, Some(call), now);
+        }
         match (bye, key) {
             (true, _) => {
                 if let Some(call) = self.take(id) {
@@ -109,6 +119,8 @@ impl Switchboard {
             contacts: Vec::new(),
             local: settings.local(side, flow.transport),
             accepted: false,
+            timer: None,
+            granted: None,
             shift: 0,
             trunk: None,
             paths: Vec::new(),
@@ -117,9 +129,19 @@ impl Switchboard {
             Some(mut call) => {
                 let leg = call.leg_of(side);
                 let to = leg.other();
-                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(&call.party[to]));
+                let party = match to {
+                    Leg::Callee => &call.callee_of(message.to().ok().and_then(|to| to.tag())),
+                    Leg::Caller => &call.party.caller,
+                };
+                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(party));
                 relayed.plan = machine::rewrite_sdp(&mut call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
+                let hop = match side {
+                    Side::Outside => settings.pbx,
+                    Side::Inside => call.flow[to].hop(),
+                };
+                self.map_refer_to(&mut edits, message, side, hop);
+                relayed.timer = refreshes(message).then(|| Asked::of(message));
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
                 relayed.shift = call.party[to].shift;
                 forward::renumber(&mut edits, message, relayed.shift);
@@ -158,6 +180,7 @@ impl Switchboard {
                 }
                 edits.remove_all(message, Name::RecordRoute);
                 edits.set_request_uri(message, &uri);
+                self.map_refer_to(&mut edits, message, side, to.hop());
                 let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
                 relayed.trunk = trunk.or(outside);
                 identity::screen(&mut edits, message, &settings, side, relayed.trunk.as_deref());
@@ -200,12 +223,18 @@ impl Switchboard {
         {
             return self.asked_again(client, again, line);
         }
+        if self.questions.contains_key(&client) {
+            return self.asked(client, Some(code), now);
+        }
         if let Some(mut relayed) = self.relayed.remove(&client) {
-            self.relayed_response(message, code, &relayed, now);
+            self.relayed_response(message, code, &mut relayed, now);
             relayed.accepted |= code.is_success();
             self.relayed.insert(client, relayed);
-        } else if let (Some(orphan), true) = (self.orphans.get(&client).copied(), code.is_success()) {
-            self.clean_up(message, orphan, now);
+        } else if code.is_success()
+            && let Some(mut orphan) = self.orphans.remove(&client)
+        {
+            self.clean_up(message, &mut orphan, now);
+            self.orphans.insert(client, orphan);
         }
     }
 
@@ -228,7 +257,7 @@ impl Switchboard {
         self.relayed.insert(again, relayed);
     }
 
-    fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &Relayed, now: Instant) {
+    fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &mut Relayed, now: Instant) {
         if code == StatusCode::TRYING {
             return;
         }
@@ -246,6 +275,12 @@ impl Switchboard {
                     call.on_hold = !said.both_ways;
                 }
                 let answer = said.map(|said| (from, said.plan));
+                if let (true, Some(asked)) = (accepted, relayed.timer) {
+                    relayed.granted = call.session.refreshed(asked, message, now);
+                }
+                if let (true, Some(interval)) = (code.is_success(), relayed.granted) {
+                    session::grant(&mut edits, message, interval);
+                }
                 if accepted {
                     for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
                         self.plan(&mut call, leg, plan);
@@ -315,8 +350,13 @@ impl Switchboard {
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
-    pub(super) fn clean_up(&mut self, message: &Message<'_>, orphan: Orphan, now: Instant) {
-        let Orphan { flow, local, highest_cseq } = orphan;
+    pub(super) fn clean_up(&mut self, message: &Message<'_>, orphan: &mut Orphan, now: Instant) {
+        let Orphan { flow, local, highest_cseq, ref mut ended } = *orphan;
+        let tag = message.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let again = ended.iter().any(|other| **other == *tag);
+        if !again && ended.len() >= MAX_FORKS {
+            return;
+        }
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
         let mut routes = forward::record_routes(message);
         routes.reverse();
@@ -327,12 +367,21 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
         self.transmit(flow, &ack);
+        if again {
+            return self.transactions.release(client);
+        }
+        ended.push(tag.into());
         let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number.max(highest_cseq) + 1);
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk_of(flow.peer.ip()).map(|trunk| &trunk.name);
         self.credit(client, trunk, &settings, &bye);
         self.transactions.send(client, &bye, flow, now);
     }
+}
+
+/// True for a request whose 2xx sets the session timer anew (RFC 4028 §7.4).
+fn refreshes(message: &Message<'_>) -> bool {
+    matches!(message.method(), Some(Method::Invite | Method::Update))
 }
 
 /// The key in an INFO (application/dtmf-relay or application/dtmf).

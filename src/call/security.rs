@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer;
 use super::machine::Call;
 use super::settings::Side;
-use crate::rtp::control::{Rollovers, SrtpPlan};
+use crate::rtp::control::{Rollovers, SrtpPlan, StreamPlan};
 use crate::rtp::srtp::{MasterKey, Suite};
 use crate::sip::wire::sdp::{Crypto, Media, Protection};
 use crate::units::{CallId, Leg, PerLeg};
@@ -93,6 +94,13 @@ pub(super) struct Negotiated {
     pub refused: bool,
 }
 
+impl Negotiated {
+    /// What `media` says to the media path.
+    pub(super) fn stream(&self, media: &Media<'_>) -> StreamPlan {
+        StreamPlan { srtp: self.plan.clone(), fax: media.is_fax() && !self.refused, ..answer::plan(media) }
+    }
+}
+
 impl Call {
     fn srtp_policy(&self, leg: Leg) -> SrtpPolicy {
         let settings = &self.settings;
@@ -112,6 +120,10 @@ impl Call {
         let before = self.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
         let Some(security) = &mut self.security else { return as_it_is };
+        if media.is_fax() && policy != SrtpPolicy::Require {
+            // T.38 knows no SRTP: it passes, or nothing does. The keys are those of the talk before and after.
+            return Negotiated { plan: before, ..as_it_is };
+        }
         let encrypted = !media.is_plain_rtp();
         let chosen = media.crypto.iter().find_map(usable).filter(|_| policy != SrtpPolicy::Off);
         let foreign = policy == SrtpPolicy::Off || security.passes || chosen.is_none() && policy == SrtpPolicy::Offer;
@@ -141,15 +153,22 @@ impl Call {
         };
         security.spoken[from] = spoken;
         let to = from.other();
-        let rewritten = told(towards, security.spoken[to], &security.keys[to]);
+        let rewritten =
+            if media.is_fax() { Protection::AsItIs } else { told(towards, security.spoken[to], &security.keys[to]) };
         Negotiated { plan, rewritten, refused }
     }
 
-    /// The crypto attribute of an answer of our own to `media`, which is the caller's; None: it is plain, or not spoken.
-    pub(super) fn own_crypto(&self, media: &Media<'_>) -> Option<String> {
-        let security = self.security.as_ref().filter(|_| self.srtp_policy(Leg::Caller) != SrtpPolicy::Off)?;
+    /// The crypto attribute of an answer of our own to `media` of `leg`; None: it is plain, or not spoken.
+    pub(super) fn own_crypto(&self, media: &Media<'_>, leg: Leg) -> Option<String> {
+        let security = self.security.as_ref().filter(|_| self.srtp_policy(leg) != SrtpPolicy::Off)?;
         let (tag, suite, _) = media.crypto.iter().find_map(usable)?;
-        Some(attribute(tag, suite, &security.keys[Leg::Caller]))
+        Some(attribute(tag, suite, &security.keys[leg]))
+    }
+
+    /// What an offer of our own says to `leg`.
+    pub(super) fn own_protection(&self, leg: Leg) -> Protection {
+        let Some(security) = &self.security else { return Protection::Plain };
+        told(self.srtp_policy(leg), security.spoken[leg], &security.keys[leg])
     }
 }
 

@@ -196,6 +196,10 @@ pub struct Settings {
     pub wire_limits: Limits,
     /// More calls than this are answered 503.
     pub max_calls: usize,
+    /// Session timer that is asked for where a caller does not (RFC 4028 §8.1); None: none.
+    pub session_timer: Option<Duration>,
+    /// How often the ends of a held and silent call are asked whether they are there.
+    pub held_check: Duration,
     /// A call of another process that was answered longer ago than this is ended, not gone on with.
     pub longest_restored: Duration,
 }

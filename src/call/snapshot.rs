@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::diversion::Diversion;
 use super::event::Event;
 use super::forward::Party;
-use super::machine::{Call, Phase};
+use super::machine::{Call, LONGEST_DIVERSION, Phase};
 use super::security::Security;
+use super::session::Session;
 use super::settings::Side;
 use super::switchboard::{Output, Switchboard};
 use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
@@ -25,6 +26,9 @@ use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, StreamPlan};
 use crate::sip::flow::Flow;
 use crate::units::{CallId, CallTime, Leg, PerLeg};
+
+/// 64*T1: a request is repeated for this long (RFC 3261 §17.1.2.2).
+const REPEATED: Duration = Duration::from_secs(32);
 
 /// What is to be kept of a call from now on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -69,6 +73,9 @@ pub struct Snapshot {
     pub latched: PerLeg<Option<SocketAddr>>,
     /// By the last description that was accepted.
     pub on_hold: bool,
+    /// The session timer: its interval and what was left of it.
+    #[serde(default)]
+    pub session: Option<(Duration, Duration)>,
     /// A diversion under way.
     pub diversion: Option<Diverting>,
     /// Of its record.
@@ -162,6 +169,9 @@ impl Switchboard {
             self.counter = self.counter.max(u32::try_from(snapshot.call.0 & 0x00FF_FFFF).unwrap_or(0));
         }
         let ago = |span: Duration| now.checked_sub(span.saturating_add(age)).unwrap_or(now);
+        // A refresh that met nobody is still repeated for a while.
+        let left = |left: Duration| left.saturating_sub(age).max(REPEATED);
+        let until = |(interval, rest): (Duration, Duration)| Some((interval, now.checked_add(left(rest))?));
         let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
             snapshot;
         let told = Story {
@@ -196,9 +206,14 @@ impl Switchboard {
             answered: Some(ago(story.answered)),
             // Its INVITE is over: no other answer to it can come.
             answered_by: None,
+            early: Vec::new(),
+            hung_up: Vec::new(),
+            unacked: None,
+            until: (!has_callee).then(|| now + LONGEST_DIVERSION),
             listens_until: None,
             analysed: story.analysed,
             on_hold: snapshot.on_hold,
+            session: Session { timer: snapshot.session.and_then(until), ..Session::default() },
             unheard: None,
             not_analysed: story.not_analysed,
             taken: story.steps.iter().map(|step| step.decision.action).collect(),
@@ -294,6 +309,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         plan: call.plan.clone(),
         latched: call.latched,
         on_hold: call.on_hold,
+        session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),
         diversion: call.diversion.as_ref().map(Diversion::progress),
         story,
     })

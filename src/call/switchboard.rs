@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Counters, Event, Happened};
 use super::machine::{Call, Phase};
+use super::session::{Asked, Question};
 use super::settings::{Settings, Side};
 use super::snapshot::{Entry, Snapshot};
 use super::trunks::{TrunkEvent, Trunks};
@@ -136,6 +137,8 @@ pub struct Sizes {
     pub relayed: usize,
     /// INVITEs of ours that nobody waits for any more.
     pub orphans: usize,
+    /// Ends that are asked whether they are there.
+    pub questions: usize,
     /// Server transactions.
     pub server_transactions: usize,
     /// Client transactions.
@@ -169,19 +172,27 @@ pub(super) struct Relayed {
     pub(super) trunk: Option<Arc<str>>,
     /// Path lines of a REGISTER.
     pub(super) paths: Vec<String>,
+    /// What an INVITE or UPDATE inside a call asks of the session timer.
+    pub(super) timer: Option<Asked>,
+    /// What we wrote into its 2xx; repetitions say it too.
+    pub(super) granted: Option<Duration>,
 }
 
 /// An INVITE of ours that nobody waits for any more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Orphan {
     pub(super) flow: Flow,
     pub(super) local: Hop,
     /// A PRACK or an UPDATE may have followed the INVITE; a BYE comes behind them.
     pub(super) highest_cseq: u32,
+    /// Tags of forks whose answer has been dealt with: a repetition is acknowledged and no more.
+    pub(super) ended: Vec<Box<str>>,
 }
 
 /// Contacts of one REGISTER that are rewritten.
 pub(super) const MAX_CONTACTS: usize = 16;
+/// Answers of other forks to one INVITE that are hung up; more is no telephone network.
+pub(super) const MAX_FORKS: usize = 16;
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
 
@@ -201,6 +212,7 @@ pub struct Switchboard {
     pub(super) relayed: HashMap<ClientId, Relayed>,
     pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
     pub(super) orphans: HashMap<ClientId, Orphan>,
+    pub(super) questions: HashMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
@@ -232,6 +244,7 @@ impl Switchboard {
             relayed: HashMap::new(),
             relayed_by_server: HashMap::new(),
             orphans: HashMap::new(),
+            questions: HashMap::new(),
             deadlines: BTreeSet::new(),
             index: Index::new(),
             outputs: VecDeque::new(),
@@ -341,6 +354,7 @@ impl Switchboard {
             calls: self.calls.len(),
             relayed: self.relayed.len(),
             orphans: self.orphans.len(),
+            questions: self.questions.len(),
             server_transactions,
             client_transactions,
             trunk_requests: self.trunks.pending(),
@@ -463,8 +477,7 @@ impl Switchboard {
                 self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
             }
             (Method::Options, false) if self.is_for_us(message) => {
-                let allow = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
-                self.reply(message, server, flow, StatusCode::OK, &[allow], now);
+                self.reply(message, server, flow, StatusCode::OK, &[super::stand_in::ALLOW], now);
             }
             (Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_), false) => {
                 self.relay(message, server, flow, side, None, now);
@@ -490,6 +503,7 @@ impl Switchboard {
                         let server = relayed.server;
                         self.time_out(server, now);
                     }
+                    self.asked(client, None, now);
                 }
                 TransactionEvent::ClientUnsent(client) => {
                     if self.own_silence(client, now) {
@@ -501,6 +515,7 @@ impl Switchboard {
                         let server = relayed.server;
                         self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
                     }
+                    self.asked(client, None, now);
                 }
                 TransactionEvent::NoAck(_) => {}
                 TransactionEvent::ServerEnded(server) => {
@@ -511,6 +526,7 @@ impl Switchboard {
                     self.clients.remove(&client);
                     self.orphans.remove(&client);
                     self.trunks.forget(client);
+                    self.questions.remove(&client);
                     if let Some(relayed) = self.relayed.remove(&client) {
                         self.relayed_by_server.remove(&relayed.server);
                     }
@@ -575,8 +591,12 @@ impl Switchboard {
         if let Some(server) = call.server {
             self.by_server.remove(&server);
         }
-        if let Some(client) = call.client {
-            self.clients.remove(&client);
+        if let Some(client) = call.client
+            && self.clients.remove(&client).is_some()
+            && call.answered.is_some()
+        {
+            // Another fork may still answer (RFC 3261 §13.2.2.4).
+            self.orphans.insert(client, call.orphan());
         }
     }
 

@@ -18,7 +18,9 @@ pub use file::{Files, Folder, list_files, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};
 pub use settings::LogSettings;
-pub use settings::{ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings};
+pub use settings::{
+    CallSettings, ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings,
+};
 pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
 
 /// The settings file with every option, its default and what it does.

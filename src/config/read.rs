@@ -15,7 +15,9 @@ use super::certificates::{BadTls, Identity, Roots};
 use super::problem::Problem;
 use super::section::{Item, Reading, Section, parse};
 use super::settings::LogSettings;
-use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings};
+use super::settings::{
+    CallSettings, ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings,
+};
 use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
 use super::settings::{TrunkSettings, WordsSettings};
 use super::trunks::trunks;
@@ -49,6 +51,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
     let enforce = root.flag(reading, "enforce", true);
     let listen = listen(&mut root, files, reading);
     let sip = sip(root.section(reading, "sip"), reading);
+    let calls = calls(root.section(reading, "calls"), reading);
     let connections = connections(root.section(reading, "connections"), reading);
     let dns = dns(root.section(reading, "dns"), reading);
     let pbx = pbx(root.section(reading, "pbx"), &listen, files, reading);
@@ -77,6 +80,7 @@ pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem
         enforce,
         listen,
         sip,
+        calls,
         connections,
         dns,
         pbx,
@@ -231,6 +235,25 @@ fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> C
     let handshake_for = section.duration(reading, "handshake_for", 10 * SECOND, SECOND..5 * MINUTE);
     section.finish(reading);
     ConnectionSettings { max, max_per_source, idle_for, handshake_for }
+}
+
+fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSettings {
+    const HINT: &str = "must be a duration from 90s to 1day, as \"30m\", or \"none\"";
+    let show = |timer: &Option<Duration>| {
+        timer.map_or_else(|| "none".to_owned(), |timer| humantime::format_duration(timer).to_string())
+    };
+    let default = Some(30 * MINUTE);
+    let session_timer = section.option(reading, "session_timer", default, show, |item| match item.text() {
+        Ok("none") => Ok(None),
+        text => match text.ok().and_then(|text| humantime::parse_duration(text).ok()) {
+            // RFC 4028 §4 allows no shorter one.
+            Some(timer) if timer >= 90 * SECOND && timer <= DAY => Ok(Some(timer)),
+            Some(_) | None => Err(HINT.to_owned()),
+        },
+    });
+    let held_check = section.duration(reading, "held_check", 5 * MINUTE, 30 * SECOND..DAY);
+    section.finish(reading);
+    CallSettings { session_timer, held_check }
 }
 
 fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<IpAddr> {

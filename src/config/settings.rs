@@ -27,6 +27,8 @@ pub struct Settings {
     pub listen: Vec<ListenSettings>,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[calls]`.
+    pub calls: CallSettings,
     /// `[connections]`.
     pub connections: ConnectionSettings,
     /// `[dns]`.
@@ -124,6 +126,15 @@ pub struct DnsSettings {
     pub keep_at_most: Duration,
     /// Longest wait for one server.
     pub timeout: Duration,
+}
+
+/// `[calls]`: what ends a call whose ends have gone without a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSettings {
+    /// Session timer that is asked for where the caller's side does not; None: none.
+    pub session_timer: Option<Duration>,
+    /// How often both ends of a held and silent call are asked whether they are there.
+    pub held_check: Duration,
 }
 
 /// `[pbx]`.

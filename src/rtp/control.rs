@@ -32,6 +32,9 @@ pub struct StreamPlan {
     /// SRTP that ends here; None: plain RTP, or SRTP between the peers that passes as it is.
     #[serde(default)]
     pub srtp: Option<SrtpPlan>,
+    /// A fax by T.38: datagrams that are no RTP, relayed as they are.
+    #[serde(default)]
+    pub fax: bool,
 }
 
 /// SRTP of one leg that ends here, from both descriptions (RFC 4568).

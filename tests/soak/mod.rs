@@ -385,6 +385,7 @@ impl World {
         (caller.acks, caller.delayed_offer) = (script.acks, script.delayed_offer);
         (callee.ignores_cancel, callee.challenges) = (script.ignores_cancel, script.challenges);
         callee.slow_re_invite = script.slow_re_invite;
+        (caller.timer, callee.timer) = (script.timer, script.timer);
         callee.script.clone_from(&script.replies);
         callee.vanished = script.replies.is_empty();
         let outage = dice.chance(self.network.outages).then(|| {

@@ -139,6 +139,8 @@ pub(crate) struct Phone {
     pub(crate) challenges: bool,
     pub(crate) slow_re_invite: bool,
     pub(crate) delayed_offer: bool,
+    /// Asks for a session timer, and grants one.
+    pub(crate) timer: bool,
     pub(crate) script: Vec<(Duration, Reply)>,
     replies: VecDeque<(Duration, Reply)>,
     dialogs: Vec<Dialog>,
@@ -173,6 +175,7 @@ impl Phone {
             challenges: false,
             slow_re_invite: false,
             delayed_offer: false,
+            timer: false,
             script: Vec::new(),
             replies: VecDeque::new(),
             dialogs: Vec::new(),
@@ -698,7 +701,7 @@ impl Phone {
         let body = sdp(self.at, self.port, if holds { "recvonly" } else { "sendrecv" });
         self.held = holds;
         let contact = self.contact();
-        let text = response(&self.got[number].request, 200, "", &contact, "", &body);
+        let text = response(&self.got[number].request, 200, "", &contact, self.grants(), &body);
         let bytes = self.put(number, 200, text, now);
         if invite {
             // Repeated until its ACK, and not for a repeated INVITE.
@@ -777,8 +780,7 @@ impl Phone {
                 }
             }
             Reply::Answer { fork } => {
-                let first = !self.dialogs.iter().any(|dialog| dialog.stage == Stage::Confirmed);
-                if !waits && first {
+                if !waits && !self.ever_confirmed {
                     return;
                 }
                 let dialog = self.fork(number, fork);
@@ -787,7 +789,7 @@ impl Phone {
                 self.ever_confirmed = true;
                 self.unacked.retain(|unacked| unacked.reliable.is_none());
                 let body = sdp(self.at, self.port, "sendrecv");
-                let text = response(&self.got[number].request, 200, &own, &self.contact(), "", &body);
+                let text = response(&self.got[number].request, 200, &own, &self.contact(), self.grants(), &body);
                 let bytes = self.put(number, 200, text, now);
                 let got = &mut self.got[number];
                 got.last = None;
@@ -852,6 +854,10 @@ impl Phone {
         bytes
     }
 
+    fn grants(&self) -> &'static str {
+        if self.timer { "Require: timer\r\nSession-Expires: 100;refresher=uac\r\n" } else { "" }
+    }
+
     fn contact(&self) -> String {
         format!("sip:{}@{}", self.name, self.at)
     }
@@ -865,7 +871,9 @@ impl Phone {
         self.dialogs[dialog].out += 1;
         let cseq = self.dialogs[dialog].out;
         let branch = self.branch();
-        let bytes = self.write(method, dialog, cseq, &branch, more, body);
+        let asks = self.timer && matches!(method, "INVITE" | "UPDATE");
+        let timer = if asks { "Session-Expires: 100\r\nSupported: timer\r\n" } else { "" };
+        let bytes = self.write(method, dialog, cseq, &branch, &format!("{timer}{more}"), body);
         self.push_sent(method, branch, bytes, dialog, cseq, now);
     }
 

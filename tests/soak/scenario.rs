@@ -23,6 +23,10 @@ pub(crate) enum Scenario {
     HoldAndResume,
     HeldByCallee,
     HeldAndLeft,
+    HeldAndForgotten,
+    HeldForLong,
+    TimerKept,
+    TimerExpires,
     Update,
     InfoAndOptions,
     Glare,
@@ -32,6 +36,7 @@ pub(crate) enum Scenario {
     DelayedOffer,
     EarlyForks,
     TwoAnswers,
+    AnswerBehindTheEnd,
     Reliable,
     ReliableAnswerAfterCancel,
     NeverAcks,
@@ -44,6 +49,7 @@ pub(crate) enum Scenario {
     RefusedInWords,
     DivertedByRule,
     DivertedByRuleNoAck,
+    AnnouncementHeld,
     Scam,
     ScamTakenBack,
     ScammerHangsUp,
@@ -72,7 +78,11 @@ pub(crate) const ALL: &[(Scenario, &str, u64, &[&str])] = &[
     (S::DeadCallee, "dead callee", 2, &["unreachable"]),
     (S::HoldAndResume, "hold and resume", 5, &["bye"]),
     (S::HeldByCallee, "held by callee", 3, &["bye"]),
-    (S::HeldAndLeft, "held, then both vanish", 1, &["hang_up"]),
+    (S::HeldAndLeft, "held, both vanish, operator hangs up", 1, &["hang_up"]),
+    (S::HeldAndForgotten, "held, then both vanish", 1, &["expired"]),
+    (S::HeldForLong, "held for long", 1, &["bye"]),
+    (S::TimerKept, "session timer kept", 1, &["bye"]),
+    (S::TimerExpires, "session timer expires", 1, &["expired"]),
     (S::Update, "UPDATE", 3, &["bye"]),
     (S::InfoAndOptions, "INFO and OPTIONS", 2, &["bye"]),
     (S::Glare, "glare", 2, &["bye"]),
@@ -82,6 +92,7 @@ pub(crate) const ALL: &[(Scenario, &str, u64, &[&str])] = &[
     (S::DelayedOffer, "delayed offer", 3, &["bye"]),
     (S::EarlyForks, "forks ring", 3, &["bye"]),
     (S::TwoAnswers, "two forks answer", 2, &["bye"]),
+    (S::AnswerBehindTheEnd, "fork answers behind the end", 2, &["bye"]),
     (S::Reliable, "reliable 1xx", 3, &["bye"]),
     (S::ReliableAnswerAfterCancel, "reliable 1xx, answer after CANCEL", 1, &["cancelled"]),
     (S::NeverAcks, "never ACKs", 2, &["no_ack", "bye"]),
@@ -94,6 +105,7 @@ pub(crate) const ALL: &[(Scenario, &str, u64, &[&str])] = &[
     (S::RefusedInWords, "refused in words", 2, &["rejected", "cancelled"]),
     (S::DivertedByRule, "diverted by rule", 2, &["diverted", "bye"]),
     (S::DivertedByRuleNoAck, "diverted by rule, never ACKs", 1, &["no_ack", "diverted"]),
+    (S::AnnouncementHeld, "announcement held", 1, &["diverted"]),
     (S::Scam, "scam", 3, &["diverted"]),
     (S::ScamTakenBack, "scam taken back", 1, &["bye", "diverted"]),
     (S::ScammerHangsUp, "scammer hangs up", 1, &["diverted", "bye"]),
@@ -147,6 +159,8 @@ pub(crate) struct Script {
     /// The callee takes its time over a re-INVITE.
     pub(crate) slow_re_invite: bool,
     pub(crate) no_ports: bool,
+    /// Both ends know session timers.
+    pub(crate) timer: bool,
     /// From the INVITE's arrival, each after the one before it.
     pub(crate) replies: Vec<(Duration, Reply)>,
     /// From the first INVITE.
@@ -188,6 +202,7 @@ impl Script {
             challenges: false,
             slow_re_invite: false,
             no_ports: false,
+            timer: false,
             replies: vec![(dice.ms(0, 100), Reply::Trying), (dice.ms(0, 300), RING), (ring, ANSWER)],
             early: Vec::new(),
             later: vec![(talk, Do::Bye(Caller))],
@@ -257,6 +272,25 @@ impl Script {
                     (200_000, Do::HangUp),
                 ]);
             }
+            S::HeldAndForgotten => {
+                script.later =
+                    later(&[(1_000, Do::Hold(Caller)), (20_000, Do::Vanish(Caller)), (20_000, Do::Vanish(Callee))]);
+            }
+            S::HeldForLong => {
+                script.later = later(&[(1_000, Do::Hold(Callee)), (at(dice, 400_000, 1_000_000), Do::Bye(Callee))]);
+            }
+            S::TimerKept => {
+                script.timer = true;
+                let updates = (1..5).map(|number| (number * 50_000, Do::Update(dice.one_of(&[Caller, Callee]))));
+                let mut steps: Vec<(u64, Do)> = updates.collect();
+                steps.push((280_000, Do::Bye(Caller)));
+                script.later = later(&steps);
+            }
+            S::TimerExpires => {
+                script.timer = true;
+                script.later =
+                    later(&[(1_000, Do::Hold(Caller)), (20_000, Do::Vanish(Caller)), (20_000, Do::Vanish(Callee))]);
+            }
             S::Update => {
                 let leg = dice.one_of(&[Caller, Callee]);
                 script.later =
@@ -307,6 +341,11 @@ impl Script {
                 script.replies = rings(&[RING, OTHER_FORK, ANSWER]);
                 script.replies.push((second, Reply::Answer { fork: 1 }));
             }
+            S::AnswerBehindTheEnd => {
+                script.replies = rings(&[RING, OTHER_FORK, ANSWER]);
+                script.replies.push((dice.ms(1_500, 5_000), Reply::Answer { fork: 1 }));
+                script.later = later(&[(at(dice, 100, 1_000), Do::Bye(Caller))]);
+            }
             S::Reliable => script.replies = rings(&[RELIABLE, RELIABLE, RELIABLE, ANSWER]),
             S::ReliableAnswerAfterCancel => {
                 script.ignores_cancel = true;
@@ -354,6 +393,11 @@ impl Script {
                 script.dials = "303";
                 script.acks = false;
                 script.later = Vec::new();
+            }
+            S::AnnouncementHeld => {
+                script.dials = "303";
+                let hold = at(dice, 100, 500);
+                script.later = later(&[(hold, Do::Hold(Caller)), (hold + at(dice, 100, 3_000), Do::Resume(Caller))]);
             }
             S::Scam => script.later = vec![(dice.ms(1_000, 9_000), Do::Judge)],
             S::ScamTakenBack => {

@@ -76,6 +76,8 @@ fn settings() -> Settings {
         take_back_key: None,
         wire_limits: Limits::default(),
         max_calls: 8,
+        session_timer: None,
+        held_check: Duration::from_secs(300),
         longest_restored: Duration::from_secs(3_600),
     }
 }

@@ -30,22 +30,10 @@ pub(crate) fn run(seed: u64, count: usize) -> Counts {
     for number in 0..count {
         let mut bytes = message(&mut random, if number % 2 == 0 { Dialect::Wild } else { Dialect::Plain });
         mutate(&mut random, &mut bytes, &donor);
-        match index.read(&bytes, &Limits::default()) {
-            Ok(before) => {
-                if before.status().is_some() && before.vias().count() < 2 {
-                    continue;
-                }
-                let forwarded = forwarder.forward(&bytes, SocketAddr::from(([192, 0, 2, 200], 5_062)));
-                let after = forwarded.unwrap_or_else(|error| panic!("{error}: {}", bytes.escape_ascii()));
-                same_decision(&before, after, &bytes);
-                counts.forwarded += 1;
-            }
-            Err(_) => {
-                if let Some(request) = index.salvage(&bytes) {
-                    answered(&request);
-                }
-                counts.refused += 1;
-            }
+        match meet(&bytes, &mut index, &mut forwarder) {
+            Some(true) => counts.forwarded += 1,
+            Some(false) => counts.refused += 1,
+            None => continue,
         }
         // What the next one borrows from may be broken already.
         if number % 7 == 0 {
@@ -53,6 +41,26 @@ pub(crate) fn run(seed: u64, count: usize) -> Counts {
         }
     }
     counts
+}
+
+/// What becomes of one message: true, forwarded; false, refused; None, an answer that was meant for us.
+///
+/// # Panics
+/// Where it is forwarded as something else.
+pub(crate) fn meet(bytes: &[u8], index: &mut Index, forwarder: &mut Forwarder) -> Option<bool> {
+    let Ok(before) = index.read(bytes, &Limits::default()) else {
+        if let Some(request) = index.salvage(bytes) {
+            answered(&request);
+        }
+        return Some(false);
+    };
+    if before.status().is_some() && before.vias().count() < 2 {
+        return None;
+    }
+    let forwarded = forwarder.forward(bytes, SocketAddr::from(([192, 0, 2, 200], 5_062)));
+    let after = forwarded.unwrap_or_else(|error| panic!("{error}: {}", bytes.escape_ascii()));
+    same_decision(&before, after, bytes);
+    Some(true)
 }
 
 /// An answer can always be written, and never splits into two messages.

@@ -54,6 +54,8 @@ pub(crate) fn settings() -> call::Settings {
         take_back_key: Some('9'),
         wire_limits: Limits::default(),
         max_calls: 100,
+        session_timer: None,
+        held_check: Duration::from_secs(300),
         longest_restored: Duration::from_secs(3_600),
     }
 }

@@ -301,7 +301,7 @@ mod tests {
                 reader.drain(|item| match item {
                     TapItem::Packet { call, leg, arrived } => {
                         let n = came.len() as u32;
-                        assert_eq!((call.0, leg == Leg::Callee), (u64::from(n), n % 3 == 0));
+                        assert_eq!((call.0, leg == Leg::Callee), (u64::from(n), n.is_multiple_of(3)));
                         assert_eq!((arrived.sequence.0, arrived.timestamp.0, arrived.ssrc.0), (n as u16, n * 160, !n));
                         assert_eq!(
                             (arrived.at, arrived.content),

@@ -231,6 +231,8 @@ impl Worker {
                         }
                     }
                     if let Relay::Forward { to } = way {
+                        // Also what cannot be heard, a fax or a report, is a sign of life.
+                        (call.heard, call.silent_told) = (now, false);
                         call.send(Port::Rtp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                     if moved {

@@ -121,11 +121,13 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         "Datagrams the gate did not let through, by reason.",
         counted.gate_drops.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
     )?;
-    let Sizes { calls, relayed, orphans, server_transactions, client_transactions, trunk_requests, guests } = *sizes;
+    let Sizes { calls, relayed, orphans, questions, server_transactions, client_transactions, trunk_requests, guests } =
+        *sizes;
     let tables = [
         ("calls", super::count(calls)),
         ("relayed", super::count(relayed)),
         ("orphans", super::count(orphans)),
+        ("questions", super::count(questions)),
         ("server_transactions", super::count(server_transactions)),
         ("client_transactions", super::count(client_transactions)),
         ("trunk_requests", super::count(trunk_requests)),

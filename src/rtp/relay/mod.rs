@@ -298,7 +298,11 @@ impl MediaPair {
     /// Takes the SRTP off a datagram that came in from `from`, where it ends here; its length then. None: it does not open,
     /// which is counted, and it goes nowhere. `report`: it came on the RTCP port.
     pub fn open(&mut self, from: Leg, report: bool, packet: &mut [u8]) -> Option<usize> {
-        let Some(protection) = &mut self.legs[from].protection else { return Some(packet.len()) };
+        let media = &mut self.legs[from];
+        // A fax has no SRTP; the keys stay for when talk goes on.
+        let Some(protection) = media.protection.as_mut().filter(|_| report || !media.plan.fax) else {
+            return Some(packet.len());
+        };
         let opened = match &mut protection.opening {
             None => Err(BadSrtp::Forged),
             Some(opening) if report || is_rtcp(packet) => opening.rtcp(packet),
@@ -317,7 +321,10 @@ impl MediaPair {
     /// Puts SRTP around the datagram of `length` in `buffer` that goes to `to`, where that ends here; its length then.
     /// None: it must not be sent. `buffer` has [`super::srtp::MOST_ADDED`] bytes to spare.
     pub fn seal(&mut self, to: Leg, report: bool, buffer: &mut [u8], length: usize) -> Option<usize> {
-        let Some(protection) = &mut self.legs[to].protection else { return Some(length) };
+        let media = &mut self.legs[to];
+        let Some(protection) = media.protection.as_mut().filter(|_| report || !media.plan.fax) else {
+            return Some(length);
+        };
         let sealing = &mut protection.sealing;
         let report = report || buffer.get(..length).is_some_and(is_rtcp);
         let sealed = if report { sealing.rtcp(buffer, length) } else { sealing.rtp(buffer, length) };
@@ -338,6 +345,10 @@ impl MediaPair {
 
     /// Decides on one datagram that came in on the RTP port of `from`. Runs for every packet of every call.
     pub fn relay(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr, now: Instant) -> Relayed {
+        if self.legs[from].plan.fax {
+            let way = self.relay_fax(from, src);
+            return Relayed { way: self.counted(way), length: packet.len(), heard: None, digit: None, moved: false };
+        }
         if is_rtcp(packet) {
             // Both on one port (RFC 5761). The descriptions pass `a=rtcp-mux` through, so the other side shares too.
             let to = self.legs[from.other()].latch.address();
@@ -405,6 +416,20 @@ impl MediaPair {
         }
         self.counters.packets_out[from.other()] += 1;
         Relay::Forward { to }
+    }
+
+    /// T.38 has neither SSRC nor numbers: its peer is known by the address that its description or its audio gave.
+    fn relay_fax(&mut self, from: Leg, src: SocketAddr) -> Relay {
+        let (media, other) = (&self.legs[from], &self.legs[from.other()]);
+        let known = [media.latch.address().map(|address| address.ip()), media.latch.signalled()];
+        if !known.contains(&Some(src.ip())) {
+            return Relay::Drop(DropReason::UnknownSource);
+        }
+        if media.cut {
+            return Relay::Drop(DropReason::Cut);
+        }
+        let to = other.destination().filter(|_| other.plan.fax);
+        to.map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
     }
 
     fn relay_report(&self, from: Leg, packet: &mut [u8], src: SocketAddr, to: Option<SocketAddr>) -> (Relay, usize) {

@@ -18,6 +18,7 @@ mod params;
 mod respond;
 pub mod sdp;
 mod status;
+mod timer;
 mod uri;
 mod via;
 

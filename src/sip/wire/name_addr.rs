@@ -70,7 +70,7 @@ impl<'a> NameAddr<'a> {
     }
 
     /// The only address of `text`: a comma outside quotes, a second tag, or one without a value is an error.
-    pub(super) fn only(text: &'a str) -> Result<Self, BadMessage> {
+    pub fn only(text: &'a str) -> Result<Self, BadMessage> {
         let (address, rest) = Self::first(text)?;
         let mut tags = params::iter(address.params).filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
         let tag_fits = tags.next().is_none_or(|(_, tag)| tag.is_some_and(|tag| !tag.starts_with('"')));

@@ -87,8 +87,9 @@ pub enum Protection {
 }
 
 impl Protection {
-    /// The profile in place of `protocol`, feedback (RFC 4585) as it is.
-    fn protocol(&self, protocol: &str) -> Option<&'static str> {
+    /// The profile in place of `protocol`, feedback (RFC 4585) as it is. None: as its writer does.
+    #[must_use]
+    pub fn protocol(&self, protocol: &str) -> Option<&'static str> {
         let secure = match self {
             Self::AsItIs => return None,
             Self::Plain => false,
@@ -138,6 +139,12 @@ impl Media<'_> {
     #[must_use]
     pub fn is_plain_rtp(&self) -> bool {
         self.protocol.eq_ignore_ascii_case("RTP/AVP") || self.protocol.eq_ignore_ascii_case("RTP/AVPF")
+    }
+
+    /// A fax by T.38: no RTP (RFC 7345, ITU-T T.38 annex D).
+    #[must_use]
+    pub fn is_fax(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("image") && self.protocol.eq_ignore_ascii_case("udptl")
     }
 
     /// Nobody sends to this side: by direction or in the old spelling `c=0.0.0.0` (RFC 3264 §8.4).
@@ -259,14 +266,20 @@ impl<'a> Sdp<'a> {
         Ok(Self { text, media, session_end })
     }
 
-    /// The section that is anchored: the first audio one over some kind of RTP that is not refused.
+    /// The section that is anchored: the first audio one over some kind of RTP that is not refused, or else a fax.
     #[must_use]
     pub fn anchored(&self) -> Option<usize> {
-        self.media.iter().position(|media| {
+        let audio = self.media.iter().position(|media| {
             let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/"))
                 || media.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"));
             media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp
-        })
+        });
+        audio.or_else(|| self.media.iter().position(|media| media.is_fax() && media.port > 0))
+    }
+
+    /// The same description with every section refused, as on hold by port 0 (RFC 3264 §8.2); no address of the peer.
+    pub fn refused(&self, at: IpAddr, out: &mut Vec<u8>) {
+        self.written(None, SocketAddr::new(at, 0), &Protection::AsItIs, out);
     }
 
     /// The same description with `section` at `at` (RTCP one above), every other section refused with port 0, and
@@ -279,19 +292,24 @@ impl<'a> Sdp<'a> {
 
     /// The same with another word on encryption.
     pub fn protected(&self, section: usize, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
+        self.written(Some(section), at, protection, out);
+    }
+
+    fn written(&self, section: Option<usize>, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
         out.clear();
         let net = Net(at.ip());
+        let rewritten = *protection != Protection::AsItIs;
         for (range, line) in lines(self.text) {
             let here = self.media.iter().enumerate().find(|(_, media)| media.lines.contains(&range.start));
             let in_session = range.start < self.session_end;
-            let anchored = here.is_some_and(|(number, _)| number == section);
+            let anchored = here.is_some_and(|(number, _)| Some(number) == section);
             let last = here.is_some_and(|(_, media)| media.lines.end == range.end);
             let raw = self.text.get(range).unwrap_or_default();
             let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
             // Writing to a Vec cannot fail.
             let _ = match (line.get(..2), here) {
                 (Some("o="), _) if in_session => write!(out, "{}{net}{ending}", origin(line)),
-                (Some("c="), _) if in_session || anchored => match address(line.get(2..).unwrap_or_default()) {
+                (Some("c="), _) => match address(line.get(2..).unwrap_or_default()) {
                     Some(old) if old.is_unspecified() => write!(out, "{raw}"),
                     Some(_) | None => write!(out, "c={net}{ending}"),
                 },
@@ -310,7 +328,8 @@ impl<'a> Sdp<'a> {
                     }
                 }
                 (Some("a="), _) if leads_around_us(line) => Ok(()),
-                (Some("a="), _) if anchored && line.starts_with("a=crypto:") && *protection != Protection::AsItIs => {
+                // Where nothing flows, there is nobody to tell a key.
+                (Some("a="), _) if line.starts_with("a=crypto:") && (section.is_none() || anchored && rewritten) => {
                     Ok(())
                 }
                 (Some("a="), _) if line.starts_with("a=rtcp:") => match (anchored, at.port().checked_add(1)) {

@@ -33,6 +33,7 @@ codes! {
     UNAUTHORIZED = 401, "Unauthorized";
     FORBIDDEN = 403, "Forbidden";
     NOT_FOUND = 404, "Not Found";
+    METHOD_NOT_ALLOWED = 405, "Method Not Allowed";
     PROXY_AUTHENTICATION_REQUIRED = 407, "Proxy Authentication Required";
     REQUEST_TIMEOUT = 408, "Request Timeout";
     UNSUPPORTED_URI_SCHEME = 416, "Unsupported URI Scheme";

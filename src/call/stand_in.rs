@@ -1,0 +1,182 @@
+//! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still hears
+//! an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
+
+use std::time::{Duration, Instant};
+
+use super::answer;
+use super::forward;
+use super::machine::{ACK_WAIT, Call, Phase, T1, T2};
+use super::security::Negotiated;
+use super::switchboard::Switchboard;
+use crate::sip::flow::Flow;
+use crate::sip::transaction::ServerId;
+use crate::sip::wire::sdp::{Direction, Media, Sdp};
+use crate::sip::wire::{Message, Method, StatusCode, respond};
+use crate::units::Leg;
+
+pub(super) const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+
+/// A 2xx of ours to a re-INVITE, repeated until its ACK.
+#[derive(Debug)]
+pub(super) struct Unacked {
+    server: ServerId,
+    leg: Leg,
+    response: Vec<u8>,
+    repeat: Instant,
+    interval: Duration,
+    give_up: Instant,
+}
+
+impl Unacked {
+    pub(super) fn deadline(&self) -> Instant {
+        self.repeat.min(self.give_up)
+    }
+}
+
+impl Switchboard {
+    /// Answers a request of `leg` for whoever is not there.
+    pub(super) fn stand_in(
+        &mut self,
+        mut call: Call,
+        message: &Message<'_>,
+        server: ServerId,
+        flow: Flow,
+        leg: Leg,
+        now: Instant,
+    ) {
+        let announcing = matches!(call.phase, Phase::Refusing { .. });
+        let talking = call.answered.is_some();
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let party = &mut call.party[leg.other()];
+        party.cseq = party.cseq.max(number.saturating_add(party.shift));
+        let (code, extra, body): (_, &[&str], _) = match message.method() {
+            Some(Method::Invite) if talking => return self.stand_in_invite(call, message, server, flow, leg, now),
+            // Its INVITE's offer has no answer yet that it must believe (RFC 3311 §5.2).
+            Some(Method::Update) if announcing && message.has_sdp() => {
+                (StatusCode::SERVER_ERROR, &["Retry-After: 5"], String::new())
+            }
+            Some(Method::Update) if talking && message.has_sdp() => match self.described(&mut call, message, leg) {
+                Some(body) => (StatusCode::OK, &[], body),
+                None => (StatusCode::NOT_ACCEPTABLE_HERE, &[], String::new()),
+            },
+            Some(Method::Update | Method::Info | Method::Options) if talking || announcing => {
+                (StatusCode::OK, &[ALLOW], String::new())
+            }
+            Some(Method::Register | Method::Other(_)) if talking => {
+                (StatusCode::METHOD_NOT_ALLOWED, &[ALLOW], String::new())
+            }
+            Some(_) | None => (StatusCode::NO_SUCH_CALL, &[], String::new()),
+        };
+        let contact = self.contact_of(&call, leg);
+        let mut lines: Vec<&str> = extra.to_vec();
+        if message.method() == Some(Method::Update) && code.is_success() {
+            lines.push(&contact);
+        }
+        let mut out = Vec::new();
+        respond(message, code, flow.peer, Some("ringfence"), &lines, body.as_bytes(), &mut out);
+        self.transactions.respond(server, code, &out, now);
+        self.keep(call);
+    }
+
+    fn stand_in_invite(
+        &mut self,
+        mut call: Call,
+        message: &Message<'_>,
+        server: ServerId,
+        flow: Flow,
+        leg: Leg,
+        now: Instant,
+    ) {
+        if call.unacked.is_some() || matches!(call.phase, Phase::Answering { .. }) {
+            // The offer in our last answer, or the answer itself, may not have come through (RFC 3261 §14.2).
+            self.reply(message, server, flow, StatusCode::SERVER_ERROR, &["Retry-After: 2"], now);
+            return self.keep(call);
+        }
+        let body = if message.has_sdp() {
+            self.described(&mut call, message, leg)
+        } else {
+            let protection = call.own_protection(leg);
+            call.ports.and_then(|ports| answer::offer(&call.plan[leg], ports[leg], version(message), &protection))
+        };
+        let Some(body) = body else {
+            self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
+            return self.keep(call);
+        };
+        if let Ok(Some(contact)) = message.contact() {
+            contact.uri.clone_into(&mut call.party[leg].target);
+        }
+        let contact = self.contact_of(&call, leg);
+        let mut response = Vec::new();
+        respond(message, StatusCode::OK, flow.peer, None, &[&contact, ALLOW], body.as_bytes(), &mut response);
+        self.transactions.respond(server, StatusCode::OK, &response, now);
+        let give_up = now + ACK_WAIT;
+        call.unacked = Some(Unacked { server, leg, response, repeat: now + T1, interval: T1, give_up });
+        self.changed(call.id);
+        self.keep(call);
+    }
+
+    /// Takes in a description of `leg`; our answer to it. None: we have none.
+    fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
+        let ports = call.ports?;
+        let sdp = Sdp::read(message.body()).ok()?;
+        let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+        let negotiated = media.map(|media| call.negotiate(media, leg));
+        if negotiated.as_ref().is_some_and(|negotiated| negotiated.refused) {
+            return None;
+        }
+        let opened = negotiated.as_ref().is_some_and(|negotiated| negotiated.plan.is_some());
+        let crypto = media.filter(|_| opened).and_then(|media| call.own_crypto(media, leg));
+        let body = answer::own(&sdp, ports[leg], version(message), crypto.as_deref())?;
+        self.take_description(call, media.zip(negotiated), leg);
+        Some(body)
+    }
+
+    fn take_description(&mut self, call: &mut Call, media: Option<(&Media<'_>, Negotiated)>, leg: Leg) {
+        call.on_hold =
+            media.as_ref().is_none_or(|(media, _)| media.direction != Direction::SendRecv || media.is_held());
+        let plan = media.map_or_else(|| answer::held(&call.plan[leg]), |(media, negotiated)| negotiated.stream(media));
+        self.plan(call, leg, plan);
+        self.changed(call.id);
+    }
+
+    /// An ACK of `leg`. True: it is for an answer of ours.
+    pub(super) fn acked(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> bool {
+        if call.unacked.as_ref().is_none_or(|unacked| unacked.leg != leg) {
+            // A repeated one, and nobody to pass it on to.
+            return !call.has_callee;
+        }
+        call.unacked = None;
+        if let (true, Ok(sdp)) = (message.has_sdp(), Sdp::read(message.body())) {
+            let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+            let negotiated = media.map(|media| call.negotiate(media, leg));
+            self.take_description(call, media.zip(negotiated), leg);
+        }
+        true
+    }
+
+    /// What is due of an answer without its ACK. None: the call has ended.
+    pub(super) fn unacked_due(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+        if let Some(unacked) = &mut call.unacked {
+            if now >= unacked.give_up {
+                call.unacked = None;
+                self.hang_up(call, "no_ack", now);
+                return None;
+            }
+            if now >= unacked.repeat {
+                unacked.interval = (unacked.interval * 2).min(T2);
+                unacked.repeat += unacked.interval;
+                self.transactions.respond(unacked.server, StatusCode::OK, &unacked.response, now);
+            }
+        }
+        Some(call)
+    }
+
+    fn contact_of(&self, call: &Call, leg: Leg) -> String {
+        format!("Contact: <{}>", forward::our_uri("sip", None, call.local(leg)))
+    }
+}
+
+/// Of a description of ours: rises with the requests that ask for it (RFC 3264 §8).
+fn version(message: &Message<'_>) -> u32 {
+    message.cseq().map_or(1, |cseq| cseq.number)
+}

@@ -1,0 +1,82 @@
+//! Transfers (RFC 3515, RFC 3891). Call-ID and tags are the same on both legs, so Replaces keeps its meaning; what one
+//! side wrote as our address in Refer-To stands for somebody on the other side, who is named there in its place.
+
+use super::forward;
+use super::machine::Call;
+use super::settings::Side;
+use super::switchboard::Switchboard;
+use crate::sip::flow::Hop;
+use crate::sip::wire::{Edits, Message, Method, NameAddr, Uri};
+
+impl Switchboard {
+    /// Maps the Refer-To of a REFER that comes from `side` and goes to `to`.
+    pub(super) fn map_refer_to(&self, edits: &mut Edits, message: &Message<'_>, side: Side, to: Hop) {
+        if message.method() != Some(Method::Other("REFER")) {
+            return;
+        }
+        let header = message.other("Refer-To").or_else(|| message.other("r"));
+        let address = header.and_then(|header| NameAddr::only(header.value).ok());
+        let Some((old, uri)) = address.and_then(|address| Some((address.uri, Uri::parse(address.uri).ok()?))) else {
+            return;
+        };
+        if !uri.ip().is_some_and(|ip| self.settings.is_ours(side, ip)) {
+            return;
+        }
+        let known = replaced(uri.headers)
+            .and_then(|call_id| self.by_call_id.get(&*call_id))
+            .and_then(|id| self.calls.get(id))
+            .map(|call| target(call, side));
+        let mut new = known.unwrap_or_else(|| forward::at_hop(old.split('?').next().unwrap_or(old), to));
+        if !uri.headers.is_empty() {
+            new.extend(["?", uri.headers]);
+        }
+        edits.set_uri_at(message, old, &new);
+    }
+}
+
+/// Who is behind us in `call`, seen from `side`.
+fn target(call: &Call, side: Side) -> String {
+    let target = &call.party[call.leg_of(side.other())].target;
+    target.split('?').next().unwrap_or(target).to_owned()
+}
+
+/// The Call-ID in a Replaces among the headers of a URI (RFC 3261 §19.1.1: escaped, as it holds `;` and `=`).
+fn replaced(headers: &str) -> Option<String> {
+    let value = headers.split('&').find_map(|header| {
+        let (name, value) = header.split_once('=')?;
+        name.eq_ignore_ascii_case("Replaces").then_some(value)
+    })?;
+    let mut text = Vec::new();
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        let plain = if byte == b'%' {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+            u8::try_from(high * 16 + low).ok()?
+        } else {
+            byte
+        };
+        text.push(plain);
+    }
+    let text = String::from_utf8(text).ok()?;
+    text.split(';').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replaced;
+
+    #[test]
+    fn the_replaced_call_is_read_in_every_spelling() {
+        for (headers, call_id) in [
+            ("Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2", Some("a@b")),
+            ("Require=replaces&replaces=a@b;to-tag=1", Some("a@b")),
+            ("Replaces=a%4", None),
+            ("Replaces=%FF", None),
+            ("Subject=x", None),
+            ("", None),
+        ] {
+            assert_eq!(replaced(headers).as_deref(), call_id, "{headers}");
+        }
+    }
+}

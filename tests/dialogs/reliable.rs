@@ -1,0 +1,107 @@
+//! Early dialogs: reliable 1xx (RFC 3262), and UPDATE before the answer (RFC 3311).
+
+use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
+use super::{expect, hang_up, saying};
+
+#[test]
+fn a_reliable_183_its_prack_and_an_update_before_the_answer() {
+    let mut world = World::new(settings());
+    world.media_in_ladder = true;
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request_with("INVITE", "Supported: 100rel\r\n", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    assert_eq!(header(&invite, "Supported"), "100rel");
+    let progress = response(&invite, "183 Session Progress", "callee", &sdp(PBX, ""));
+    world.send(PBX, &saying(&progress, "Require: 100rel\r\nRSeq: 7\r\n"));
+    let progress = world.last(TRUNK);
+    assert_eq!((header(&progress, "Require"), header(&progress, "RSeq")), ("100rel", "7"));
+    let dial = caller.clone();
+    caller.learn(&progress);
+    caller.cseq += 1;
+    world.send(TRUNK, &caller.request_with("PRACK", "RAck: 7 1 INVITE\r\n", ""));
+    let prack = world.last(PBX);
+    assert_eq!(header(&prack, "RAck"), "7 1 INVITE");
+    world.send(PBX, &response(&prack, "200 OK", "", ""));
+    world.send(TRUNK, &caller.next("UPDATE", &sdp(TRUNK, "a=sendonly\r\n").replace("AVP 0 101", "AVP 8")));
+    let update = world.last(PBX);
+    assert!(update.contains("c=IN IP4 10.0.0.1\r\n") && header(&update, "To").ends_with(";tag=callee"), "{update}");
+    world.send(PBX, &response(&update, "200 OK", "", &sdp(PBX, "").replace("AVP 0 101", "AVP 8")));
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &callee.next("UPDATE", &sdp(PBX, "")));
+    let update = world.last(TRUNK);
+    assert!(update.contains("c=IN IP4 192.0.2.1\r\n") && header(&update, "To") == dial.local, "{update}");
+    world.send(TRUNK, &response(&update, "200 OK", "", &sdp(TRUNK, "")));
+    world.send(PBX, &response(&invite, "200 OK", "callee", ""));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &Phone { cseq: 1, ..caller.clone() }.ack());
+    world.last(PBX);
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       * plan caller [(0, Pcmu)]
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 183 Session Progress (1 INVITE) sdp
+             0       * plan callee [(0, Pcmu)]
+             0       > trunk 183 Session Progress (1 INVITE) sdp
+             0 trunk > PRACK sip:y@192.0.2.1:5060
+             0       > pbx PRACK sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (2 PRACK)
+             0       > trunk 200 OK (2 PRACK)
+             0 trunk > UPDATE sip:y@192.0.2.1:5060 sdp
+             0       > pbx UPDATE sip:y@10.0.0.5:5060 sdp
+             0 pbx > 200 OK (3 UPDATE) sdp
+             0       * plan caller [(8, Pcma)]
+             0       * plan callee [(8, Pcma)]
+             0       > trunk 200 OK (3 UPDATE) sdp
+             0 pbx > UPDATE sip:x@10.0.0.1:5060 sdp
+             0       > trunk UPDATE sip:x@192.0.2.10:5060 sdp
+             0 trunk > 200 OK (101 UPDATE) sdp
+             0       * plan callee [(0, Pcmu)]
+             0       * plan caller [(0, Pcmu)]
+             0       > pbx 200 OK (101 UPDATE) sdp
+             0 pbx > 200 OK (1 INVITE)
+             0       * answered, analyse true
+             0       > trunk 200 OK (1 INVITE)
+             0 trunk > ACK sip:y@192.0.2.1:5060
+             0       > pbx ACK sip:y@10.0.0.5:5060
+        ",
+    );
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_prack_goes_to_the_contact_and_the_routes_of_its_own_fork() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    for fork in ["one", "two"] {
+        let progress =
+            response(&invite, "183 Session Progress", fork, &sdp(PBX, "")).replace("sip:y@", &format!("sip:{fork}@"));
+        let route = format!("Require: 100rel\r\nRSeq: 1\r\nRecord-Route: <sip:{fork}.example;lr>\r\n");
+        world.send(PBX, &saying(&progress, &route));
+    }
+    let mut pracks = Vec::new();
+    while let Some(progress) = world.receive(TRUNK) {
+        let mut fork = caller.clone();
+        fork.learn(&progress);
+        fork.cseq += 1 + u32::try_from(pracks.len()).unwrap();
+        world.send(TRUNK, &fork.request_with("PRACK", "RAck: 1 1 INVITE\r\n", ""));
+        pracks.push(world.last(PBX));
+    }
+
+    for (prack, fork) in pracks.iter().zip(["one", "two"]) {
+        assert!(prack.starts_with(&format!("PRACK sip:{fork}@10.0.0.5:5060 ")), "{prack}");
+        assert_eq!(header(prack, "Route"), format!("<sip:{fork}.example;lr>"));
+        world.send(PBX, &response(prack, "200 OK", "", ""));
+    }
+    assert_eq!(pracks.len(), 2);
+    world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    caller.cseq = 9;
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}

@@ -1,0 +1,101 @@
+//! Transfers: Refer-To names somebody whom its reader can reach, Replaces a dialog that its reader knows.
+
+use super::world::{PBX, Phone, TRUNK, US_INSIDE, US_OUTSIDE, header, response, sdp, settings};
+use super::{answered, expect, hang_up};
+
+#[test]
+fn a_blind_transfer_from_either_side() {
+    for (from, to, refers, seen) in [
+        (PBX, TRUNK, format!("<sip:01632960009@{US_INSIDE}>"), format!("<sip:01632960009@{TRUNK}>")),
+        (TRUNK, PBX, format!("\"Desk\" <sip:202@{US_OUTSIDE};x=1>;y"), format!("\"Desk\" <sip:202@{PBX};x=1>;y")),
+        (TRUNK, PBX, "sip:202@192.0.2.1".to_owned(), format!("<sip:202@{PBX}>")),
+        (TRUNK, PBX, "<sip:bob@elsewhere.example>".to_owned(), "<sip:bob@elsewhere.example>".to_owned()),
+        (TRUNK, PBX, "<tel:+441632960009>".to_owned(), "<tel:+441632960009>".to_owned()),
+        (TRUNK, PBX, "not a uri".to_owned(), "not a uri".to_owned()),
+    ] {
+        let (mut world, mut caller, mut callee) = answered(settings());
+        let phone = if from == PBX { &mut callee } else { &mut caller };
+        phone.cseq += 1;
+        world.send(from, &phone.request_with("REFER", &format!("Refer-To: {refers}\r\n"), ""));
+        let refer = world.last(to);
+        assert_eq!(header(&refer, "Refer-To"), seen);
+        world.send(to, &response(&refer, "202 Accepted", "", ""));
+        assert!(world.last(from).starts_with("SIP/2.0 202 "));
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn an_attended_transfer_names_the_dialog_and_the_phone_that_its_reader_knows() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    let mut second = Phone::inside("second", "01632960009");
+    world.send(PBX, &second.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    let answer = response(&invite, "200 OK", "other", &sdp(TRUNK, "")).replace("sip:y@", "sip:desk9@");
+    world.send(TRUNK, &answer);
+    second.learn(&world.last(PBX));
+    world.send(PBX, &second.ack());
+    assert_eq!(second.target, format!("sip:desk9@{US_INSIDE}"));
+    callee.cseq += 1;
+    let headers = "Replaces=second%40pbx%3Bto-tag%3Dother%3Bfrom-tag%3Dsecond";
+    world.ladder();
+    world.send(PBX, &callee.request_with("REFER", &format!("Refer-To: <sip:desk9@{US_INSIDE}?{headers}>\r\n"), ""));
+    let refer = world.last(TRUNK);
+    assert_eq!(header(&refer, "Refer-To"), format!("<sip:desk9@{TRUNK}?{headers}>"));
+    world.send(TRUNK, &response(&refer, "202 Accepted", "", ""));
+    caller.cseq += 1;
+    world.send(TRUNK, &caller.request_with("NOTIFY", "Event: refer\r\nSubscription-State: terminated\r\n", ""));
+    let notify = world.last(PBX);
+    world.send(PBX, &response(&notify, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 pbx > REFER sip:x@10.0.0.1:5060
+             0       > trunk REFER sip:x@192.0.2.10:5060
+             0 trunk > 202 Accepted (101 REFER)
+             0       > pbx 202 Accepted (101 REFER)
+             0 trunk > NOTIFY sip:y@192.0.2.1:5060
+             0       > pbx NOTIFY sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (2 NOTIFY)
+             0       > trunk 200 OK (2 NOTIFY)
+        ",
+    );
+    world.send(PBX, &second.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn an_invite_that_replaces_a_dialog_reaches_the_phone_that_has_it() {
+    let (mut world, mut caller, _) = answered(settings());
+    let mut third = Phone::caller("third");
+    third.target = format!("sip:y@{US_OUTSIDE}");
+    let replaces = "Replaces: call@trunk;to-tag=callee;from-tag=call\r\n";
+    world.send(TRUNK, &third.request_with("INVITE", replaces, &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    assert!(invite.contains(replaces) && invite.starts_with(&format!("INVITE sip:y@{PBX} ")), "{invite}");
+    world.send(PBX, &response(&invite, "200 OK", "again", &sdp(PBX, "")));
+    third.learn(&world.last(TRUNK));
+    world.send(TRUNK, &third.ack());
+    hang_up_first(&mut world, &mut caller);
+
+    hang_up(world, &mut third);
+}
+
+/// The replaced phone is hung up by the PBX.
+fn hang_up_first(world: &mut super::World, caller: &mut Phone) {
+    let mut callee = Phone {
+        at: PBX,
+        local: format!("<sip:201@{US_OUTSIDE}>;tag=callee"),
+        remote: caller.local.clone(),
+        target: format!("sip:x@{US_INSIDE}"),
+        cseq: 100,
+        ..caller.clone()
+    };
+    world.send(PBX, &callee.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    assert!(bye.starts_with("BYE "), "{bye}");
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+}
