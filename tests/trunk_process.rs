@@ -12,8 +12,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use firewall::{Firewall, ringfence};
+use phones::streams::FarTrunk;
 use phones::{Caller, Pbx};
-use provider::{Host, NameServer, a, srv};
+use provider::{Host, NameServer, a, naptr, srv};
 
 /// A folder with a password that nobody else may read.
 fn with_password() -> tempfile::TempDir {
@@ -138,12 +139,14 @@ fn a_call_goes_to_the_next_trunk_where_the_first_does_not_answer() {
 fn a_trunks_name_is_followed_and_the_last_answer_stays() {
     let dns = NameServer::start("127.0.4.1");
     let (first, second) = (Host::start("127.0.3.4"), Host::start("127.0.3.5"));
-    dns.set("_sip._udp.provider.test", 33, 1, vec![srv(10, first.address.port(), "one.provider.test")]);
-    dns.set("one.provider.test", 1, 1, vec![a("127.0.3.4")]);
-    dns.set("two.provider.test", 1, 1, vec![a("127.0.3.5")]);
+    // A day is too long, and nothing too short.
+    dns.set("_sip._udp.provider.test", 33, 86_400, vec![srv(10, first.address.port(), "one.provider.test")]);
+    dns.set("one.provider.test", 1, 86_400, vec![a("127.0.3.4")]);
+    dns.set("two.provider.test", 1, 0, vec![a("127.0.3.5")]);
     let pbx = Pbx::start("127.0.0.3");
     let more = format!(
-        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\ntimeout = \"300ms\"\n\
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\n\
+         timeout = \"300ms\"\n\
          [[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
         dns.address
     );
@@ -175,6 +178,11 @@ fn a_trunks_name_is_followed_and_the_last_answer_stays() {
     assert_eq!(caller.invite("201"), 200);
     caller.bye();
 
+    let asked = dns.questions();
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = dns.questions() - asked;
+    assert!((2..=20).contains(&asked), "{asked} questions in 2 s: an answer is kept for half a second at least");
+
     // Silence, then a denial, then a lie: the last good answer stays.
     dns.be_silent(true);
     std::thread::sleep(Duration::from_millis(2_500));
@@ -189,6 +197,40 @@ fn a_trunks_name_is_followed_and_the_last_answer_stays() {
     let (status, phone) = call(&firewall);
     assert_eq!((status, host(&firewall)), (200, second.address.to_string()));
     phone.bye();
+}
+
+#[test]
+fn naptr_says_the_transport_and_a_registration_shares_its_connection() {
+    let far = FarTrunk::tcp("127.0.3.7");
+    let dns = NameServer::start("127.0.4.3");
+    dns.set(
+        "far.test",
+        35,
+        60,
+        vec![naptr(20, "SIPS+D2T", "_sips._tcp.far.test"), naptr(30, "SIP+D2T", "_x._tcp.far.test")],
+    );
+    dns.set("_x._tcp.far.test", 33, 60, vec![srv(10, far.address.port(), "host.far.test")]);
+    dns.set("host.far.test", 1, 60, vec![a("127.0.3.7")]);
+    let pbx = Pbx::start("127.0.0.3");
+    let more = format!(
+        "{QUIET}[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:0\"\n[dns]\nservers = [\"{}\"]\n\
+         [[trunk]]\nname = \"far\"\naddress = \"far.test\"\ntransport = \"auto\"\n\
+         register = {{ user = \"u\", password_file = \"provider.password\" }}\n",
+        dns.address
+    );
+    let mut firewall = Firewall::start_in(with_password(), pbx.address, &more);
+    firewall.until("the registration", |firewall| state(firewall, "far") == "up");
+    let mut phone = Caller::on(pbx.phone(), firewall.sip);
+    assert_eq!(phone.invite_at("01632960001", "far.test"), 200);
+    phone.bye();
+    firewall.signal("TERM");
+    assert_eq!(firewall.ended(), Some(0));
+
+    let requests = far.requests();
+    let methods: Vec<&str> = requests.iter().map(|text| text.split(' ').next().unwrap()).collect();
+    assert_eq!(methods, ["REGISTER", "INVITE", "ACK", "BYE", "REGISTER"]);
+    assert!(requests[0].contains(";transport=tcp;line="), "{}", requests[0]);
+    assert_eq!(far.connections(), 1);
 }
 
 #[test]

@@ -42,7 +42,11 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
 
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
 pub(super) fn at_hop(uri: &str, to: Hop) -> String {
-    let Hop { address, transport } = to;
+    at(uri, &to.address.to_string(), to.transport)
+}
+
+/// The same at `address`, a name or an address as URIs write it.
+pub(super) fn at(uri: &str, address: &str, transport: Transport) -> String {
     let way = transport.uri_parameter();
     match Uri::parse(uri) {
         Ok(parsed) => match parsed.user {

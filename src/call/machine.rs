@@ -11,7 +11,7 @@ use super::forward::{self, Party};
 use super::identity::{self, Turn};
 use super::security::Security;
 use super::session::{self, Session};
-use super::settings::{DivertCallee, Redirects, Settings, Side};
+use super::settings::{DivertCallee, Settings, Side};
 use super::snapshot::{Entry, Taken};
 use super::stand_in::Unacked;
 use super::switchboard::{MAX_FORKS, Orphan, Output, Switchboard};
@@ -23,11 +23,11 @@ use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::sdp::{Direction, Sdp};
-use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode, Uri};
+use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
-const SILENT_PEER: Duration = Duration::from_secs(8);
+pub(super) const SILENT_PEER: Duration = Duration::from_secs(8);
 /// A phone that rings for longer is given up: just inside timer C (RFC 3261 §16.6), so that the CANCEL still finds its
 /// transaction. Each 1xx begins it anew.
 const LONGEST_RINGING: Duration = Duration::from_secs(175);
@@ -455,7 +455,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn invite_callee(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
+    pub(super) fn invite_callee(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
         let local = call.local(Leg::Callee);
         let mut edits = Edits::new();
@@ -481,91 +481,6 @@ impl Switchboard {
         call.has_callee = true;
         call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
         call.phase = Phase::Inviting { give_up: now + Self::patience(call) };
-    }
-
-    /// How long the callee's side may say nothing.
-    fn patience(call: &Call) -> Duration {
-        let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
-        match trunk {
-            Some(trunk) if !call.candidates.is_empty() => trunk.answer_within,
-            Some(_) | None => SILENT_PEER,
-        }
-    }
-
-    /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
-    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
-    fn try_next(&mut self, mut call: Call, now: Instant) -> Option<Call> {
-        if call.rang.is_some() || call.answered.is_some() || call.candidates.is_empty() {
-            return Some(call);
-        }
-        let Candidate { trunk, hop, uri } = call.candidates.remove(0);
-        if let Some(client) = call.client.take() {
-            self.clients.remove(&client);
-        }
-        call.flow.callee = call.flow.caller.towards(hop);
-        if call.side(Leg::Callee) == Side::Outside {
-            call.trunk = trunk;
-        }
-        call.party.callee.target = uri;
-        call.party.callee.shift = 0;
-        call.invite_shift.callee = (0, 0);
-        call.authorization.callee = None;
-        let invite = std::mem::take(&mut call.invite);
-        let mut index = Index::new();
-        if let Ok(message) = index.read(&invite, &call.settings.wire_limits) {
-            self.invite_callee(&mut call, &message, now);
-        }
-        call.invite = invite;
-        if call.client.is_none() {
-            return Some(call);
-        }
-        self.keep(call);
-        None
-    }
-
-    /// The callee's side sends the call on (RFC 3261 §8.1.3.4): to where that is on the same side, and no further. Back
-    /// where it is not, or has been too often; None: it goes on.
-    fn redirected(&mut self, mut call: Call, message: &Message<'_>, code: StatusCode, now: Instant) -> Option<Call> {
-        const MOST_TURNS: usize = 3;
-        if call.settings.redirects == Redirects::Pass || call.turns.len() >= MOST_TURNS {
-            return Some(call);
-        }
-        let from = call.party.callee.target.clone();
-        let been = |uri: &String| *uri == from || call.turns.iter().any(|turn| turn.from == *uri);
-        let contacts = identity::contacts_of(message);
-        let found = contacts.iter().filter_map(|uri| self.same_side(&call, uri)).find(|next| !been(&next.uri));
-        let Some(next) = found else { return Some(call) };
-        call.turns.push(Turn { from, to: next.uri.clone(), status: code.0 });
-        call.candidates.insert(0, next);
-        self.try_next(call, now)
-    }
-
-    /// Where a URI leads on the callee's side.
-    fn same_side(&self, call: &Call, uri: &str) -> Option<Candidate> {
-        let parsed = Uri::parse(uri).ok()?;
-        let hop = call.flow.callee.hop();
-        let there = parsed.ip().is_some_and(|ip| ip == hop.address.ip());
-        let ours = parsed.ip().is_some_and(|ip| call.settings.is_ours(call.side(Leg::Callee), ip));
-        let named = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
-        let named = named.is_some_and(|trunk| trunk.host.eq_ignore_ascii_case(parsed.host));
-        (parsed.user.is_some() && (there || ours || named || parsed.host.is_empty())).then(|| {
-            let uri = if named { uri.to_owned() } else { forward::at_hop(uri, hop) };
-            Candidate { trunk: call.trunk.clone().filter(|_| call.side(Leg::Callee) == Side::Outside), hop, uri }
-        })
-    }
-
-    /// Nothing came of the callee's INVITE: the next hop, or the end.
-    fn unreachable(&mut self, call: Call, code: StatusCode, now: Instant) {
-        self.callee_silent(&call, now);
-        if let Some(call) = self.try_next(call, now) {
-            self.fail(call, code, "unreachable", now);
-        }
-    }
-
-    fn callee_silent(&mut self, call: &Call, now: Instant) {
-        if let Some(trunk) = call.trunk_of(Leg::Callee) {
-            self.silent(trunk, call.flow.callee.hop(), now);
-        }
     }
 
     /// A response of the callee to the INVITE.

@@ -11,8 +11,10 @@
 
 mod answer;
 mod arrival;
+mod credentials;
 mod diversion;
 mod event;
+mod failover;
 mod forward;
 mod identity;
 mod machine;

@@ -238,25 +238,6 @@ impl Switchboard {
         }
     }
 
-    /// A request inside a call has been sent once more, with credentials. A BYE of ours has no one who waits for it.
-    fn asked_again(&mut self, client: ClientId, again: ClientId, line: String) {
-        let Some(mut relayed) = self.relayed.remove(&client) else { return };
-        relayed.shift += 1;
-        if let Some(mut call) = relayed.call.and_then(|id| self.take(id)) {
-            let to = call.leg_of(relayed.from.other());
-            let party = &mut call.party[to];
-            (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
-            if relayed.invite {
-                call.invite_shift[to].1 = relayed.shift;
-                call.authorization[to] = Some(line);
-            }
-            self.changed(call.id);
-            self.keep(call);
-        }
-        self.relayed_by_server.insert(relayed.server, again);
-        self.relayed.insert(again, relayed);
-    }
-
     fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &mut Relayed, now: Instant) {
         if code == StatusCode::TRYING {
             return;

@@ -105,6 +105,12 @@ impl Trunk {
         target || self.networks.iter().any(|network| network.contains(&ip))
     }
 
+    /// What stands behind the `@` in a URI at it: its name, which its hosts know, where it has one; else the address.
+    #[must_use]
+    pub fn place(&self, hop: Hop) -> String {
+        if self.host.parse::<IpAddr>().is_ok() { hop.address.to_string() } else { self.host.to_string() }
+    }
+
     /// Its host as URIs write it.
     #[must_use]
     pub fn uri_host(&self) -> String {

@@ -1,23 +1,22 @@
-//! Trunks as the switchboard keeps them: registrations, which hosts answer, credentials for what is challenged, and
-//! sources that speak for a trunk without being listed.
+//! Trunks as the switchboard keeps them: registrations, which hosts answer, and sources that speak for a trunk without
+//! being listed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::credentials::Credited;
 use super::forward;
 use super::machine::Call;
-use super::settings::{Settings, Side, Trunk};
+use super::settings::{Side, Trunk};
 use super::switchboard::{Output, Switchboard};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
-use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode, Uri};
-use crate::trunk::{Asked, Challenge, Dice, Health, Next, Registered, Registration, State, in_order};
+use crate::sip::wire::{Message, StatusCode, Uri};
+use crate::trunk::{Dice, Health, Next, Registered, Registration, State, in_order};
 use crate::units::Leg;
 
-/// Answers to challenges of one request: a proxy's and a server's, and one nonce that was too old.
-const MAX_ANSWERS: u8 = 3;
 /// How long a source that spoke for a trunk is known behind its last call: 2 * 64*T1, so that every answer finds its way.
 const GUEST_LINGERS: Duration = Duration::from_secs(64);
 /// Longest start line in which our token is looked for.
@@ -93,9 +92,9 @@ pub(super) struct Trunks {
     /// Requests of our own outside any call.
     own: HashMap<ClientId, Own>,
     /// Requests to a trunk that knows our credentials.
-    credited: HashMap<ClientId, Credited>,
+    pub(super) credited: HashMap<ClientId, Credited>,
     guests: HashMap<IpAddr, Guest>,
-    dice: Dice,
+    pub(super) dice: Dice,
 }
 
 #[derive(Debug)]
@@ -115,13 +114,6 @@ struct Own {
     trunk: Arc<str>,
     hop: Hop,
     register: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Credited {
-    trunk: Arc<str>,
-    last: Option<Challenge>,
-    answers: u8,
 }
 
 /// A source that is no trunk's by the settings.
@@ -351,7 +343,7 @@ impl Switchboard {
         let mut found = Vec::new();
         for trunk in settings.trunks_for(target.host) {
             for hop in self.hosts(trunk, order) {
-                let uri = if ours { forward::at_hop(uri, hop) } else { uri.to_owned() };
+                let uri = if ours { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
                 found.push((
                     self.is_down(&trunk.name, hop),
                     Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri },
@@ -509,7 +501,7 @@ impl Switchboard {
         self.tell_of(&trunk.name, change);
     }
 
-    fn tell_of(&mut self, trunk: &Arc<str>, change: TrunkChange) {
+    pub(super) fn tell_of(&mut self, trunk: &Arc<str>, change: TrunkChange) {
         self.out(Output::Trunk(TrunkEvent { trunk: Arc::clone(trunk), change }));
     }
 
@@ -534,61 +526,6 @@ impl Switchboard {
     pub(super) fn service_routes(&self, trunk: &str) -> &[String] {
         let registration = self.trunks.standing.get(trunk).and_then(|one| one.registration.as_ref());
         registration.map_or(&[], Registration::service_routes)
-    }
-
-    /// A request goes to a trunk: should it be challenged, we answer, if we can and it does not itself.
-    pub(super) fn credit(&mut self, client: ClientId, trunk: Option<&Arc<str>>, settings: &Settings, bytes: &[u8]) {
-        let Some(trunk) = trunk.filter(|name| settings.trunk(name).is_some_and(|trunk| trunk.register.is_some()))
-        else {
-            return;
-        };
-        let mut index = Index::new();
-        let Ok(message) = index.read(bytes, &settings.wire_limits) else { return };
-        let authorized = message.other("Authorization").or_else(|| message.other("Proxy-Authorization")).is_some();
-        if !authorized {
-            self.trunks.credited.insert(client, Credited { trunk: Arc::clone(trunk), last: None, answers: 0 });
-        }
-    }
-
-    /// Sends a challenged request once more, with credentials: the new transaction and the header line that answers. None:
-    /// there is no (other) answer, and the challenge is for whoever sent the request.
-    pub(super) fn answer_challenge(
-        &mut self,
-        client: ClientId,
-        challenged: &Message<'_>,
-        now: Instant,
-    ) -> Option<(ClientId, String)> {
-        let credited = self.trunks.credited.remove(&client)?;
-        let settings = Arc::clone(&self.settings);
-        let register = settings.trunk(&credited.trunk)?.register.as_ref()?;
-        let mut challenge = Challenge::strongest(challenged, &register.credentials)?;
-        let fresh = credited.last.as_ref().is_none_or(|last| challenge.is_new_to(last));
-        if !fresh || credited.answers >= MAX_ANSWERS {
-            self.tell_of(&credited.trunk, TrunkChange::CredentialsRefused);
-            return None;
-        }
-        let (flow, sent) = self.transactions.sent(client)?;
-        let mut index = Index::new();
-        let request = index.read(&sent, &settings.wire_limits).ok()?;
-        let method = request.method()?;
-        let (uri, branch) = (request.request_uri()?, request.via().ok()?.branch()?);
-        let kind = if method == Method::Invite { ClientKind::Invite } else { ClientKind::NonInvite };
-        let asked = Asked { method: method.as_str(), uri, body: request.body() };
-        let nonce = format!("{:016x}", self.trunks.dice.number());
-        let line = challenge.answer(&register.credentials, asked, &nonce);
-        let (again, new_branch) = self.transactions.reserve(kind)?;
-        let mut edits = Edits::new();
-        edits.replace(&request, branch, &new_branch);
-        let number = request.cseq().map_or(1, |cseq| cseq.number).saturating_add(1);
-        edits.set(&request, Name::CSeq, &format!("{number} {}", method.as_str()));
-        edits.remove_other(&request, line.split(':').next().unwrap_or_default());
-        edits.append(&request, &line);
-        let mut bytes = Vec::new();
-        edits.apply(&request, &mut bytes);
-        self.transactions.send(again, &bytes, flow, now);
-        let credited = Credited { last: Some(challenge), answers: credited.answers + 1, ..credited };
-        self.trunks.credited.insert(again, credited);
-        Some((again, line))
     }
 
     /// A leg of a call whose source no setting names (any more) is known as long as the call is.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -144,6 +144,20 @@ pub(crate) fn srv(priority: u16, port: u16, target: &str) -> Vec<u8> {
     data
 }
 
+/// A NAPTR record's data (RFC 3403 §4.1).
+pub(crate) fn naptr(order: u16, service: &str, replacement: &str) -> Vec<u8> {
+    let mut data = Vec::new();
+    for number in [order, 0] {
+        data.extend(number.to_be_bytes());
+    }
+    for text in ["s", service, ""] {
+        data.push(u8::try_from(text.len()).unwrap());
+        data.extend(text.as_bytes());
+    }
+    data.extend(labels(replacement));
+    data
+}
+
 fn labels(name: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for label in name.split('.') {
@@ -161,6 +175,7 @@ pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     silent: Arc<AtomicBool>,
+    questions: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
 }
 
@@ -172,13 +187,16 @@ impl NameServer {
             address: socket.local_addr().unwrap(),
             zone: Arc::default(),
             silent: Arc::default(),
+            questions: Arc::default(),
             stop: Arc::default(),
         };
+        let questions = Arc::clone(&server.questions);
         let (zone, silent, stop) = (Arc::clone(&server.zone), Arc::clone(&server.silent), Arc::clone(&server.stop));
         std::thread::spawn(move || {
             let mut buffer = [0; 1_500];
             while !stop.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                questions.fetch_add(1, Ordering::Relaxed);
                 if silent.load(Ordering::Relaxed) {
                     continue;
                 }
@@ -198,6 +216,11 @@ impl NameServer {
     /// No name exists any more.
     pub(crate) fn clear(&self) {
         self.zone.lock().unwrap().clear();
+    }
+
+    /// That have come.
+    pub(crate) fn questions(&self) -> u32 {
+        self.questions.load(Ordering::Relaxed)
     }
 
     pub(crate) fn be_silent(&self, silent: bool) {
