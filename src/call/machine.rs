@@ -572,7 +572,9 @@ impl Switchboard {
         } else if code.is_success() {
             let id = call.id;
             self.answered(call, message, now);
-            if let (Some(true), Some(call)) = (refused, self.take(id)) {
+            if refused == Some(true)
+                && let Some(call) = self.take(id)
+            {
                 self.hang_up(call, "media", now);
             }
         } else {
