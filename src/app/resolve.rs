@@ -10,6 +10,11 @@ use crate::gate;
 use crate::io::streams;
 use crate::sip::flow::{Hop, Transport};
 
+/// A pair for each leg.
+const SOCKETS_A_CALL: usize = 4;
+/// Sockets, files and pipes of everything that is no call.
+const OTHER_FILES: usize = 128;
+
 pub(super) type Names = HashMap<HostPort, SocketAddr>;
 
 /// Resolves every host of the settings. The system's resolver is asked; this may take seconds, so it is done at the
@@ -66,9 +71,21 @@ pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -
         caller_hears: settings.divert.caller,
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
-        max_calls: settings.sip.max_calls,
+        max_calls: settings.sip.max_calls.min(lines(settings)),
         longest_restored: settings.restart.longest_call,
     })
+}
+
+/// Calls for which there are ports and open files. A flood of calls must meet a limit that keeps room for others, not a
+/// media path that has nothing left for anybody.
+fn lines(settings: &Settings) -> usize {
+    let ports = usize::from(settings.media.last_port.saturating_sub(settings.media.first_port)) + 1;
+    // Where the system does not say, the ports alone decide.
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files =
+        text.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    let files = files.map_or(usize::MAX, |files: usize| files.saturating_sub(OTHER_FILES));
+    (ports.min(files) / SOCKETS_A_CALL).max(1)
 }
 
 /// Settings of the gate: trunks and PBX are trusted.

@@ -15,7 +15,11 @@ use crate::units::{PerLeg, Redacted};
 
 impl Switchboard {
     pub(super) fn new_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        if self.draining || self.calls.len() >= self.settings.max_calls {
+        let trunk = match side {
+            Side::Outside => self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name)),
+            Side::Inside => None,
+        };
+        if self.draining || !self.has_room(trunk.as_ref()) {
             return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"], now);
         }
         let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
@@ -48,7 +52,7 @@ impl Switchboard {
         let callee =
             Party { remote: value(Name::To), local: value(Name::From), target: callee_target, ..Party::default() };
         let id = self.next_id();
-        let facts = self.facts(message, &target, flow, side);
+        let facts = self.facts(message, &target, flow, side, trunk);
         let call = Call {
             id,
             settings: Arc::clone(&self.settings),
@@ -84,7 +88,7 @@ impl Switchboard {
             diversion: None,
             shown: None,
         };
-        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        self.enter(&call);
         self.by_server.insert(server, id);
         self.out(Output::Consult {
             call: id,
@@ -96,7 +100,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side) -> Facts {
+    fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side, trunk: Option<Arc<str>>) -> Facts {
         let asserted = message.addresses(Name::PAssertedIdentity).find_map(|identity| identity.ok()?.parsed_uri().ok());
         let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());
         let private = message.other("Privacy").is_some_and(|header| header.value.contains("id"));
@@ -107,10 +111,6 @@ impl Switchboard {
         let direction = match side {
             Side::Outside => CallDirection::Inbound,
             Side::Inside => CallDirection::Outbound,
-        };
-        let trunk = match side {
-            Side::Outside => self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name)),
-            Side::Inside => None,
         };
         let understands = |header: crate::sip::wire::Header<'_>| header.value.to_ascii_lowercase().contains("sip.608");
         Facts {

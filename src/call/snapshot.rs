@@ -207,7 +207,7 @@ impl Switchboard {
             shown: story.verdict,
         };
         call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.local(leg).address.ip(), ports[leg])));
-        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        self.enter(&call);
         let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
         self.happened(&call, now, restored);
         if call

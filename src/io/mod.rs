@@ -6,5 +6,6 @@ pub mod analysis;
 pub mod clock;
 pub mod media;
 mod outlet;
+mod sieve;
 pub mod signalling;
 pub mod streams;
