@@ -303,6 +303,7 @@ impl Switchboard {
         if let Some(media) = media {
             let Negotiated { plan: srtp, refused, .. } = call.negotiate(media, Leg::Caller);
             if refused {
+                call.invite.clone_from(&invite);
                 return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
             }
             call.unheard = answer::unheard(media, srtp.is_some());
@@ -413,7 +414,9 @@ impl Switchboard {
         } else if code.is_success() {
             let id = call.id;
             self.answered(call, message, now);
-            if let (Some(true), Some(call)) = (refused, self.take(id)) {
+            if refused == Some(true)
+                && let Some(call) = self.take(id)
+            {
                 self.hang_up(call, "media", now);
             }
         } else {

@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn each_leg_gets_its_own_codec_and_a_full_last_packet() {
         let now = crate::io::clock::now();
-        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into() };
+        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into(), g722: Arc::from([]) };
         let mut outgoing = Outgoing::new(1, now);
 
         let mut player = Player::new([prompt.clone(), prompt], 8, Codec::Pcma);

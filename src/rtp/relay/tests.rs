@@ -49,6 +49,13 @@ impl Call {
         self.pair.relay(from, packet, address(src), self.now)
     }
 
+    /// A datagram on the RTCP port; cut to what goes on.
+    fn report(&mut self, from: Leg, packet: &mut Vec<u8>, src: &str) -> Relay {
+        let (way, length) = self.pair.relay_rtcp(from, packet, address(src));
+        packet.truncate(length);
+        way
+    }
+
     fn play(&mut self, to: Leg) {
         let coded: Arc<[u8]> = vec![9; 320].into();
         assert!(self.pair.play(to, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }]));
@@ -78,7 +85,7 @@ fn strangers_and_noise_are_counted_drops() {
     assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
     assert!(stranger.heard.is_none());
     assert_eq!(noise.way, Relay::Drop(DropReason::NotRtp));
-    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -181,7 +188,8 @@ proptest::proptest! {
             let from = if caller { Leg::Caller } else { Leg::Callee };
             let src = [CALLER, CALLEE, "203.0.113.9:1"][usize::from(source)];
             let relayed = call.send(from, &mut packet, src);
-            let reported = call.pair.relay_rtcp(from, &packet, address(src));
+            let (reported, length) = call.pair.relay_rtcp(from, &mut packet, address(src));
+                proptest::prop_assert!(length <= packet.len());
             let own = (src == CALLER) == caller && source < 2;
             proptest::prop_assert!(own || matches!(relayed.way, Relay::Drop(_)) && relayed.heard.is_none());
             proptest::prop_assert!(own || matches!(reported, Relay::Drop(_)));
@@ -197,11 +205,11 @@ fn reports_pass_beside_the_media_and_only_from_their_source() {
     let mut call = Call::new();
     call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
 
-    let own = call.pair.relay_rtcp(Leg::Caller, &rtcp(201, 7), address("192.0.2.1:4001"));
-    let bye = call.pair.relay_rtcp(Leg::Caller, &rtcp(203, 99), address("192.0.2.1:4001"));
-    let stranger = call.pair.relay_rtcp(Leg::Caller, &rtcp(203, 7), address("203.0.113.9:4001"));
+    let own = call.report(Leg::Caller, &mut rtcp(201, 7), "192.0.2.1:4001");
+    let bye = call.report(Leg::Caller, &mut rtcp(203, 99), "192.0.2.1:4001");
+    let stranger = call.report(Leg::Caller, &mut rtcp(203, 7), "203.0.113.9:4001");
     let muxed = call.send(Leg::Caller, &mut rtcp(201, 7), CALLER);
-    let answer = call.pair.relay_rtcp(Leg::Callee, &rtcp(201, 8), address("198.51.100.2:6001"));
+    let answer = call.report(Leg::Callee, &mut rtcp(201, 8), "198.51.100.2:6001");
 
     assert_eq!(own, Relay::Forward { to: address("198.51.100.2:6001") });
     assert_eq!([bye, stranger], [Relay::Drop(DropReason::UnknownSource); 2]);
@@ -209,15 +217,54 @@ fn reports_pass_beside_the_media_and_only_from_their_source() {
     assert_eq!(answer, Relay::Forward { to: address("192.0.2.1:4001") });
 }
 
+/// The words of a report of `ssrc` about `heard`, whose newest packet was `highest`.
+fn report(ssrc: u32, heard: u32, highest: u32) -> Vec<u8> {
+    let sender = [0x81C8_000C, ssrc, 1, 2, 8_000, 50, 8_000];
+    let words = sender.into_iter().chain([heard, 0, highest, 0, 0, 0]);
+    words.flat_map(u32::to_be_bytes).collect()
+}
+
+fn word(packet: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(*packet[at * 4..].first_chunk().unwrap())
+}
+
 #[test]
-fn reports_about_a_spliced_stream_are_held_back() {
+fn reports_after_a_prompt_speak_of_the_stream_that_their_reader_knows() {
     let mut call = Call::new();
-    call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
+    for n in 1..=50 {
+        call.send(Leg::Caller, &mut rtp(0, n, 7, &[1; 160]), CALLER);
+        call.send(Leg::Callee, &mut rtp(0, 900 + n, 8, &[1; 160]), CALLEE);
+    }
     call.play(Leg::Callee);
-    call.pair.played(Leg::Callee, call.now);
+    call.send(Leg::Caller, &mut rtp(0, 51, 7, &[1; 160]), CALLER);
+    assert!(call.pair.played(Leg::Callee, call.now).is_some());
+    let mut during = report(7, 8, 950);
+    let mut about_prompt = report(8, 7, 51);
+    call.report(Leg::Caller, &mut during, "192.0.2.1:4001");
+    call.report(Leg::Callee, &mut about_prompt, "198.51.100.2:6001");
+    while call.pair.played(Leg::Callee, call.now).is_some() {}
+    // From here on the caller's packets are another source's.
+    call.now += Duration::from_millis(100);
+    for n in 1..=5 {
+        call.send(Leg::Caller, &mut rtp(0, 10_000 + n, 77, &[1; 160]), CALLER);
+    }
+    let mut after = report(77, 8, 955);
+    let mut about = report(8, 7, 57);
+    let forward = call.report(Leg::Caller, &mut after, "192.0.2.1:4001");
+    call.report(Leg::Callee, &mut about, "198.51.100.2:6001");
 
-    let from_caller = call.pair.relay_rtcp(Leg::Caller, &rtcp(200, 7), address("192.0.2.1:4001"));
-    let from_callee = call.pair.relay_rtcp(Leg::Callee, &rtcp(201, 8), address("198.51.100.2:6001"));
-
-    assert_eq!([from_caller, from_callee], [Relay::Drop(DropReason::Contradicts); 2]);
+    assert_eq!(word(&during, 0), 0x81C9_0007, "the caller's clock means nothing while a prompt plays");
+    assert_eq!((word(&during, 1), word(&during, 2), word(&during, 4)), (7, 8, 950));
+    assert_eq!(
+        word(&about_prompt, 0),
+        0x80C8_0006,
+        "the callee's own counts pass, what it heard of the prompt does not"
+    );
+    assert_eq!(forward, Relay::Forward { to: address("198.51.100.2:6001") });
+    assert_eq!(
+        (word(&after, 1), word(&after, 5), word(&after, 6)),
+        (7, 50 + 52, 8_000 + 52 * 160),
+        "50 and a prompt of 2"
+    );
+    assert_eq!((word(&about, 7), word(&about, 9) as u16), (77, 10_005), "in the numbers of who sends it");
 }
