@@ -13,7 +13,7 @@ use std::time::Duration;
 use ringfence::audio::framer::Content;
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::write_stereo;
-use ringfence::io::media::{BadMedia, MediaCounts, MediaPath, MediaSettings, StartedMedia, TapContent, TapItem};
+use ringfence::io::media::{BadMedia, MediaCounts, MediaPath, MediaSettings, StartedMedia, TapItem};
 use ringfence::rtp::control::{Codec, MediaCommand, MediaEvent, PromptId, StreamPlan};
 use ringfence::rtp::packet::Header;
 use ringfence::units::{CallId, Leg, PerLeg, SampleRate};
@@ -257,7 +257,7 @@ fn settings_without_room_are_refused() {
 }
 
 fn settings(first_port: u16, last_port: u16, timeout: Duration, announcements: &Path) -> MediaSettings {
-    MediaSettings { first_port, last_port, timeout, announcements: announcements.to_owned(), threads: 1 }
+    MediaSettings { first_port, last_port, timeout, announcements: announcements.to_owned(), threads: 1, dscp: 46 }
 }
 
 struct World {
@@ -295,7 +295,8 @@ impl World {
         for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {
             phone.relay = Some(ports[leg]);
             let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];
-            let plan = StreamPlan { rtp: Some(phone.address()), rtcp: None, codecs, telephone_event: Some(101) };
+            let plan =
+                StreamPlan { rtp: Some(phone.address()), rtcp: None, codecs, telephone_event: Some(101), srtp: None };
             self.send(MediaCommand::Plan { call: CALL, leg, plan });
         }
         self.send(MediaCommand::Answered { call: CALL, analyse });
@@ -332,11 +333,9 @@ impl World {
         }
     }
 
-    fn take_taps(&mut self, mut take: impl FnMut(TapItem)) {
+    fn take_taps(&mut self, mut take: impl FnMut(TapItem<'_>)) {
         for ring in &mut self.media.taps {
-            while let Ok(item) = ring.pop() {
-                take(item);
-            }
+            ring.drain(&mut take);
         }
     }
 
@@ -346,10 +345,9 @@ impl World {
         let end = clock::now() + PATIENCE;
         while out.len() < count && clock::now() < end {
             self.take_taps(|item| {
-                if let TapItem::Packet(packet) = item {
-                    assert_eq!(packet.arrived().content, Content::Audio(Law::Mu));
-                    assert_eq!(packet.content, TapContent::Audio(Codec::Pcmu));
-                    out.push((packet.leg, packet.payload().to_vec()));
+                if let TapItem::Packet { leg, arrived, .. } = item {
+                    assert_eq!(arrived.content, Content::Audio(Law::Mu));
+                    out.push((leg, arrived.payload.to_vec()));
                 }
             });
         }

@@ -118,6 +118,7 @@ impl App {
             timeout: settings.media.timeout,
             announcements: find(folder, &settings.media.announcements, "announcements"),
             threads: settings.media.threads,
+            dscp: settings.media.dscp,
         };
         let StartedMedia { path: media, events: media_events, taps, bad_prompts } =
             MediaPath::start(&media_settings, bound.wake()).map_err(|error| run("media", &error))?;

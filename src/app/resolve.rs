@@ -61,6 +61,10 @@ pub(super) fn call_settings(settings: &Settings, names: &Names, bound: &[Hop]) -
         enforce: settings.enforce,
         pbx,
         pbx_networks: settings.pbx.networks.clone(),
+        srtp: call::SrtpSettings {
+            inside: settings.pbx.srtp,
+            outside: settings.trunks.iter().map(|trunk| trunk.srtp).collect(),
+        },
         trunks,
         local_outside: local_towards(outside.address, bound)?,
         local_inside: local_towards(pbx.address, bound)?,

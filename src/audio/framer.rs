@@ -8,17 +8,19 @@
 //! A source that changes (SSRC, a timestamp that jumps, a path that got slower for good) gets a new anchor. Nothing
 //! here delays the call itself: this is the tap.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::g711::Law;
+use super::g722;
 use super::{FRAME_SAMPLES, Frame};
 use crate::units::{CallTime, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 
 /// One frame.
 const FRAME: Duration = Duration::from_millis(20);
 
-/// Frames under construction: 640 ms, 10 kB a leg.
-const RING: u64 = 32;
+/// Most frames under construction: 640 ms. Usually there are one or two, and no more room is taken than that.
+const RING: usize = 32;
 
 /// How many frames a hole may lie behind the newest packet before it counts as lost: three packets of the usual 20 ms.
 /// Reordering on real paths is nearly always by one or two packets.
@@ -30,6 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// A packet this much before or after the place that its arrival suggests means that the source restarted its clock.
 const JUMP: u64 = 20;
 
+/// Most samples of one packet of G.722: 60 ms.
+const MOST_G722: usize = 480;
+
 /// This many packets in a row too late: the path got slower, not the packet.
 const LATE_RUN: u8 = 5;
 
@@ -38,6 +43,8 @@ const LATE_RUN: u8 = 5;
 pub enum Content {
     /// G.711.
     Audio(Law),
+    /// G.722, whose packets are decoded in the order in which they come.
+    G722,
     /// Comfort noise (RFC 3389): 20 ms of silence that did arrive; the pause after it is lost frames.
     Noise,
 }
@@ -75,28 +82,28 @@ pub struct FramerCounters {
 /// Frames of one leg.
 #[derive(Debug)]
 pub struct Framer {
-    ring: Box<[Slot]>,
+    /// Frames from `first` on, as far as anything has come for them.
+    ring: VecDeque<Slot>,
+    first: u64,
     /// Frame that goes out next.
     next: u64,
     /// Frames before this one go out whatever is in them.
     due: u64,
     anchor: Option<Anchor>,
+    /// Of the source that sent G.722 last.
+    g722: Option<(Ssrc, Box<g722::Decoder>)>,
     late_run: u8,
     counters: FramerCounters,
 }
 
 #[derive(Clone, Debug)]
 struct Slot {
-    /// Which frame this is the making of.
-    frame: u64,
     samples: [i16; FRAME_SAMPLES],
     filled: usize,
 }
 
 impl Slot {
-    fn empty(frame: u64) -> Self {
-        Self { frame, samples: [0; FRAME_SAMPLES], filled: 0 }
-    }
+    const EMPTY: Self = Self { samples: [0; FRAME_SAMPLES], filled: 0 };
 }
 
 /// Where a source's clock stands in the call.
@@ -117,22 +124,43 @@ impl Framer {
     /// Starts at call time 0.
     #[must_use]
     pub fn new() -> Self {
-        let ring = (0..RING).map(Slot::empty).collect();
-        Self { ring, next: 0, due: 0, anchor: None, late_run: 0, counters: FramerCounters::default() }
+        Self {
+            ring: VecDeque::new(),
+            first: 0,
+            next: 0,
+            due: 0,
+            anchor: None,
+            g722: None,
+            late_run: 0,
+            counters: FramerCounters::default(),
+        }
     }
 
     /// Places one packet. Frames that are ready now are had from `poll_frame`, until None.
     pub fn push(&mut self, packet: Arrived<'_>) {
         let samples = match packet.content {
             Content::Audio(_) => packet.payload.len(),
+            Content::G722 => packet.payload.len().min(MOST_G722),
             Content::Noise => FRAME_SAMPLES,
         };
         if samples == 0 {
             return;
         }
         let Some(start) = self.place(&packet, samples as u64) else { return };
+        let mut linear = [0; MOST_G722];
+        if packet.content == Content::G722 {
+            let known = self.g722.take().filter(|(ssrc, _)| *ssrc == packet.ssrc);
+            let (ssrc, mut decoder) = known.unwrap_or_else(|| (packet.ssrc, Box::new(g722::Decoder::new())));
+            decoder.decode(packet.payload, &mut linear);
+            self.g722 = Some((ssrc, decoder));
+        }
         self.fill(start, samples as u64, |from, to| match packet.content {
             Content::Audio(law) => law.decode_into(packet.payload.get(from..).unwrap_or_default(), to),
+            Content::G722 => {
+                for (sample, decoded) in to.iter_mut().zip(linear.iter().skip(from)) {
+                    *sample = *decoded;
+                }
+            }
             Content::Noise => to.fill(0),
         });
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
@@ -146,12 +174,15 @@ impl Framer {
 
     /// The next frame that is ready.
     pub fn poll_frame(&mut self) -> Option<Frame> {
-        let slot = self.ring.get((self.next % RING) as usize).filter(|slot| slot.frame == self.next);
+        let slot = if self.first == self.next { self.ring.front() } else { None };
         let filled = slot.map_or(0, |slot| slot.filled);
         if filled < FRAME_SAMPLES && self.next >= self.due {
             return None;
         }
         let samples = slot.map_or([0; FRAME_SAMPLES], |slot| slot.samples);
+        if self.first == self.next && self.ring.pop_front().is_some() {
+            self.first += 1;
+        }
         let at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
         self.next += 1;
         Some(Frame { at, samples, lost: filled == 0 })
@@ -222,19 +253,41 @@ impl Framer {
             let run = (start + length - at).min((FRAME_SAMPLES - offset) as u64);
             let from = (at - start) as usize;
             at += run;
-            let Some(slot) = self.ring.get_mut((frame % RING) as usize) else { return };
-            if frame < self.next || slot.frame > frame {
-                continue;
-            }
-            // What is overwritten has gone out; or nobody polled for 640 ms, and audio is lost before memory.
-            if slot.frame < frame {
-                *slot = Slot::empty(frame);
-            }
+            let Some(slot) = self.slot(frame) else { continue };
             if let Some(samples) = slot.samples.get_mut(offset..offset + run as usize) {
                 decode(from, samples);
             }
             slot.filled += run as usize;
         }
+    }
+
+    /// The making of `frame`; None if that has gone out.
+    fn slot(&mut self, frame: u64) -> Option<&mut Slot> {
+        if frame < self.next {
+            return None;
+        }
+        if self.ring.is_empty() {
+            self.first = frame;
+        }
+        while frame < self.first {
+            if self.ring.len() >= RING {
+                return None;
+            }
+            self.ring.push_front(Slot::EMPTY);
+            self.first -= 1;
+        }
+        let place = (frame - self.first) as usize;
+        // Nobody polled for 640 ms: audio is lost before memory.
+        let surplus = (place + 1).saturating_sub(RING);
+        if surplus > 0 {
+            self.ring.drain(..surplus.min(self.ring.len()));
+            self.first += surplus as u64;
+        }
+        let place = place - surplus;
+        while self.ring.len() <= place {
+            self.ring.push_back(Slot::EMPTY);
+        }
+        self.ring.get_mut(place)
     }
 }
 

@@ -11,8 +11,8 @@ pub fn level(samples: &[i16]) -> Dbov {
     if samples.is_empty() {
         return SILENCE;
     }
-    let energy: f64 = samples.iter().map(|&sample| f64::from(sample) * f64::from(sample)).sum();
-    let rms = (energy / samples.len() as f64).sqrt() / 32_768.0;
+    let energy: u64 = samples.iter().map(|&sample| u64::from(i32::from(sample).pow(2).unsigned_abs())).sum();
+    let rms = (energy as f64 / samples.len() as f64).sqrt() / 32_768.0;
     if rms <= 0.0 { SILENCE } else { Dbov(((20.0 * rms.log10()) as f32).clamp(SILENCE.0, 0.0)) }
 }
 

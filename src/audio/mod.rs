@@ -5,6 +5,7 @@
 
 pub mod framer;
 pub mod g711;
+pub mod g722;
 mod level;
 mod resample;
 pub mod wav;

@@ -22,6 +22,8 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
             plan.codecs.push((payload_type, Codec::Pcmu));
         } else if encoding.eq_ignore_ascii_case("PCMA") && clock == 8_000 {
             plan.codecs.push((payload_type, Codec::Pcma));
+        } else if encoding.eq_ignore_ascii_case("G722") && clock == 8_000 {
+            plan.codecs.push((payload_type, Codec::G722));
         } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == 8_000 {
             plan.telephone_event = Some(payload_type);
         }
@@ -29,9 +31,9 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
     plan
 }
 
-/// Why the ear cannot listen to `media`; None: it can.
-pub(super) fn unheard(media: &Media<'_>) -> Option<&'static str> {
-    if !media.is_plain_rtp() {
+/// Why the ear cannot listen to `media`; None: it can. `opened`: its SRTP ends here.
+pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
+    if !media.is_plain_rtp() && !opened {
         Some("srtp")
     } else if plan(media).codecs.is_empty() {
         Some("codec")
@@ -40,10 +42,11 @@ pub(super) fn unheard(media: &Media<'_>) -> Option<&'static str> {
     }
 }
 
-/// Our own answer to `offer`: G.711 at `at`, every other section refused. None: the offer has no G.711.
-pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr) -> Option<String> {
+/// Our own answer to `offer`: G.711 or G.722 at `at`, every other section refused; encrypted with `crypto`, our attribute. None:
+/// the offer has neither, or is encrypted and we are not.
+pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, crypto: Option<&str>) -> Option<String> {
     let anchored = offer.anchored()?;
-    let media = offer.media.get(anchored).filter(|media| media.is_plain_rtp())?;
+    let media = offer.media.get(anchored).filter(|media| media.is_plain_rtp() || crypto.is_some())?;
     let plan = plan(media);
     let (payload_type, codec) = plan.codecs.first()?;
     let net = if at.is_ipv4() { "IP4" } else { "IP6" };
@@ -58,6 +61,7 @@ pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr) -> Option<String> {
         let name = match codec {
             Codec::Pcmu => "PCMU",
             Codec::Pcma => "PCMA",
+            Codec::G722 => "G722",
         };
         let _ = write!(out, "m=audio {} {} {payload_type}", at.port(), section.protocol);
         if let Some(event) = plan.telephone_event {
@@ -66,6 +70,9 @@ pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr) -> Option<String> {
         let _ = write!(out, "\r\na=rtpmap:{payload_type} {name}/8000\r\n");
         if let Some(event) = plan.telephone_event {
             let _ = write!(out, "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n");
+        }
+        if let Some(crypto) = crypto {
+            let _ = write!(out, "{crypto}\r\n");
         }
         out += "a=sendrecv\r\n";
     }

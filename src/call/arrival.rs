@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::forward::{self, Party};
 use super::machine::{Call, Phase};
+use super::security::Security;
 use super::settings::Side;
 use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
@@ -70,6 +71,7 @@ impl Switchboard {
             ports: None,
             plan: PerLeg::default(),
             latched: PerLeg::default(),
+            security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: false,
             phase: Phase::Consulting,
             began: now,

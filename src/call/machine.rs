@@ -8,6 +8,7 @@ use super::answer;
 use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
+use super::security::{Negotiated, Security};
 use super::settings::{DivertCallee, Settings, Side};
 use super::snapshot::{Entry, Taken};
 use super::switchboard::{Orphan, Output, Switchboard};
@@ -60,6 +61,8 @@ pub(super) struct Call {
     pub plan: PerLeg<StreamPlan>,
     /// Where a peer's media come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
+    /// SRTP that ends here; None: no side has a word on it.
+    pub security: Option<Security>,
     /// Its ports have been asked for again after a restart.
     pub reopening: bool,
     pub phase: Phase,
@@ -157,19 +160,22 @@ pub(super) struct Said {
     pub plan: StreamPlan,
     /// Audio flows both ways: the call is not on hold.
     pub both_ways: bool,
+    /// Its side must encrypt, and it does not.
+    pub refused: bool,
 }
 
 /// Writes our address into a description on its way from `from` to the other leg; gives what it says of `from`.
-pub(super) fn rewrite_sdp(call: &Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
+pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
     let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
     let anchored = sdp.anchored()?;
+    let media = sdp.media.get(anchored)?;
+    let Negotiated { plan: srtp, rewritten, refused } = call.negotiate(media, from);
     let mut body = Vec::new();
-    sdp.rewritten(anchored, ports[from.other()], &mut body);
+    sdp.protected(anchored, ports[from.other()], &rewritten, &mut body);
     edits.set_body(message, &body);
-    sdp.media
-        .get(anchored)
-        .map(|media| Said { plan: answer::plan(media), both_ways: media.direction == Direction::SendRecv })
+    let plan = StreamPlan { srtp, ..answer::plan(media) };
+    Some(Said { plan, both_ways: media.direction == Direction::SendRecv, refused })
 }
 
 impl Switchboard {
@@ -205,7 +211,10 @@ impl Switchboard {
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
         let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
-            Sdp::read(invite.body()).is_ok_and(|sdp| answer::own(&sdp, call.local(Leg::Caller).address).is_some())
+            Sdp::read(invite.body()).is_ok_and(|sdp| {
+                let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?));
+                answer::own(&sdp, call.local(Leg::Caller).address, crypto.as_deref()).is_some()
+            })
         });
         rejection == Rejection::Rejected && !call.facts.understands_608 && offer
     }
@@ -269,6 +278,13 @@ impl Switchboard {
                 self.changed(call.id);
                 self.keep(call);
             }
+            MediaEvent::Rolled { leg, rollovers } => {
+                if let Some(srtp) = &mut call.plan[leg].srtp {
+                    srtp.rollovers = rollovers;
+                    self.changed(call.id);
+                }
+                self.keep(call);
+            }
             MediaEvent::Finished { to } => self.finished(call, to, now),
             // On hold nobody need send anything.
             MediaEvent::Silent if call.on_hold => self.keep(call),
@@ -285,9 +301,13 @@ impl Switchboard {
         let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
         let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
         if let Some(media) = media {
-            let plan = answer::plan(media);
-            call.unheard = answer::unheard(media);
-            self.plan(&mut call, Leg::Caller, plan);
+            let Negotiated { plan: srtp, refused, .. } = call.negotiate(media, Leg::Caller);
+            if refused {
+                call.invite.clone_from(&invite);
+                return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
+            }
+            call.unheard = answer::unheard(media, srtp.is_some());
+            self.plan(&mut call, Leg::Caller, StreamPlan { srtp, ..answer::plan(media) });
         }
         match route {
             Route::Connect | Route::Watch => {
@@ -305,7 +325,9 @@ impl Switchboard {
             }
             Route::Divert | Route::Reject(_) => {
                 let ports = call.ports;
-                let body = sdp.as_ref().zip(ports).and_then(|(sdp, ports)| answer::own(sdp, ports.caller));
+                let crypto = media.and_then(|media| call.own_crypto(media));
+                let body =
+                    sdp.as_ref().zip(ports).and_then(|(sdp, ports)| answer::own(sdp, ports.caller, crypto.as_deref()));
                 call.invite.clone_from(&invite);
                 let Some(body) = body else {
                     return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
@@ -369,8 +391,8 @@ impl Switchboard {
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
-        let plan = rewrite_sdp(&call, message, Leg::Callee, &mut edits).map(|said| said.plan);
-        let plan = plan.filter(|_| call.answered.is_none());
+        let said = rewrite_sdp(&mut call, message, Leg::Callee, &mut edits).filter(|_| call.answered.is_none());
+        let (plan, refused) = said.map(|said| (said.plan, said.refused)).unzip();
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
@@ -390,7 +412,13 @@ impl Switchboard {
             }
             self.keep(call);
         } else if code.is_success() {
+            let id = call.id;
             self.answered(call, message, now);
+            if refused == Some(true)
+                && let Some(call) = self.take(id)
+            {
+                self.hang_up(call, "media", now);
+            }
         } else {
             // A challenge is part of how a call is set up; the next INVITE brings the credentials.
             let how = if matches!(code.0, 401 | 407) { "challenged" } else { "refused" };

@@ -16,12 +16,14 @@ mod event;
 mod forward;
 mod machine;
 mod relay;
+mod security;
 mod settings;
 mod snapshot;
 mod switchboard;
 
 pub use event::{Counters, Ending, Event, Happened};
 pub use forward::Party;
+pub use security::{SrtpPolicy, SrtpSettings};
 pub use settings::{DivertCallee, DivertCaller, Local, Settings, Side, Trunk};
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::{Input, Output, Sizes, Switchboard};

@@ -113,7 +113,7 @@ impl Switchboard {
                 let leg = call.leg_of(side);
                 let to = leg.other();
                 forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(&call.party[to]));
-                relayed.plan = machine::rewrite_sdp(&call, message, leg, &mut edits).map(|said| (leg, said.plan));
+                relayed.plan = machine::rewrite_sdp(&mut call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
                 call.party[to].cseq = call.party[to].cseq.max(number);
@@ -178,7 +178,7 @@ impl Switchboard {
             Some(mut call) => {
                 forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
                 let from = call.leg_of(relayed.from.other());
-                let said = machine::rewrite_sdp(&call, message, from, &mut edits);
+                let said = machine::rewrite_sdp(&mut call, message, from, &mut edits);
                 // A repeated 2xx is passed on, but a later offer may be in force by now.
                 let accepted = code.is_success() && !relayed.accepted;
                 if let (true, Some(said)) = (accepted, &said) {
@@ -228,7 +228,8 @@ impl Switchboard {
         if !to_invite || !message.status().is_some_and(StatusCode::is_success) {
             return;
         }
-        let Some(call) = self.by_call_id.get(message.call_id()).and_then(|id| self.calls.get(id)) else { return };
+        let id = self.by_call_id.get(message.call_id());
+        let Some(call) = id.and_then(|id| self.calls.get_mut(id)) else { return };
         let from = call.leg_of(side);
         let ours = |host: &str| host.parse().is_ok_and(|ip: std::net::IpAddr| ip == call.local(from).address.ip());
         let through_us = message.via().is_ok_and(|via| ours(via.host)) && message.vias().nth(1).is_some();
@@ -239,9 +240,9 @@ impl Switchboard {
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
         machine::rewrite_sdp(call, message, from, &mut edits);
-        let mut bytes = Vec::new();
+        let (flow, mut bytes) = (call.flow[to], Vec::new());
         edits.apply(message, &mut bytes);
-        self.transmit(call.flow[to], &bytes);
+        self.transmit(flow, &bytes);
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.

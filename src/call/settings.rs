@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub local_inside: Local,
     /// What the outside sees in place of our address (NAT); ports are translated one to one.
     pub public_address: Option<IpAddr>,
+    /// What each side has to say of SRTP.
+    pub srtp: SrtpSettings,
     /// Rules and thresholds.
     pub policy: Arc<Policy>,
     /// How long after the answer a caller is listened to.

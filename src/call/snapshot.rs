@@ -16,6 +16,7 @@ use super::diversion::Diversion;
 use super::event::Event;
 use super::forward::Party;
 use super::machine::{Call, Phase};
+use super::security::Security;
 use super::settings::Side;
 use super::switchboard::{Output, Switchboard};
 use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
@@ -186,6 +187,7 @@ impl Switchboard {
             ports: None,
             plan,
             latched,
+            security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: true,
             // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
             phase: Phase::Answered { ack_by: None },
@@ -219,6 +221,9 @@ impl Switchboard {
         let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
         self.out(Output::Media(MediaCommand::Open { call: id, local, ports: Some(ports) }));
         for leg in Leg::BOTH {
+            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
+                security.resume(leg, srtp);
+            }
             let plan = call.plan[leg].clone();
             self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
             if let Some(address) = call.latched[leg] {

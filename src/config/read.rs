@@ -17,7 +17,7 @@ use super::section::{Item, Reading, Section, parse};
 use super::settings::{ConnectionSettings, DetectSettings, DivertSettings, HostPort, ListenSettings, LogSettings};
 use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
 use super::settings::{TrunkSettings, WordsSettings};
-use crate::call::{DivertCallee, DivertCaller};
+use crate::call::{DivertCallee, DivertCaller, SrtpPolicy};
 use crate::gate::{self, Rate};
 use crate::policy::action::{Rejection, Route};
 use crate::policy::number::{COUNTRIES, Country, NumberSet};
@@ -234,6 +234,10 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
     SipSettings { public_address, max_calls, drain_for, limits: Limits { header_bytes, headers, ..defaults } }
 }
 
+/// `srtp` of a trunk or the PBX.
+const SRTP: [(&str, SrtpPolicy); 3] =
+    [("off", SrtpPolicy::Off), ("offer", SrtpPolicy::Offer), ("require", SrtpPolicy::Require)];
+
 fn pbx<'t>(
     mut section: Section<'_, 't>,
     listen: &[ListenSettings],
@@ -244,8 +248,9 @@ fn pbx<'t>(
     let address = address(&mut section, transport, reading, "where calls go, as \"127.0.0.1:5070\"");
     let roots = roots(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
+    let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
     section.finish(reading);
-    PbxSettings { address, transport, roots, networks }
+    PbxSettings { srtp, address, transport, roots, networks }
 }
 
 /// A host that must be there. A missing or bad one is a problem, and the value is then never used.
@@ -289,7 +294,8 @@ fn trunks<'t>(
         let address = address(&mut section, transport, reading, "where outbound calls go, as \"sip.example.com\"");
         let roots = roots(&mut section, transport, files, reading);
         let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-        trunks.push(TrunkSettings { name, address, transport, roots, networks });
+        let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
+        trunks.push(TrunkSettings { srtp, name, address, transport, roots, networks });
         section.finish(reading);
     }
     if trunks.is_empty() {
@@ -318,8 +324,9 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
     let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
     let announcements = path(&mut section, reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
+    let dscp = section.count(reading, "dscp", 46, 0..=63) as u8;
     section.finish(reading);
-    MediaSettings { first_port, last_port, timeout, announcements, threads }
+    MediaSettings { first_port, last_port, timeout, announcements, threads, dscp }
 }
 
 fn limits<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> gate::Settings {

@@ -5,11 +5,12 @@ use super::read::read;
 use super::settings::Settings;
 
 /// Options that only a restart can change: sockets, ports, threads and files that are open.
-const RESTART: [&str; 11] = [
+const RESTART: [&str; 12] = [
     "listen",
     "sip.max_calls",
     "media.ports",
     "media.threads",
+    "media.dscp",
     "media.announcements",
     "detect.campaigns",
     "detect.words",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::certificates::{Identity, Roots};
-use crate::call::{DivertCallee, DivertCaller};
+use crate::call::{DivertCallee, DivertCaller, SrtpPolicy};
 use crate::gate;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
@@ -109,6 +109,8 @@ pub struct SipSettings {
 /// `[pbx]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PbxSettings {
+    /// What becomes of SRTP on this side.
+    pub srtp: SrtpPolicy,
     /// Where calls go.
     pub address: HostPort,
     /// How it is reached.
@@ -122,6 +124,8 @@ pub struct PbxSettings {
 /// One `[[trunk]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrunkSettings {
+    /// What becomes of SRTP on this side.
+    pub srtp: SrtpPolicy,
     /// In rules and records.
     pub name: Arc<str>,
     /// Where outbound calls go.
@@ -147,6 +151,8 @@ pub struct MediaSettings {
     pub announcements: PathBuf,
     /// Threads that relay.
     pub threads: usize,
+    /// How routers are asked to treat audio (RFC 2474).
+    pub dscp: u8,
 }
 
 /// `[detect]`.

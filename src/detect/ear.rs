@@ -13,14 +13,15 @@ use super::cadence::{Cadence, Spoken};
 use super::echo::Echo;
 use super::evidence::{CalleeThen, Evidence, Finding};
 use super::fingerprint::{Fingerprinter, Library, Matcher, Word};
+use super::kept::Kept;
 use super::tone::{Kind, ToneDetector};
 use super::turns::{Turn, Turns};
 use super::voice::{Voice, Voiced};
-use crate::audio::{FRAME_SAMPLES, Frame};
+use crate::audio::Frame;
 use crate::units::{CallTime, Leg};
 
-/// How much of the caller's audio is kept: the longest window that words are recognised in, and some to spare.
-const KEPT_FRAMES: usize = 600;
+/// Frames that whoever schedules words may be behind.
+const SPEECH_FRAMES: usize = 600;
 
 /// Frames that one leg may be ahead of the other. A driver that lets more pile up loses the oldest.
 const AHEAD_FRAMES: usize = 64;
@@ -48,9 +49,7 @@ pub struct Ear {
     cadences: [Cadence; 2],
     turns: Turns,
     music: bool,
-    kept: VecDeque<[i16; FRAME_SAMPLES]>,
-    /// Time of the first kept frame.
-    kept_from: CallTime,
+    kept: Kept,
     now: CallTime,
     callee_spoke: Option<CallTime>,
     speech: VecDeque<(CallTime, bool)>,
@@ -74,8 +73,7 @@ impl Ear {
             cadences: [Cadence::default(), Cadence::default()],
             turns: Turns::default(),
             music: false,
-            kept: VecDeque::new(),
-            kept_from: CallTime::ZERO,
+            kept: Kept::new(),
             now: CallTime::ZERO,
             callee_spoke: None,
             speech: VecDeque::new(),
@@ -110,11 +108,7 @@ impl Ear {
 
     fn pair(&mut self, caller: &Frame, callee: &Frame) {
         self.now = CallTime(caller.at.0 + Duration::from_millis(20));
-        self.kept.push_back(caller.samples);
-        if self.kept.len() > KEPT_FRAMES {
-            self.kept.pop_front();
-        }
-        self.kept_from = CallTime(self.now.0.saturating_sub(Duration::from_millis(20) * self.kept.len() as u32));
+        self.kept.push(&caller.samples, self.now);
 
         let [caller_voice, callee_voice] = &mut self.voices;
         let callee_voiced = callee_voice.frame(callee);
@@ -193,7 +187,7 @@ impl Ear {
             found.push((Leg::Caller, finding));
         });
         self.speech.push_back((CallTime(frame.at.0 + Duration::from_millis(20)), caller_speaks));
-        if self.speech.len() > KEPT_FRAMES {
+        if self.speech.len() > SPEECH_FRAMES {
             self.speech.pop_front();
         }
         for (leg, finding) in found {
@@ -237,8 +231,16 @@ impl Ear {
     /// The caller's audio between two times, at 8 kHz, as far as it is still kept.
     #[must_use]
     pub fn caller_audio(&self, from: CallTime, to: CallTime) -> Vec<i16> {
-        let index = |at: CallTime| (at.since(self.kept_from).as_millis() / 20) as usize;
-        let (from, to) = (index(from), index(to).min(self.kept.len()));
-        self.kept.iter().take(to).skip(from).flatten().copied().collect()
+        self.kept.between(from, to)
+    }
+
+    /// Nobody will ask for the caller's audio.
+    pub fn keep_no_audio(&mut self) {
+        self.kept.nothing();
+    }
+
+    /// Nobody will ask for the caller's audio before this time.
+    pub fn forget_audio_before(&mut self, from: CallTime) {
+        self.kept.forget_before(from);
     }
 }

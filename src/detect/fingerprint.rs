@@ -8,12 +8,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
+use rustfft::FftPlanner;
 
+use super::spectrum::{Spectrum, Tables, sum};
 use crate::audio::FRAME_SAMPLES;
 use crate::units::{CallTime, Ratio};
 
@@ -23,11 +23,21 @@ const BITS: usize = 24;
 /// Samples of one word's window, at 4 kHz: 320 ms, so that a shifted start hardly matters.
 const WINDOW: usize = 1_280;
 const SIZE: usize = 2_048;
+const HALF_FRAME: usize = FRAME_SAMPLES / 2;
 const HZ_PER_BIN: f32 = 4_000.0 / SIZE as f32;
 
 /// Bands lie between these, spaced evenly in pitch: what every telephone codec keeps.
 const LOWEST_HZ: f32 = 320.0;
 const HIGHEST_HZ: f32 = 1_800.0;
+
+/// Of all calls: the transform's, and where bands begin and end in its bins.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, WINDOW));
+static EDGES: LazyLock<[usize; BITS + 2]> = LazyLock::new(|| {
+    std::array::from_fn(|n| {
+        let share = n as f32 / (BITS + 1) as f32;
+        (LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ).powf(share) / HZ_PER_BIN) as usize
+    })
+});
 
 /// A word lasts two frames.
 const WORD: Duration = Duration::from_millis(40);
@@ -60,38 +70,32 @@ pub type Word = Option<u32>;
 
 /// Makes words of one leg's frames.
 pub struct Fingerprinter {
-    fft: Arc<dyn Fft<f32>>,
-    window: Box<[f32]>,
+    spectrum: Spectrum<{ SIZE / 2 }>,
     /// The last window at 4 kHz.
-    samples: Box<[f32]>,
-    spectrum: Box<[Complex<f32>]>,
-    scratch: Box<[Complex<f32>]>,
+    samples: Box<[f32; WINDOW]>,
+    /// Of the first of the two frames that make a word.
+    first_half: [f32; HALF_FRAME],
     before: [f32; BITS + 1],
     odd: bool,
 }
 
 /// A word with what is needed to look it up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Heard {
     /// The word.
     pub word: Word,
-    /// It with each set of its least certain bits flipped.
-    variants: [u32; 1 << UNCERTAIN],
+    /// Its least certain bits.
+    uncertain: [u32; UNCERTAIN],
 }
 
 impl Fingerprinter {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(planner: &mut FftPlanner<f32>) -> Self {
-        let fft = planner.plan_fft_forward(SIZE);
-        let scratch = vec![Complex::default(); fft.get_inplace_scratch_len()].into_boxed_slice();
-        let hann = |n: usize| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / WINDOW as f32).cos();
         Self {
-            fft,
-            window: (0..WINDOW).map(hann).collect(),
-            samples: vec![0.0; WINDOW].into_boxed_slice(),
-            spectrum: vec![Complex::default(); SIZE].into_boxed_slice(),
-            scratch,
+            spectrum: Spectrum::new(planner, &TABLES),
+            samples: Box::new([0.0; WINDOW]),
+            first_half: [0.0; HALF_FRAME],
             before: [0.0; BITS + 1],
             odd: false,
         }
@@ -99,35 +103,34 @@ impl Fingerprinter {
 
     /// The next frame; each second one makes a word.
     pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Option<Heard> {
-        let half = FRAME_SAMPLES / 2;
-        self.samples.copy_within(half.., 0);
         // Two neighbours averaged: enough of a filter below 1.8 kHz.
-        let pairs = samples.chunks_exact(2).map(|pair| pair.iter().map(|s| f32::from(*s)).sum::<f32>() / 2.0);
-        for (slot, sample) in self.samples.iter_mut().skip(WINDOW - half).zip(pairs) {
-            *slot = sample;
-        }
+        let half: [f32; HALF_FRAME] =
+            std::array::from_fn(|n| (f32::from(samples[2 * n]) + f32::from(samples[2 * n + 1])) / 2.0);
         self.odd = !self.odd;
-        if self.odd { None } else { Some(self.word()) }
+        if self.odd {
+            self.first_half = half;
+            return None;
+        }
+        self.samples.copy_within(2 * HALF_FRAME.., 0);
+        let newest = self.samples.iter_mut().skip(WINDOW - 2 * HALF_FRAME);
+        for (slot, sample) in newest.zip(self.first_half.iter().chain(&half)) {
+            *slot = *sample;
+        }
+        Some(self.word())
     }
 
     fn word(&mut self) -> Heard {
-        for (slot, (sample, window)) in self.spectrum.iter_mut().zip(self.samples.iter().zip(&self.window)) {
-            *slot = Complex::new(sample * window, 0.0);
-        }
-        for slot in self.spectrum.iter_mut().skip(WINDOW) {
-            *slot = Complex::default();
-        }
-        self.fft.process_with_scratch(&mut self.spectrum, &mut self.scratch);
+        let edges = &*EDGES;
+        let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else { return Heard::default() };
+        let mut spectrum = [0.0f32; SIZE / 2];
+        self.spectrum.power(self.samples.as_slice(), first..last + 1, &mut spectrum);
         let mut bands = [0.0f32; BITS + 1];
-        for (n, band) in bands.iter_mut().enumerate() {
-            let edge = |n: usize| {
-                let share = n as f32 / (BITS + 1) as f32;
-                (LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ).powf(share) / HZ_PER_BIN) as usize
-            };
-            let power = self.spectrum.iter().take(edge(n + 1).max(edge(n) + 1)).skip(edge(n)).map(Complex::norm_sqr);
+        for (band, edge) in bands.iter_mut().zip(edges.windows(2)) {
+            let &[from, to] = edge else { continue };
+            let power = spectrum.iter().take(to.max(from + 1)).skip(from);
             *band = (power.sum::<f32>() + 1.0).ln();
         }
-        let energy = self.samples.iter().map(|sample| sample * sample).sum::<f32>() / WINDOW as f32;
+        let energy = sum(&self.samples.map(|sample| sample * sample)) / WINDOW as f32;
         let mut word = 0u32;
         let mut certainty = [(0.0f32, 0u32); BITS];
         let pairs = bands.windows(2).zip(self.before.windows(2)).zip(&mut certainty);
@@ -141,16 +144,28 @@ impl Fingerprinter {
             }
         }
         self.before = bands;
-        certainty.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut variants = [word; 1 << UNCERTAIN];
-        for (set, variant) in variants.iter_mut().enumerate() {
-            for (n, (_, bit)) in certainty.iter().take(UNCERTAIN).enumerate() {
-                if set & (1 << n) != 0 {
-                    *variant ^= bit;
-                }
+        // The least certain ones first; of equals the lower bit.
+        let mut least = [(f32::INFINITY, 0u32); UNCERTAIN];
+        for &bit in &certainty {
+            let place = least.iter().position(|kept| bit.0 < kept.0).unwrap_or(UNCERTAIN);
+            if let Some(behind) = least.get_mut(place..) {
+                behind.rotate_right(usize::from(!behind.is_empty()));
+                behind.first_mut().into_iter().for_each(|first| *first = bit);
             }
         }
-        Heard { word: (energy >= AUDIBLE).then_some(word), variants }
+        let uncertain = least.map(|(_, bit)| bit);
+        Heard { word: (energy >= AUDIBLE).then_some(word), uncertain }
+    }
+}
+
+impl Heard {
+    /// The word with each set of its least certain bits flipped, itself first.
+    fn variants(self) -> impl Iterator<Item = u32> {
+        let flipped = move |set: usize| {
+            let bits = self.uncertain.iter().enumerate().filter(move |(n, _)| set & (1 << n) != 0);
+            bits.fold(self.word.unwrap_or_default(), |word, (_, bit)| word ^ bit)
+        };
+        (0..1 << UNCERTAIN).map(flipped)
     }
 }
 
@@ -261,7 +276,7 @@ impl Library {
     #[must_use]
     pub fn knows(&self, recording: &Recording) -> bool {
         let mut matcher = Matcher::default();
-        let plain = |word: &Word| Heard { word: *word, variants: [word.unwrap_or_default(); 1 << UNCERTAIN] };
+        let plain = |word: &Word| Heard { word: *word, uncertain: [0; UNCERTAIN] };
         recording.words.iter().any(|word| matcher.word(plain(word), self).is_some())
     }
 
@@ -304,7 +319,10 @@ impl Matcher {
             return None;
         }
         heard.word?;
-        let places = heard.variants.iter().filter_map(|variant| library.places.get(variant)).flatten();
+        if library.is_empty() {
+            return None;
+        }
+        let places = heard.variants().filter_map(|variant| library.places.get(&variant)).flatten();
         for (number, place) in places.take(CANDIDATES) {
             let recording = library.recordings.get(*number as usize)?;
             if let Some(agreement) = self.agreement(&recording.words, *place as usize) {

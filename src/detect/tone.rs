@@ -3,17 +3,27 @@
 //! In: 20 ms frames of one leg. Out: [`Kind`] per frame, and which tone it was when a run of them ends. A voice moves by
 //! several hertz from frame to frame even on a held vowel; a tone does not move at all.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
+use rustfft::FftPlanner;
 
+use super::spectrum::{Spectrum, Tables, largest, sum};
 use crate::audio::{FRAME_SAMPLES, level};
 
 /// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
 const SIZE: usize = 1_024;
 const WINDOW: usize = 4 * FRAME_SAMPLES;
 const HZ_PER_BIN: f32 = 8_000.0 / SIZE as f32;
+
+/// Of all calls.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, WINDOW));
+
+/// Bins that lines are looked for in: below 200 Hz is hum, above 3,600 Hz nothing passes.
+const FIRST: usize = 26;
+const LAST: usize = 460;
+
+/// Main lobe of a Hann window over 640 of 1,024 samples: this many bins to each side hold nearly all of it.
+const LOBE: usize = 3;
 
 /// Lines weaker than this are no tone anybody hears.
 const QUIETEST: f32 = -50.0;
@@ -112,11 +122,8 @@ struct Lines {
 
 /// Tones and music of one leg.
 pub struct ToneDetector {
-    fft: Arc<dyn Fft<f32>>,
-    window: [f32; WINDOW],
-    samples: [f32; WINDOW],
-    spectrum: Box<[Complex<f32>]>,
-    scratch: Box<[Complex<f32>]>,
+    spectrum: Spectrum<{ SIZE / 2 }>,
+    samples: [i16; WINDOW],
     last: Lines,
     /// Frames in a row with the same lines.
     steady: u8,
@@ -132,15 +139,9 @@ impl ToneDetector {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(planner: &mut FftPlanner<f32>) -> Self {
-        let fft = planner.plan_fft_forward(SIZE);
-        let scratch = vec![Complex::default(); fft.get_inplace_scratch_len()].into_boxed_slice();
-        let hann = |n: usize| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / WINDOW as f32).cos();
         Self {
-            fft,
-            window: std::array::from_fn(hann),
-            samples: [0.0; WINDOW],
-            spectrum: vec![Complex::default(); SIZE].into_boxed_slice(),
-            scratch,
+            spectrum: Spectrum::new(planner, &TABLES),
+            samples: [0; WINDOW],
             last: Lines::default(),
             steady: 0,
             key: 0,
@@ -153,8 +154,8 @@ impl ToneDetector {
     /// The next frame.
     pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Kind {
         self.samples.copy_within(FRAME_SAMPLES.., 0);
-        for (slot, sample) in self.samples.iter_mut().skip(WINDOW - FRAME_SAMPLES).zip(samples) {
-            *slot = f32::from(*sample);
+        if let Some(newest) = self.samples.last_chunk_mut() {
+            *newest = *samples;
         }
         let audible = level(samples).0 > QUIETEST;
         let lines = if audible { self.lines() } else { Lines::default() };
@@ -192,27 +193,14 @@ impl ToneDetector {
     }
 
     fn lines(&mut self) -> Lines {
-        for (slot, (sample, window)) in self.spectrum.iter_mut().zip(self.samples.iter().zip(&self.window)) {
-            *slot = Complex::new(sample * window, 0.0);
-        }
-        for slot in self.spectrum.iter_mut().skip(WINDOW) {
-            *slot = Complex::default();
-        }
-        self.fft.process_with_scratch(&mut self.spectrum, &mut self.scratch);
         let mut power = [0.0f32; SIZE / 2];
-        for (slot, bin) in power.iter_mut().zip(self.spectrum.iter()) {
-            *slot = bin.norm_sqr();
-        }
+        let bins = FIRST - LOBE..LAST + LOBE + 1;
+        self.spectrum.power(&self.samples.map(f32::from), bins, &mut power);
         self.music.spectrum(&power);
-        // Below 200 Hz is hum, above 3,600 Hz nothing passes.
-        let (first, last) = (26, 460);
-        let total: f32 = power.iter().take(last).skip(first).sum::<f32>().max(1.0);
-        let peak = |power: &[f32; SIZE / 2]| {
-            let strongest = power.iter().enumerate().take(last).skip(first).max_by(|a, b| a.1.total_cmp(b.1));
-            strongest.map_or(first, |(bin, _)| bin)
-        };
-        let one = take_line(&mut power, peak);
-        let two = take_line(&mut power, peak);
+        let lines = |power: &[f32; SIZE / 2]| FIRST + largest(power.get(FIRST..LAST).unwrap_or_default());
+        let total = sum(power.get(FIRST..LAST).unwrap_or_default()).max(1.0);
+        let one = take_line(&mut power, lines);
+        let two = take_line(&mut power, lines);
         let share = (one.1 + two.1) / total;
         // A single line leaves a rest, not a second line.
         let second = if two.1 > 0.05 * one.1 { two.0 } else { 0.0 };
@@ -221,10 +209,9 @@ impl ToneDetector {
 }
 
 /// Frequency and energy of the strongest line, which is then removed from `power`.
-fn take_line(power: &mut [f32; SIZE / 2], peak: impl Fn(&[f32; SIZE / 2]) -> usize) -> (f32, f32) {
-    let bin = peak(power);
-    // Main lobe of a Hann window over 640 of 1,024 samples: three bins to each side hold nearly all of it.
-    let range = bin.saturating_sub(3)..=(bin + 3).min(SIZE / 2 - 1);
+fn take_line(power: &mut [f32; SIZE / 2], strongest: impl Fn(&[f32; SIZE / 2]) -> usize) -> (f32, f32) {
+    let bin = strongest(power);
+    let range = bin.saturating_sub(LOBE)..=(bin + LOBE).min(SIZE / 2 - 1);
     let lobe = power.get(range.clone()).unwrap_or_default();
     let energy: f32 = lobe.iter().sum();
     let centre: f32 = lobe.iter().zip(range.clone()).map(|(p, bin)| p * bin as f32).sum::<f32>() / energy.max(1e-9);
@@ -244,6 +231,8 @@ const MUSIC_WINDOW: u32 = 100;
 #[derive(Debug)]
 struct Music {
     before: [f32; BANDS],
+    /// Of `before`.
+    norm: f32,
     /// Smoothed likeness of neighbouring spectra, 0 to 1.
     likeness: f32,
     /// Smoothed depth of the level's movement, dB.
@@ -254,27 +243,27 @@ struct Music {
 
 impl Default for Music {
     fn default() -> Self {
-        Self { before: [0.0; BANDS], likeness: 0.0, movement: 20.0, level: -60.0, frames: 0 }
+        Self { before: [0.0; BANDS], norm: 0.0, likeness: 0.0, movement: 20.0, level: -60.0, frames: 0 }
     }
 }
 
 impl Music {
     fn spectrum(&mut self, power: &[f32; SIZE / 2]) {
         let mut bands = [0.0f32; BANDS];
-        for (n, band) in bands.iter_mut().enumerate() {
-            // Narrow enough that a moving voice crosses bands.
-            let from = 32 + 6 * n;
-            *band = power.iter().skip(from).take(6).sum::<f32>().sqrt();
+        // Narrow enough that a moving voice crosses bands.
+        let sixes = power.get(32..).unwrap_or_default().chunks_exact(6);
+        for (band, six) in bands.iter_mut().zip(sixes) {
+            *band = six.iter().sum::<f32>().sqrt();
         }
-        let dot: f32 = bands.iter().zip(&self.before).map(|(a, b)| a * b).sum();
-        let norm = |bands: &[f32; BANDS]| bands.iter().map(|b| b * b).sum::<f32>().sqrt();
-        let likeness = dot / (norm(&bands) * norm(&self.before)).max(1e-6);
-        let level = 20.0 * (norm(&bands) + 1.0).log10();
+        let product = |a: &[f32; BANDS], b: &[f32; BANDS]| sum(&std::array::from_fn::<f32, BANDS, _>(|n| a[n] * b[n]));
+        let norm = product(&bands, &bands).sqrt();
+        let likeness = product(&bands, &self.before) / (norm * self.norm).max(1e-6);
+        let level = 20.0 * (norm + 1.0).log10();
         const SMOOTH: f32 = 1.0 / 50.0;
         self.likeness += (likeness - self.likeness) * SMOOTH;
         self.movement += ((level - self.level).abs() - self.movement) * SMOOTH;
         self.level = level;
-        self.before = bands;
+        (self.before, self.norm) = (bands, norm);
         self.frames = (self.frames + 1).min(MUSIC_WINDOW);
     }
 

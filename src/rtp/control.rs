@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::srtp::{MasterKey, Suite};
 use crate::units::{CallId, Leg, PerLeg};
 
 /// A payload that the tap can decode or that a prompt can be encoded into; anything else is relayed as it is.
@@ -13,6 +14,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+    /// G.722 at 64 kbit/s, RFC 3551 §4.5.2.
+    G722,
 }
 
 /// Where one leg's media go and what they hold, from its own session description.
@@ -26,6 +29,33 @@ pub struct StreamPlan {
     pub codecs: Vec<(u8, Codec)>,
     /// Payload type of `telephone-event/8000` (RFC 4733).
     pub telephone_event: Option<u8>,
+    /// SRTP that ends here; None: plain RTP, or SRTP between the peers that passes as it is.
+    #[serde(default)]
+    pub srtp: Option<SrtpPlan>,
+}
+
+/// SRTP of one leg that ends here, from both descriptions (RFC 4568).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SrtpPlan {
+    /// Of both directions.
+    pub suite: Suite,
+    /// Key of what we send.
+    pub ours: MasterKey,
+    /// Key of what the peer sends; None: it has said none, and nothing of it is let in.
+    pub theirs: Option<MasterKey>,
+    /// Where another process was with these keys.
+    pub rollovers: Rollovers,
+    /// Another process has used these keys.
+    pub resumed: bool,
+}
+
+/// How often the 16-bit numbers of a leg's packets have come round: both ends count it, and no packet says it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rollovers {
+    /// Of what the peer sends.
+    pub heard: u32,
+    /// Of what it is sent.
+    pub sent: u32,
 }
 
 /// Name of a prompt: the stem of its file, `callee-diverted`.
@@ -130,6 +160,13 @@ pub enum MediaEvent {
         leg: Leg,
         /// Where from; None: from where its description says.
         address: Option<SocketAddr>,
+    },
+    /// Numbers of a leg's SRTP have come round, which somebody who goes on with the call must know.
+    Rolled {
+        /// Which leg.
+        leg: Leg,
+        /// How often by now.
+        rollovers: Rollovers,
     },
     /// All prompts of the last `Play` to `to` have been played. A missing file counts as played and is reported.
     Finished {

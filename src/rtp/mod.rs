@@ -10,5 +10,7 @@ pub mod latch;
 pub mod packet;
 pub mod player;
 pub mod relay;
+pub mod report;
 pub mod rtcp;
 pub mod sequence;
+pub mod srtp;

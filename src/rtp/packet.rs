@@ -24,20 +24,24 @@ pub struct Header {
     pub payload: Range<usize>,
 }
 
+/// Bytes up to the payload: fixed part, CSRCs and extension. None if it is not RTP version 2 or its lengths do not fit.
+pub(super) fn header_length(packet: &[u8]) -> Option<usize> {
+    let &[flags, ..] = packet.first_chunk::<HEADER>()?;
+    let mut start = HEADER + usize::from(flags & 0x0F) * 4;
+    if flags & 0x10 != 0 {
+        let &[_, _, high, low] = packet.get(start..)?.first_chunk::<4>()?;
+        start += 4 + usize::from(u16::from_be_bytes([high, low])) * 4;
+    }
+    (flags >> 6 == 2 && start <= packet.len()).then_some(start)
+}
+
 impl Header {
     /// Reads the header of one datagram; None if it is not RTP version 2 or its lengths do not fit.
     #[must_use]
     pub fn read(packet: &[u8]) -> Option<Self> {
         let fixed = packet.first_chunk::<HEADER>()?;
         let [flags, kind, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed;
-        if flags >> 6 != 2 {
-            return None;
-        }
-        let mut start = HEADER + usize::from(flags & 0x0F) * 4;
-        if flags & 0x10 != 0 {
-            let &[_, _, high, low] = packet.get(start..)?.first_chunk::<4>()?;
-            start += 4 + usize::from(u16::from_be_bytes([high, low])) * 4;
-        }
+        let start = header_length(packet)?;
         let mut end = packet.len();
         if flags & 0x20 != 0 {
             let padding = usize::from(*packet.last()?);

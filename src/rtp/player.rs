@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::control::Codec;
 use super::packet::{HEADER, Header};
+use super::report::{About, Moved, Sender};
 use crate::units::{RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 
 /// Samples, and with G.711 bytes, in a packet of a prompt: 20 ms.
@@ -30,6 +31,8 @@ pub struct Prompt {
     pub pcmu: Arc<[u8]>,
     /// A-law, 8 kHz.
     pub pcma: Arc<[u8]>,
+    /// G.722, whole packets.
+    pub g722: Arc<[u8]>,
 }
 
 impl Prompt {
@@ -37,6 +40,7 @@ impl Prompt {
         match codec {
             Codec::Pcmu => &self.pcmu,
             Codec::Pcma => &self.pcma,
+            Codec::G722 => &self.g722,
         }
     }
 }
@@ -50,6 +54,33 @@ pub struct Outgoing {
     last: Sent,
     started: bool,
     shift: Shift,
+    /// Of all that was sent.
+    total: Total,
+    /// Whose packets were forwarded last.
+    source: Option<Ssrc>,
+    /// What is to be added to that source's own counts to get those of the stream.
+    added: Total,
+    /// What was held back of a source of which nothing has been forwarded yet.
+    held: Option<(Ssrc, Total)>,
+}
+
+/// Packets and octets of payload, modulo 2^32 as in a sender's report.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    packets: u32,
+    octets: u32,
+}
+
+impl Total {
+    fn count(&mut self, octets: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(octets as u32);
+    }
+
+    fn without(self, other: Self) -> Self {
+        let packets = self.packets.wrapping_sub(other.packets);
+        Self { packets, octets: self.octets.wrapping_sub(other.octets) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +112,8 @@ impl Outgoing {
             timestamp: RtpTimestamp(u32::from(u16::from_le_bytes([g, h])) << 8),
             at: now,
         };
-        Self { last, started: false, shift: Shift::Untouched }
+        let none = Total::default();
+        Self { last, started: false, shift: Shift::Untouched, total: none, source: None, added: none, held: None }
     }
 
     /// Moves a packet that is about to be forwarded onto the stream; false if it belongs before a prompt and must not
@@ -102,6 +134,7 @@ impl Outgoing {
         if let Shift::By { first, sequence, timestamp, .. } = &mut self.shift {
             let ahead = header.sequence.since(*first);
             if ahead < 0 {
+                self.held_back(header);
                 return false;
             }
             // Follows the stream, so that the comparison stays right after half the number space.
@@ -120,6 +153,15 @@ impl Outgoing {
             }
             .stamp(packet);
         }
+        if self.source != Some(header.ssrc) {
+            // Its own counts begin with it.
+            let held =
+                self.held.take().filter(|(ssrc, _)| *ssrc == header.ssrc).map_or_else(Total::default, |(_, held)| held);
+            self.added = if matches!(self.shift, Shift::Untouched) { Total::default() } else { self.total };
+            self.added = self.added.without(held);
+            self.source = Some(header.ssrc);
+        }
+        self.total.count(header.payload.len());
         // A packet that came out of order does not set the stream back.
         if !self.started || sent.ssrc != self.last.ssrc || sent.sequence.since(self.last.sequence) > 0 {
             self.last = sent;
@@ -138,6 +180,8 @@ impl Outgoing {
         self.last = sent;
         self.started = true;
         self.shift = Shift::Pending;
+        self.total.count(PACKET_SAMPLES);
+        self.added.count(PACKET_SAMPLES);
         let mut packet = [0; PACKET_BYTES];
         packet[0] = 0x80;
         Header {
@@ -153,6 +197,44 @@ impl Outgoing {
             *to = *from;
         }
         packet
+    }
+
+    /// A packet that would have gone here and has not.
+    pub fn held_back(&mut self, header: &Header) {
+        let octets = header.payload.len();
+        if self.source == Some(header.ssrc) {
+            let mut one = Total::default();
+            one.count(octets);
+            self.added = self.added.without(one);
+        } else {
+            let (_, held) =
+                self.held.take().filter(|(ssrc, _)| *ssrc == header.ssrc).unwrap_or((header.ssrc, Total::default()));
+            let mut held = held;
+            held.count(octets);
+            self.held = Some((header.ssrc, held));
+        }
+    }
+
+    /// How whoever receives this knows `source`, which sends what is forwarded. `flows`: it does so now.
+    #[must_use]
+    pub fn as_sender(&self, source: Ssrc, flows: bool) -> Sender {
+        let moved = match self.shift {
+            Shift::By { source: by, timestamp, .. } if by == source && flows => {
+                Some(Moved { timestamp, packets: self.added.packets, octets: self.added.octets })
+            }
+            Shift::Untouched | Shift::Pending | Shift::By { .. } => None,
+        };
+        Sender { known_as: self.last.ssrc, moved }
+    }
+
+    /// How whoever receives this reports about it. `flows`: what is forwarded, not a prompt.
+    #[must_use]
+    pub fn as_heard(&self, flows: bool) -> About {
+        let source = match self.shift {
+            Shift::By { source, first, sequence, .. } if flows => Some((source, sequence, first)),
+            Shift::Untouched | Shift::Pending | Shift::By { .. } => None,
+        };
+        About { heard_as: self.last.ssrc, source }
     }
 
     /// A prompt has been heard on this stream: reports about it no longer match what the other peer sends.
@@ -218,6 +300,8 @@ fn silence(codec: Codec) -> u8 {
     match codec {
         Codec::Pcmu => 0xFF,
         Codec::Pcma => 0xD5,
+        // Prompts of G.722 are whole packets: none is filled up.
+        Codec::G722 => 0xFF,
     }
 }
 
@@ -269,7 +353,8 @@ mod tests {
 
         fn play(&mut self, packets: usize) -> Vec<Seen> {
             let coded: Arc<[u8]> = vec![1; packets * PACKET_SAMPLES - 10].into();
-            let mut player = Player::new([Prompt { pcmu: coded.clone(), pcma: coded }], 0, Codec::Pcmu);
+            let mut player =
+                Player::new([Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }], 0, Codec::Pcmu);
             let mut out = Vec::new();
             loop {
                 self.now += Duration::from_millis(20);
@@ -402,7 +487,7 @@ mod tests {
     #[test]
     fn each_leg_gets_its_own_codec_and_a_full_last_packet() {
         let now = crate::io::clock::now();
-        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into() };
+        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into(), g722: Arc::from([]) };
         let mut outgoing = Outgoing::new(1, now);
 
         let mut player = Player::new([prompt.clone(), prompt], 8, Codec::Pcma);

@@ -4,12 +4,12 @@ use crate::units::Ssrc;
 
 /// Packet types 192 to 223 on an RTP port are RTCP (RFC 5761 §4).
 const TYPES: std::ops::RangeInclusive<u8> = 192..=223;
-const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
-const BYE: u8 = 203;
+pub(super) const SENDER_REPORT: u8 = 200;
+pub(super) const RECEIVER_REPORT: u8 = 201;
+pub(super) const BYE: u8 = 203;
 
 /// Packets in a compound that are looked at; real ones hold two or three.
-const MAX_PACKETS: usize = 16;
+pub(super) const MAX_PACKETS: usize = 16;
 
 /// What a compound packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

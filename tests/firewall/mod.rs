@@ -43,6 +43,14 @@ impl Firewall {
         Self::start_with(folder, config)
     }
 
+    /// With these settings.
+    pub(crate) fn start_as(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("ringfence.toml");
+        std::fs::write(&config, settings).unwrap();
+        Self::start_with(folder, config)
+    }
+
     /// With every port fixed, so that another process can take its place.
     pub(crate) fn start_on(at: &str, pbx: SocketAddr, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -63,6 +63,7 @@ fn settings() -> Settings {
         enforce: true,
         pbx: Hop::udp(pbx()),
         pbx_networks: Vec::new(),
+        srtp: Default::default(),
         trunks: vec![trunk],
         local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),
         local_inside: Local::only(SocketAddr::from(([203, 0, 113, 2], 5_060))),

@@ -33,6 +33,7 @@ pub(crate) fn settings() -> call::Settings {
         enforce: true,
         pbx: Hop::udp(PBX.parse().unwrap()),
         pbx_networks: Vec::new(),
+        srtp: call::SrtpSettings::default(),
         trunks: vec![call::Trunk {
             name: "provider".into(),
             hop: Hop::udp(TRUNK.parse().unwrap()),

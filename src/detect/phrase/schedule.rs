@@ -140,6 +140,17 @@ impl Schedule {
         Some(window)
     }
 
+    /// No later window begins before this.
+    #[must_use]
+    pub fn needs_from(&self) -> CallTime {
+        let latest = |ago: Duration| CallTime(self.now.0.saturating_sub(ago));
+        match self.start {
+            Some(start) => start.max(latest(self.settings.longest)),
+            // Speech that begins with the next frame takes its lead with it.
+            None => latest(FRAME + LEAD),
+        }
+    }
+
     /// New speech that a run is worth: more, the more a run costs.
     fn patience(&self, start: CallTime) -> Duration {
         MUCH.max(self.now.since(start).min(self.settings.longest).mul_f32(0.3))

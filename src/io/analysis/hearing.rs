@@ -93,6 +93,10 @@ impl Hearing {
                 schedule.speech(end, voiced);
             }
         }
+        match &self.schedule {
+            Some(schedule) => self.ear.forget_audio_before(schedule.needs_from()),
+            None => self.ear.keep_no_audio(),
+        }
     }
 
     fn hear(&mut self, evidence: Evidence) {

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::detect::phrase::Recogniser;
-use crate::io::media::TapItem;
+use crate::io::media::TapReader;
 use crate::policy::judge::Verdict;
 use crate::units::CallId;
 use listener::Listener;
@@ -84,7 +84,7 @@ impl Analysis {
     /// Starts the threads. Without a recogniser, words are off whatever `knowledge` says. `wake` is called when
     /// verdicts are waiting.
     pub fn start(
-        taps: Vec<rtrb::Consumer<TapItem>>,
+        taps: Vec<TapReader>,
         knowledge: Knowledge,
         recogniser: Option<Recogniser>,
         word_threads: usize,

@@ -1,18 +1,14 @@
 //! One call's sockets around its [`MediaPair`].
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
-use mio::net::UdpSocket;
-use mio::{Interest, Registry, Token};
-
+use super::counts::MediaCounts;
+use super::poll::Poll;
 use super::ports::PortPool;
 use crate::rtp::relay::MediaPair;
 use crate::units::{CallId, Leg, PerLeg};
-
-/// DSCP "expedited forwarding" in the place of the IPv4 type of service (RFC 3246, RFC 4594 §4.1).
-const EXPEDITED: u32 = 46 << 2;
 
 /// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
 const MAX_TRIES: usize = 32;
@@ -27,24 +23,25 @@ pub(super) enum Port {
 }
 
 impl Port {
-    /// Sockets of a call, in the order of their tokens.
+    /// Sockets of a call, in the order of their names.
     const ALL: [Port; 4] =
         [Port::Rtp(Leg::Caller), Port::Rtcp(Leg::Caller), Port::Rtp(Leg::Callee), Port::Rtcp(Leg::Callee)];
 
-    /// The token of this socket of the call in `slot`.
-    pub(super) fn token(self, slot: usize) -> Token {
+    /// The name of this socket of the call in `slot`.
+    pub(super) fn name(self, slot: usize) -> u64 {
         let index = match self {
             Port::Rtp(Leg::Caller) => 0,
             Port::Rtcp(Leg::Caller) => 1,
             Port::Rtp(Leg::Callee) => 2,
             Port::Rtcp(Leg::Callee) => 3,
         };
-        Token(slot * Self::ALL.len() + index)
+        (slot * Self::ALL.len() + index) as u64
     }
 
-    /// The slot and socket of a token.
-    pub(super) fn of(token: Token) -> (usize, Port) {
-        (token.0 / Self::ALL.len(), Self::ALL[token.0 % Self::ALL.len()])
+    /// The slot and socket of a name.
+    pub(super) fn of(name: u64) -> (usize, Port) {
+        let name = name as usize;
+        (name / Self::ALL.len(), Self::ALL[name % Self::ALL.len()])
     }
 }
 
@@ -55,6 +52,8 @@ pub(super) struct Sockets {
     /// The port above.
     pub(super) rtcp: UdpSocket,
     address: SocketAddr,
+    /// Last round of the thread in which there was media to read.
+    pub(super) round: u32,
 }
 
 /// Where a call's sockets are to be.
@@ -63,6 +62,8 @@ pub(super) struct Place {
     pub(super) local: PerLeg<IpAddr>,
     /// Exactly these, as before a restart; None: any.
     pub(super) ports: Option<PerLeg<u16>>,
+    /// How routers treat what is sent (RFC 2474).
+    pub(super) dscp: u8,
 }
 
 /// One call.
@@ -81,20 +82,20 @@ pub(super) struct MediaCall {
 }
 
 impl MediaCall {
-    /// Binds a pair for each leg and watches them under the tokens of `slot`. None: no port could be had; `taken` counts
+    /// Binds a pair for each leg and watches them under the names of `slot`. None: no port could be had; `taken` counts
     /// those that something else has.
     pub(super) fn open(
         id: CallId,
         place: Place,
         slot: usize,
-        registry: &Registry,
+        poll: &Poll,
         ports: &mut PortPool,
         taken: &mut u64,
         now: Instant,
     ) -> Option<Self> {
         let mut bind = |leg: Leg| match place.ports {
-            Some(had) => bind_again(place.local[leg], had[leg], ports, taken),
-            None => bind_pair(place.local[leg], ports, taken, now),
+            Some(had) => bind_again(place.local[leg], had[leg], place.dscp, ports, taken),
+            None => bind_pair(place.local[leg], place.dscp, ports, taken, now),
         };
         let caller = bind(Leg::Caller)?;
         let Some(callee) = bind(Leg::Callee) else {
@@ -102,7 +103,7 @@ impl MediaCall {
             return None;
         };
         let random = PerLeg::from_fn(|_| getrandom::u64().unwrap_or(id.0));
-        let mut call = Self {
+        let call = Self {
             id,
             pair: MediaPair::new(random, now),
             sockets: PerLeg { caller, callee },
@@ -111,7 +112,7 @@ impl MediaCall {
             heard: now,
             silent_told: false,
         };
-        if call.watch(slot, registry).is_err() {
+        if call.watch(slot, poll).is_err() {
             call.rest_ports(ports, now);
             return None;
         }
@@ -123,6 +124,25 @@ impl MediaCall {
         PerLeg::from_fn(|leg| self.sockets[leg].address)
     }
 
+    /// Sends the datagram of `length` in `buffer` to the peer of a socket's leg, sealed where that is agreed on.
+    pub(super) fn send(
+        &mut self,
+        port: Port,
+        buffer: &mut [u8],
+        length: usize,
+        to: SocketAddr,
+        counts: &mut MediaCounts,
+    ) {
+        let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
+        let Some(length) = self.pair.seal(leg, port == Port::Rtcp(leg), buffer, length) else { return };
+        let Sockets { rtp, rtcp, .. } = &self.sockets[leg];
+        let socket = if port == Port::Rtp(leg) { rtp } else { rtcp };
+        // Never waits: a full socket buffer is a lost packet, as it would be on the wire.
+        if socket.send_to(buffer.get(..length).unwrap_or_default(), to).is_err() {
+            counts.send_failed += 1;
+        }
+    }
+
     /// Gives the ports back. The sockets close when the call is dropped, which also ends their watch.
     pub(super) fn rest_ports(&self, ports: &mut PortPool, now: Instant) {
         for leg in Leg::BOTH {
@@ -130,20 +150,20 @@ impl MediaCall {
         }
     }
 
-    fn watch(&mut self, slot: usize, registry: &Registry) -> io::Result<()> {
+    fn watch(&self, slot: usize, poll: &Poll) -> io::Result<()> {
         for leg in Leg::BOTH {
-            let Sockets { rtp, rtcp, .. } = &mut self.sockets[leg];
-            registry.register(rtp, Port::Rtp(leg).token(slot), Interest::READABLE)?;
-            registry.register(rtcp, Port::Rtcp(leg).token(slot), Interest::READABLE)?;
+            let Sockets { rtp, rtcp, .. } = &self.sockets[leg];
+            poll.add(rtp, Port::Rtp(leg).name(slot))?;
+            poll.add(rtcp, Port::Rtcp(leg).name(slot))?;
         }
         Ok(())
     }
 }
 
-fn bind_pair(local: IpAddr, ports: &mut PortPool, taken: &mut u64, now: Instant) -> Option<Sockets> {
+fn bind_pair(local: IpAddr, dscp: u8, ports: &mut PortPool, taken: &mut u64, now: Instant) -> Option<Sockets> {
     for _ in 0..MAX_TRIES {
         let port = ports.take(now)?;
-        match bind(local, port) {
+        match bind(local, port, dscp) {
             Ok(sockets) => return Some(sockets),
             Err(error) => {
                 ports.rest(port, now);
@@ -159,8 +179,8 @@ fn bind_pair(local: IpAddr, ports: &mut PortPool, taken: &mut u64, now: Instant)
 }
 
 /// The pair that the call had before a restart: its peers know no other.
-fn bind_again(local: IpAddr, port: u16, ports: &mut PortPool, taken: &mut u64) -> Option<Sockets> {
-    match bind(local, port) {
+fn bind_again(local: IpAddr, port: u16, dscp: u8, ports: &mut PortPool, taken: &mut u64) -> Option<Sockets> {
+    match bind(local, port, dscp) {
         Ok(sockets) => {
             ports.claim(port);
             Some(sockets)
@@ -172,26 +192,49 @@ fn bind_again(local: IpAddr, port: u16, ports: &mut PortPool, taken: &mut u64) -
     }
 }
 
-fn bind(local: IpAddr, port: u16) -> io::Result<Sockets> {
+fn bind(local: IpAddr, port: u16, dscp: u8) -> io::Result<Sockets> {
     let rtp = UdpSocket::bind(SocketAddr::new(local, port))?;
     let rtcp = UdpSocket::bind(SocketAddr::new(local, port | 1))?;
-    if local.is_ipv4() {
-        // A wish to the network; a call is not refused for it.
-        let _ = socket2::SockRef::from(&rtp).set_tos_v4(EXPEDITED);
+    for socket in [&rtp, &rtcp] {
+        socket.set_nonblocking(true)?;
+        let socket = socket2::SockRef::from(socket);
+        // The upper six bits of the octet. A wish to the network: a call is not refused for it.
+        let octet = u32::from(dscp) << 2;
+        let _ = if local.is_ipv4() { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) };
     }
-    Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port) })
+    Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port), round: 0 })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
-    fn tokens_come_back_as_they_were() {
+    fn names_come_back_as_they_were() {
         for slot in [0, 1, 77] {
             for port in Port::ALL {
-                assert_eq!(Port::of(port.token(slot)), (slot, port));
+                assert_eq!(Port::of(port.name(slot)), (slot, port));
             }
+        }
+    }
+
+    #[test]
+    fn packets_are_marked_in_both_families() {
+        let marked = |local: &str, dscp| {
+            let local: IpAddr = local.parse().unwrap();
+            let sockets = (40_000..41_000).step_by(2).find_map(|port| bind(local, port, dscp).ok()).unwrap();
+            [sockets.rtp, sockets.rtcp].map(|socket| {
+                let socket = socket2::SockRef::from(&socket);
+                if local.is_ipv4() { socket.tos_v4().unwrap() } else { socket.tclass_v6().unwrap() }
+            })
+        };
+
+        assert_eq!((marked("127.0.0.1", 46), marked("127.0.0.1", 0)), ([0xB8; 2], [0; 2]));
+        // A machine without IPv6 has nothing to mark.
+        if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+            assert_eq!(marked("::1", 34), [0x88; 2]);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod call;
 mod counts;
+mod poll;
 mod ports;
 mod prompts;
 mod tap;
@@ -21,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 pub use counts::MediaCounts;
 pub use prompts::{BadPrompt, Prompts};
-pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapPacket};
+pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::units::CallId;
@@ -33,8 +34,8 @@ const COMMANDS: usize = 4_096;
 /// Events that may wait for the signalling; behind them each thread keeps as many again.
 const EVENTS: usize = 4_096;
 
-/// Copies that may wait for the ear, for each thread: 100 ms of 400 calls; 4.5 MB.
-const TAP: usize = 8_192;
+/// Starts and stops that may wait for room in the ear's ring, for each thread.
+const CONTROLS: usize = 8_192;
 
 /// How the media path is set up. Fixed while it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,8 @@ pub struct MediaSettings {
     pub announcements: PathBuf,
     /// Threads that relay. The port range is divided among them.
     pub threads: usize,
+    /// How routers are asked to treat what is sent (RFC 2474): 46 is expedited forwarding (RFC 4594 §4.1).
+    pub dscp: u8,
 }
 
 /// Why the media path does not start.
@@ -76,7 +79,7 @@ pub struct StartedMedia {
     /// What happened, from all threads.
     pub events: Receiver<(CallId, MediaEvent)>,
     /// Copies of what analysed calls sound like, one ring for each thread. To be emptied at least every 20 ms.
-    pub taps: Vec<rtrb::Consumer<TapItem>>,
+    pub taps: Vec<TapReader>,
     /// Prompt files that could not be used, for the operator.
     pub bad_prompts: Vec<BadPrompt>,
 }
@@ -88,7 +91,7 @@ pub struct MediaPath {
 
 struct Thread {
     commands: Sender<ToWorker>,
-    waker: mio::Waker,
+    waker: poll::Waker,
     /// A wake is under way: the next command needs none of its own.
     woken: Arc<AtomicBool>,
     /// There are commands that it has not been woken for.
@@ -117,11 +120,11 @@ impl MediaPath {
         let mut taps = Vec::new();
         let mut path = MediaPath { threads: Vec::new() };
         for (index, pool) in shares.into_iter().enumerate() {
-            let poll = mio::Poll::new()?;
-            let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
+            let poll = poll::Poll::new()?;
+            let waker = poll.waker();
             let (commands, from_path) = bounded(COMMANDS);
-            let (tap, consumer) = rtrb::RingBuffer::new(TAP);
-            taps.push(consumer);
+            let (tap, reader) = tap::ring(crate::io::clock::now());
+            taps.push(reader);
             let woken = Arc::new(AtomicBool::new(false));
             let counts = Arc::new(Mutex::new(MediaCounts::default()));
             let worker = Worker::new(worker::Parts {
@@ -134,6 +137,7 @@ impl MediaPath {
                 prompts: prompts.clone(),
                 ports: pool,
                 timeout: settings.timeout,
+                dscp: settings.dscp,
                 counts: counts.clone(),
             });
             let handle = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || worker.run())?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::audio::g711::Law;
+use crate::audio::g722;
 use crate::audio::wav::{BadWav, Wav};
 use crate::rtp::control::PromptId;
 use crate::rtp::player::Prompt;
@@ -80,7 +81,11 @@ fn read(path: &Path) -> Result<Prompt, String> {
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let samples = Wav::read(&bytes).and_then(|wav| wav.telephone_mono()).map_err(|error: BadWav| error.to_string())?;
-    Ok(Prompt { pcmu: Law::Mu.encode_all(&samples).into(), pcma: Law::A.encode_all(&samples).into() })
+    Ok(Prompt {
+        pcmu: Law::Mu.encode_all(&samples).into(),
+        pcma: Law::A.encode_all(&samples).into(),
+        g722: g722::encode_all(&samples).into(),
+    })
 }
 
 #[cfg(test)]

@@ -1,37 +1,43 @@
 //! One media thread: waits for its sockets, relays, plays, tells.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use mio::net::UdpSocket;
-use mio::{Events, Poll, Token};
 use tracing::{error, warn};
 
 use super::call::{MediaCall, Place, Port};
 use super::counts::MediaCounts;
+use super::poll::{Poll, Ready, WAKE};
 use super::ports::PortPool;
 use super::prompts::Prompts;
-use super::tap::{TapContent, TapItem, TapPacket};
-use super::{EVENTS, TAP, ToWorker};
+use super::tap::{TapContent, TapControl, TapWriter};
+use super::{CONTROLS, EVENTS, ToWorker};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
-use crate::rtp::packet::Header;
+use crate::rtp::player::PACKET_BYTES;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
+use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, CallTime, Leg};
-
-/// Token of the waker; no socket has it.
-pub(super) const WAKE: Token = Token(usize::MAX);
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
 const MAX_DATAGRAM: usize = 2_048;
 
-/// Datagrams read from one socket before the others have their turn.
+/// A datagram, and what sealing adds to it. One byte more than is relayed, so that longer ones show.
+type Buffer = [u8; MAX_DATAGRAM + 1 + MOST_ADDED];
+
+/// Datagrams read from one socket before the others have their turn, if it had more than one in the round before.
 const MAX_RUN: usize = 32;
+
+/// From one round to the next, so that packets of many calls share a wake-up. No ear knows a millisecond: packets come
+/// each 20 ms, and every receiver waits longer than this for the late ones.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// Datagrams in the last [`PLAYOUT_INTERVAL`] from which rounds are kept apart. With fewer, hardly two share one.
+const BUSY: usize = 40;
 
 /// Commands taken at once, so that packets have their turn.
 const MAX_COMMANDS: usize = 256;
@@ -49,10 +55,11 @@ pub(super) struct Parts {
     pub(super) woken: Arc<AtomicBool>,
     pub(super) events: Sender<(CallId, MediaEvent)>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    pub(super) tap: rtrb::Producer<TapItem>,
+    pub(super) tap: TapWriter,
     pub(super) prompts: Arc<Prompts>,
     pub(super) ports: PortPool,
     pub(super) timeout: Duration,
+    pub(super) dscp: u8,
     pub(super) counts: Arc<Mutex<MediaCounts>>,
 }
 
@@ -67,16 +74,37 @@ pub(super) struct Worker {
     playing: Vec<usize>,
     play_due: Instant,
     tick_due: Instant,
-    /// Sockets that had more to read than one run.
-    again: Vec<Token>,
+    round: u32,
+    pace: Pace,
+    /// Commands have been left for the next round.
+    more_commands: bool,
     /// Events that wait for room.
     backlog: VecDeque<(CallId, MediaEvent)>,
     /// Starts and stops that wait for room in the ring. Packets behind them are lost, so that the ear never hears a
     /// call that it was not told of.
-    tap_backlog: VecDeque<TapItem>,
+    tap_backlog: VecDeque<TapControl>,
     /// Of calls that have ended, and of the thread itself.
     counts: MediaCounts,
     stopping: bool,
+}
+
+/// How busy the thread is.
+struct Pace {
+    since: Instant,
+    datagrams: usize,
+    busy: bool,
+}
+
+impl Pace {
+    /// Another round with so many sockets to read. Are rounds to be kept apart?
+    fn is_busy(&mut self, ready: usize, now: Instant) -> bool {
+        self.datagrams += ready;
+        if now.saturating_duration_since(self.since) >= PLAYOUT_INTERVAL {
+            self.busy = self.datagrams >= BUSY;
+            (self.since, self.datagrams) = (now, 0);
+        }
+        self.busy
+    }
 }
 
 impl Worker {
@@ -90,7 +118,9 @@ impl Worker {
             playing: Vec::new(),
             play_due: now,
             tick_due: now + TICK,
-            again: Vec::new(),
+            round: 0,
+            pace: Pace { since: now, datagrams: 0, busy: false },
+            more_commands: false,
             backlog: VecDeque::new(),
             tap_backlog: VecDeque::new(),
             counts: MediaCounts::default(),
@@ -99,28 +129,26 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        let mut ready = Events::with_capacity(1_024);
-        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut buffer: Buffer = [0; _];
+        let mut ready = Ready::new();
         while !self.stopping {
             let timeout = self.timeout(clock::now());
-            if let Err(error) = self.parts.poll.poll(&mut ready, Some(timeout)) {
-                if error.kind() != std::io::ErrorKind::Interrupted {
-                    warn!(%error, "Media poll failed");
-                }
-                continue;
+            if let Err(error) = self.parts.poll.wait(&mut ready, timeout) {
+                warn!(%error, "Media poll failed");
             }
             // One reading for the whole batch: it is drained within a fraction of a millisecond.
             let now = clock::now();
-            let again = std::mem::take(&mut self.again);
+            self.round = self.round.wrapping_add(1);
             // Some come without a wake-up of their own, and packets may belong to what they say.
-            if !self.parts.commands.is_empty() {
+            if self.more_commands || !self.parts.commands.is_empty() {
                 self.take_commands(now);
             }
-            for token in ready.iter().map(mio::event::Event::token).chain(again) {
-                if token == WAKE {
+            for name in ready.names() {
+                if name == WAKE {
+                    self.parts.poll.waker().clear();
                     self.take_commands(now);
-                } else if catch_unwind(AssertUnwindSafe(|| self.read(token, &mut buffer, now))).is_err() {
-                    self.abandon(token, now);
+                } else if catch_unwind(AssertUnwindSafe(|| self.read(name, &mut buffer, now))).is_err() {
+                    self.abandon(name, now);
                 }
             }
             if !self.playing.is_empty() && now >= self.play_due {
@@ -130,12 +158,15 @@ impl Worker {
                 self.tick(now);
             }
             self.flush();
+            if self.pace.is_busy(ready.len(), now) {
+                std::thread::sleep(ROUND.saturating_sub(clock::now().saturating_duration_since(now)));
+            }
         }
         self.publish();
     }
 
     fn timeout(&self, now: Instant) -> Duration {
-        if !self.again.is_empty() {
+        if self.more_commands {
             return Duration::ZERO;
         }
         let due = if self.playing.is_empty() { self.tick_due } else { self.tick_due.min(self.play_due) };
@@ -143,42 +174,64 @@ impl Worker {
         if self.backlog.is_empty() && self.tap_backlog.is_empty() { wait } else { wait.min(PLAYOUT_INTERVAL) }
     }
 
-    /// Reads what has come on one socket and sends it on. Sockets are watched for edges, so each is read until it is
-    /// empty, or comes again in the next round.
-    fn read(&mut self, token: Token, buffer: &mut [u8; MAX_DATAGRAM + 1], now: Instant) {
-        let (slot, port) = Port::of(token);
+    /// Reads what has come on one socket and sends it on: one datagram, or more if the socket had some left in the round
+    /// before. What is left is read in the next round.
+    fn read(&mut self, name: u64, buffer: &mut Buffer, now: Instant) {
+        let (slot, port) = Port::of(name);
+        let round = self.round;
         let Some(call) = self.calls.get_mut(slot).and_then(Option::as_mut) else { return };
-        for _ in 0..MAX_RUN {
+        let run = match port {
+            Port::Rtp(leg) => {
+                let before = std::mem::replace(&mut call.sockets[leg].round, round);
+                if before == round.wrapping_sub(1) { MAX_RUN } else { 1 }
+            }
+            Port::Rtcp(_) => 1,
+        };
+        for _ in 0..run {
             let socket = match port {
                 Port::Rtp(leg) => &call.sockets[leg].rtp,
                 Port::Rtcp(leg) => &call.sockets[leg].rtcp,
             };
             // Any error ends the run: on an unconnected UDP socket it is "nothing there" or the system's own trouble.
-            let Ok((length, src)) = socket.recv_from(buffer) else { return };
-            let Some(packet) = buffer.get_mut(..length).filter(|packet| packet.len() <= MAX_DATAGRAM) else {
+            let Ok((length, src)) = socket.recv_from(buffer.get_mut(..=MAX_DATAGRAM).unwrap_or_default()) else {
+                return;
+            };
+            let Some(sealed) = buffer.get_mut(..length).filter(|packet| packet.len() <= MAX_DATAGRAM) else {
                 self.counts.oversized += 1;
                 continue;
             };
+            let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
+            let Some(opened) = call.pair.open(leg, port == Port::Rtcp(leg), sealed) else { continue };
+            let packet = sealed.get_mut(..opened).unwrap_or_default();
             match port {
                 Port::Rtcp(leg) => {
-                    if let Relay::Forward { to } = call.pair.relay_rtcp(leg, packet, src) {
-                        send(&call.sockets[leg.other()].rtcp, packet, to, &mut self.counts);
+                    if let (Relay::Forward { to }, length) = call.pair.relay_rtcp(leg, packet, src) {
+                        call.send(Port::Rtcp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                 }
                 Port::Rtp(leg) => {
-                    let Relayed { way, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
-                    if let Relay::Forward { to } = way {
-                        send(&call.sockets[leg.other()].rtp, packet, to, &mut self.counts);
-                    }
+                    let Relayed { way, length, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
                     if let Some((header, payload)) = heard {
                         (call.heard, call.silent_told) = (now, false);
                         if let Some(answered) = call.answered.filter(|_| call.tapped) {
                             let at = CallTime(now.saturating_duration_since(answered));
-                            let waiting = !self.tap_backlog.is_empty();
-                            if !tap(&mut self.parts.tap, call.id, leg, at, &header, payload, packet, waiting) {
-                                self.counts.tap_lost += 1;
+                            let content = match payload {
+                                Payload::Audio(codec) => Some(TapContent::Audio(codec)),
+                                Payload::Noise => Some(TapContent::Noise),
+                                Payload::Event | Payload::Other => None,
+                            };
+                            if let Some(content) = content {
+                                let bytes = packet.get(header.payload.clone()).unwrap_or_default();
+                                let waiting = !self.tap_backlog.is_empty();
+                                let tap = &mut self.parts.tap;
+                                if waiting || !tap.packet(call.id, leg, at, &header, content, bytes) {
+                                    self.counts.tap_lost += 1;
+                                }
                             }
                         }
+                    }
+                    if let Relay::Forward { to } = way {
+                        call.send(Port::Rtp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                     if moved {
                         let address = call.pair.elsewhere(leg);
@@ -190,12 +243,11 @@ impl Worker {
                 }
             }
         }
-        self.again.push(token);
     }
 
     /// A packet met a fault of ours: its call is given up, and no other notices.
-    fn abandon(&mut self, token: Token, now: Instant) {
-        let (slot, _) = Port::of(token);
+    fn abandon(&mut self, name: u64, now: Instant) {
+        let (slot, _) = Port::of(name);
         let Some(id) = self.calls.get(slot).and_then(Option::as_ref).map(|call| call.id) else { return };
         self.counts.internal += 1;
         error!(call = %id, "Media of a call given up after an internal fault");
@@ -206,6 +258,7 @@ impl Worker {
     fn take_commands(&mut self, now: Instant) {
         // Cleared first: a command sent from here on wakes us again.
         self.parts.woken.store(false, Ordering::Release);
+        self.more_commands = false;
         for _ in 0..MAX_COMMANDS {
             match self.parts.commands.try_recv() {
                 Ok(ToWorker::Command(command)) => self.command(command, now),
@@ -216,12 +269,15 @@ impl Worker {
                 }
             }
         }
-        self.again.push(WAKE);
+        self.more_commands = true;
     }
 
     fn command(&mut self, command: MediaCommand, now: Instant) {
         match command {
-            MediaCommand::Open { call, local, ports } => self.open(call, Place { local, ports }, now),
+            MediaCommand::Open { call, local, ports } => {
+                let place = Place { local, ports, dscp: self.parts.dscp };
+                self.open(call, place, now);
+            }
             MediaCommand::Plan { call, leg, plan } => {
                 if let Some(call) = self.call(call) {
                     call.pair.plan(leg, plan, now);
@@ -237,7 +293,7 @@ impl Worker {
                 call.pair.answered(now);
                 (call.answered, call.heard, call.tapped) = (Some(now), now, analyse);
                 if analyse {
-                    self.tap_control(TapItem::Started { call: id, answered: now });
+                    self.tap_control(TapControl::Started { call: id, answered: now });
                 }
             }
             MediaCommand::StopTap { call } => self.stop_tap(call),
@@ -264,9 +320,9 @@ impl Worker {
             self.calls.push(None);
             self.calls.len() - 1
         });
-        let registry = self.parts.poll.registry();
+        let poll = &self.parts.poll;
         let taken = &mut self.counts.ports_taken;
-        let call = MediaCall::open(id, place, slot, registry, &mut self.parts.ports, taken, now);
+        let call = MediaCall::open(id, place, slot, poll, &mut self.parts.ports, taken, now);
         let event = match call.zip(self.calls.get_mut(slot)) {
             Some((call, entry)) => {
                 let ports = call.addresses();
@@ -286,11 +342,11 @@ impl Worker {
         self.stop_tap(id);
         let Some(slot) = self.slots.remove(&id) else { return };
         self.playing.retain(|&playing| playing != slot);
-        let Some(mut call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
+        let Some(call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
         for leg in Leg::BOTH {
-            // Closing a socket ends its watch as well; this keeps the poll's own books right.
-            let _ = self.parts.poll.registry().deregister(&mut call.sockets[leg].rtp);
-            let _ = self.parts.poll.registry().deregister(&mut call.sockets[leg].rtcp);
+            // Closing a socket ends its watch, unless a process that was started meanwhile still holds it.
+            self.parts.poll.remove(&call.sockets[leg].rtp);
+            self.parts.poll.remove(&call.sockets[leg].rtcp);
         }
         call.rest_ports(&mut self.parts.ports, now);
         self.counts.add_call(&call.pair);
@@ -340,7 +396,13 @@ impl Worker {
                     continue;
                 }
                 match call.pair.played(leg, now) {
-                    Some((packet, Some(to))) => send(&call.sockets[leg].rtp, &packet, to, counts),
+                    Some((packet, Some(to))) => {
+                        let mut buffer = [0; PACKET_BYTES + MOST_ADDED];
+                        for (slot, byte) in buffer.iter_mut().zip(packet) {
+                            *slot = byte;
+                        }
+                        call.send(Port::Rtp(leg), &mut buffer, PACKET_BYTES, to, counts);
+                    }
                     Some((_, None)) => {}
                     None => emit(backlog, counts, call.id, MediaEvent::Finished { to: leg }),
                 }
@@ -358,6 +420,11 @@ impl Worker {
                 call.silent_told = true;
                 emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Silent);
             }
+            for leg in Leg::BOTH {
+                if let Some(rollovers) = call.pair.rolled(leg) {
+                    emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Rolled { leg, rollovers });
+                }
+            }
         }
         self.publish();
     }
@@ -365,24 +432,24 @@ impl Worker {
     fn stop_tap(&mut self, id: CallId) {
         let Some(call) = self.call(id) else { return };
         if std::mem::replace(&mut call.tapped, false) {
-            self.tap_control(TapItem::Stopped { call: id });
+            self.tap_control(TapControl::Stopped { call: id });
         }
     }
 
-    fn tap_control(&mut self, item: TapItem) {
+    fn tap_control(&mut self, control: TapControl) {
         // The ear that has not taken this many starts and stops is gone.
-        if self.tap_backlog.len() < TAP {
-            self.tap_backlog.push_back(item);
+        if self.tap_backlog.len() < CONTROLS {
+            self.tap_backlog.push_back(control);
         }
         self.flush_tap();
     }
 
     fn flush_tap(&mut self) {
-        while let Some(item) = self.tap_backlog.pop_front() {
-            if let Err(rtrb::PushError::Full(item)) = self.parts.tap.push(item) {
-                self.tap_backlog.push_front(item);
+        while let Some(&control) = self.tap_backlog.front() {
+            if !self.parts.tap.control(control) {
                 return;
             }
+            self.tap_backlog.pop_front();
         }
     }
 
@@ -430,17 +497,10 @@ impl Worker {
     }
 }
 
-fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, counts: &mut MediaCounts) {
-    // Never waits: a full socket buffer is a lost packet, as it would be on the wire.
-    if socket.send_to(packet, to).is_err() {
-        counts.send_failed += 1;
-    }
-}
-
 fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
     // A peer can press keys without end; what the signalling waits for comes a few times a call.
     let room = match event {
-        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } => EVENTS / 2,
+        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } | MediaEvent::Rolled { .. } => EVENTS / 2,
         MediaEvent::Opened { .. } | MediaEvent::Failed | MediaEvent::Finished { .. } | MediaEvent::Silent => EVENTS,
     };
     if backlog.len() < room {
@@ -448,28 +508,4 @@ fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, 
     } else {
         counts.events_lost += 1;
     }
-}
-
-/// Copies a packet to the ear; false if it was lost.
-#[expect(clippy::too_many_arguments, reason = "called at one place, from borrowed parts of the worker")]
-fn tap(
-    ring: &mut rtrb::Producer<TapItem>,
-    call: CallId,
-    leg: Leg,
-    at: CallTime,
-    header: &Header,
-    payload: Payload,
-    packet: &[u8],
-    waiting: bool,
-) -> bool {
-    let content = match payload {
-        Payload::Audio(codec) => TapContent::Audio(codec),
-        Payload::Noise => TapContent::Noise,
-        Payload::Event | Payload::Other => return true,
-    };
-    let mut copy = TapPacket::new(call, leg, at, content);
-    (copy.sequence, copy.timestamp, copy.ssrc) = (header.sequence, header.timestamp, header.ssrc);
-    let bytes = packet.get(header.payload.clone()).unwrap_or_default();
-    let Some(copy) = copy.with_payload(bytes).filter(|_| !waiting) else { return false };
-    ring.push(TapItem::Packet(copy)).is_ok()
 }

@@ -16,6 +16,8 @@ use super::{number, span};
 pub const MAX_MEDIA: usize = 16;
 /// Payload types of one section.
 pub const MAX_FORMATS: usize = 64;
+/// Keys of one section that are looked at.
+const MAX_KEYS: usize = 8;
 /// Lines of one description.
 pub const MAX_LINES: usize = 1_024;
 
@@ -55,6 +57,54 @@ pub struct RtpMap<'a> {
     pub clock: u32,
 }
 
+/// `a=crypto` (RFC 4568 §4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Crypto<'a> {
+    /// Names it in the answer.
+    pub tag: u32,
+    /// As written.
+    pub suite: &'a str,
+    /// Key and salt of the first `inline`, in base64.
+    pub key: &'a str,
+    /// One key without identifier, and no session parameters.
+    pub plain: bool,
+}
+
+/// How the anchored section speaks of encryption when it is rewritten.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Protection {
+    /// As its writer does.
+    AsItIs,
+    /// Not at all: plain RTP.
+    Plain,
+    /// With these attribute lines in place of its own.
+    Encrypted {
+        /// `RTP/SAVP`; else `RTP/AVP`, which a peer may take in the clear as well.
+        secure_profile: bool,
+        /// Whole lines, without their ends.
+        attributes: Vec<String>,
+    },
+}
+
+impl Protection {
+    /// The profile in place of `protocol`, feedback (RFC 4585) as it is.
+    fn protocol(&self, protocol: &str) -> Option<&'static str> {
+        let secure = match self {
+            Self::AsItIs => return None,
+            Self::Plain => false,
+            Self::Encrypted { secure_profile, .. } => *secure_profile,
+        };
+        let feedback =
+            protocol.len() > 4 && protocol.get(protocol.len() - 1..).is_some_and(|end| end.eq_ignore_ascii_case("F"));
+        Some(match (secure, feedback) {
+            (true, true) => "RTP/SAVPF",
+            (true, false) => "RTP/SAVP",
+            (false, true) => "RTP/AVPF",
+            (false, false) => "RTP/AVP",
+        })
+    }
+}
+
 /// One m= section.
 #[derive(Clone, Debug)]
 pub struct Media<'a> {
@@ -72,8 +122,10 @@ pub struct Media<'a> {
     pub rtcp: Option<SocketAddr>,
     /// Its own direction, or the session's.
     pub direction: Direction,
-    /// As stated; 0 and 8 need no statement (RFC 3551 §6).
+    /// As stated; 0, 8 and 9 need no statement (RFC 3551 §6).
     pub rtpmaps: SmallVec<[RtpMap<'a>; 12]>,
+    /// Keys for SRTP, in order of preference; those that can be read.
+    pub crypto: SmallVec<[Crypto<'a>; 1]>,
     /// The port as written.
     port_text: &'a str,
     /// A c= line is there, its own or the session's.
@@ -103,6 +155,7 @@ impl Media<'_> {
             None => match payload_type {
                 0 => Some(("PCMU", 8_000)),
                 8 => Some(("PCMA", 8_000)),
+                9 => Some(("G722", 8_000)),
                 _ => None,
             },
         }
@@ -221,12 +274,18 @@ impl<'a> Sdp<'a> {
     ///
     /// `c=0.0.0.0` stays, so that hold in the old spelling arrives as hold.
     pub fn rewritten(&self, section: usize, at: SocketAddr, out: &mut Vec<u8>) {
+        self.protected(section, at, &Protection::AsItIs, out);
+    }
+
+    /// The same with another word on encryption.
+    pub fn protected(&self, section: usize, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
         out.clear();
         let net = Net(at.ip());
         for (range, line) in lines(self.text) {
             let here = self.media.iter().enumerate().find(|(_, media)| media.lines.contains(&range.start));
             let in_session = range.start < self.session_end;
             let anchored = here.is_some_and(|(number, _)| number == section);
+            let last = here.is_some_and(|(_, media)| media.lines.end == range.end);
             let raw = self.text.get(range).unwrap_or_default();
             let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
             // Writing to a Vec cannot fail.
@@ -240,15 +299,34 @@ impl<'a> Sdp<'a> {
                     let port = if anchored { at.port() } else { 0 };
                     let old = span(line, media.port_text);
                     let (before, behind) = (line.get(..old.start), line.get(old.end..));
-                    write!(out, "{}{port}{}{ending}", before.unwrap_or_default(), behind.unwrap_or_default())
+                    let (before, behind) = (before.unwrap_or_default(), behind.unwrap_or_default());
+                    match protection.protocol(media.protocol).filter(|_| anchored) {
+                        Some(protocol) => {
+                            let formats = span(line, media.protocol).end;
+                            let formats = line.get(formats..).unwrap_or_default();
+                            write!(out, "{before}{port} {protocol}{formats}{ending}")
+                        }
+                        None => write!(out, "{before}{port}{behind}{ending}"),
+                    }
                 }
                 (Some("a="), _) if leads_around_us(line) => Ok(()),
+                (Some("a="), _) if anchored && line.starts_with("a=crypto:") && *protection != Protection::AsItIs => {
+                    Ok(())
+                }
                 (Some("a="), _) if line.starts_with("a=rtcp:") => match (anchored, at.port().checked_add(1)) {
                     (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
                     (true, None) | (false, _) => Ok(()),
                 },
                 (Some(_) | None, _) => write!(out, "{raw}"),
             };
+            if let (true, true, Protection::Encrypted { attributes, .. }) = (anchored, last, protection) {
+                if !out.ends_with(b"\n") {
+                    out.extend(b"\r\n");
+                }
+                for attribute in attributes {
+                    let _ = write!(out, "{attribute}\r\n");
+                }
+            }
         }
     }
 }
@@ -284,8 +362,20 @@ fn section(
         }
         formats.extend(number::<u8>(word).filter(|number| *number < 128));
     }
-    let rtpmaps = SmallVec::new();
-    Ok(Media { kind, port, protocol, formats, address, rtcp: None, direction, rtpmaps, port_text, connected, lines })
+    Ok(Media {
+        kind,
+        port,
+        protocol,
+        formats,
+        address,
+        rtcp: None,
+        direction,
+        rtpmaps: SmallVec::new(),
+        crypto: SmallVec::new(),
+        port_text,
+        connected,
+        lines,
+    })
 }
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
@@ -296,12 +386,28 @@ fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> 
             return Err(BadSdp::OverLimit);
         }
         section.rtpmaps.extend(rtpmap(map));
+    } else if let Some(keys) = value.strip_prefix("crypto:") {
+        if section.crypto.len() < MAX_KEYS {
+            section.crypto.extend(crypto(keys));
+        }
     } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
         let (port, net) = rtcp.split_once(' ').unwrap_or((rtcp, ""));
         let address = address(net).or(section.address);
         section.rtcp = address.zip(number(port)).map(|(address, port)| SocketAddr::new(address, port));
     }
     Ok(())
+}
+
+/// `1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^31|1:4 PARAMETERS`; lifetime, identifier and parameters may lack.
+fn crypto(text: &str) -> Option<Crypto<'_>> {
+    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let (tag, suite, keys) = (number(words.next()?)?, words.next()?, words.next()?.strip_prefix("inline:")?);
+    let mut parts = keys.split('|');
+    let key = parts.next()?;
+    // An identifier has a colon, a lifetime has none.
+    let identified = parts.any(|part| part.contains(':'));
+    let plain = !identified && !keys.contains(';') && words.next().is_none();
+    Some(Crypto { tag, suite, key, plain })
 }
 
 fn rtpmap(text: &str) -> Option<RtpMap<'_>> {

@@ -1,19 +1,21 @@
 //! One packet in, at most one out: the two legs of one call's media.
 //!
 //! In: a datagram, the leg it came in on, its source, the time. Out: a value that says where it goes (rewritten in place
-//! if a prompt was played) or why not, and what was heard in it. Runs for every packet of every call: it neither
-//! allocates, locks nor logs.
+//! if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that and
+//! sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::control::{Codec, StreamPlan};
+use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
 use super::packet::Header;
 use super::player::{Outgoing, PACKET_BYTES, Player, Prompt};
+use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
+use super::srtp::{BadSrtp, Opening, Sealing};
 use crate::units::{Leg, PerLeg};
 
 /// Static payload type of comfort noise (RFC 3389 §4).
@@ -41,6 +43,10 @@ pub enum DropReason {
     NotRtp,
     /// From an address or source that is not the leg's.
     UnknownSource,
+    /// Its tag is not that of the leg's key: a wrong key, a stranger, or not encrypted at all.
+    Forged,
+    /// An encrypted packet that has come before, or is too old to tell; or one whose number we have sealed before.
+    Repeated,
     /// The other leg has no address yet, or is on hold without one.
     NoDestination,
     /// A prompt plays where it would go.
@@ -55,9 +61,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`Counters::dropped`].
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 9] = [
         DropReason::NotRtp,
         DropReason::UnknownSource,
+        DropReason::Forged,
+        DropReason::Repeated,
         DropReason::NoDestination,
         DropReason::Playing,
         DropReason::Cut,
@@ -71,6 +79,8 @@ impl DropReason {
         match self {
             DropReason::NotRtp => "not_rtp",
             DropReason::UnknownSource => "unknown_source",
+            DropReason::Forged => "forged",
+            DropReason::Repeated => "repeated",
             DropReason::NoDestination => "no_destination",
             DropReason::Playing => "playing",
             DropReason::Cut => "cut",
@@ -98,6 +108,8 @@ pub enum Payload {
 pub struct Relayed {
     /// Where it goes.
     pub way: Relay,
+    /// How much of it goes: reports may become shorter.
+    pub length: usize,
     /// Its header as it came, if it was RTP of the leg's own source: what the tap may hear, forwarded or not.
     pub heard: Option<(Header, Payload)>,
     /// A key that was pressed with it.
@@ -127,6 +139,8 @@ pub struct MediaPair {
 #[derive(Debug)]
 struct LegMedia {
     plan: StreamPlan,
+    /// Where `plan` has SRTP that ends here.
+    protection: Option<Box<Protection>>,
     latch: Latch,
     /// Where its media were last known to come from, if not from where its description says.
     elsewhere: Option<SocketAddr>,
@@ -145,6 +159,34 @@ struct LegMedia {
     player: Option<Player>,
 }
 
+/// Both directions of a leg whose SRTP ends here.
+#[derive(Debug)]
+struct Protection {
+    /// None: the peer has said no key, and nothing of it is let in.
+    opening: Option<Opening>,
+    sealing: Sealing,
+}
+
+impl Protection {
+    /// For this plan; what has not changed since the one before goes on counting.
+    fn new(srtp: &SrtpPlan, before: Option<(&SrtpPlan, Protection)>) -> Self {
+        let Rollovers { heard, sent } = srtp.rollovers;
+        let (kept, was) = before.unzip();
+        let same = kept.filter(|kept| kept.suite == srtp.suite);
+        let (opening, sealing) = was.map(|was| (was.opening, was.sealing)).unzip();
+        let opening = opening.flatten().filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
+        let sealing = sealing.filter(|_| same.is_some_and(|same| same.ours == srtp.ours)).unwrap_or_else(|| {
+            let mut sealing = Sealing::new(srtp.suite, &srtp.ours, sent);
+            if srtp.resumed {
+                sealing.without_reports();
+            }
+            sealing
+        });
+        let opening = opening.or_else(|| srtp.theirs.as_ref().map(|key| Opening::new(srtp.suite, key, heard)));
+        Self { opening, sealing }
+    }
+}
+
 impl LegMedia {
     /// Where its media go; nowhere while its description holds them back with no address (RFC 3264 §8.4).
     fn destination(&self) -> Option<SocketAddr> {
@@ -158,6 +200,7 @@ impl MediaPair {
     pub fn new(random: PerLeg<u64>, now: Instant) -> Self {
         let legs = PerLeg::from_fn(|leg| LegMedia {
             plan: StreamPlan::default(),
+            protection: None,
             latch: Latch::new(),
             elsewhere: None,
             rtcp: None,
@@ -183,6 +226,8 @@ impl MediaPair {
             media.rtcp = None;
         }
         media.latch.plan(plan.rtp, now);
+        let before = media.plan.srtp.as_ref().zip(media.protection.take().map(|protection| *protection));
+        media.protection = plan.srtp.as_ref().map(|srtp| Box::new(Protection::new(srtp, before)));
         media.plan = plan;
         for leg in Leg::BOTH {
             self.legs[leg].payloads = self.payloads_from(leg);
@@ -250,13 +295,54 @@ impl MediaPair {
         Some((packet?, address))
     }
 
+    /// Takes the SRTP off a datagram that came in from `from`, where it ends here; its length then. None: it does not open,
+    /// which is counted, and it goes nowhere. `report`: it came on the RTCP port.
+    pub fn open(&mut self, from: Leg, report: bool, packet: &mut [u8]) -> Option<usize> {
+        let Some(protection) = &mut self.legs[from].protection else { return Some(packet.len()) };
+        let opened = match &mut protection.opening {
+            None => Err(BadSrtp::Forged),
+            Some(opening) if report || is_rtcp(packet) => opening.rtcp(packet),
+            Some(opening) => opening.rtp(packet),
+        };
+        let reason = match opened {
+            Ok(length) => return Some(length),
+            Err(BadSrtp::Malformed) => DropReason::NotRtp,
+            Err(BadSrtp::Forged) => DropReason::Forged,
+            Err(BadSrtp::Repeated) => DropReason::Repeated,
+        };
+        self.counted(Relay::Drop(reason));
+        None
+    }
+
+    /// Puts SRTP around the datagram of `length` in `buffer` that goes to `to`, where that ends here; its length then.
+    /// None: it must not be sent. `buffer` has [`super::srtp::MOST_ADDED`] bytes to spare.
+    pub fn seal(&mut self, to: Leg, report: bool, buffer: &mut [u8], length: usize) -> Option<usize> {
+        let Some(protection) = &mut self.legs[to].protection else { return Some(length) };
+        let sealing = &mut protection.sealing;
+        let report = report || buffer.get(..length).is_some_and(is_rtcp);
+        let sealed = if report { sealing.rtcp(buffer, length) } else { sealing.rtp(buffer, length) };
+        if sealed.is_none() {
+            self.counted(Relay::Drop(DropReason::Repeated));
+        }
+        sealed
+    }
+
+    /// How often the numbers of a leg's SRTP have come round, if that has changed since it was asked.
+    pub fn rolled(&mut self, leg: Leg) -> Option<Rollovers> {
+        let media = &mut self.legs[leg];
+        let (protection, srtp) = media.protection.as_ref().zip(media.plan.srtp.as_mut())?;
+        let heard = protection.opening.as_ref().map_or(0, Opening::rollovers);
+        let now = Rollovers { heard, sent: protection.sealing.rollovers() };
+        (std::mem::replace(&mut srtp.rollovers, now) != now).then_some(now)
+    }
+
     /// Decides on one datagram that came in on the RTP port of `from`. Runs for every packet of every call.
     pub fn relay(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr, now: Instant) -> Relayed {
         if is_rtcp(packet) {
             // Both on one port (RFC 5761). The descriptions pass `a=rtcp-mux` through, so the other side shares too.
             let to = self.legs[from.other()].latch.address();
-            let way = self.relay_report(from, packet, src, to);
-            return Relayed { way: self.counted(way), heard: None, digit: None, moved: false };
+            let (way, length) = self.relay_report(from, packet, src, to);
+            return Relayed { way: self.counted(way), length, heard: None, digit: None, moved: false };
         }
         let Some(header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
         let media = &mut self.legs[from];
@@ -275,19 +361,20 @@ impl MediaPair {
         let elsewhere = media.latch.elsewhere();
         let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;
         let way = self.forward(from, &header, payload, packet, now);
-        Relayed { way: self.counted(way), heard: Some((header, payload)), digit, moved }
+        Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 
-    /// Decides on one datagram that came in on the RTCP port of `from`.
-    pub fn relay_rtcp(&mut self, from: Leg, packet: &[u8], src: SocketAddr) -> Relay {
+    /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it says
+    /// something that the other peer must not hear.
+    pub fn relay_rtcp(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let other = &self.legs[from.other()];
         let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
         let to = other.rtcp.or(other.plan.rtcp).or_else(|| other.latch.address().and_then(beside));
-        let way = self.relay_report(from, packet, src, to);
+        let (way, length) = self.relay_report(from, packet, src, to);
         if matches!(way, Relay::Forward { .. }) {
             self.legs[from].rtcp = Some(src);
         }
-        self.counted(way)
+        (self.counted(way), length)
     }
 
     /// What was counted so far.
@@ -303,12 +390,11 @@ impl MediaPair {
     }
 
     fn forward(&mut self, from: Leg, header: &Header, payload: Payload, packet: &mut [u8], now: Instant) -> Relay {
-        if self.legs[from].cut {
-            return Relay::Drop(DropReason::Cut);
-        }
+        let cut = self.legs[from].cut;
         let media = &mut self.legs[from.other()];
-        if media.player.is_some() {
-            return Relay::Drop(DropReason::Playing);
+        if cut || media.player.is_some() {
+            media.outgoing.held_back(header);
+            return Relay::Drop(if cut { DropReason::Cut } else { DropReason::Playing });
         }
         let Some(to) = media.destination() else { return Relay::Drop(DropReason::NoDestination) };
         if !media.outgoing.forward(header, packet, now) {
@@ -321,8 +407,9 @@ impl MediaPair {
         Relay::Forward { to }
     }
 
-    fn relay_report(&self, from: Leg, packet: &[u8], src: SocketAddr, to: Option<SocketAddr>) -> Relay {
-        let Some(compound) = Compound::read(packet) else { return Relay::Drop(DropReason::NotRtp) };
+    fn relay_report(&self, from: Leg, packet: &mut [u8], src: SocketAddr, to: Option<SocketAddr>) -> (Relay, usize) {
+        let dropped = |reason| (Relay::Drop(reason), 0);
+        let Some(compound) = Compound::read(packet) else { return dropped(DropReason::NotRtp) };
         let (media, other) = (&self.legs[from], &self.legs[from.other()]);
         // Reports come from the SSRC that the leg's media come from: a BYE of anyone else would end the stream.
         let sent_by_peer = match media.latch.source() {
@@ -330,15 +417,24 @@ impl MediaPair {
             None => Some(src.ip()) == media.latch.signalled(),
         };
         if !sent_by_peer {
-            return Relay::Drop(DropReason::UnknownSource);
+            return dropped(DropReason::UnknownSource);
         }
-        // What the other peer received is partly ours: the sender's counts and the receiver's numbers are both wrong,
-        // and a BYE would end a stream that goes on.
-        let spliced = media.outgoing.is_spliced() && compound.reports || other.outgoing.is_spliced();
-        if spliced || media.cut && compound.bye {
-            return Relay::Drop(DropReason::Contradicts);
+        if media.cut && compound.bye {
+            return dropped(DropReason::Contradicts);
         }
-        to.map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
+        // What the other peer receives is partly ours, or what this one receives: each knows other numbers.
+        let flows = !media.cut && other.player.is_none();
+        let sender = other.outgoing.is_spliced().then(|| other.outgoing.as_sender(compound.sender, flows));
+        let about = media.outgoing.is_spliced().then(|| media.outgoing.as_heard(media.player.is_none()));
+        let length = match (sender, about) {
+            (None, None) => packet.len(),
+            (sender, about) => translate(packet, sender, about),
+        };
+        match to {
+            _ if length == 0 => dropped(DropReason::Contradicts),
+            None => dropped(DropReason::NoDestination),
+            Some(to) => (Relay::Forward { to }, length),
+        }
     }
 
     /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is the other
@@ -359,7 +455,7 @@ impl MediaPair {
     }
 
     fn dropped(&mut self, reason: DropReason) -> Relayed {
-        Relayed { way: self.counted(Relay::Drop(reason)), heard: None, digit: None, moved: false }
+        Relayed { way: self.counted(Relay::Drop(reason)), length: 0, heard: None, digit: None, moved: false }
     }
 
     fn counted(&mut self, way: Relay) -> Relay {
@@ -371,232 +467,4 @@ impl MediaPair {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-    use crate::rtp::packet::HEADER;
-    use std::sync::Arc;
-
-    const CALLER: &str = "192.0.2.1:4000";
-    const CALLEE: &str = "198.51.100.2:6000";
-
-    struct Call {
-        pair: MediaPair,
-        now: Instant,
-    }
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    fn rtp(payload_type: u8, sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x80, payload_type];
-        packet.extend(sequence.to_be_bytes());
-        packet.extend((u32::from(sequence) * 160).to_be_bytes());
-        packet.extend(ssrc.to_be_bytes());
-        packet.extend(payload);
-        packet
-    }
-
-    fn rtcp(kind: u8, ssrc: u32) -> Vec<u8> {
-        [&[0x80, kind, 0, 1][..], &ssrc.to_be_bytes()].concat()
-    }
-
-    impl Call {
-        fn new() -> Self {
-            let now = crate::io::clock::now();
-            let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
-            for (leg, at, event) in [(Leg::Caller, CALLER, 101), (Leg::Callee, CALLEE, 96)] {
-                let codecs = vec![(8, Codec::Pcma), (0, Codec::Pcmu)];
-                pair.plan(
-                    leg,
-                    StreamPlan { rtp: Some(address(at)), rtcp: None, codecs, telephone_event: Some(event) },
-                    now,
-                );
-            }
-            Self { pair, now }
-        }
-
-        fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
-            self.now += Duration::from_millis(20);
-            self.pair.relay(from, packet, address(src), self.now)
-        }
-
-        fn play(&mut self, to: Leg) {
-            let coded: Arc<[u8]> = vec![9; 320].into();
-            assert!(self.pair.play(to, [Prompt { pcmu: coded.clone(), pcma: coded }]));
-        }
-    }
-
-    #[test]
-    fn each_leg_reaches_the_other_where_it_is() {
-        let mut call = Call::new();
-
-        let to_callee = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), "192.0.2.1:4444");
-        let to_caller = call.send(Leg::Callee, &mut rtp(8, 1, 8, &[1; 160]), CALLEE);
-
-        assert_eq!(to_callee.way, Relay::Forward { to: address(CALLEE) });
-        assert_eq!(to_callee.heard.map(|heard| heard.1), Some(Payload::Audio(Codec::Pcmu)));
-        assert_eq!(
-            to_caller.way,
-            Relay::Forward { to: address("192.0.2.1:4444") },
-            "not the signalled port: the latched"
-        );
-        assert_eq!(call.pair.counters().packets_out, PerLeg { caller: 1, callee: 1 });
-    }
-
-    #[test]
-    fn strangers_and_noise_are_counted_drops() {
-        let mut call = Call::new();
-
-        let stranger = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), "203.0.113.9:4000");
-        let noise = call.send(Leg::Caller, &mut [1, 2, 3], CALLER);
-
-        assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
-        assert!(stranger.heard.is_none());
-        assert_eq!(noise.way, Relay::Drop(DropReason::NotRtp));
-        assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn a_cut_leg_is_heard_but_not_forwarded() {
-        let mut call = Call::new();
-        call.pair.cut(Leg::Caller, true);
-
-        let cut = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
-        assert_eq!(cut.way, Relay::Drop(DropReason::Cut));
-        assert!(cut.heard.is_some());
-
-        call.pair.cut(Leg::Caller, false);
-        assert!(matches!(call.send(Leg::Caller, &mut rtp(0, 2, 7, &[]), CALLER).way, Relay::Forward { .. }));
-    }
-
-    #[test]
-    fn keys_are_heard_by_either_description_even_while_a_prompt_plays() {
-        let mut call = Call::new();
-        call.play(Leg::Caller);
-        let press = [9, 0x80, 3, 0x20];
-
-        // The callee was given the caller's description, where events are 101.
-        assert_eq!(call.send(Leg::Callee, &mut rtp(101, 1, 8, &press), CALLEE).digit, Some('9'));
-        assert_eq!(call.send(Leg::Callee, &mut rtp(101, 1, 8, &press), CALLEE).digit, None, "the same press");
-        assert_eq!(call.send(Leg::Caller, &mut rtp(96, 1, 7, &press), CALLER).digit, Some('9'));
-        assert_eq!(call.send(Leg::Caller, &mut rtp(101, 9, 7, &press), CALLER).digit, Some('9'), "its own number");
-    }
-
-    #[test]
-    fn a_prompt_takes_the_codec_that_flows_and_then_gives_way() {
-        let mut call = Call::new();
-        call.send(Leg::Caller, &mut rtp(0, 41, 7, &[1; 160]), CALLER);
-        call.play(Leg::Callee);
-        let during = call.send(Leg::Caller, &mut rtp(0, 42, 7, &[1; 160]), CALLER);
-        let mut played = Vec::new();
-        while let Some((packet, to)) = call.pair.played(Leg::Callee, call.now) {
-            assert_eq!(to, Some(address(CALLEE)));
-            played.push(Header::read(&packet).unwrap());
-        }
-        let mut packet = rtp(0, 43, 7, &[1; 160]);
-        let after = call.send(Leg::Caller, &mut packet, CALLER);
-
-        assert_eq!(during.way, Relay::Drop(DropReason::Playing));
-        assert_eq!(
-            played.iter().map(|h| (h.payload_type, h.sequence.0, h.ssrc.0)).collect::<Vec<_>>(),
-            [(0, 42, 7), (0, 43, 7)]
-        );
-        assert!(matches!(after.way, Relay::Forward { .. }));
-        assert_eq!(Header::read(&packet).unwrap().sequence.0, 44);
-        assert_eq!(after.heard.unwrap().0.sequence.0, 43, "the tap hears it as it came");
-        assert_eq!(packet[HEADER..], [1; 160]);
-    }
-
-    #[test]
-    fn a_prompt_before_any_media_takes_a_codec_that_both_know() {
-        let mut call = Call::new();
-        let answer = StreamPlan { rtp: Some(address(CALLEE)), codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
-        call.pair.plan(Leg::Callee, answer, call.now);
-        call.play(Leg::Caller);
-
-        let (packet, to) = call.pair.played(Leg::Caller, call.now).unwrap();
-        assert_eq!((packet[1] & 0x7F, to), (0, Some(address(CALLER))));
-    }
-
-    #[test]
-    fn a_leg_on_hold_without_address_is_sent_nothing_and_comes_back() {
-        let mut call = Call::new();
-        call.send(Leg::Callee, &mut rtp(0, 1, 8, &[]), CALLEE);
-        let plan = call.pair.legs.callee.plan.clone();
-        let held = StreamPlan { rtp: Some(address("0.0.0.0:6000")), ..plan.clone() };
-        call.pair.plan(Leg::Callee, held, call.now);
-
-        let during = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[]), CALLER).way;
-        call.pair.plan(Leg::Callee, plan, call.now);
-        let after = call.send(Leg::Caller, &mut rtp(0, 2, 7, &[]), CALLER).way;
-
-        assert_eq!(during, Relay::Drop(DropReason::NoDestination));
-        assert_eq!(after, Relay::Forward { to: address(CALLEE) });
-    }
-
-    #[test]
-    fn no_codec_no_prompt() {
-        let now = crate::io::clock::now();
-        let mut pair = MediaPair::new(PerLeg::default(), now);
-
-        assert!(!pair.play(Leg::Caller, []));
-    }
-
-    proptest::proptest! {
-        /// Whatever comes from whomever: nothing goes anywhere but to the two peers, and strangers are not heard.
-        #[test]
-        fn nonsense_from_anyone_is_survived(packets in proptest::collection::vec(
-            (proptest::bool::ANY, 0u8..3, proptest::collection::vec(proptest::num::u8::ANY, 0..60), proptest::bool::ANY), 0..60,
-        )) {
-            let mut call = Call::new();
-            for (caller, source, mut packet, valid) in packets {
-                if let (true, Some(first)) = (valid, packet.first_mut()) {
-                    *first = 0x80;
-                }
-                let from = if caller { Leg::Caller } else { Leg::Callee };
-                let src = [CALLER, CALLEE, "203.0.113.9:1"][usize::from(source)];
-                let relayed = call.send(from, &mut packet, src);
-                let reported = call.pair.relay_rtcp(from, &packet, address(src));
-                let own = (src == CALLER) == caller && source < 2;
-                proptest::prop_assert!(own || matches!(relayed.way, Relay::Drop(_)) && relayed.heard.is_none());
-                proptest::prop_assert!(own || matches!(reported, Relay::Drop(_)));
-                if let Relay::Forward { to } = relayed.way {
-                    proptest::prop_assert_eq!(to, address(if caller { CALLEE } else { CALLER }));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn reports_pass_beside_the_media_and_only_from_their_source() {
-        let mut call = Call::new();
-        call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
-
-        let own = call.pair.relay_rtcp(Leg::Caller, &rtcp(201, 7), address("192.0.2.1:4001"));
-        let bye = call.pair.relay_rtcp(Leg::Caller, &rtcp(203, 99), address("192.0.2.1:4001"));
-        let stranger = call.pair.relay_rtcp(Leg::Caller, &rtcp(203, 7), address("203.0.113.9:4001"));
-        let muxed = call.send(Leg::Caller, &mut rtcp(201, 7), CALLER);
-        let answer = call.pair.relay_rtcp(Leg::Callee, &rtcp(201, 8), address("198.51.100.2:6001"));
-
-        assert_eq!(own, Relay::Forward { to: address("198.51.100.2:6001") });
-        assert_eq!([bye, stranger], [Relay::Drop(DropReason::UnknownSource); 2]);
-        assert_eq!(muxed.way, Relay::Forward { to: address(CALLEE) });
-        assert_eq!(answer, Relay::Forward { to: address("192.0.2.1:4001") });
-    }
-
-    #[test]
-    fn reports_about_a_spliced_stream_are_held_back() {
-        let mut call = Call::new();
-        call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
-        call.play(Leg::Callee);
-        call.pair.played(Leg::Callee, call.now);
-
-        let from_caller = call.pair.relay_rtcp(Leg::Caller, &rtcp(200, 7), address("192.0.2.1:4001"));
-        let from_callee = call.pair.relay_rtcp(Leg::Callee, &rtcp(201, 8), address("198.51.100.2:6001"));
-
-        assert_eq!([from_caller, from_callee], [Relay::Drop(DropReason::Contradicts); 2]);
-    }
-}
+mod tests;

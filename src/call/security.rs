@@ -1,0 +1,173 @@
+//! SRTP that ends here: what a peer has said of it, what it is told, and what the media path does about it (RFC 4568).
+//!
+//! Each side has its own word on it. Where neither has one, descriptions pass as they are, keys and all; so does
+//! encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Call;
+use super::settings::Side;
+use crate::rtp::control::{Rollovers, SrtpPlan};
+use crate::rtp::srtp::{MasterKey, Suite};
+use crate::sip::wire::sdp::{Crypto, Media, Protection};
+use crate::units::{CallId, Leg, PerLeg};
+
+/// `srtp` of a trunk or the PBX.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum SrtpPolicy {
+    /// Not ours: keys pass between the peers.
+    #[default]
+    Off,
+    /// Ends here where the peer speaks it.
+    Offer,
+    /// Nothing else passes.
+    Require,
+}
+
+/// What each side has to say of SRTP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SrtpSettings {
+    /// The PBX.
+    pub inside: SrtpPolicy,
+    /// Each trunk, by the order of the trunks.
+    pub outside: Vec<SrtpPolicy>,
+}
+
+/// What a peer has said of SRTP so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Spoken {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Plain RTP.
+    Plain,
+    /// This one of its keys was taken.
+    Sdes { tag: u32, suite: Suite, secure_profile: bool },
+}
+
+/// A call's part.
+#[derive(Debug)]
+pub(super) struct Security {
+    /// Ours, with which what goes to each leg is encrypted.
+    keys: PerLeg<MasterKey>,
+    spoken: PerLeg<Spoken>,
+    /// Encryption between the peers passes.
+    passes: bool,
+}
+
+impl Security {
+    /// None: no side has a word on it.
+    pub(super) fn new(settings: &SrtpSettings, secret: &[u8; 16], call: CallId) -> Option<Self> {
+        let off = |policy: &SrtpPolicy| *policy == SrtpPolicy::Off;
+        if off(&settings.inside) && settings.outside.iter().all(off) {
+            return None;
+        }
+        let key = |leg: Leg| {
+            let [a, b, c, d, e, f, g, h] = call.0.to_be_bytes();
+            MasterKey::derived(secret, &[a, b, c, d, e, f, g, h, u8::from(leg == Leg::Callee)])
+        };
+        Some(Self { keys: PerLeg::from_fn(key), spoken: PerLeg::default(), passes: false })
+    }
+
+    /// Keys that another process has told the peers.
+    pub(super) fn resume(&mut self, leg: Leg, plan: &mut SrtpPlan) {
+        self.keys[leg] = plan.ours.clone();
+        plan.resumed = true;
+    }
+}
+
+/// A key of a description that is spoken here.
+fn usable(crypto: &Crypto<'_>) -> Option<(u32, Suite, MasterKey)> {
+    let suite = Suite::ALL.into_iter().find(|suite| suite.name() == crypto.suite)?;
+    // A master key identifier would stand in every packet, and other parameters change how keys are made.
+    crypto.plain.then_some((crypto.tag, suite, MasterKey::parse(crypto.key)?))
+}
+
+/// What comes of one description.
+pub(super) struct Negotiated {
+    /// For the leg that it is of.
+    pub plan: Option<SrtpPlan>,
+    /// How it is written for the other leg.
+    pub rewritten: Protection,
+    /// The side that it came from must encrypt, and does not.
+    pub refused: bool,
+}
+
+impl Call {
+    fn srtp_policy(&self, leg: Leg) -> SrtpPolicy {
+        let settings = &self.settings;
+        match self.side(leg) {
+            Side::Inside => settings.srtp.inside,
+            Side::Outside => {
+                let trunk = settings.trunk_of(self.flow[leg].peer.ip()).map(|trunk| &trunk.name);
+                let place = settings.trunks.iter().position(|known| Some(&known.name) == trunk);
+                place.and_then(|place| settings.srtp.outside.get(place)).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Takes what `media` says for the leg `from`, and says what the other is told.
+    pub(super) fn negotiate(&mut self, media: &Media<'_>, from: Leg) -> Negotiated {
+        let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
+        let before = self.plan[from].srtp.clone();
+        let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
+        let Some(security) = &mut self.security else { return as_it_is };
+        let encrypted = !media.is_plain_rtp();
+        let chosen = media.crypto.iter().find_map(usable).filter(|_| policy != SrtpPolicy::Off);
+        let foreign = policy == SrtpPolicy::Off || security.passes || chosen.is_none() && policy == SrtpPolicy::Offer;
+        security.passes = encrypted && foreign;
+        if security.passes {
+            security.spoken[from] = Spoken::Unknown;
+            return as_it_is;
+        }
+        let ours = security.keys[from].clone();
+        let same_ours = before.as_ref().filter(|before| before.ours == ours);
+        let plan = |suite: Suite, theirs: Option<MasterKey>| SrtpPlan {
+            suite,
+            rollovers: Rollovers {
+                heard: same_ours.filter(|before| before.theirs == theirs).map_or(0, |before| before.rollovers.heard),
+                sent: same_ours.map_or(0, |before| before.rollovers.sent),
+            },
+            resumed: same_ours.is_some_and(|before| before.resumed),
+            ours: ours.clone(),
+            theirs,
+        };
+        let (spoken, plan, refused) = match (policy, chosen) {
+            (SrtpPolicy::Offer | SrtpPolicy::Require, Some((tag, suite, theirs))) => {
+                (Spoken::Sdes { tag, suite, secure_profile: encrypted }, Some(plan(suite, Some(theirs))), false)
+            }
+            (SrtpPolicy::Require, None) => (Spoken::Plain, Some(plan(Suite::Aes128Sha1_80, None)), true),
+            (SrtpPolicy::Off | SrtpPolicy::Offer, _) => (Spoken::Plain, None, false),
+        };
+        security.spoken[from] = spoken;
+        let to = from.other();
+        let rewritten = told(towards, security.spoken[to], &security.keys[to]);
+        Negotiated { plan, rewritten, refused }
+    }
+
+    /// The crypto attribute of an answer of our own to `media`, which is the caller's; None: it is plain, or not spoken.
+    pub(super) fn own_crypto(&self, media: &Media<'_>) -> Option<String> {
+        let security = self.security.as_ref().filter(|_| self.srtp_policy(Leg::Caller) != SrtpPolicy::Off)?;
+        let (tag, suite, _) = media.crypto.iter().find_map(usable)?;
+        Some(attribute(tag, suite, &security.keys[Leg::Caller]))
+    }
+}
+
+/// What a peer is told, by its side's word and by what it has said itself.
+fn told(policy: SrtpPolicy, spoken: Spoken, key: &MasterKey) -> Protection {
+    match (policy, spoken) {
+        (SrtpPolicy::Off, _) | (SrtpPolicy::Offer, Spoken::Plain) => Protection::Plain,
+        (SrtpPolicy::Offer | SrtpPolicy::Require, Spoken::Sdes { tag, suite, secure_profile }) => {
+            Protection::Encrypted { secure_profile, attributes: vec![attribute(tag, suite, key)] }
+        }
+        (SrtpPolicy::Offer | SrtpPolicy::Require, Spoken::Unknown | Spoken::Plain) => {
+            let lines = Suite::ALL.into_iter().zip(1..).map(|(suite, tag)| attribute(tag, suite, key));
+            // In the plain profile, a peer that does not know keys still takes the call.
+            Protection::Encrypted { secure_profile: policy == SrtpPolicy::Require, attributes: lines.collect() }
+        }
+    }
+}
+
+fn attribute(tag: u32, suite: Suite, key: &MasterKey) -> String {
+    format!("a=crypto:{tag} {} inline:{}", suite.name(), key.to_base64())
+}

@@ -1,0 +1,270 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::rtp::packet::HEADER;
+use std::sync::Arc;
+
+const CALLER: &str = "192.0.2.1:4000";
+const CALLEE: &str = "198.51.100.2:6000";
+
+struct Call {
+    pair: MediaPair,
+    now: Instant,
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn rtp(payload_type: u8, sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, payload_type];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend((u32::from(sequence) * 160).to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+fn rtcp(kind: u8, ssrc: u32) -> Vec<u8> {
+    [&[0x80, kind, 0, 1][..], &ssrc.to_be_bytes()].concat()
+}
+
+impl Call {
+    fn new() -> Self {
+        let now = crate::io::clock::now();
+        let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
+        for (leg, at, event) in [(Leg::Caller, CALLER, 101), (Leg::Callee, CALLEE, 96)] {
+            let codecs = vec![(8, Codec::Pcma), (0, Codec::Pcmu)];
+            pair.plan(
+                leg,
+                StreamPlan { rtp: Some(address(at)), rtcp: None, codecs, telephone_event: Some(event), srtp: None },
+                now,
+            );
+        }
+        Self { pair, now }
+    }
+
+    fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
+        self.now += Duration::from_millis(20);
+        self.pair.relay(from, packet, address(src), self.now)
+    }
+
+    /// A datagram on the RTCP port; cut to what goes on.
+    fn report(&mut self, from: Leg, packet: &mut Vec<u8>, src: &str) -> Relay {
+        let (way, length) = self.pair.relay_rtcp(from, packet, address(src));
+        packet.truncate(length);
+        way
+    }
+
+    fn play(&mut self, to: Leg) {
+        let coded: Arc<[u8]> = vec![9; 320].into();
+        assert!(self.pair.play(to, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }]));
+    }
+}
+
+#[test]
+fn each_leg_reaches_the_other_where_it_is() {
+    let mut call = Call::new();
+
+    let to_callee = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), "192.0.2.1:4444");
+    let to_caller = call.send(Leg::Callee, &mut rtp(8, 1, 8, &[1; 160]), CALLEE);
+
+    assert_eq!(to_callee.way, Relay::Forward { to: address(CALLEE) });
+    assert_eq!(to_callee.heard.map(|heard| heard.1), Some(Payload::Audio(Codec::Pcmu)));
+    assert_eq!(to_caller.way, Relay::Forward { to: address("192.0.2.1:4444") }, "not the signalled port: the latched");
+    assert_eq!(call.pair.counters().packets_out, PerLeg { caller: 1, callee: 1 });
+}
+
+#[test]
+fn strangers_and_noise_are_counted_drops() {
+    let mut call = Call::new();
+
+    let stranger = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), "203.0.113.9:4000");
+    let noise = call.send(Leg::Caller, &mut [1, 2, 3], CALLER);
+
+    assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
+    assert!(stranger.heard.is_none());
+    assert_eq!(noise.way, Relay::Drop(DropReason::NotRtp));
+    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_cut_leg_is_heard_but_not_forwarded() {
+    let mut call = Call::new();
+    call.pair.cut(Leg::Caller, true);
+
+    let cut = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
+    assert_eq!(cut.way, Relay::Drop(DropReason::Cut));
+    assert!(cut.heard.is_some());
+
+    call.pair.cut(Leg::Caller, false);
+    assert!(matches!(call.send(Leg::Caller, &mut rtp(0, 2, 7, &[]), CALLER).way, Relay::Forward { .. }));
+}
+
+#[test]
+fn keys_are_heard_by_either_description_even_while_a_prompt_plays() {
+    let mut call = Call::new();
+    call.play(Leg::Caller);
+    let press = [9, 0x80, 3, 0x20];
+
+    // The callee was given the caller's description, where events are 101.
+    assert_eq!(call.send(Leg::Callee, &mut rtp(101, 1, 8, &press), CALLEE).digit, Some('9'));
+    assert_eq!(call.send(Leg::Callee, &mut rtp(101, 1, 8, &press), CALLEE).digit, None, "the same press");
+    assert_eq!(call.send(Leg::Caller, &mut rtp(96, 1, 7, &press), CALLER).digit, Some('9'));
+    assert_eq!(call.send(Leg::Caller, &mut rtp(101, 9, 7, &press), CALLER).digit, Some('9'), "its own number");
+}
+
+#[test]
+fn a_prompt_takes_the_codec_that_flows_and_then_gives_way() {
+    let mut call = Call::new();
+    call.send(Leg::Caller, &mut rtp(0, 41, 7, &[1; 160]), CALLER);
+    call.play(Leg::Callee);
+    let during = call.send(Leg::Caller, &mut rtp(0, 42, 7, &[1; 160]), CALLER);
+    let mut played = Vec::new();
+    while let Some((packet, to)) = call.pair.played(Leg::Callee, call.now) {
+        assert_eq!(to, Some(address(CALLEE)));
+        played.push(Header::read(&packet).unwrap());
+    }
+    let mut packet = rtp(0, 43, 7, &[1; 160]);
+    let after = call.send(Leg::Caller, &mut packet, CALLER);
+
+    assert_eq!(during.way, Relay::Drop(DropReason::Playing));
+    assert_eq!(
+        played.iter().map(|h| (h.payload_type, h.sequence.0, h.ssrc.0)).collect::<Vec<_>>(),
+        [(0, 42, 7), (0, 43, 7)]
+    );
+    assert!(matches!(after.way, Relay::Forward { .. }));
+    assert_eq!(Header::read(&packet).unwrap().sequence.0, 44);
+    assert_eq!(after.heard.unwrap().0.sequence.0, 43, "the tap hears it as it came");
+    assert_eq!(packet[HEADER..], [1; 160]);
+}
+
+#[test]
+fn a_prompt_before_any_media_takes_a_codec_that_both_know() {
+    let mut call = Call::new();
+    let answer = StreamPlan { rtp: Some(address(CALLEE)), codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
+    call.pair.plan(Leg::Callee, answer, call.now);
+    call.play(Leg::Caller);
+
+    let (packet, to) = call.pair.played(Leg::Caller, call.now).unwrap();
+    assert_eq!((packet[1] & 0x7F, to), (0, Some(address(CALLER))));
+}
+
+#[test]
+fn a_leg_on_hold_without_address_is_sent_nothing_and_comes_back() {
+    let mut call = Call::new();
+    call.send(Leg::Callee, &mut rtp(0, 1, 8, &[]), CALLEE);
+    let plan = call.pair.legs.callee.plan.clone();
+    let held = StreamPlan { rtp: Some(address("0.0.0.0:6000")), ..plan.clone() };
+    call.pair.plan(Leg::Callee, held, call.now);
+
+    let during = call.send(Leg::Caller, &mut rtp(0, 1, 7, &[]), CALLER).way;
+    call.pair.plan(Leg::Callee, plan, call.now);
+    let after = call.send(Leg::Caller, &mut rtp(0, 2, 7, &[]), CALLER).way;
+
+    assert_eq!(during, Relay::Drop(DropReason::NoDestination));
+    assert_eq!(after, Relay::Forward { to: address(CALLEE) });
+}
+
+#[test]
+fn no_codec_no_prompt() {
+    let now = crate::io::clock::now();
+    let mut pair = MediaPair::new(PerLeg::default(), now);
+
+    assert!(!pair.play(Leg::Caller, []));
+}
+
+proptest::proptest! {
+    /// Whatever comes from whomever: nothing goes anywhere but to the two peers, and strangers are not heard.
+    #[test]
+    fn nonsense_from_anyone_is_survived(packets in proptest::collection::vec(
+        (proptest::bool::ANY, 0u8..3, proptest::collection::vec(proptest::num::u8::ANY, 0..60), proptest::bool::ANY), 0..60,
+    )) {
+        let mut call = Call::new();
+        for (caller, source, mut packet, valid) in packets {
+            if let (true, Some(first)) = (valid, packet.first_mut()) {
+                *first = 0x80;
+            }
+            let from = if caller { Leg::Caller } else { Leg::Callee };
+            let src = [CALLER, CALLEE, "203.0.113.9:1"][usize::from(source)];
+            let relayed = call.send(from, &mut packet, src);
+            let (reported, length) = call.pair.relay_rtcp(from, &mut packet, address(src));
+                proptest::prop_assert!(length <= packet.len());
+            let own = (src == CALLER) == caller && source < 2;
+            proptest::prop_assert!(own || matches!(relayed.way, Relay::Drop(_)) && relayed.heard.is_none());
+            proptest::prop_assert!(own || matches!(reported, Relay::Drop(_)));
+            if let Relay::Forward { to } = relayed.way {
+                proptest::prop_assert_eq!(to, address(if caller { CALLEE } else { CALLER }));
+            }
+        }
+    }
+}
+
+#[test]
+fn reports_pass_beside_the_media_and_only_from_their_source() {
+    let mut call = Call::new();
+    call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
+
+    let own = call.report(Leg::Caller, &mut rtcp(201, 7), "192.0.2.1:4001");
+    let bye = call.report(Leg::Caller, &mut rtcp(203, 99), "192.0.2.1:4001");
+    let stranger = call.report(Leg::Caller, &mut rtcp(203, 7), "203.0.113.9:4001");
+    let muxed = call.send(Leg::Caller, &mut rtcp(201, 7), CALLER);
+    let answer = call.report(Leg::Callee, &mut rtcp(201, 8), "198.51.100.2:6001");
+
+    assert_eq!(own, Relay::Forward { to: address("198.51.100.2:6001") });
+    assert_eq!([bye, stranger], [Relay::Drop(DropReason::UnknownSource); 2]);
+    assert_eq!(muxed.way, Relay::Forward { to: address(CALLEE) });
+    assert_eq!(answer, Relay::Forward { to: address("192.0.2.1:4001") });
+}
+
+/// The words of a report of `ssrc` about `heard`, whose newest packet was `highest`.
+fn report(ssrc: u32, heard: u32, highest: u32) -> Vec<u8> {
+    let sender = [0x81C8_000C, ssrc, 1, 2, 8_000, 50, 8_000];
+    let words = sender.into_iter().chain([heard, 0, highest, 0, 0, 0]);
+    words.flat_map(u32::to_be_bytes).collect()
+}
+
+fn word(packet: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(*packet[at * 4..].first_chunk().unwrap())
+}
+
+#[test]
+fn reports_after_a_prompt_speak_of_the_stream_that_their_reader_knows() {
+    let mut call = Call::new();
+    for n in 1..=50 {
+        call.send(Leg::Caller, &mut rtp(0, n, 7, &[1; 160]), CALLER);
+        call.send(Leg::Callee, &mut rtp(0, 900 + n, 8, &[1; 160]), CALLEE);
+    }
+    call.play(Leg::Callee);
+    call.send(Leg::Caller, &mut rtp(0, 51, 7, &[1; 160]), CALLER);
+    assert!(call.pair.played(Leg::Callee, call.now).is_some());
+    let mut during = report(7, 8, 950);
+    let mut about_prompt = report(8, 7, 51);
+    call.report(Leg::Caller, &mut during, "192.0.2.1:4001");
+    call.report(Leg::Callee, &mut about_prompt, "198.51.100.2:6001");
+    while call.pair.played(Leg::Callee, call.now).is_some() {}
+    // From here on the caller's packets are another source's.
+    call.now += Duration::from_millis(100);
+    for n in 1..=5 {
+        call.send(Leg::Caller, &mut rtp(0, 10_000 + n, 77, &[1; 160]), CALLER);
+    }
+    let mut after = report(77, 8, 955);
+    let mut about = report(8, 7, 57);
+    let forward = call.report(Leg::Caller, &mut after, "192.0.2.1:4001");
+    call.report(Leg::Callee, &mut about, "198.51.100.2:6001");
+
+    assert_eq!(word(&during, 0), 0x81C9_0007, "the caller's clock means nothing while a prompt plays");
+    assert_eq!((word(&during, 1), word(&during, 2), word(&during, 4)), (7, 8, 950));
+    assert_eq!(
+        word(&about_prompt, 0),
+        0x80C8_0006,
+        "the callee's own counts pass, what it heard of the prompt does not"
+    );
+    assert_eq!(forward, Relay::Forward { to: address("198.51.100.2:6001") });
+    assert_eq!(
+        (word(&after, 1), word(&after, 5), word(&after, 6)),
+        (7, 50 + 52, 8_000 + 52 * 160),
+        "50 and a prompt of 2"
+    );
+    assert_eq!((word(&about, 7), word(&about, 9) as u16), (77, 10_005), "in the numbers of who sends it");
+}

@@ -1,0 +1,107 @@
+//! What comes from a peer (RFC 3711 §3.3, §3.4).
+
+use smallvec::SmallVec;
+
+use super::keys::RTCP_TAG;
+use super::window::Window;
+use super::{ENCRYPTED, INDEX, MOST_SOURCES, MasterKey, RTCP_HEADER, SessionKeys, Suite};
+use crate::rtp::packet::header_length;
+
+/// Why a datagram does not open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BadSrtp {
+    /// Too short for what it claims to be.
+    Malformed,
+    /// Its tag is not that of our key: a wrong key, a stranger, or plain RTP.
+    Forged,
+    /// It has come before, or is too old to tell.
+    Repeated,
+}
+
+/// Keys and counts of what one peer sends.
+#[derive(Debug)]
+pub struct Opening {
+    suite: Suite,
+    rtp: SessionKeys,
+    rtcp: SessionKeys,
+    /// How often the numbers of a new source have come round already.
+    begins: u32,
+    sources: SmallVec<[(u32, Window); 1]>,
+    reports: Option<Window>,
+}
+
+impl Opening {
+    /// Nothing has come. `rollovers`: where another process was with this key.
+    #[must_use]
+    pub fn new(suite: Suite, key: &MasterKey, rollovers: u32) -> Self {
+        let (rtp, rtcp) = (SessionKeys::rtp(key), SessionKeys::rtcp(key));
+        Self { suite, rtp, rtcp, begins: rollovers, sources: SmallVec::new(), reports: None }
+    }
+
+    /// Opens an RTP packet in place; its length without the tag. Only what opens moves the counts.
+    pub fn rtp(&mut self, packet: &mut [u8]) -> Result<usize, BadSrtp> {
+        let length = packet.len().checked_sub(self.suite.tag()).ok_or(BadSrtp::Malformed)?;
+        let (packet, tag) = packet.split_at_mut(length);
+        let start = header_length(packet).ok_or(BadSrtp::Malformed)?;
+        let &[_, _, s0, s1, _, _, _, _, r0, r1, r2, r3] = packet.first_chunk().ok_or(BadSrtp::Malformed)?;
+        let (sequence, ssrc) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([r0, r1, r2, r3]));
+        let place = self.sources.iter().position(|(known, _)| *known == ssrc);
+        let known = place.and_then(|place| self.sources.get(place)).map(|(_, window)| *window);
+        let first = u64::from(self.begins) << 16 | u64::from(sequence);
+        let index = match known {
+            Some(window) if !window.is_new(window.index(sequence)) => return Err(BadSrtp::Repeated),
+            Some(window) => self.verified(packet, tag, window.index(sequence)),
+            // A source whose first packets were lost may have turned already.
+            None => self.verified(packet, tag, first).or_else(|| self.verified(packet, tag, first + (1 << 16))),
+        };
+        let index = index.ok_or(BadSrtp::Forged)?;
+        self.rtp.apply(ssrc, index, packet.get_mut(start..).unwrap_or_default());
+        match place.and_then(|place| self.sources.get_mut(place)) {
+            Some((_, window)) => window.mark(index),
+            None => {
+                if self.sources.len() >= MOST_SOURCES {
+                    self.sources.remove(0);
+                }
+                // A source that comes later begins to count anew.
+                self.begins = 0;
+                self.sources.push((ssrc, Window::at(index)));
+            }
+        }
+        Ok(length)
+    }
+
+    /// `index`, if the packet's tag says that it has that one.
+    fn verified(&self, packet: &[u8], tag: &[u8], index: u64) -> Option<u64> {
+        let rollovers = ((index >> 16) as u32).to_be_bytes();
+        self.rtp.verifies(packet, &rollovers, tag).then_some(index)
+    }
+
+    /// Opens an RTCP packet in place; its length without index and tag.
+    pub fn rtcp(&mut self, packet: &mut [u8]) -> Result<usize, BadSrtp> {
+        let signed = packet.len().checked_sub(RTCP_TAG).ok_or(BadSrtp::Malformed)?;
+        let length = signed.checked_sub(INDEX).filter(|&length| length >= RTCP_HEADER).ok_or(BadSrtp::Malformed)?;
+        let (signed, tag) = packet.split_at_mut(signed);
+        let word = signed.last_chunk().map(|word| u32::from_be_bytes(*word)).ok_or(BadSrtp::Malformed)?;
+        let index = u64::from(word & !ENCRYPTED);
+        if self.reports.is_some_and(|window| !window.is_new(index)) {
+            return Err(BadSrtp::Repeated);
+        }
+        if !self.rtcp.verifies(signed, &[], tag) {
+            return Err(BadSrtp::Forged);
+        }
+        if word & ENCRYPTED != 0
+            && let Some((header, rest)) = signed.get_mut(..length).and_then(|it| it.split_at_mut_checked(RTCP_HEADER))
+        {
+            let ssrc = header.last_chunk().map_or(0, |ssrc| u32::from_be_bytes(*ssrc));
+            self.rtcp.apply(ssrc, index, rest);
+        }
+        self.reports.get_or_insert(Window::at(index)).mark(index);
+        Ok(length)
+    }
+
+    /// How often the numbers of its newest source have come round.
+    #[must_use]
+    pub fn rollovers(&self) -> u32 {
+        self.sources.last().map_or(self.begins, |(_, window)| window.rollovers())
+    }
+}
