@@ -360,13 +360,13 @@ fn a_peer_that_floods_leaves_room_for_others_and_for_what_is_inside_dialogs() {
     let t0 = clock::now();
     let new = "To: <sip:201@pbx>";
 
-    assert_eq!(flood(&mut table, "INVITE", "192.0.2.1:5060", new, 5_000, t0), 800);
-    assert_eq!(flood(&mut table, "INVITE", "192.0.2.2:5060", new, 5_000, t0), 160);
-    assert_eq!(flood(&mut table, "INVITE", "192.0.2.3:5060", new, 10, t0), 10);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", new, 5_000, t0), 800);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.2:5060", new, 5_000, t0), 160);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.3:5060", new, 10, t0), 10);
     assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", "To: <sip:201@pbx>;tag=2", 10, t0), 10);
-    assert_eq!(flood(&mut table, "INVITE", "192.0.2.1:5060", "To: <sip:201@pbx>;tag=2", 10, t0), 10);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", "To: <sip:201@pbx>;tag=2", 10, t0), 10);
 
     run(&mut table, t0);
     assert_eq!(table.counts(), (0, 0));
-    assert_eq!(flood(&mut table, "INVITE", "192.0.2.1:5060", new, 5_000, t0), 800, "what has ended counts no more");
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", new, 5_000, t0), 800, "what has ended counts no more");
 }
