@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking")]
 
 #[path = "../tests/world/mod.rs"]
-#[allow(dead_code, reason = "the ladders use more of it")]
 mod world;
 
 use std::hint::black_box;
