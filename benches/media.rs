@@ -8,13 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ringfence::audio::FRAME_SAMPLES;
 use ringfence::audio::framer::{Arrived, Content, Framer};
 use ringfence::audio::g711::Law;
+use ringfence::audio::{FRAME_SAMPLES, Frame};
+use ringfence::detect::fingerprint::Fingerprinter;
+use ringfence::detect::tone::ToneDetector;
+use ringfence::detect::voice::Voice;
 use ringfence::rtp::control::{Codec, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::MediaPair;
+use ringfence::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
 use ringfence::units::{CallTime, Leg, PerLeg, RtpTimestamp, SequenceNumber, Ssrc};
+use rustfft::FftPlanner;
 
 fn packet(sequence: u16) -> [u8; 172] {
     let mut packet = [0x55; 172];
@@ -106,5 +111,50 @@ fn media(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, media);
+fn srtp(criterion: &mut Criterion) {
+    let key = MasterKey::new([7; 30]);
+
+    criterion.bench_function("seal and open one packet", |bencher| {
+        let suite = Suite::Aes128Sha1_80;
+        let (mut sealing, mut opening) = (Sealing::new(suite, &key, 0), Opening::new(suite, &key, 0));
+        let mut sequence = 0u16;
+        bencher.iter(|| {
+            sequence = sequence.wrapping_add(1);
+            let mut buffer = [0; 172 + MOST_ADDED];
+            buffer[..172].copy_from_slice(&packet(sequence));
+            let length = sealing.rtp(black_box(&mut buffer), 172).unwrap();
+            black_box(opening.rtp(&mut buffer[..length])).unwrap()
+        });
+    });
+}
+
+/// What the ear spends on 20 ms of one leg, detector by detector.
+fn ear(criterion: &mut Criterion) {
+    let noise: Vec<[i16; FRAME_SAMPLES]> = (0..50u32)
+        .map(|n| std::array::from_fn(|i| ((n * 160 + i as u32).wrapping_mul(2_654_435_761) >> 18) as i16 - 8_192))
+        .collect();
+
+    criterion.bench_function("voice of 20 ms", |bencher| {
+        let mut voice = Voice::new();
+        let mut frames = noise.iter().cycle();
+        bencher.iter(|| {
+            let samples = *frames.next().unwrap();
+            black_box(voice.frame(&Frame { at: CallTime::ZERO, samples, lost: false }))
+        });
+    });
+
+    criterion.bench_function("tones in 20 ms", |bencher| {
+        let mut tones = ToneDetector::new(&mut FftPlanner::new());
+        let mut frames = noise.iter().cycle();
+        bencher.iter(|| black_box(tones.frame(frames.next().unwrap())));
+    });
+
+    criterion.bench_function("fingerprint of 20 ms", |bencher| {
+        let mut fingerprinter = Fingerprinter::new(&mut FftPlanner::new());
+        let mut frames = noise.iter().cycle();
+        bencher.iter(|| black_box(fingerprinter.frame(frames.next().unwrap())));
+    });
+}
+
+criterion_group!(benches, media, srtp, ear);
 criterion_main!(benches);

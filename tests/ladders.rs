@@ -1127,6 +1127,27 @@ fn more_calls_than_the_limit_are_503_and_over_a_limit_is_busy() {
 }
 
 #[test]
+fn a_trunk_that_floods_with_calls_leaves_room_for_calls_of_others() {
+    let mut trunks = settings().trunks;
+    trunks[0].networks.clear();
+    let hop = ringfence::sip::flow::Hop::udp("192.0.2.14:5060".parse().unwrap());
+    trunks.push(ringfence::call::Trunk::at("other", hop));
+    let mut world = World::new(Settings { max_calls: 100, trunks, ..settings() });
+    for number in 0..200 {
+        let wild = Phone::caller(&format!("wild{number}"));
+        world.send(TRUNK, &wild.request("INVITE", &sdp(TRUNK, "")));
+    }
+    assert_eq!(world.switchboard.sizes().calls, 80);
+
+    for number in 0..10 {
+        let good = Phone::caller(&format!("good{number}"));
+        world.send("192.0.2.14:5060", &good.request("INVITE", &sdp("192.0.2.14:5060", "")));
+    }
+
+    assert_eq!(world.switchboard.sizes().calls, 90);
+}
+
+#[test]
 fn calls_without_usable_media_go_on_unheard() {
     for (body, why) in [
         (String::new(), "no_sdp"),

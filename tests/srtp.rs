@@ -41,7 +41,11 @@ fn read(message: &str) -> Said {
     let crypto = message.lines().filter_map(|line| line.strip_prefix("a=crypto:")).map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         let suite = Suite::ALL.into_iter().find(|suite| suite.name() == words[1]).unwrap();
-        (words[0].to_owned(), suite, MasterKey::parse(words[2].strip_prefix("inline:").unwrap()).unwrap())
+        (
+            words[0].to_owned(),
+            suite,
+            MasterKey::parse(words[2].strip_prefix("inline:").unwrap().split('|').next().unwrap()).unwrap(),
+        )
     });
     Said {
         secure_profile: words[1] == "RTP/SAVP",

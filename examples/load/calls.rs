@@ -15,6 +15,8 @@ use super::{cpu, numbers};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The system under load goes on for so long with what calls leave behind: records, logs.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+/// The longest that a transaction lives on after its answer (RFC 3261 §17: 64*T1): only then is left what a call takes.
+pub(crate) const LINGER: Duration = Duration::from_secs(35);
 /// New calls of one turn.
 const CALLS_A_TURN: usize = 8;
 
@@ -245,7 +247,7 @@ pub(crate) fn run(options: &Options) -> Value {
         }
         let settled = all && telephones.answered() == options.calls;
         if let (None, Some(pid), true) = (memory, options.pid.filter(|_| options.memory), settled) {
-            std::thread::sleep(AFTERWARDS);
+            std::thread::sleep(LINGER);
             memory = Some(cpu::memory_kb(pid));
         }
         if !telephones.turn() && placed == 0 {

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
+use super::calls;
 use super::systems::{self, NG, PROXY, Ringfence, Running, STRANGER, WILD_TRUNK};
 use table::Table;
 
@@ -289,12 +290,13 @@ impl Bench {
     }
 
     fn memory(&self) {
-        let answered = 4_000;
+        // One trunk may have four fifths of what `ulimit -n` allows.
+        let answered = 3_000;
         let runs = self.each(|runs| {
             for system in [0, 1] {
                 let system = if system == 0 { systems::kamailio(1_000_000) } else { Ringfence::default().start() };
                 Self::calls_at(GOOD, 2.0, system.pid());
-                let hold = answered as f64 / 400.0 + 4.0;
+                let hold = answered as f64 / 400.0 + calls::LINGER.as_secs_f64() + 3.0;
                 let pid = system.pid();
                 let line =
                     format!("calls --proxy {PROXY} --rate 400 --calls {answered} --hold {hold} --memory --pid {pid}");
@@ -324,7 +326,7 @@ impl Bench {
                 load(None, &words(&format!("audio --sip {PROXY} --calls 50 --seconds 4 --pid {}", system.pid())));
             // In the middle of the audio that is measured.
             std::thread::sleep(std::time::Duration::from_millis(3_000));
-            took.push(systems::reload().as_secs_f64());
+            took.push(systems::reload(&system).as_secs_f64());
             let audio = outcome(audio);
             eprintln!("   reload in {:.3} s beside {audio}", took.last().unwrap_or(&0.0));
             runs.entry("ringfence").or_default().push(audio);

@@ -25,7 +25,7 @@ pub(crate) struct Running {
     child: Child,
     pub(crate) name: &'static str,
     /// Its files, for as long as it runs.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -60,12 +60,12 @@ fn start(name: &'static str, mut command: Command, folder: tempfile::TempDir, is
     let log = std::fs::File::create(folder.path().join("log")).expect("a file");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
     let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start ({error}): tests/bench/install"));
-    let mut running = Running { child, name, _folder: folder };
+    let mut running = Running { child, name, folder };
     let deadline = clock::now() + PATIENCE;
     while !is_up() {
         let ended = running.child.try_wait().is_ok_and(|status| status.is_some());
         if ended || clock::now() > deadline {
-            let log = std::fs::read_to_string(running._folder.path().join("log")).unwrap_or_default();
+            let log = std::fs::read_to_string(running.folder.path().join("log")).unwrap_or_default();
             panic!("{name} does not come up:\n{log}");
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -138,12 +138,16 @@ fn list(path: &Path, numbers: usize) {
     std::fs::write(path, text).expect("a list");
 }
 
-/// Has the settings read again; how long that took.
-pub(crate) fn reload() -> Duration {
+/// Adds a number to the list and has the settings read again; how long that took.
+pub(crate) fn reload(ringfence: &Running) -> Duration {
+    use std::io::Write as _;
+    let list = ringfence.folder.path().join("allow.txt");
+    let opened = std::fs::OpenOptions::new().append(true).open(list);
+    opened.and_then(|mut list| writeln!(list, "+442099999999")).expect("another number");
     let begin = clock::now();
     let answer = ureq::post(format!("http://{ADMIN}/api/reload")).send_empty();
     let text = answer.expect("a reload").body_mut().read_to_string().unwrap_or_default();
-    assert!(!text.contains("problem"), "{text}");
+    assert!(text.contains("\"outcome\":\"applied\""), "{text}");
     clock::now() - begin
 }
 

@@ -12,6 +12,11 @@ use crate::io::streams;
 use crate::sip::flow::{Hop, Transport};
 use crate::trunk::Target;
 
+/// A pair for each leg.
+const SOCKETS_A_CALL: usize = 4;
+/// Sockets, files and pipes of everything that is no call.
+const OTHER_FILES: usize = 128;
+
 /// Hosts behind each trunk's address, by its name.
 pub(crate) type Targets = HashMap<Arc<str>, Vec<Target>>;
 
@@ -143,11 +148,23 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         caller_hears: settings.divert.caller,
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
-        max_calls: settings.sip.max_calls,
+        max_calls: settings.sip.max_calls.min(lines(settings)),
         session_timer: settings.calls.session_timer,
         held_check: settings.calls.held_check,
         longest_restored: settings.restart.longest_call,
     })
+}
+
+/// Calls for which there are ports and open files. A flood of calls must meet a limit that keeps room for others, not a
+/// media path that has nothing left for anybody.
+fn lines(settings: &Settings) -> usize {
+    let ports = usize::from(settings.media.last_port.saturating_sub(settings.media.first_port)) + 1;
+    // Where the system does not say, the ports alone decide.
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files =
+        text.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    let files = files.map_or(usize::MAX, |files: usize| files.saturating_sub(OTHER_FILES));
+    (ports.min(files) / SOCKETS_A_CALL).max(1)
 }
 
 /// Settings of the gate: trunks and PBX are trusted.

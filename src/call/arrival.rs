@@ -19,7 +19,15 @@ use crate::units::{PerLeg, Redacted};
 
 impl Switchboard {
     pub(super) fn new_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        if self.draining || self.calls.len() >= self.settings.max_calls {
+        let trunk = match side {
+            // Several trunks may share an address: the contact that was asked for says which of them it is.
+            Side::Outside => self
+                .trunks
+                .registered_contact(message.bytes())
+                .or_else(|| self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name))),
+            Side::Inside => None,
+        };
+        if self.draining || !self.has_room(trunk.as_ref()) {
             return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"], now);
         }
         let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
@@ -54,7 +62,7 @@ impl Switchboard {
         };
         let callee = Party { remote: value(Name::To), local: value(Name::From), target: first.uri, ..Party::default() };
         let id = self.next_id();
-        let facts = self.facts(message, &target, flow, side);
+        let facts = self.facts(message, &target, flow, side, trunk);
         let trunk = first.trunk.or_else(|| facts.trunk.clone());
         let mut call = Call {
             id,
@@ -104,7 +112,7 @@ impl Switchboard {
             guest: PerLeg::default(),
         };
         self.host_guests(&mut call);
-        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        self.enter(&call);
         self.by_server.insert(server, id);
         self.out(Output::Consult {
             call: id,
@@ -116,15 +124,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side) -> Facts {
-        let trunk = match side {
-            // Several trunks may share an address: the contact that was asked for says which of them it is.
-            Side::Outside => self
-                .trunks
-                .registered_contact(message.bytes())
-                .or_else(|| self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name))),
-            Side::Inside => None,
-        };
+    fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side, trunk: Option<Arc<str>>) -> Facts {
         let asserted = identity::asserted(message, &self.settings, side, trunk.as_deref());
         let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());
         let private = identity::is_private(message);

@@ -397,6 +397,7 @@ impl Switchboard {
         if let Some(media) = media {
             let negotiated = call.negotiate(media, Leg::Caller);
             if negotiated.refused {
+                call.invite.clone_from(&invite);
                 return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
             }
             call.unheard = answer::unheard(media, negotiated.plan.is_some());

@@ -234,7 +234,7 @@ impl Switchboard {
         call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
         self.host_guests(&mut call);
         call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
-        self.by_call_id.insert(Arc::clone(&call.call_id), id);
+        self.enter(&call);
         let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
         self.happened(&call, now, restored);
         if call

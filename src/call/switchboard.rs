@@ -193,6 +193,8 @@ pub(super) struct Orphan {
 pub(super) const MAX_CONTACTS: usize = 16;
 /// Answers of other forks to one INVITE that are hung up; more is no telephone network.
 pub(super) const MAX_FORKS: usize = 16;
+/// See [`Switchboard::has_room`].
+const TRUNK_SHARE: usize = 4;
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
 
@@ -207,6 +209,8 @@ pub struct Switchboard {
     pub(super) secret: [u8; 16],
     pub(super) calls: HashMap<CallId, Call>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
+    /// Calls of each trunk.
+    pub(super) held: HashMap<Arc<str>, usize>,
     pub(super) by_server: HashMap<ServerId, CallId>,
     pub(super) clients: HashMap<ClientId, CallId>,
     pub(super) relayed: HashMap<ClientId, Relayed>,
@@ -239,6 +243,7 @@ impl Switchboard {
             secret,
             calls: HashMap::new(),
             by_call_id: HashMap::new(),
+            held: HashMap::new(),
             by_server: HashMap::new(),
             clients: HashMap::new(),
             relayed: HashMap::new(),
@@ -385,14 +390,24 @@ impl Switchboard {
         known
     }
 
+    /// True for a message that is not met with silence.
+    #[must_use]
+    pub fn expects(&self, source: SocketAddr, bytes: &[u8]) -> bool {
+        self.side_of_message(source, bytes).is_some()
+    }
+
+    /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
+    fn side_of_message(&self, source: SocketAddr, bytes: &[u8]) -> Option<Side> {
+        let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);
+        self.side_of(source).or_else(contact)
+    }
+
     fn side_of(&self, source: SocketAddr) -> Option<Side> {
         self.settings.side_of(source).or_else(|| self.trunks.guest(source.ip()))
     }
 
     fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
-        // Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
-        let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);
-        let Some(side) = self.side_of(flow.peer).or_else(contact) else {
+        let Some(side) = self.side_of_message(flow.peer, bytes) else {
             self.counters.unknown_source += 1;
             return;
         };
@@ -586,8 +601,27 @@ impl Switchboard {
         self.calls.insert(call.id, call);
     }
 
+    /// A call with a name of its own in the tables.
+    pub(super) fn enter(&mut self, call: &Call) {
+        self.by_call_id.insert(Arc::clone(&call.call_id), call.id);
+        if let Some(trunk) = &call.facts.trunk {
+            *self.held.entry(Arc::clone(trunk)).or_default() += 1;
+        }
+    }
+
+    /// Is there room for a call of this trunk? It may have so many times as many as there is room left, so that one that
+    /// floods leaves a fifth to the others and to the PBX.
+    pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
+        let room = self.settings.max_calls.saturating_sub(self.calls.len());
+        let held = trunk.and_then(|trunk| self.held.get(trunk)).copied().unwrap_or(0);
+        room > 0 && (held == 0 || held < TRUNK_SHARE * room)
+    }
+
     pub(super) fn forget(&mut self, call: &Call) {
         self.by_call_id.remove(&call.call_id);
+        if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.held.get_mut(trunk)) {
+            *held = held.saturating_sub(1);
+        }
         if let Some(server) = call.server {
             self.by_server.remove(&server);
         }

@@ -7,9 +7,11 @@
 //! neither a trusted source nor a block, because each kind has a table of its own. A known source costs no allocation.
 
 mod gate_settings;
+mod overload;
 mod source;
 
 pub use gate_settings::{Rate, Settings};
+pub use overload::{Overload, Shed, Turn};
 pub use source::SourceKey;
 
 use std::collections::VecDeque;
@@ -48,6 +50,8 @@ pub enum DropReason {
     Blocked,
     /// The source sends more than `limits.messages_per_source` (or `messages_per_trunk`).
     OverMessageLimit,
+    /// Messages come faster than they are handled, and others go first; or one source holds its share of the tables.
+    Overload,
 }
 
 impl DropReason {
@@ -58,6 +62,7 @@ impl DropReason {
             Self::Denied => "denied",
             Self::Blocked => "blocked",
             Self::OverMessageLimit => "over_message_limit",
+            Self::Overload => "overload",
         }
     }
 }
@@ -249,6 +254,18 @@ impl Gate {
     pub fn blocks(&mut self, now: Instant) -> Vec<Block> {
         self.advance(now);
         self.blocks.iter().map(|(_, block)| block).filter(|block| block.until > now).cloned().collect()
+    }
+
+    /// Of the blocked sources with at least so many drops, those with the most: who may be kept out before we read anything.
+    /// Nobody who would be heard is among them.
+    #[must_use]
+    pub fn worst(&self, at_least: u64, most: usize, now: Instant) -> Vec<IpAddr> {
+        let heard = |ip: IpAddr| self.settings.is_allowed(ip) || self.settings.is_trusted(ip);
+        let blocks = self.blocks.iter().map(|(_, block)| block);
+        let mut worst: Vec<&Block> =
+            blocks.filter(|block| block.until > now && block.dropped >= at_least && !heard(block.source)).collect();
+        worst.sort_unstable_by_key(|block| (std::cmp::Reverse(block.dropped), block.source));
+        worst.iter().take(most).map(|block| block.source).collect()
     }
 
     /// Tells of expired blocks and forgets old ones. Called about once a second; looks at each block.

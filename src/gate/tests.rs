@@ -182,3 +182,22 @@ proptest! {
         prop_assert!(passed.iter().all(|passed| *passed <= most), "{passed:?} of {most}");
     }
 }
+
+#[test]
+fn those_who_flood_most_are_named_and_nobody_who_may_be_heard() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    for (last, messages) in [(97, 50), (98, 500), (99, 200)] {
+        for _ in 0..messages {
+            gate.message(ip(&format!("192.0.2.{last}")), t0);
+        }
+    }
+
+    assert_eq!(gate.worst(100, 9, t0), [ip("192.0.2.98"), ip("192.0.2.99")]);
+    assert_eq!(gate.worst(100, 1, t0), [ip("192.0.2.98")]);
+    assert_eq!(gate.worst(100, 9, t0 + 60 * SECOND), Vec::<IpAddr>::new());
+    gate.set(Arc::new(Settings { allow: vec!["192.0.2.98/32".parse().unwrap()], ..settings() }), t0);
+    assert_eq!(gate.worst(100, 9, t0), [ip("192.0.2.99")]);
+    gate.lift(ip("192.0.2.99"));
+    assert_eq!(gate.worst(100, 9, t0), Vec::<IpAddr>::new());
+}

@@ -7,5 +7,6 @@ pub mod clock;
 pub mod media;
 pub mod names;
 mod outlet;
+mod sieve;
 pub mod signalling;
 pub mod streams;

@@ -17,19 +17,23 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::call::{self, Entry, Happened, Input, Output, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
-use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent};
+use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateEvent, Overload, SourceKey, Turn};
 use crate::io::clock;
 use crate::io::outlet::Outlet;
+use crate::io::sieve::Sieve;
 use crate::io::streams::{self, Arrived, CloseReason, Streams};
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
+use crate::sip::wire;
 use crate::units::CallId;
 
 /// Datagrams taken from one socket before anything else gets its turn.
 const DATAGRAMS_A_TURN: usize = 128;
+/// Messages that have waited, handled in one turn while the sockets have more: reading must keep up with what comes.
+const WAITED_A_TURN: usize = 32;
 /// Connections accepted in one turn.
 const ACCEPTS_A_TURN: usize = 64;
 /// Readings of connections in one turn, of one buffer each.
@@ -108,6 +112,8 @@ pub struct Report {
     pub commands_lost: u64,
     /// Steps of the switchboard that panicked and were contained.
     pub panics: u64,
+    /// Sources whose datagrams the kernel drops.
+    pub kept_out: usize,
     /// Sources known to the gate, and numbers.
     pub gate_sizes: (usize, usize),
     /// Blocks in force.
@@ -218,6 +224,8 @@ impl Bound {
             switchboard,
             gate,
             dialled: Dialled::default(),
+            overload: Overload::default(),
+            sieve: Sieve::default(),
             outlet: Outlet::new(wiring.events.clone()),
             media_due: None,
             wiring,
@@ -297,6 +305,9 @@ struct Shard {
     switchboard: Switchboard,
     gate: Gate,
     dialled: Dialled,
+    /// Messages that came faster than they could be handled, each with its way.
+    overload: Overload<(Vec<u8>, Flow)>,
+    sieve: Sieve,
     outlet: Outlet<ShardEvent>,
     /// When the media path must have looked at its commands.
     media_due: Option<Instant>,
@@ -320,6 +331,8 @@ impl Shard {
         let now = clock::now();
         self.step(|switchboard| switchboard.handle_input(Input::Start, now), now);
         let mut unread = false;
+        // The last turn has left datagrams unread.
+        let mut behind = false;
         while self.running {
             let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
             if let Err(error) = poll.poll(&mut events, Some(wait))
@@ -334,9 +347,12 @@ impl Shard {
                 let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                 self.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
             }
+            self.overload.begin(behind);
+            behind = false;
             for number in 0..self.sockets.len() {
-                unread |= self.read(number, &mut buffer);
+                behind |= self.read(number, &mut buffer);
             }
+            unread |= behind | self.take_waiting(behind);
             unread |= self.take_connections(&mut buffer);
             unread |= self.take_messages();
             let now = clock::now();
@@ -356,6 +372,11 @@ impl Shard {
             if now >= report_at {
                 report_at = now + REPORT_EVERY;
                 self.gate.handle_timeout(now);
+                self.sieve.update(&self.gate, &self.sockets, now);
+                if let Some(shed) = self.overload.handle_timeout(now) {
+                    let (source, lost) = (shed.worst.0.address(), shed.worst.1);
+                    tracing::warn!(%source, lost, dropped = shed.dropped, "Overload: new requests dropped, most of this source");
+                }
                 self.streams.retry();
                 self.publish(now);
             }
@@ -395,9 +416,36 @@ impl Shard {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
                 let flow = Flow::datagram(listener, peer);
-                self.step(|switchboard| switchboard.handle_input(Input::Message { bytes, flow }, now), now);
+                if self.overload.is_idle() {
+                    return self.handle(bytes, flow, now);
+                }
+                let source = SourceKey::of(peer.ip());
+                let (known, begins) = (self.switchboard.expects(peer, bytes), wire::begins(bytes));
+                match self.overload.turn(source, known, begins, now) {
+                    Turn::Now => self.handle(bytes, flow, now),
+                    Turn::Later => self.overload.wait(source, (bytes.to_vec(), flow), bytes.len()),
+                    Turn::Dropped => self.count_gated(DropReason::Overload),
+                }
             }
             Admission::Drop(reason) => self.count_gated(reason),
+        }
+    }
+
+    /// Messages that have waited for their turn. True if there are more.
+    fn take_waiting(&mut self, behind: bool) -> bool {
+        let most = if behind { WAITED_A_TURN } else { MESSAGES_A_TURN };
+        for _ in 0..most {
+            let Some((_, (bytes, flow))) = self.overload.pop() else { return false };
+            self.handle(&bytes, flow, clock::now());
+        }
+        self.overload.is_waiting()
+    }
+
+    fn handle(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
+        let full = self.switchboard.counters().table_full;
+        self.step(|switchboard| switchboard.handle_input(Input::Message { bytes, flow }, now), now);
+        if self.switchboard.counters().table_full > full {
+            self.overload.refuse(SourceKey::of(flow.peer.ip()), now);
         }
     }
 
@@ -435,10 +483,13 @@ impl Shard {
                     self.count_gated(reason);
                     match (reason, &arrived) {
                         (DropReason::Denied | DropReason::Blocked, _) => self.streams.close(flow, CloseReason::Gate),
-                        (DropReason::OverMessageLimit, Arrived::Bad(..)) => {
+                        (DropReason::OverMessageLimit | DropReason::Overload, Arrived::Bad(..)) => {
                             self.streams.close(flow, CloseReason::BadFrame);
                         }
-                        (DropReason::OverMessageLimit, Arrived::Message(_) | Arrived::Ping(_)) => {}
+                        (
+                            DropReason::OverMessageLimit | DropReason::Overload,
+                            Arrived::Message(_) | Arrived::Ping(_),
+                        ) => {}
                     }
                     continue;
                 }
@@ -491,6 +542,7 @@ impl Shard {
         match order {
             Order::Settings { call, gate, streams } => {
                 self.gate.set(gate, now);
+                self.sieve.update(&self.gate, &self.sockets, now);
                 self.streams.set(streams);
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
@@ -506,6 +558,7 @@ impl Shard {
             }
             Order::Lift(source, answer) => {
                 let lifted = self.gate.lift(source);
+                self.sieve.update(&self.gate, &self.sockets, now);
                 let _ = answer.try_send(lifted);
                 self.publish(now);
             }
@@ -593,6 +646,7 @@ impl Shard {
         self.counted.sizes = self.switchboard.sizes();
         self.counted.counters = self.switchboard.counters().clone();
         self.counted.streams = self.streams.counts();
+        self.counted.kept_out = self.sieve.len();
         self.counted.events_lost = self.outlet.lost();
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);

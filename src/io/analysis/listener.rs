@@ -24,7 +24,7 @@ use crate::units::{CallId, CallTime, Leg, PerLeg};
 /// Pause between two rounds: a frame's length, so that the ring of copies never fills and no frame waits long.
 const ROUND: Duration = Duration::from_millis(20);
 
-/// Calls that are listened to at a time. Each takes 25 kB while it is, and 8 kB more for each second of
+/// Calls that are listened to at a time. Each takes 30 kB while it is, and 8 kB more for each second of
 /// speech that waits for words.
 const MOST_CALLS: usize = 2_000;
 

@@ -292,12 +292,13 @@ mod tests {
                 ssrc: Ssrc(!n),
                 payload: 12..172,
             };
-            let (leg, at) = (if n % 3 == 0 { Leg::Callee } else { Leg::Caller }, CallTime::from_millis(u64::from(n)));
+            let (leg, at) =
+                (if n.is_multiple_of(3) { Leg::Callee } else { Leg::Caller }, CallTime::from_millis(u64::from(n)));
             let payload = vec![n as u8; (n % 481) as usize];
             let control = TapControl::Started { call: CallId(9), answered: now + Duration::from_nanos(u64::from(n)) };
-            assert!(n % 100 != 0 || writer.control(control));
+            assert!(!n.is_multiple_of(100) || writer.control(control));
             assert!(writer.packet(CallId(u64::from(n)), leg, at, &header, TapContent::Audio(Codec::Pcma), &payload));
-            if n % 777 == 0 || n == 19_999 {
+            if n.is_multiple_of(777) || n == 19_999 {
                 reader.drain(|item| match item {
                     TapItem::Packet { call, leg, arrived } => {
                         let n = came.len() as u32;

@@ -54,6 +54,11 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// How many more it takes.
+    pub(super) fn room(&self) -> usize {
+        self.capacity - self.used
+    }
+
     pub(super) fn len(&self) -> usize {
         self.used
     }

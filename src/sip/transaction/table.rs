@@ -1,6 +1,7 @@
 //! Both tables, their deadlines and queues: the face of the transaction layer.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,12 @@ use super::slab::Slab;
 use super::{ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
 use crate::sip::flow::Flow;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
+
+/// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of the
+/// table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
+const SHARE: usize = 4;
+/// So many it may hold in any case.
+const FEW: usize = 64;
 
 /// How large the tables may grow.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +39,8 @@ pub struct Transactions {
     keys: Keys,
     servers: Slab<Server>,
     by_key: HashMap<ServerKey, ServerId>,
+    /// Server transactions of each peer.
+    held: HashMap<IpAddr, usize>,
     clients: Slab<Client>,
     deadlines: Deadlines,
     transmits: VecDeque<Transmit>,
@@ -46,6 +55,7 @@ impl Transactions {
             keys: Keys::new(shard, secret),
             servers: Slab::new(settings.capacity),
             by_key: HashMap::new(),
+            held: HashMap::new(),
             clients: Slab::new(settings.capacity),
             deadlines: Deadlines::default(),
             transmits: VecDeque::new(),
@@ -67,8 +77,15 @@ impl Transactions {
         if let Some(id) = self.by_key.get(&key).copied() {
             return self.receive_repeated(id, method, flow, now);
         }
+        let inside = message.to().is_ok_and(|to| to.tag().is_some());
         match method {
             Method::Ack => Received::AckToSuccess,
+            // What is inside a dialog may have the last slot, whoever else floods.
+            Method::Invite | Method::Options | Method::Register | Method::Other(_)
+                if !inside && !self.has_share(flow.peer.ip()) =>
+            {
+                Received::Full
+            }
             Method::Cancel => {
                 let invite = self.keys.server(message, Method::Invite).and_then(|key| self.by_key.get(&key).copied());
                 let invite = invite.filter(|id| self.same_peer(*id, flow));
@@ -312,9 +329,15 @@ impl Transactions {
         self.server(id).is_some_and(|server| server.flow.peer.ip() == flow.peer.ip())
     }
 
+    fn has_share(&self, peer: IpAddr) -> bool {
+        let held = self.held.get(&peer).copied().unwrap_or(0);
+        held < FEW || held < SHARE * self.servers.room()
+    }
+
     fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {
-        let deadline = server.deadline();
+        let (deadline, peer) = (server.deadline(), server.flow.peer.ip());
         let (slot, generation) = self.servers.insert(server)?;
+        *self.held.entry(peer).or_default() += 1;
         let id = ServerId { slot, generation };
         self.by_key.insert(key, id);
         self.deadlines.set(Who::Server(slot, generation), None, deadline);
@@ -341,6 +364,12 @@ impl Transactions {
         if let Some(server) = self.servers.remove(id.slot, id.generation) {
             self.deadlines.set(Who::Server(id.slot, id.generation), server.deadline(), None);
             self.by_key.remove(&server.key);
+            if let Some(held) = self.held.get_mut(&server.flow.peer.ip()) {
+                *held -= 1;
+                if *held == 0 {
+                    self.held.remove(&server.flow.peer.ip());
+                }
+            }
             self.events.push_back(TransactionEvent::ServerEnded(id));
         }
     }

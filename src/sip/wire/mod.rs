@@ -10,6 +10,7 @@
 
 mod edits;
 mod error;
+mod glance;
 mod index;
 mod message;
 mod name;
@@ -24,6 +25,7 @@ mod via;
 
 pub use edits::Edits;
 pub use error::BadMessage;
+pub use glance::begins;
 pub use index::{Index, Limits};
 pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
