@@ -8,7 +8,9 @@ use std::time::Duration;
 use ringfence::audio::FRAME_SAMPLES;
 use ringfence::audio::framer::{Arrived, Content, Framer};
 use ringfence::audio::g711::Law;
-use ringfence::offline::{Ear, Heard, Recording, hear};
+use ringfence::detect::ear::Opposite;
+use ringfence::detect::evidence::{Finding, Screened};
+use ringfence::offline::{Ear, EarFiles, Heard, Recording, hear};
 use ringfence::policy::action::StepUp;
 use ringfence::policy::judge::Class;
 use ringfence::policy::rules::Policy;
@@ -21,7 +23,7 @@ fn recording(name: &str) -> Recording {
 }
 
 fn heard(recording: &Recording, words: bool) -> Heard {
-    let ear = Ear::open(None, words, None, None, None).unwrap();
+    let ear = Ear::open(None, words, &EarFiles::default()).unwrap();
     assert_eq!(ear.without_words().is_none(), words);
     ear.with(|knowledge, recognise| hear(recording, knowledge, &Policy::default(), WATCH, recognise))
 }
@@ -39,11 +41,16 @@ fn random() -> impl FnMut() -> f32 {
 
 fn changed(recording: &Recording, change: impl FnMut(i16) -> f32) -> Recording {
     let caller = recording.caller.iter().copied().map(change).map(|sample| sample.clamp(-32_768.0, 32_767.0) as i16);
-    Recording { caller: caller.collect(), callee: recording.callee.clone() }
+    Recording { caller: caller.collect(), ..recording.clone() }
 }
 
 fn diverted(heard: &Heard) -> bool {
     heard.first(StepUp::Divert).is_some()
+}
+
+/// A caller whom nobody answers.
+fn quiet(caller: Vec<i16>) -> Recording {
+    Recording { callee: vec![0; caller.len()], caller, opposite: Opposite::Callee }
 }
 
 #[test]
@@ -72,7 +79,7 @@ fn lost_packets_do_not_save_a_scam() {
         }
     }
 
-    assert!(diverted(&heard(&Recording { caller, callee: scam.callee }, true)));
+    assert!(diverted(&heard(&Recording { caller, ..scam }, true)));
 }
 
 /// Packets of any length, with jitter, comfort noise and a source that starts anew, are the same call after the framer.
@@ -103,7 +110,7 @@ fn odd_packets_are_the_same_call() {
             }
         }
 
-        let heard = heard(&Recording { caller, callee: scam.callee.clone() }, true);
+        let heard = heard(&Recording { caller, ..scam.clone() }, true);
 
         assert!(diverted(&heard), "{samples} samples a packet, new source: {ssrc_changes}");
     }
@@ -134,8 +141,8 @@ fn without_words_nobody_is_taken_away() {
 
 #[test]
 fn an_hour_of_silence_is_no_speech_and_costs_no_words() {
-    let ear = Ear::open(None, true, None, None, None).unwrap();
-    let silent = Recording { caller: vec![0; 8_000 * 3_600], callee: vec![0; 8_000 * 3_600] };
+    let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
+    let silent = quiet(vec![0; 8_000 * 3_600]);
 
     let heard = ear.with(|knowledge, recognise| {
         hear(&silent, knowledge, &Policy::default(), Duration::from_secs(3_600), recognise)
@@ -149,10 +156,10 @@ fn an_hour_of_silence_is_no_speech_and_costs_no_words() {
 fn ten_minutes_of_talk_stay_within_their_budget() {
     let talk = recording("neighbour");
     let long: Vec<i16> = talk.caller.iter().copied().cycle().take(8_000 * 600).collect();
-    let call = Recording { callee: vec![0; long.len()], caller: long };
+    let call = quiet(long);
     // A recogniser that takes its time and hears nothing in particular.
     let mut runs = 0u32;
-    let ear = Ear::open(None, true, None, None, None).unwrap();
+    let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
     let length = Duration::from_secs(600);
 
     let heard = ear.with(|knowledge, _| {
@@ -162,6 +169,7 @@ fn ten_minutes_of_talk_stay_within_their_budget() {
             let transcript = ringfence::detect::phrase::Transcript {
                 text: "and then he said".to_owned(),
                 confidence: ringfence::units::Ratio::clamped(0.9),
+                weighed: Vec::new(),
             };
             Some((transcript, run.window.length() / 10))
         })
@@ -173,4 +181,34 @@ fn ten_minutes_of_talk_stay_within_their_budget() {
         "{runs} runs, {:?}",
         heard.words_cost
     );
+}
+
+/// The warning's own voice stands for a prompt: real speech, one pause, 8 kHz.
+#[test]
+fn a_machine_talks_on_over_a_prompt_and_a_person_answers_it() {
+    let screened = |caller: Vec<i16>, callee: Vec<i16>| {
+        let heard = heard(&Recording { caller, callee, opposite: Opposite::Callee }.of_screening(), false);
+        let found: Vec<Screened> = heard
+            .evidence
+            .iter()
+            .filter_map(|evidence| {
+                let Finding::Screened { screened } = &evidence.finding else { return None };
+                Some(*screened)
+            })
+            .collect();
+        (found, heard.verdict().cloned().unwrap())
+    };
+    let voice = recording("scam").caller;
+    let mut prompt = vec![0; 8_000];
+    prompt.extend(&recording("live").caller[8_000..8_000 * 5]);
+    prompt.resize(voice.len(), 0);
+
+    let (found, machine) = screened(voice.clone(), prompt.clone());
+    assert!(matches!(found.first(), Some(Screened::TalkedOn { .. })), "{found:?}");
+    let mut answer = vec![0; 8_000 * 6];
+    answer.extend(&voice[8_000 * 2..8_000 * 4]);
+    answer.resize(voice.len(), 0);
+    let (found, person) = screened(answer, prompt);
+    assert!(matches!(found.as_slice(), [Screened::Answered { .. }]), "{found:?}");
+    assert!(machine.of(Class::Live) < person.of(Class::Live), "{machine:?} {person:?}");
 }

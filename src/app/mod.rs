@@ -22,7 +22,7 @@ use crate::admin::{self, Admin};
 use crate::call::{self, Event, Happened, Switchboard};
 use crate::config::{self, Settings};
 use crate::detect::fingerprint::Library;
-use crate::detect::phrase::{Book, Recogniser, ScheduleSettings};
+use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Wording};
 use crate::gate::{self, Gate};
 use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
@@ -443,17 +443,21 @@ fn recogniser(settings: &Settings, folder: &Path) -> (Option<Recogniser>, Option
 
 /// What the ear knows under these settings. The text is what an operator sees.
 fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, String> {
+    let read = |path: &Path| {
+        let path = folder.join(path);
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
     let book = match &settings.detect.words.phrases {
         None => Book::built_in(),
-        Some(path) => {
-            let path = folder.join(path);
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            Arc::new(Book::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
-        }
+        Some(path) => Arc::new(Book::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?),
+    };
+    let wording = match &settings.detect.words.wording {
+        None => Wording::built_in(),
+        Some(path) => Arc::new(Wording::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?),
     };
     let campaigns = Arc::new(campaigns(settings, folder));
     let words = Some(ScheduleSettings::default());
-    Ok(Knowledge { weights: Arc::new(Weights::built_in()), book, campaigns, words })
+    Ok(Knowledge { weights: Arc::new(Weights::built_in()), book, wording, campaigns, words })
 }
 
 /// Known recordings. A file that is bad costs what is in it, not the firewall.

@@ -21,6 +21,9 @@ pub(crate) struct Listen {
     /// How long after the answer to listen
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     watch_for: Duration,
+    /// The right channel is a prompt that was played to the caller before anybody was rung
+    #[arg(long)]
+    screening: bool,
     #[command(flatten)]
     ear: EarOptions,
 }
@@ -28,7 +31,10 @@ pub(crate) struct Listen {
 impl Listen {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let name = self.call.display().to_string();
-        let recording = Recording::read(&self.call).map_err(|error| Failure::Run(format!("{name}: {error}")))?;
+        let mut recording = Recording::read(&self.call).map_err(|error| Failure::Run(format!("{name}: {error}")))?;
+        if self.screening {
+            recording = recording.of_screening();
+        }
         let ear = self.ear.open()?;
         let heard =
             ear.with(|knowledge, recognise| hear(&recording, knowledge, &Policy::default(), self.watch_for, recognise));

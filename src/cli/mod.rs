@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::offline::Ear;
+use crate::offline::{Ear, EarFiles};
 
 /// A call firewall: hears an automated "press 1" opening and takes the call away before anyone has pressed anything.
 #[derive(Parser)]
@@ -74,7 +74,7 @@ impl Failure {
 }
 
 /// What the ear needs, for the offline commands.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct EarOptions {
     /// Folder of the speech model [default: where `ringfence` finds it]
     #[arg(long, value_name = "FOLDER")]
@@ -85,6 +85,9 @@ pub(crate) struct EarOptions {
     /// A phrase file in place of the built-in one
     #[arg(long, value_name = "FILE")]
     phrases: Option<PathBuf>,
+    /// A wording file in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    wording: Option<PathBuf>,
     /// A weights file in place of the built-in one
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -95,9 +98,9 @@ pub(crate) struct EarOptions {
 
 impl EarOptions {
     fn open(&self) -> Result<Ear, Failure> {
-        let Self { model, no_words, phrases, weights, campaigns } = self;
-        Ear::open(model.as_deref(), !no_words, phrases.as_deref(), weights.as_deref(), campaigns.as_deref())
-            .map_err(|error| Failure::Run(error.to_string()))
+        let Self { model, no_words, phrases, wording, weights, campaigns } = self.clone();
+        let files = EarFiles { phrases, wording, weights, campaigns };
+        Ear::open(model.as_deref(), !no_words, &files).map_err(|error| Failure::Run(error.to_string()))
     }
 }
 

@@ -462,9 +462,16 @@ fn detect<'t>(mut section: Section<'_, 't>, policy: &mut Policy, reading: &mut R
     let model = path(&mut words, reading, "model", "models/moonshine-tiny-en");
     let threads = words.count(reading, "threads", 1, 1..=64);
     let phrases = words.parsed(reading, "phrases", "must be the path of a phrase file", |text| Some(text.to_owned()));
+    let wording = words.parsed(reading, "wording", "must be the path of a wording file", |text| Some(text.to_owned()));
     words.finish(reading);
     section.finish(reading);
-    let words = WordsSettings { enabled, model, threads, phrases: phrases.map(PathBuf::from) };
+    let words = WordsSettings {
+        enabled,
+        model,
+        threads,
+        phrases: phrases.map(PathBuf::from),
+        wording: wording.map(PathBuf::from),
+    };
     DetectSettings { watch_for, campaigns, words }
 }
 

@@ -177,6 +177,8 @@ pub struct WordsSettings {
     pub threads: usize,
     /// A phrase file in place of the built-in one.
     pub phrases: Option<PathBuf>,
+    /// A wording file in place of the built-in one.
+    pub wording: Option<PathBuf>,
 }
 
 /// `[divert]`.

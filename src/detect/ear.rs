@@ -14,6 +14,7 @@ use super::echo::Echo;
 use super::evidence::{CalleeThen, Evidence, Finding};
 use super::fingerprint::{Fingerprinter, Library, Matcher, Word};
 use super::kept::Kept;
+use super::screening::Screening;
 use super::tone::{Kind, ToneDetector};
 use super::turns::{Turn, Turns};
 use super::voice::{Voice, Voiced};
@@ -35,8 +36,19 @@ struct Pending {
     tonal: bool,
 }
 
+/// What the caller hears.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Opposite {
+    /// The callee, who has answered.
+    #[default]
+    Callee,
+    /// Prompts that are played before anybody is rung; they come as the callee's frames.
+    Prompt,
+}
+
 /// The ear of one call.
 pub struct Ear {
+    screening: Option<Screening>,
     waiting: [VecDeque<Frame>; 2],
     voices: [Voice; 2],
     echo: Echo,
@@ -59,8 +71,9 @@ pub struct Ear {
 impl Ear {
     /// Nothing heard yet. `planner` shares its tables between calls; `library` holds the recordings to be known again.
     #[must_use]
-    pub fn new(planner: &mut FftPlanner<f32>, library: Arc<Library>) -> Self {
+    pub fn new(planner: &mut FftPlanner<f32>, library: Arc<Library>, opposite: Opposite) -> Self {
         Self {
+            screening: (opposite == Opposite::Prompt).then(Screening::default),
             waiting: [VecDeque::new(), VecDeque::new()],
             voices: [Voice::new(), Voice::new()],
             echo: Echo::new(),
@@ -177,6 +190,11 @@ impl Ear {
             found.push((Leg::Caller, finding));
         });
         let (caller_speaks, callee_speaks) = (caller_cadence.speaking(), callee_cadence.speaking());
+        if let Some(screening) = &mut self.screening
+            && let Some(screened) = screening.frame(frame.at, caller_speaks, frame.callee)
+        {
+            found.push((Leg::Caller, Finding::Screened { screened }));
+        }
         self.turns.frame(frame.at, caller_speaks, callee_speaks, |turn| {
             let finding = match turn {
                 Turn::TalkOver { length } => Finding::TalkOver { length },

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::screening::Screened;
 use super::tone::Tone;
 use crate::units::{CallTime, Dbov, Leg, Ratio};
 
@@ -111,6 +112,11 @@ pub enum Finding {
     },
     /// The callee spoke, and the caller did not reply.
     NoReply,
+    /// What the caller did about a prompt that was played to it.
+    Screened {
+        /// Yielded to it, answered it, talked on, or nothing.
+        screened: Screened,
+    },
     /// A tone has ended.
     Tone {
         /// Which.
@@ -151,6 +157,15 @@ pub enum Finding {
         /// How surely it was heard.
         confidence: Ratio,
     },
+    /// What all words so far say by their choice.
+    Wording {
+        /// Log-odds that a machine speaks.
+        automated: f32,
+        /// Log-odds that, if a machine speaks, it is a scam's.
+        scam: f32,
+        /// The terms that moved `automated` and `scam` most.
+        telling: [Arc<str>; 2],
+    },
 }
 
 impl Finding {
@@ -166,11 +181,13 @@ impl Finding {
             Self::Yield { .. } => "yield",
             Self::Reply { .. } => "reply",
             Self::NoReply => "no_reply",
+            Self::Screened { .. } => "screened",
             Self::Tone { .. } => "tone",
             Self::Music => "music",
             Self::KnownRecording { .. } => "known_recording",
             Self::Words { .. } => "words",
             Self::Phrase { .. } => "phrase",
+            Self::Wording { .. } => "wording",
         }
     }
 }
@@ -197,6 +214,12 @@ impl fmt::Display for Finding {
             Self::Reply { delay } => write!(f, "replied after {}", seconds(delay)),
             Self::NoReply => f.write_str("did not reply to the callee"),
             Self::Tone { tone } => write!(f, "tone: {}", tone.label()),
+            Self::Screened { screened } => match screened {
+                Screened::Yielded { after } => write!(f, "yielded to the prompt after {}", seconds(after)),
+                Screened::Answered { delay } => write!(f, "answered the prompt after {}", seconds(delay)),
+                Screened::TalkedOn { length } => write!(f, "talked on over the prompt for {}", seconds(length)),
+                Screened::Silent => f.write_str("said nothing to the prompt"),
+            },
             Self::Music => f.write_str("music"),
             Self::KnownRecording { recording, agreement, offset } => {
                 write!(f, "known recording `{recording}` ({:.0} %, {offset} into it)", 100.0 * agreement.get())
@@ -205,6 +228,9 @@ impl fmt::Display for Finding {
             Self::Words { text, speech: false, .. } => write!(f, "no words (the model wrote \"{text}\")"),
             Self::Phrase { phrase, meaning, confidence, .. } => {
                 write!(f, "phrase `{phrase}` ({}, {:.0} %)", meaning.label(), 100.0 * confidence.get())
+            }
+            Self::Wording { automated, scam, telling: [of_automated, of_scam] } => {
+                write!(f, "wording: machine {automated:+.1} ({of_automated}), scam {scam:+.1} ({of_scam})")
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | [`echo`] | the callee's echo in the caller's leg | an echo less than 18 dB below the voice |
 //! | [`cadence`] | talkspurts, pauses, monologue, evenness of level | a person who reads aloud |
 //! | [`turns`] | who speaks over whom, yields, replies | a callee who never speaks |
+//! | [`screening`] | yielding to a prompt, answering it, talking on | a machine that waits for the prompt's end |
 //! | [`fingerprint`] | the same recording as an earlier call or a known campaign | a campaign heard for the first time |
 //! | [`phrase`] | words and what they mean | languages without a phrase file |
 
@@ -20,6 +21,7 @@ pub mod evidence;
 pub mod fingerprint;
 mod kept;
 pub mod phrase;
+pub mod screening;
 mod spectrum;
 pub mod tone;
 pub mod turns;

@@ -15,6 +15,7 @@ use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 use super::recording::{BadRecording, Recording};
 use crate::audio::framer::{Arrived, Content, Framer};
 use crate::audio::g711::Law;
+use crate::detect::ear::Opposite;
 use crate::rtp::packet::Header;
 use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Index, Limits, Method, StatusCode};
@@ -174,7 +175,11 @@ impl Capture {
         let end = legs.iter().flatten().filter_map(|stream| stream.packets.last()).map(|(at, _)| *at).max();
         let length = end.unwrap_or_default().saturating_sub(answered).min(LONGEST);
         let [caller, callee] = legs.map(|stream| samples(stream, answered, length));
-        if caller.is_empty() { Err(BadRecording::Empty) } else { Ok(Recording { caller, callee }) }
+        if caller.is_empty() {
+            Err(BadRecording::Empty)
+        } else {
+            Ok(Recording { caller, callee, opposite: Opposite::Callee })
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub fn hear(
     watch_for: Duration,
     recognise: &mut dyn FnMut(&WordRun) -> Option<(Transcript, Duration)>,
 ) -> Heard {
-    let mut hearing = Hearing::new(knowledge, &mut FftPlanner::new());
+    let mut hearing = Hearing::new(knowledge, &mut FftPlanner::new(), recording.opposite);
     let mut heard = Heard { length: clip_length(recording), ..Heard::default() };
     let mut pending: Option<Pending> = None;
     let (begun, mut away) = (clock::now(), Duration::ZERO);
@@ -141,7 +141,7 @@ pub fn fingerprint(name: &str, recording: &Recording) -> Option<fingerprint::Rec
 /// Recognises words now, and says how long that took.
 pub fn recognise_with(recogniser: &Recogniser, run: &WordRun) -> Option<(Transcript, Duration)> {
     let started = clock::now();
-    let transcript = recogniser.transcribe(&to_recogniser(&run.audio)).ok()?;
+    let transcript = recogniser.transcribe(&to_recogniser(&run.audio), &run.book).ok()?;
     Some((transcript, clock::now().duration_since(started)))
 }
 

@@ -16,7 +16,7 @@ mod tables;
 pub use baseline::Baseline;
 pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
-pub use open::{BadFile, Ear, find_model};
+pub use open::{BadFile, Ear, EarFiles, find_model};
 pub use plot::plot;
 pub use recording::{BadRecording, Recording};
 pub use report::{Calibration, mistakes, page};

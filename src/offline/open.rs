@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::hear::recognise_with;
 use crate::detect::fingerprint::Library;
-use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript};
+use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Wording};
 use crate::io::analysis::{Knowledge, WordRun};
 use crate::policy::judge::Weights;
 
@@ -41,23 +41,38 @@ pub fn find_model() -> Option<PathBuf> {
     PLACES.iter().map(PathBuf::from).chain([source]).find(|path| path.join("encoder.onnx").is_file())
 }
 
+/// Files in place of what is built in.
+#[derive(Clone, Debug, Default)]
+pub struct EarFiles {
+    /// Phrase file.
+    pub phrases: Option<PathBuf>,
+    /// Wording file.
+    pub wording: Option<PathBuf>,
+    /// Weights file.
+    pub weights: Option<PathBuf>,
+    /// Known recordings.
+    pub campaigns: Option<PathBuf>,
+}
+
 impl Ear {
-    /// Opens it. A model that is missing switches words off; a phrase or weights file that is bad is an error.
-    pub fn open(
-        model: Option<&Path>,
-        words: bool,
-        phrases: Option<&Path>,
-        weights: Option<&Path>,
-        campaigns: Option<&Path>,
-    ) -> Result<Self, BadFile> {
+    /// Opens it. A model that is missing switches words off; a file that is bad is an error.
+    pub fn open(model: Option<&Path>, words: bool, files: &EarFiles) -> Result<Self, BadFile> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })
         };
+        let EarFiles { phrases, wording, weights, campaigns } = files;
         let book = match phrases {
             Some(path) => Arc::new(
                 Book::parse(&read(path)?).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
             ),
             None => Book::built_in(),
+        };
+        let wording = match wording {
+            Some(path) => Arc::new(
+                Wording::parse(&read(path)?)
+                    .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            ),
+            None => Wording::built_in(),
         };
         let weights = match weights {
             Some(path) => Weights::parse(&read(path)?)
@@ -79,7 +94,7 @@ impl Ear {
         };
         let words = recogniser.as_ref().map(|_| ScheduleSettings::default());
         Ok(Self {
-            knowledge: Knowledge { weights: Arc::new(weights), book, campaigns: Arc::new(campaigns), words },
+            knowledge: Knowledge { weights: Arc::new(weights), book, wording, campaigns: Arc::new(campaigns), words },
             recogniser,
             without_words,
         })

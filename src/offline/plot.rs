@@ -78,9 +78,10 @@ fn is_mark(finding: &Finding) -> bool {
         | Finding::Tone { .. }
         | Finding::Music
         | Finding::KnownRecording { .. }
+        | Finding::Screened { .. }
         | Finding::Phrase { .. } => true,
         Finding::Monologue { length } => length.as_millis() % 2_000 < 500,
-        Finding::Talkspurt { .. } | Finding::Pause { .. } | Finding::Words { .. } => false,
+        Finding::Talkspurt { .. } | Finding::Pause { .. } | Finding::Words { .. } | Finding::Wording { .. } => false,
     }
 }
 

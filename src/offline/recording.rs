@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::capture;
 use crate::audio::wav::{BadWav, Wav};
+use crate::detect::ear::Opposite;
 
 /// Both legs, 16 bit at 8 kHz, of the same length.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,8 @@ pub struct Recording {
     pub caller: Vec<i16>,
     /// Right channel; silent in a mono recording.
     pub callee: Vec<i16>,
+    /// Whose voice the right channel is.
+    pub opposite: Opposite,
 }
 
 /// Why a recording cannot be heard.
@@ -44,6 +47,12 @@ impl Recording {
         if capture::is_capture(&bytes) { capture::read(&bytes) } else { Self::from_wav(&bytes) }
     }
 
+    /// The same, with a prompt for the caller in place of the callee.
+    #[must_use]
+    pub fn of_screening(self) -> Self {
+        Self { opposite: Opposite::Prompt, ..self }
+    }
+
     /// A WAV file from memory.
     pub fn from_wav(bytes: &[u8]) -> Result<Self, BadRecording> {
         let mut channels = Wav::read(bytes)?.telephone()?.into_iter();
@@ -56,6 +65,10 @@ impl Recording {
             (Some(caller), Some(callee), None) => (caller, callee),
             _ => return Err(BadRecording::Channels(count)),
         };
-        if caller.is_empty() { Err(BadRecording::Empty) } else { Ok(Self { caller, callee }) }
+        if caller.is_empty() {
+            Err(BadRecording::Empty)
+        } else {
+            Ok(Self { caller, callee, opposite: Opposite::Callee })
+        }
     }
 }

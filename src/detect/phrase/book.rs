@@ -5,6 +5,7 @@
 //! compared in lower case, without punctuation, with numbers written as digits.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
@@ -71,6 +72,8 @@ struct Entry {
     #[serde(default = "certain")]
     confidence: f32,
     say: Vec<String>,
+    /// What was said, if the words are only how the recogniser misheard it: asked of the audio.
+    instead: Option<String>,
     /// Not where one of these stands within six words before it.
     #[serde(default)]
     not_after: Vec<String>,
@@ -120,7 +123,19 @@ struct Phrase {
     meaning: Meaning,
     weight: f32,
     confidence: Ratio,
+    instead: Option<Vec<String>>,
     not_after: Vec<Vec<Token>>,
+}
+
+/// Words that may be another phrase, misheard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doubt {
+    /// The phrase that they were found for.
+    pub phrase: Arc<str>,
+    /// Where they stand in the text, in bytes.
+    pub said: Range<usize>,
+    /// The words that they may have been.
+    pub instead: Vec<String>,
 }
 
 /// Phrases, ready to be found.
@@ -164,6 +179,7 @@ impl Book {
                 meaning: entry.meaning.into(),
                 weight: entry.weight,
                 confidence: Ratio::clamped(entry.confidence),
+                instead: entry.instead.map(|words| words.split_whitespace().map(str::to_owned).collect()),
                 not_after,
             });
         }
@@ -227,6 +243,36 @@ impl Book {
         all
     }
 
+    /// Words of `text` that may have been others, each phrase once.
+    #[must_use]
+    pub fn doubts(&self, text: &str) -> Vec<Doubt> {
+        let spans = spans(text);
+        let words: Vec<String> = spans.iter().map(|(word, _)| word.clone()).collect();
+        let mut doubts: Vec<Doubt> = Vec::new();
+        for start in 0..words.len() {
+            for (phrase, tokens) in self.beginning(&words, start) {
+                let Some(Phrase { name, instead: Some(instead), .. }) = self.phrases.get(*phrase) else { continue };
+                let known = doubts.iter().any(|doubt| doubt.phrase == *name);
+                let end = ends(tokens, &words, &[start]).first().copied();
+                if let (false, false, Some(end)) = (known, self.excluded(*phrase, &words, start), end)
+                    && let (Some((_, first)), Some((_, last))) = (spans.get(start), spans.get(end - 1))
+                {
+                    let said = first.start..last.end;
+                    doubts.push(Doubt { phrase: Arc::clone(name), said, instead: instead.clone() });
+                }
+            }
+        }
+        doubts
+    }
+
+    /// Patterns that may begin at a word.
+    fn beginning<'a>(&'a self, words: &[String], start: usize) -> impl Iterator<Item = &'a (usize, Vec<Token>)> {
+        let first = words.get(start).map(String::as_str).unwrap_or_default();
+        let by_word = self.by_word.get(first).map(Vec::as_slice).unwrap_or_default();
+        let by_digit = if is_digit(first) { self.by_digit.as_slice() } else { &[] };
+        by_word.iter().chain(by_digit).filter_map(|index| self.patterns.get(*index))
+    }
+
     /// A long word that the phrase file does not know, as the nearest one that it does.
     fn corrected(&self, word: &str) -> String {
         let slips = match word.len() {
@@ -249,10 +295,7 @@ impl Book {
     fn find(&self, words: &[String]) -> Vec<Heard> {
         let mut found = vec![false; self.phrases.len()];
         for start in 0..words.len() {
-            let Some(first) = words.get(start) else { break };
-            let by_word = self.by_word.get(first.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let by_digit = if is_digit(first) { self.by_digit.as_slice() } else { &[] };
-            for (phrase, tokens) in by_word.iter().chain(by_digit).filter_map(|index| self.patterns.get(*index)) {
+            for (phrase, tokens) in self.beginning(words, start) {
                 if let Some(found) = found.get_mut(*phrase)
                     && !*found
                     && matches(tokens, words, start)
@@ -349,15 +392,34 @@ fn first_tokens<'a>(tokens: &'a [Token], firsts: &mut Vec<&'a Token>) -> bool {
 }
 
 /// Words of a text, as patterns are compared with it.
-fn normalise(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase().replace(['\u{2019}', '\u{2018}'], "'").replace('%', " percent ");
-    let words = lower.split(|c: char| !(c.is_alphanumeric() || c == '\''));
-    words
-        .map(|word| word.replace('\'', ""))
-        .filter(|word| !word.is_empty())
-        .take(MAX_WORDS)
-        .map(|word| number(&word))
-        .collect()
+pub(super) fn normalise(text: &str) -> Vec<String> {
+    spans(text).into_iter().map(|(word, _)| word).collect()
+}
+
+/// The same, with the place of each in the text, in bytes.
+fn spans(text: &str) -> Vec<(String, Range<usize>)> {
+    let apart = |c: char| !(c.is_alphanumeric() || ['\'', '\u{2019}', '\u{2018}', '%'].contains(&c));
+    let mut spans = Vec::new();
+    let mut begun: Option<usize> = None;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        // A percent sign is a word of its own.
+        let ends = apart(c) || c == '%';
+        if let (true, Some(from)) = (ends, begun) {
+            begun = None;
+            let word = text.get(from..at).unwrap_or_default().to_lowercase();
+            let word: String = word.chars().filter(|c| c.is_alphanumeric()).collect();
+            if !word.is_empty() {
+                spans.push((number(&word), from..at));
+            }
+        }
+        if c == '%' {
+            spans.push(("percent".to_owned(), at..at + 1));
+        } else if !ends && begun.is_none() {
+            begun = Some(at);
+        }
+    }
+    spans.truncate(MAX_WORDS);
+    spans
 }
 
 /// Numbers up to ten as digits; the recogniser writes both.

@@ -1,13 +1,16 @@
 //! Words, and what they mean.
 //!
 //! [`Recogniser`] turns seconds of audio into text (a driver's threads run it), [`Schedule`] says when that pays,
-//! [`Book`] finds the phrases of the phrase file in the text. What a phrase means is data; see `config/phrases`.
+//! [`Book`] finds the phrases of the phrase file in the text, [`Wording`] weighs every other word. What both mean is
+//! data; see `config/phrases`.
 
 mod book;
 mod recogniser;
 mod schedule;
 mod tokenizer;
+mod wording;
 
-pub use book::{Book, BookError, Heard};
-pub use recogniser::{ModelError, Recogniser, Transcript, to_recogniser};
+pub use book::{Book, BookError, Doubt, Heard};
+pub use recogniser::{ModelError, Recogniser, Transcript, Weighed, to_recogniser};
 pub use schedule::{Schedule, ScheduleSettings, Window};
+pub use wording::{Listened, Said, Wording, WordingError};

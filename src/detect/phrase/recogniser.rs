@@ -10,6 +10,7 @@ use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
+use super::book::{Book, Doubt};
 use super::tokenizer::Tokenizer;
 use crate::units::Ratio;
 
@@ -25,6 +26,12 @@ const HEADS: usize = 8;
 const HEAD_SIZE: usize = 36;
 const START: i32 = 1;
 const END: u32 = 2;
+
+/// Doubts that are weighed in one text; each takes about as long as writing it.
+const MOST_DOUBTS: usize = 2;
+
+/// Tokens behind the doubted words that must fit too.
+const CONTEXT: usize = 4;
 
 /// People and machines say less than this; more is the model repeating itself.
 const TOKENS_PER_SECOND: f32 = 6.5;
@@ -60,6 +67,18 @@ pub struct Transcript {
     pub text: String,
     /// Mean probability of its tokens.
     pub confidence: Ratio,
+    /// Doubts about it, with what the audio says of each.
+    pub weighed: Vec<Weighed>,
+}
+
+/// A doubt that was put to the audio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    /// The phrase.
+    pub phrase: Arc<str>,
+    /// How much likelier the audio makes the other words than those of the transcript: natural logarithm of the ratio
+    /// of both probabilities. The transcript is about the likeliest text there is, so that it is mostly below 0.
+    pub log_ratio: f32,
 }
 
 impl Transcript {
@@ -174,27 +193,118 @@ impl Recogniser {
         Self { shared: Arc::clone(&self.shared), pool: Arc::new(ThreadPool::with_num_threads(1)) }
     }
 
-    /// What is said in `audio`: mono, 16 kHz, full scale 1.0. Of longer audio the last 12 s.
-    pub fn transcribe(&self, audio: &[f32]) -> Result<Transcript, ModelError> {
+    /// What is said in `audio`: mono, 16 kHz, full scale 1.0. Of longer audio the last 12 s. What `book` doubts in the
+    /// text is weighed.
+    pub fn transcribe(&self, audio: &[f32], book: &Book) -> Result<Transcript, ModelError> {
         let audio = audio.get(audio.len().saturating_sub(LONGEST)..).unwrap_or_default();
         if audio.len() < SHORTEST {
-            return Ok(Transcript { text: String::new(), confidence: Ratio::ZERO });
+            return Ok(Transcript { text: String::new(), confidence: Ratio::ZERO, weighed: Vec::new() });
         }
-        let (tokens, confidence) = self.decode(audio).map_err(|error| ModelError::Run(error.to_string()))?;
-        Ok(Transcript { text: self.shared.tokenizer.text(&tokens), confidence })
+        let failed = |error: Box<dyn std::error::Error>| ModelError::Run(error.to_string());
+        let states = self.encode(audio).map_err(failed)?;
+        let (tokens, confidence) = self.decode(audio.len(), &states).map_err(failed)?;
+        let text = self.shared.tokenizer.text(&tokens);
+        let mut weighed = Vec::new();
+        for doubt in book.doubts(&text).into_iter().take(MOST_DOUBTS) {
+            if let Some(log_ratio) = self.weigh(audio.len(), &states, &tokens, &doubt).map_err(failed)? {
+                weighed.push(Weighed { phrase: doubt.phrase, log_ratio });
+            }
+        }
+        Ok(Transcript { text, confidence, weighed })
     }
 
-    fn decode(&self, audio: &[f32]) -> Result<(Vec<u32>, Ratio), Box<dyn std::error::Error>> {
-        let Shared { encoder, decoder, nodes, .. } = &*self.shared;
-        let options = || Some(RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool))));
+    /// Forced scoring: the same text with the words that are doubted, and with those that they may have been.
+    fn weigh(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        tokens: &[u32],
+        doubt: &Doubt,
+    ) -> Result<Option<f32>, Box<dyn std::error::Error>> {
+        let tokenizer = &self.shared.tokenizer;
+        // The text was trimmed; the first token begins with the space that was cut off.
+        let ends: Vec<usize> = tokenizer.ends(tokens).into_iter().map(|end| end.saturating_sub(1)).collect();
+        let from = ends.iter().take_while(|end| **end <= doubt.said.start).count();
+        let to = ends.iter().take_while(|end| **end < doubt.said.end).count() + 1;
+        let (Some(before), Some(said)) = (tokens.get(..from), tokens.get(from..to)) else { return Ok(None) };
+        let after = tokens.get(to..(to + CONTEXT).min(tokens.len())).unwrap_or_default();
+        let log_probability = |words: &[u32]| {
+            let text = [before, words, after].concat();
+            self.log_probability(length, states, &text, from)
+        };
+        let as_said = log_probability(said)?;
+        let mut best = f32::NEG_INFINITY;
+        for capital in [false, true] {
+            for digits in [false, true] {
+                let spelled = |(n, word): (usize, &String)| {
+                    let word = if digits { digit(word) } else { word };
+                    if capital && n == 0 { capitalised(word) } else { word.to_owned() }
+                };
+                let words: Vec<u32> =
+                    doubt.instead.iter().enumerate().map(spelled).flat_map(|word| tokenizer.word(&word)).collect();
+                best = best.max(log_probability(&words)?);
+            }
+        }
+        Ok(Some(best - as_said))
+    }
+
+    /// Log-probability of `text` from its token `from` on, all tokens in one run.
+    fn log_probability(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        text: &[u32],
+        from: usize,
+    ) -> Result<f32, Box<dyn std::error::Error>> {
+        let Shared { decoder, nodes, .. } = &*self.shared;
+        let mut input = vec![START];
+        for token in text {
+            input.push(i32::try_from(*token)?);
+        }
+        let count = input.len();
+        let input = Tensor::from_data(&[1, count], input);
+        let mask = Tensor::<i32>::full(&[1, length], 1);
+        let cached = Tensor::from_data(&[1], vec![0i32]);
+        let past: Vec<Value> = vec![NdTensor::<f32, 4>::zeros([1, HEADS, 0, HEAD_SIZE]).into(); nodes.past.len()];
+        let mut inputs: Vec<(NodeId, ValueOrView)> = vec![
+            (nodes.token, input.view().into()),
+            (nodes.token_states, states.view().into()),
+            (nodes.token_mask, mask.view().into()),
+            (nodes.use_cache, cached.view().into()),
+        ];
+        inputs.extend(nodes.past.iter().zip(&past).map(|(node, value)| (*node, value.into())));
+        let [logits] = decoder.run_n(inputs, [nodes.logits], self.options())?;
+        let logits: Tensor<f32> = logits.try_into()?;
+        let rows = logits.data().ok_or("logits are not contiguous")?;
+        let width = rows.len() / count;
+        let mut sum = 0.0;
+        for (row, token) in rows.chunks(width).zip(text).skip(from) {
+            let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f32 = row.iter().map(|logit| (logit - highest).exp()).sum();
+            let logit = row.get(*token as usize).ok_or("a token that the model does not know")?;
+            sum += logit - highest - total.ln();
+        }
+        Ok(sum)
+    }
+
+    fn options(&self) -> Option<RunOptions> {
+        Some(RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool))))
+    }
+
+    fn encode(&self, audio: &[f32]) -> Result<Tensor<f32>, Box<dyn std::error::Error>> {
+        let Shared { encoder, nodes, .. } = &*self.shared;
         let length = audio.len();
         let samples = Tensor::from_data(&[1, length], audio.to_vec());
         let mask = Tensor::<i32>::full(&[1, length], 1);
         let inputs: Vec<(NodeId, ValueOrView)> =
             vec![(nodes.audio, samples.view().into()), (nodes.audio_mask, mask.view().into())];
-        let [states] = encoder.run_n(inputs, [nodes.states], options())?;
-        let states: Tensor<f32> = states.try_into()?;
+        let [states] = encoder.run_n(inputs, [nodes.states], self.options())?;
+        Ok(states.try_into()?)
+    }
 
+    fn decode(&self, length: usize, states: &Tensor<f32>) -> Result<(Vec<u32>, Ratio), Box<dyn std::error::Error>> {
+        let Shared { decoder, nodes, .. } = &*self.shared;
+        let mask = Tensor::<i32>::full(&[1, length], 1);
         let mut past: Vec<Value> = vec![NdTensor::<f32, 4>::zeros([1, HEADS, 0, HEAD_SIZE]).into(); nodes.past.len()];
         let outputs: Vec<NodeId> = std::iter::once(nodes.logits).chain(nodes.present.iter().copied()).collect();
         let limit = (length as f32 / RATE as f32 * TOKENS_PER_SECOND).ceil() as usize;
@@ -210,7 +320,7 @@ impl Recogniser {
                 (nodes.use_cache, cached.view().into()),
             ];
             inputs.extend(nodes.past.iter().zip(&past).map(|(node, value)| (*node, value.into())));
-            let mut run = decoder.run(inputs, &outputs, options())?.into_iter();
+            let mut run = decoder.run(inputs, &outputs, self.options())?.into_iter();
             let logits: Tensor<f32> = run.next().ok_or("no logits")?.try_into()?;
             for (n, (slot, value)) in past.iter_mut().zip(run).enumerate() {
                 // What the encoder said does not change after the first step; the cached branch leaves it empty.
@@ -230,6 +340,28 @@ impl Recogniser {
         let confidence = Ratio::clamped(probabilities / tokens.len().max(1) as f32);
         Ok((tokens, confidence))
     }
+}
+
+/// A number's name as a digit, as the model writes it too.
+fn digit(word: &str) -> &str {
+    const NAMES: [(&str, &str); 10] = [
+        ("zero", "0"),
+        ("one", "1"),
+        ("two", "2"),
+        ("three", "3"),
+        ("four", "4"),
+        ("five", "5"),
+        ("six", "6"),
+        ("seven", "7"),
+        ("eight", "8"),
+        ("nine", "9"),
+    ];
+    NAMES.into_iter().find(|(name, _)| *name == word).map_or(word, |(_, digit)| digit)
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The strongest token and its probability.
@@ -288,7 +420,9 @@ mod tests {
 
     #[test]
     fn what_the_model_writes_over_music_is_no_speech() {
-        let said = |text: &str| Transcript { text: text.to_owned(), confidence: Ratio::clamped(0.8) }.is_speech();
+        let said = |text: &str| {
+            Transcript { text: text.to_owned(), confidence: Ratio::clamped(0.8), weighed: Vec::new() }.is_speech()
+        };
 
         for text in ["", "You", "Thank you for watching!", "\u{266A}\u{266A}", "\u{00A9} transcript Emily Beynon"] {
             assert!(!said(text), "{text}");

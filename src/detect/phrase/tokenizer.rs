@@ -48,6 +48,45 @@ impl Tokenizer {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// Tokens of one word with the space before it: the longest piece first, which for common words is the word.
+    pub(super) fn word(&self, word: &str) -> Vec<u32> {
+        let spelled = format!("{SPACE}{word}");
+        let (mut rest, mut tokens) = (spelled.as_bytes(), Vec::new());
+        while !rest.is_empty() {
+            let pieces = (0..self.ends.len() as u32).map(|token| (token, self.token(token)));
+            let fits = pieces.filter(|(_, piece)| !piece.is_empty() && rest.starts_with(piece));
+            let Some((token, piece)) = fits.max_by_key(|(_, piece)| piece.len()) else { return Vec::new() };
+            tokens.push(token);
+            rest = rest.get(piece.len()..).unwrap_or_default();
+        }
+        tokens
+    }
+
+    /// Where each token's text ends, in bytes of the text of all of them before it is trimmed.
+    pub(super) fn ends(&self, tokens: &[u32]) -> Vec<usize> {
+        let mut at = 0;
+        let length = |token: &[u8]| {
+            let spaces = String::from_utf8_lossy(token).matches(SPACE).count();
+            // A space stands for three bytes.
+            token.len() - 2 * spaces
+        };
+        tokens
+            .iter()
+            .map(|&token| {
+                let token = self.token(token);
+                let control = token.starts_with(b"<") && token.ends_with(b">");
+                at += if byte_token(token).is_some() {
+                    1
+                } else if control {
+                    0
+                } else {
+                    length(token)
+                };
+                at
+            })
+            .collect()
+    }
+
     /// Text of `tokens`. Control tokens (`<s>`, ...) are left out.
     pub(super) fn text(&self, tokens: &[u32]) -> String {
         let mut bytes = Vec::new();

@@ -11,15 +11,18 @@ use std::time::Duration;
 use rustfft::FftPlanner;
 
 use crate::audio::Frame;
-use crate::detect::ear::Ear;
+use crate::detect::ear::{Ear, Opposite};
 use crate::detect::evidence::{Evidence, Finding};
 use crate::detect::fingerprint::{Library, Word};
-use crate::detect::phrase::{Book, Schedule, ScheduleSettings, Transcript, Window};
+use crate::detect::phrase::{Book, Listened, Schedule, ScheduleSettings, Transcript, Window, Wording};
 use crate::policy::judge::{Class, Judge, Verdict, Weights};
 use crate::units::{CallTime, Leg, Ratio};
 
 /// A verdict is formed at most this often.
 const EVERY: Duration = Duration::from_millis(100);
+
+/// Log-ratio below 0 at which misheard words are as likely the others as not.
+const EVEN_RATIO: f32 = 8.0;
 
 /// A verdict is told when a probability has moved by this much, or the class has changed.
 const MOVED: f32 = 0.02;
@@ -31,6 +34,8 @@ pub struct Knowledge {
     pub weights: Arc<Weights>,
     /// What words mean.
     pub book: Arc<Book>,
+    /// What the choice of words says.
+    pub wording: Arc<Wording>,
     /// Recordings to be known again.
     pub campaigns: Arc<Library>,
     /// How often words are recognised; None: words are off.
@@ -38,7 +43,7 @@ pub struct Knowledge {
 }
 
 /// A word run to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct WordRun {
     /// Which part of the call.
     pub window: Window,
@@ -46,6 +51,8 @@ pub struct WordRun {
     pub audio: Vec<i16>,
     /// How suspicious the call is; the most suspicious is heard first.
     pub urgency: f32,
+    /// What may be doubted in the text.
+    pub book: Arc<Book>,
 }
 
 /// How far a text is believed: a recogniser that hears noise or music writes words that it does not believe itself.
@@ -53,11 +60,17 @@ fn surety(confidence: Ratio) -> f32 {
     ((confidence.get() - 0.35) / 0.3).clamp(0.0, 1.0)
 }
 
+/// How far misheard words are believed to have been the others.
+fn supported(log_ratio: f32) -> Ratio {
+    Ratio::clamped(1.0 / (1.0 + (-(log_ratio + EVEN_RATIO)).exp()))
+}
+
 /// One call under analysis.
 pub struct Hearing {
     ear: Ear,
     judge: Judge,
     book: Arc<Book>,
+    listened: Listened,
     schedule: Option<Schedule>,
     judged: CallTime,
     /// Evidence has come since the last verdict.
@@ -67,13 +80,14 @@ pub struct Hearing {
 }
 
 impl Hearing {
-    /// Begins at the answer. `planner` shares its tables between calls.
+    /// Begins at the answer, or at the first prompt. `planner` shares its tables between calls.
     #[must_use]
-    pub fn new(knowledge: &Knowledge, planner: &mut FftPlanner<f32>) -> Self {
+    pub fn new(knowledge: &Knowledge, planner: &mut FftPlanner<f32>, opposite: Opposite) -> Self {
         Self {
-            ear: Ear::new(planner, Arc::clone(&knowledge.campaigns)),
+            ear: Ear::new(planner, Arc::clone(&knowledge.campaigns), opposite),
             judge: Judge::new(Arc::clone(&knowledge.weights)),
             book: Arc::clone(&knowledge.book),
+            listened: Listened::new(Arc::clone(&knowledge.wording)),
             schedule: knowledge.words.map(Schedule::new),
             judged: CallTime::ZERO,
             news: true,
@@ -110,7 +124,7 @@ impl Hearing {
         let window = self.schedule.as_mut()?.due()?;
         let audio = self.ear.caller_audio(window.from, window.to);
         let urgency = self.last.as_ref().map_or(0.0, |verdict| 1.0 - verdict.of(Class::Live).get());
-        Some(WordRun { window, audio, urgency })
+        Some(WordRun { window, audio, urgency, book: Arc::clone(&self.book) })
     }
 
     /// The words of a run, known now; `cost` is the time it took to compute.
@@ -118,7 +132,7 @@ impl Hearing {
         if let Some(schedule) = &mut self.schedule {
             schedule.done(window, cost);
         }
-        let Transcript { text, confidence } = transcript;
+        let Transcript { text, confidence, weighed } = transcript;
         let at = self.ear.now();
         let words = Finding::Words {
             text: Arc::from(text.as_str()),
@@ -128,8 +142,20 @@ impl Hearing {
             speech: transcript.is_speech(),
         };
         self.hear(Evidence { at, leg: Leg::Caller, finding: words });
-        let phrases = if transcript.is_speech() { self.book.hear(text) } else { Vec::new() };
-        for heard in phrases {
+        if !transcript.is_speech() {
+            return;
+        }
+        // Words that the recogniser does not believe would each count in full.
+        if surety(*confidence) >= 0.5
+            && let Some(said) = self.listened.hear(text)
+        {
+            let finding = Finding::Wording { automated: said.automated, scam: said.scam, telling: said.telling };
+            self.hear(Evidence { at, leg: Leg::Caller, finding });
+        }
+        for mut heard in self.book.hear(text) {
+            if let Some(weighed) = weighed.iter().find(|weighed| weighed.phrase == heard.phrase) {
+                heard.confidence = supported(weighed.log_ratio);
+            }
             let finding = Finding::Phrase {
                 phrase: heard.phrase,
                 meaning: heard.meaning,

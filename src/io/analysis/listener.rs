@@ -15,6 +15,7 @@ use super::hearing::{Hearing, Knowledge};
 use super::learner::Learner;
 use super::words::{WordQueue, WordsHeard};
 use crate::audio::framer::Framer;
+use crate::detect::ear::Opposite;
 use crate::io::clock;
 use crate::io::media::{TapItem, TapReader};
 use crate::policy::judge::Verdict;
@@ -106,7 +107,7 @@ impl Listener {
                     return;
                 }
                 AnalysisCounts::add(&self.counts.calls, 1);
-                let hearing = Hearing::new(&self.knowledge.load(), &mut self.planner);
+                let hearing = Hearing::new(&self.knowledge.load(), &mut self.planner, Opposite::Callee);
                 let framers = PerLeg::from_fn(|_| Framer::new());
                 self.calls.insert(call, Live { answered, framers, hearing });
             }

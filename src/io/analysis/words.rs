@@ -163,7 +163,7 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
             continue;
         }
         let audio = to_recogniser(&job.run.audio);
-        let heard = catch_unwind(AssertUnwindSafe(|| recogniser.transcribe(&audio)));
+        let heard = catch_unwind(AssertUnwindSafe(|| recogniser.transcribe(&audio, &job.run.book)));
         let cost = clock::now().saturating_duration_since(started);
         AnalysisCounts::add(&counts.word_runs, 1);
         AnalysisCounts::add(&counts.words_micros, u64::try_from(cost.as_micros()).unwrap_or(u64::MAX));

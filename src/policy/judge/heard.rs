@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning};
+use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning, Screened};
 use crate::units::Leg;
 
 /// Phrases that are kept; a call that says more has said enough.
@@ -13,8 +13,15 @@ const MAX_PHRASES: usize = 64;
 /// Sum of a meaning's phrase weights that counts as 1.
 const PHRASE_SCALE: f32 = 4.0;
 
-/// Probability of a scam that a key prompt alone may reach: under the default of `detect.divert_at`.
-const KEY_PROMPT_ALONE: f32 = 0.85;
+/// Probability of a scam that a key prompt or a scam's wording may reach alone: under the default of
+/// `detect.divert_at`.
+const ONE_SIGN_ALONE: f32 = 0.85;
+
+/// Log-odds of the wording that count as 1.
+const WORDING_SCALE: f32 = 10.0;
+
+/// Log-odds of the wording from which a key prompt is a scam's.
+const SCAM_WORDING: f32 = 6.0;
 
 /// Confidence of the recogniser that counts as words on a line with tones or music.
 const SURE: f32 = 0.8;
@@ -66,11 +73,21 @@ pub enum Measure {
     NoTalk,
     /// The caller's audio is that of a known scam's recording.
     KnownRecording,
+    /// Talked on over a prompt that was played to it.
+    PromptTalkedOn,
+    /// Yielded to a prompt.
+    PromptYielded,
+    /// Let a prompt end, and answered it.
+    PromptAnswered,
+    /// Choice of words: a machine's (positive) or a person's.
+    WordingAutomated,
+    /// Choice of words: a scam's (positive) or a lawful recording's.
+    WordingScam,
 }
 
 impl Measure {
     /// How many.
-    pub const COUNT: usize = 22;
+    pub const COUNT: usize = 27;
 
     /// All, in the order of [`Heard::measures`].
     pub const ALL: [Measure; Self::COUNT] = [
@@ -96,6 +113,11 @@ impl Measure {
         Self::NothingKnown,
         Self::NoTalk,
         Self::KnownRecording,
+        Self::PromptTalkedOn,
+        Self::PromptYielded,
+        Self::PromptAnswered,
+        Self::WordingAutomated,
+        Self::WordingScam,
     ];
 
     /// Name of its weight in the weights file.
@@ -124,6 +146,11 @@ impl Measure {
             Self::NothingKnown => "nothing_known",
             Self::NoTalk => "no_talk",
             Self::KnownRecording => "known_recording",
+            Self::PromptTalkedOn => "prompt_talked_on",
+            Self::PromptYielded => "prompt_yielded",
+            Self::PromptAnswered => "prompt_answered",
+            Self::WordingAutomated => "wording_automated",
+            Self::WordingScam => "wording_scam",
         }
     }
 }
@@ -150,6 +177,17 @@ pub struct Heard {
     recording: Option<Arc<str>>,
     /// Best weight of each phrase, with its meaning.
     phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
+    wording: Wording,
+    /// Of prompts: talked on, yielded, answered.
+    prompts: [bool; 3],
+}
+
+/// Log-odds of the choice of words, and the terms that moved them.
+#[derive(Clone, Debug, Default)]
+struct Wording {
+    automated: f32,
+    scam: f32,
+    telling: [Arc<str>; 2],
 }
 
 /// Running mean and variance of talkspurt levels, in dB.
@@ -217,6 +255,18 @@ impl Heard {
                     self.phrases.insert(Arc::clone(phrase), (*meaning, heard));
                 }
             }
+            Finding::Screened { screened } => {
+                let [talked_on, yielded, answered] = &mut self.prompts;
+                match screened {
+                    Screened::TalkedOn { .. } => *talked_on = true,
+                    Screened::Yielded { .. } => *yielded = true,
+                    Screened::Answered { .. } => *answered = true,
+                    Screened::Silent => {}
+                }
+            }
+            Finding::Wording { automated, scam, telling } => {
+                self.wording = Wording { automated: *automated, scam: *scam, telling: telling.clone() };
+            }
         }
     }
 
@@ -245,12 +295,14 @@ impl Heard {
         (sum / PHRASE_SCALE).min(2.0)
     }
 
-    /// The most that the scam sum may come to. A lawful recording may ask for a key too: without a scam's words, a
-    /// call-back prompt or a known recording, a machine that asks for a key earns a guard and no diversion.
+    /// The most that the scam sum may come to. A lawful recording may ask for a key too, and a person who sells
+    /// something may choose a scam's words: either alone earns a guard and no diversion. It takes a scam's phrase, a
+    /// call-back prompt, a known recording, or a key prompt in a scam's words.
     #[must_use]
     pub fn most_scam(&self) -> f32 {
-        let words = self.meaning(Meaning::Scam) > 0.0 || self.meaning(Meaning::CallBack) > 0.0;
-        if words || self.recording.is_some() { 1.0 } else { KEY_PROMPT_ALONE }
+        let phrase = self.meaning(Meaning::Scam) > 0.0 || self.meaning(Meaning::CallBack) > 0.0;
+        let prompt = self.meaning(Meaning::KeyPrompt) > 0.0 && self.wording.scam >= SCAM_WORDING;
+        if phrase || prompt || self.recording.is_some() { 1.0 } else { ONE_SIGN_ALONE }
     }
 
     fn value(&self, measure: Measure) -> f32 {
@@ -286,6 +338,11 @@ impl Heard {
             Measure::KnownRecording => flag(self.recording.is_some()),
             Measure::NoTalk if self.meaning(Meaning::Talk) > 0.0 => 0.0,
             Measure::NoTalk => ramp(self.words as f32, 6.0, 14.0),
+            Measure::PromptTalkedOn => flag(self.prompts[0]),
+            Measure::PromptYielded => flag(self.prompts[1]),
+            Measure::PromptAnswered => flag(self.prompts[2]),
+            Measure::WordingAutomated => (self.wording.automated / WORDING_SCALE).clamp(-2.0, 2.0),
+            Measure::WordingScam => (self.wording.scam / WORDING_SCALE).clamp(-2.0, 2.0),
         }
     }
 
@@ -304,6 +361,9 @@ impl Heard {
             let named = self.phrases.iter().filter(|(_, (meaning, _))| *meaning == wanted);
             named.map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ")
         };
+        let who = |odds: f32| if odds > 0.0 { "machines" } else { "people" };
+        let which = |odds: f32| if odds > 0.0 { "scams" } else { "lawful recordings" };
+        let said = |sum: usize| self.wording.telling.get(sum).cloned().unwrap_or_default();
         match measure {
             Measure::LateOnset => format!("first speech {after} after the answer"),
             Measure::OnsetOver => format!("began while the callee was speaking, {after} after the answer"),
@@ -331,6 +391,11 @@ impl Heard {
             Measure::KnownRecording => {
                 format!("plays the known recording {}", self.recording.as_deref().unwrap_or_default())
             }
+            Measure::PromptTalkedOn => "talked on over a prompt".to_owned(),
+            Measure::PromptYielded => "stopped for a prompt".to_owned(),
+            Measure::PromptAnswered => "let a prompt end and answered it".to_owned(),
+            Measure::WordingAutomated => format!("chooses words as {} do: {}", who(self.wording.automated), said(0)),
+            Measure::WordingScam => format!("chooses words as {} do: {}", which(self.wording.scam), said(1)),
             Measure::NoTalk => format!("{} words in a row without anything that people say", self.words),
         }
     }

@@ -1,0 +1,439 @@
+//! Fits the wording file and the judge's weights, and cross-validates both.
+//!
+//! ```sh
+//! tests/corpus/install && tests/corpus/compose OWN
+//! cargo run --release --example fit -- --own OWN/manifest.csv MANIFEST.csv [--write]
+//! ```
+//!
+//! The wording is fitted to `tests/corpus/texts.csv` and to what the recogniser makes of them in OWN; it never sees
+//! MANIFEST.csv. Texts of one kind share a fold: a call of OWN is judged with a wording that was fitted without its
+//! kind, and the openings of `tests/phrases.rs` are in no wording at all. The weights are fitted to both, in folds
+//! that keep together what shares a script cluster (MANIFEST.csv) or a kind (OWN), so that no figure comes from a
+//! call whose wording was seen.
+
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_range_loop,
+    clippy::indexing_slicing,
+    reason = "a tool that fails by panicking"
+)]
+
+mod regress;
+mod wording;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Parser;
+use ringfence::detect::evidence::Finding;
+use ringfence::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Weighed, Wording};
+use ringfence::io::analysis::{Knowledge, WordRun};
+use ringfence::offline::{Heard, Labelled, Recording, hear, read_manifest, recognise_with};
+use ringfence::policy::judge::{Class, Measure, Sum, Weights};
+use ringfence::policy::rules::Policy;
+use ringfence::units::Ratio;
+
+use regress::Dense;
+use wording::Text;
+
+/// Folds of the cross-validation.
+const FOLDS: usize = 5;
+
+/// Strength of the pull towards zero.
+const RIDGE: f64 = 0.002;
+
+/// What a call of MANIFEST.csv counts, beside an own call: its voices are as clear as those on real lines.
+const OF_MANIFEST: f64 = 4.0;
+
+/// What a live call counts: most calls are people, and a fit on equal shares would begin every call at even odds.
+const OF_LIVE: f64 = 2.0;
+
+/// What a lawful recording counts beside a scam, where the two are told apart.
+const OF_RECORDED: f64 = 2.5;
+
+/// How long a call is heard.
+const WATCH: Duration = Duration::from_secs(21);
+
+/// What a word run costs, in seconds a second: about twice what a core of 2020 needs. A fixed figure, so that a busy
+/// machine fits the same weights.
+const WORDS_COST: f32 = 0.05;
+
+const WORDING_FILE: &str = "config/phrases/en.wording.toml";
+const WEIGHTS_FILE: &str = "config/weights/judge.toml";
+
+type Words = Mutex<HashMap<String, Transcript>>;
+
+/// Fits the wording file and the judge's weights.
+#[derive(Parser)]
+struct Options {
+    /// Labelled calls
+    manifest: PathBuf,
+    /// Calls that `tests/corpus/compose` made
+    #[arg(long)]
+    own: Vec<PathBuf>,
+    /// Texts of those calls
+    #[arg(long, default_value = "tests/corpus/texts.csv")]
+    texts: PathBuf,
+    /// Keeps the words, so that a second run need not recognise them again
+    #[arg(long)]
+    words: Option<PathBuf>,
+    /// Weights to try in place of fitted ones
+    #[arg(long = "try")]
+    weights: Option<PathBuf>,
+    /// Writes what was fitted to the files under config
+    #[arg(long)]
+    write: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let read = |path: &Path| read_manifest(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut calls = read(&options.manifest);
+    let of_manifest = calls.len();
+    calls.extend(options.own.iter().flat_map(|path| read(path)));
+    let words = Mutex::new(options.words.as_deref().map(read_cache).unwrap_or_default());
+
+    eprintln!("hearing {} calls", calls.len());
+    let every: Vec<usize> = (0..calls.len()).collect();
+    let mut heard = hear_all(&calls, &every, &words, &Wording::built_in());
+    if let Some(cache) = &options.words {
+        write_cache(cache, &words);
+    }
+    if !options.own.is_empty() {
+        let texts = wording::read_texts(&options.texts);
+        let fitted = fit_wording(&texts, &calls, of_manifest, &words, &mut heard);
+        if options.write {
+            std::fs::write(WORDING_FILE, WORDING_HEAD.to_owned() + &fitted.to_toml()).unwrap();
+        }
+    }
+    let weights = options.weights.map(|path| Weights::parse(&std::fs::read_to_string(path).unwrap()).unwrap());
+    let folds = folds(&calls);
+    let mut outcomes = Vec::new();
+    for fold in 0..FOLDS {
+        let train: Vec<usize> = every.iter().copied().filter(|n| folds[*n] != fold).collect();
+        let weights = weights.clone().unwrap_or_else(|| fit(&calls, of_manifest, &heard, &train));
+        for n in every.iter().copied().filter(|n| folds[*n] == fold) {
+            outcomes.push((n, outcome(&heard[n], &weights)));
+        }
+    }
+    for (name, of) in [("manifest", 0..of_manifest), ("own", of_manifest..calls.len())] {
+        if !of.is_empty() {
+            eprintln!("\n== {name}, cross-validated");
+            let outcomes: Vec<_> = outcomes.iter().filter(|(n, _)| of.contains(n)).collect();
+            report(&calls, &outcomes);
+        }
+    }
+    phrases(&calls, &heard);
+    let weights = fit(&calls, of_manifest, &heard, &every);
+    eprintln!("\n{}", weights.to_toml());
+    if options.write {
+        std::fs::write(WEIGHTS_FILE, weights.to_toml()).unwrap();
+    }
+}
+
+const WORDING_HEAD: &str = "\
+# What the choice of words says: log-odds of each word and pair of words, # for a number of two digits and more.
+# `automated`: a machine speaks (positive) or a person; `scam`: a scam's machine (positive) or a lawful one.
+# Made by `cargo run --release --example fit`; see config/weights/README.md.
+
+";
+
+/// Fits the wording to all texts, and hears every call again: those of the manifest with it, each own call with one
+/// that was fitted without its kind.
+fn fit_wording(
+    texts: &[Text],
+    calls: &[Labelled],
+    of_manifest: usize,
+    words: &Words,
+    heard: &mut [Heard],
+) -> Arc<Wording> {
+    let mut spoken: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (call, heard) in calls.iter().zip(heard.iter()).skip(of_manifest) {
+        let said = heard.evidence.iter().filter_map(|evidence| match &evidence.finding {
+            Finding::Words { text, speech: true, confidence, .. } if confidence.get() >= 0.5 => Some(text.to_string()),
+            _ => None,
+        });
+        spoken.insert(call.id.clone(), said.collect());
+    }
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let fold_of: BTreeMap<&str, usize> = texts
+        .iter()
+        .filter(|text| !text.id.starts_with(wording::KEPT_OUT))
+        .map(|text| {
+            let next = kinds.len();
+            (text.id.as_str(), *kinds.entry(text.kind.clone()).or_insert(next) % FOLDS)
+        })
+        .collect();
+    let mut scores = Vec::new();
+    for fold in 0..FOLDS {
+        let without = Arc::new(wording::fit(texts, &spoken, &|text| fold_of[text.id.as_str()] != fold));
+        for text in texts.iter().filter(|text| fold_of.get(text.id.as_str()) == Some(&fold)) {
+            let (automated, scam) = wording::score(&without, &text.text);
+            scores.push((text.label, automated, scam));
+        }
+        let of: Vec<usize> =
+            (of_manifest..calls.len()).filter(|n| fold_of.get(calls[*n].id.as_str()) == Some(&fold)).collect();
+        for (n, again) in of.iter().zip(hear_all(calls, &of, words, &without)) {
+            heard[*n] = again;
+        }
+    }
+    let [automated, scam] = wording::areas(&scores);
+    eprintln!(
+        "wording, {} texts, cross-validated by kind: area under the curve {automated:.3} automated, {scam:.3} scam",
+        texts.len()
+    );
+    let all = Arc::new(wording::fit(texts, &spoken, &|_| true));
+    let of: Vec<usize> = (0..calls.len()).filter(|n| !fold_of.contains_key(calls[*n].id.as_str())).collect();
+    for (n, again) in of.iter().zip(hear_all(calls, &of, words, &all)) {
+        heard[*n] = again;
+    }
+    all
+}
+
+fn read_cache(path: &Path) -> HashMap<String, Transcript> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let book = Book::built_in();
+    let row = |line: &str| {
+        let mut fields = line.split('\t');
+        let (key, confidence) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?);
+        let text = fields.next()?.to_owned();
+        let weighed = fields.filter_map(|pair| {
+            let (phrase, log_ratio) = pair.split_once('=')?;
+            Some(Weighed { phrase: phrase.into(), log_ratio: log_ratio.parse().ok()? })
+        });
+        let transcript = Transcript { text, confidence: Ratio::clamped(confidence), weighed: weighed.collect() };
+        // The phrase file may doubt more than when the line was written.
+        let doubts = book.doubts(&transcript.text);
+        let all = doubts.iter().all(|doubt| transcript.weighed.iter().any(|weighed| weighed.phrase == doubt.phrase));
+        all.then_some((key, transcript))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+fn write_cache(path: &Path, words: &Words) {
+    let words = words.lock().unwrap();
+    let sorted: BTreeMap<_, _> = words.iter().collect();
+    let mut text = String::new();
+    for (key, Transcript { text: said, confidence, weighed }) in sorted {
+        write!(text, "{key}\t{}\t{}", confidence.get(), said.replace(['\t', '\n'], " ")).unwrap();
+        for Weighed { phrase, log_ratio } in weighed {
+            write!(text, "\t{phrase}={log_ratio:.3}").unwrap();
+        }
+        text.push('\n');
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+/// Hears the calls that `of` names by their place.
+fn hear_all(calls: &[Labelled], of: &[usize], words: &Words, wording: &Arc<Wording>) -> Vec<Heard> {
+    let knowledge = Knowledge {
+        weights: Arc::new(Weights::built_in()),
+        book: Book::built_in(),
+        wording: Arc::clone(wording),
+        campaigns: Arc::default(),
+        words: Some(ScheduleSettings::default()),
+    };
+    let model = Recogniser::load(Path::new("config/models/moonshine-tiny-en")).unwrap();
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Heard>>> = Mutex::new(vec![None; of.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let recogniser = model.another();
+            let (next, results, knowledge) = (&next, &results, &knowledge);
+            scope.spawn(move || {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(call) = of.get(n).map(|n| &calls[*n]) else { return };
+                    let recording = Recording::read(&call.path).unwrap_or_else(|e| panic!("{}: {e}", call.id));
+                    let mut recognise = |run: &WordRun| {
+                        let key = format!("{}:{}-{}", call.id, run.window.from.as_millis(), run.window.to.as_millis());
+                        let cost = run.window.length().mul_f32(WORDS_COST);
+                        let known = words.lock().unwrap().get(&key).cloned();
+                        if let Some(known) = known {
+                            return Some((known, cost));
+                        }
+                        let (transcript, _) = recognise_with(&recogniser, run)?;
+                        words.lock().unwrap().insert(key, transcript.clone());
+                        Some((transcript, cost))
+                    };
+                    let heard = hear(&recording, knowledge, &Policy::default(), WATCH, &mut recognise);
+                    results.lock().unwrap()[n] = Some(heard);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap().into_iter().map(Option::unwrap).collect()
+}
+
+/// Calls that share a cluster share a fold.
+fn folds(calls: &[Labelled]) -> Vec<usize> {
+    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+    calls
+        .iter()
+        .map(|call| {
+            let alone = call.cluster.is_empty() || call.cluster == "opening";
+            let group = if alone { call.id.clone() } else { call.cluster.clone() };
+            let next = groups.len();
+            *groups.entry(group).or_insert(next) % FOLDS
+        })
+        .collect()
+}
+
+fn fit(calls: &[Labelled], of_manifest: usize, heard: &[Heard], train: &[usize]) -> Weights {
+    let (mut automated, mut scam): (Vec<Dense<{ Measure::COUNT }>>, Vec<Dense<{ Measure::COUNT }>>) =
+        Default::default();
+    for &n in train {
+        let measured = &heard[n].measured;
+        let source = if n < of_manifest { OF_MANIFEST } else { 1.0 };
+        let weight = source / measured.len().max(1) as f64;
+        for (_, measure) in measured {
+            let measures = measure.measures();
+            match calls[n].label {
+                Class::NoSpeech => {}
+                Class::Live => automated.push((measures, OF_LIVE * weight, 0.0)),
+                Class::Recorded => {
+                    automated.push((measures, weight, 1.0));
+                    scam.push((measures, OF_RECORDED * weight, 0.0));
+                }
+                Class::PressKey => {
+                    automated.push((measures, weight, 1.0));
+                    scam.push((measures, weight, 1.0));
+                }
+            }
+        }
+    }
+    // No call of the corpora plays a recording of the library, or hears a prompt: these are set. A match is certain, and
+    // the library holds scams. Talking on over a prompt is what machines do and few people; yielding is what people do;
+    // an answer comes from people, and from machines that wait for a greeting to end.
+    let known = |(bias, weights)| Sum::new(bias, weights).with(Measure::KnownRecording, 6.0);
+    let prompts = |sum: Sum| {
+        let (talked_on, yielded, answered) = (Measure::PromptTalkedOn, Measure::PromptYielded, Measure::PromptAnswered);
+        sum.with(talked_on, 2.0).with(yielded, -1.5).with(answered, -0.5)
+    };
+    let of_words = |n: usize| is_of_words(Measure::ALL[n]);
+    let automated = prompts(known(regress::ridge(&automated, RIDGE, &|_| true)));
+    Weights { version: 2, automated, scam: known(regress::ridge(&scam, RIDGE, &of_words)) }
+}
+
+/// Timing tells a machine from a person, not a scam from a reminder: a weight for it there would be chance.
+fn is_of_words(measure: Measure) -> bool {
+    use Measure::{Automated, CallBack, KeyPrompt, Lawful, Scam, ScamAndPrompt, Talk, WordingScam};
+    [Automated, CallBack, KeyPrompt, Lawful, Scam, ScamAndPrompt, Talk, WordingScam].contains(&measure)
+}
+
+/// In how many calls of each label each phrase was heard.
+fn phrases(calls: &[Labelled], heard: &[Heard]) {
+    let mut counts: BTreeMap<String, [usize; 4]> = BTreeMap::new();
+    for (call, heard) in calls.iter().zip(heard) {
+        let mut said: Vec<String> = heard
+            .evidence
+            .iter()
+            .filter_map(|evidence| match &evidence.finding {
+                Finding::Phrase { phrase, meaning, .. } => Some(format!("{:10} {phrase}", meaning.label())),
+                _ => None,
+            })
+            .collect();
+        said.sort();
+        said.dedup();
+        let class = Class::ALL.iter().position(|class| *class == call.label).unwrap();
+        for phrase in said {
+            counts.entry(phrase).or_default()[class] += 1;
+        }
+    }
+    eprintln!("\nphrase: calls of no_speech, live, recorded, press_key in which it was heard");
+    for (phrase, counts) in counts {
+        eprintln!("  {phrase:45} {counts:3?}");
+    }
+}
+
+struct Outcome {
+    guarded: bool,
+    /// Since the answer.
+    diverted_ms: Option<u64>,
+    highest: f32,
+    last: [f32; 3],
+}
+
+fn outcome(heard: &Heard, weights: &Weights) -> Outcome {
+    let policy = Policy::default();
+    let logistic = |x: f32| 1.0 / (1.0 + (-x).exp());
+    let mut outcome = Outcome { guarded: false, diverted_ms: None, highest: 0.0, last: [1.0, 0.0, 0.0] };
+    for (at, measured) in &heard.measured {
+        let measures = measured.measures();
+        let automated = logistic(weights.automated.log_odds(&measures));
+        let scam = logistic(weights.scam.log_odds(&measures)).min(measured.most_scam());
+        let press_key = automated * scam;
+        outcome.highest = outcome.highest.max(press_key);
+        outcome.last = [1.0 - automated, automated * (1.0 - scam), press_key];
+        outcome.guarded |= press_key >= policy.guard_at.get();
+        if press_key >= policy.divert_at.get() && outcome.diverted_ms.is_none() {
+            outcome.diverted_ms = Some(at.as_millis());
+        }
+    }
+    outcome
+}
+
+fn report(calls: &[Labelled], outcomes: &[&(usize, Outcome)]) {
+    for class in Class::ALL {
+        let of: Vec<_> = outcomes.iter().filter(|(n, _)| calls[*n].label == class).collect();
+        let count = |test: &dyn Fn(&Outcome) -> bool| of.iter().filter(|(_, o)| test(o)).count();
+        let diverted = count(&|o| o.diverted_ms.is_some());
+        let guarded = count(&|o| o.guarded);
+        let machine = count(&|o| o.last[0] < 0.5);
+        eprintln!(
+            "{:10} {:3} calls: diverted {diverted:3}, guarded {guarded:3}, said automated at the end {machine:3}",
+            class.label(),
+            of.len()
+        );
+    }
+    let mut delays: Vec<u64> = Vec::new();
+    let (mut late, mut before) = (0, 0);
+    for (n, outcome) in outcomes {
+        let call = &calls[*n];
+        if call.label != Class::PressKey {
+            continue;
+        }
+        if let (Some(at), Some(onset)) = (outcome.diverted_ms, call.onset_ms) {
+            delays.push(at.saturating_sub(onset));
+        }
+        if call.instruction_ms.is_some_and(|ms| ms > 8_000) {
+            late += 1;
+            before += usize::from(outcome.diverted_ms.is_some_and(|at| Some(at) < call.instruction_ms));
+        }
+    }
+    delays.sort_unstable();
+    let quantile = |q: f64| delays.get((delays.len() as f64 * q) as usize).copied().unwrap_or_default();
+    eprintln!(
+        "delay from the first word: median {} ms, p95 {} ms; instruction later than 8 s: {before} of {late} before it",
+        quantile(0.5),
+        quantile(0.95)
+    );
+    for (n, outcome) in outcomes {
+        let call = &calls[*n];
+        if call.label == Class::NoSpeech {
+            eprintln!("  {} {}: highest {:.2}, last {:.2?}", call.id, call.kind, outcome.highest, outcome.last);
+        }
+        let wrong = match call.label {
+            Class::PressKey => outcome.diverted_ms.is_none(),
+            Class::Live => outcome.guarded,
+            Class::Recorded | Class::NoSpeech => outcome.diverted_ms.is_some(),
+        };
+        if wrong {
+            eprintln!(
+                "  {} {} {}: highest {:.2}, last {:.2?}",
+                call.label.label(),
+                call.id,
+                call.kind,
+                outcome.highest,
+                outcome.last
+            );
+        }
+    }
+}
