@@ -6,7 +6,9 @@
 use audio_codec::g722::{Bitrate, G722Decoder, G722Encoder};
 use audio_codec::{Decoder as _, Encoder as _};
 
-use super::FRAME_SAMPLES;
+use super::wav::to_i16;
+use super::{FRAME_SAMPLES, resample};
+use crate::units::SampleRate;
 
 /// Decodes one source, whose packets depend on the ones before them.
 pub(super) struct Decoder(G722Decoder);
@@ -33,11 +35,13 @@ impl std::fmt::Debug for Decoder {
 /// Encodes a whole clip at 8 kHz, filled up with silence to whole packets of 20 ms.
 #[must_use]
 pub fn encode_all(samples: &[i16]) -> Vec<u8> {
-    let mut samples = samples.to_vec();
-    samples.resize(samples.len().next_multiple_of(FRAME_SAMPLES), 0);
-    let mut encoder = G722Encoder::with_options(Bitrate::Mode1_64000, true, false);
+    let mut samples: Vec<f32> = samples.iter().map(|&sample| f32::from(sample) / 32_768.0).collect();
+    samples.resize(samples.len().next_multiple_of(FRAME_SAMPLES), 0.0);
+    // Both rates are among those that are converted.
+    let wide = resample(&samples, SampleRate::TELEPHONE, SampleRate::hz(16_000)).unwrap_or_default();
+    let wide: Vec<i16> = wide.into_iter().map(to_i16).collect();
     let mut coded = vec![0; samples.len() + 1];
-    let length = encoder.encode_into(&samples, &mut coded).unwrap_or(0);
+    let length = G722Encoder::new().encode_into(&wide, &mut coded).unwrap_or(0);
     coded.truncate(length);
     coded
 }
