@@ -308,7 +308,9 @@ impl Switchboard {
     /// the 2xx again. The Via below ours leads there, and so does the call.
     pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side) {
         let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
-        if !to_invite || !message.status().is_some_and(StatusCode::is_success) {
+        // An INVITE of this process has its own transaction, which has absorbed it.
+        let own = self.transactions.has_been_here(message);
+        if own || !to_invite || !message.status().is_some_and(StatusCode::is_success) {
             return;
         }
         let id = self.by_call_id.get(message.call_id());
