@@ -1,6 +1,6 @@
 //! The one place that asks the system what time it is.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The monotonic clock, handed to every core as `now`.
 #[must_use]
@@ -14,6 +14,13 @@ pub fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "the driver's clock")]
 pub fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// Computing time of this thread: what work costs, however busy the machine is with other work.
+#[must_use]
+pub fn computed() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// Pairs one reading of both clocks, so that instants become wall times by one subtraction.

@@ -193,6 +193,11 @@ impl Recogniser {
         Self { shared: Arc::clone(&self.shared), pool: Arc::new(ThreadPool::with_num_threads(1)) }
     }
 
+    /// Does `op` on the thread that computes for this recogniser, for whoever wants to know what a transcript costs.
+    pub fn on_its_thread<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
+        self.pool.run(op)
+    }
+
     /// What is said in `audio`: mono, 16 kHz, full scale 1.0. Of longer audio the last 12 s. What `book` doubts in the
     /// text is weighed.
     pub fn transcribe(&self, audio: &[f32], book: &Book) -> Result<Transcript, ModelError> {

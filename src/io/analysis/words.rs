@@ -163,8 +163,11 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
             continue;
         }
         let audio = to_recogniser(&job.run.audio);
-        let heard = catch_unwind(AssertUnwindSafe(|| recogniser.transcribe(&audio, &job.run.book)));
-        let cost = clock::now().saturating_duration_since(started);
+        let (heard, cost) = recogniser.on_its_thread(|| {
+            let before = clock::computed();
+            let heard = catch_unwind(AssertUnwindSafe(|| recogniser.transcribe(&audio, &job.run.book)));
+            (heard, clock::computed().saturating_sub(before))
+        });
         AnalysisCounts::add(&counts.word_runs, 1);
         AnalysisCounts::add(&counts.words_micros, u64::try_from(cost.as_micros()).unwrap_or(u64::MAX));
         AnalysisCounts::add(
