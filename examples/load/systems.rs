@@ -73,16 +73,15 @@ fn start(name: &'static str, mut command: Command, folder: tempfile::TempDir, is
     running
 }
 
-/// A command, on one core where that is asked for.
-fn on_core(program: &Path, core: Option<&str>) -> Command {
-    match core {
-        Some(core) => {
-            let mut command = Command::new("taskset");
-            command.args(["-c", core]).arg(program);
-            command
-        }
-        None => Command::new(program),
+/// A command that ends when the bench does, on one core where that is asked for.
+fn command(program: &Path, core: Option<&str>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]);
+    if let Some(core) = core {
+        command.args(["taskset", "-c", core]);
     }
+    command.arg(program);
+    command
 }
 
 /// What Ringfence is set to, where it is not the bench's default.
@@ -123,7 +122,7 @@ impl Ringfence {
         }
         std::fs::write(&config, text).expect("its settings");
         let program = std::env::current_exe().expect("this program");
-        let mut command = on_core(&program, self.one_core.then_some(CORE));
+        let mut command = command(&program, self.one_core.then_some(CORE));
         command.arg("firewall").arg(&config);
         let health = format!("http://{ADMIN}/health");
         start("ringfence", command, folder, || ureq::get(&health).call().is_ok())
@@ -163,7 +162,7 @@ pub(crate) fn kamailio(limit: u32) -> Running {
         .replace("per_unit\", LIMIT", &format!("per_unit\", {limit}"));
     let path = folder.path().join("kamailio.cfg");
     std::fs::write(&path, config).expect("its settings");
-    let mut command = Command::new("kamailio");
+    let mut command = command(Path::new("kamailio"), None);
     // fm: its fastest allocator; the default one costs it twice the time. 1 GB of shared memory, 16 MB a process.
     command.args(["-DD", "-E", "-m", "1024", "-M", "16", "-x", "fm", "-X", "fm", "-Y"]).arg(folder.path());
     command.arg("-f").arg(&path);
@@ -183,7 +182,7 @@ fn answers(at: SocketAddrV4, probe: &[u8]) -> bool {
 }
 
 pub(crate) fn rtpengine() -> Running {
-    let mut command = on_core(Path::new("rtpengine"), Some(CORE));
+    let mut command = command(Path::new("rtpengine"), Some(CORE));
     // Without its kernel module, one worker, and nothing that ends calls meanwhile.
     command.args(["--foreground", "--log-stderr", "--log-level=3", "--table=-1", "--num-threads=1"]);
     command.args(["--interface=127.0.0.1", "--port-min=30000", "--port-max=61999", "--timeout=3600"]);
