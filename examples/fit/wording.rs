@@ -46,7 +46,7 @@ type Counts = BTreeMap<String, [f32; 3]>;
 /// Fits to those texts that `keep` names by id, and to their spoken forms: the transcripts of each id, in order.
 ///
 /// Naive Bayes: the weight of a term is the logarithm of how much more often one side says it. With few texts and many
-/// terms it tells unseen kinds apart better than a regression does (area 0.986 against 0.975 for scams).
+/// terms it told unseen kinds apart better than a regression with an elastic net did.
 pub(crate) fn fit(texts: &[Text], spoken: &BTreeMap<String, Vec<String>>, keep: &dyn Fn(&Text) -> bool) -> Wording {
     let mut counts = Counts::new();
     for text in texts.iter().filter(|text| !text.id.starts_with(KEPT_OUT) && keep(text)) {
