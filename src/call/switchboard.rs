@@ -193,6 +193,9 @@ pub(super) struct Orphan {
 pub(super) const MAX_CONTACTS: usize = 16;
 /// Answers of other forks to one INVITE that are hung up; more is no telephone network.
 pub(super) const MAX_FORKS: usize = 16;
+/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that may
+/// run, or calls of a few seconds would meet this limit before any other.
+const TRANSACTIONS_A_CALL: usize = 20;
 /// See [`Switchboard::has_room`].
 const TRUNK_SHARE: usize = 4;
 /// Longest texts of peers that are kept for records.
@@ -207,7 +210,7 @@ pub struct Switchboard {
     pub(super) started: u32,
     pub(super) counter: u32,
     pub(super) secret: [u8; 16],
-    pub(super) calls: HashMap<CallId, Call>,
+    pub(super) calls: HashMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
     /// Calls of each trunk.
     pub(super) held: HashMap<Arc<str>, usize>,
@@ -233,7 +236,7 @@ impl Switchboard {
     /// No calls yet. `started`: seconds since 1970, so that call names differ between runs; `secret`: random.
     #[must_use]
     pub fn new(shard: u8, started: u32, secret: [u8; 16], settings: Arc<Settings>) -> Self {
-        let capacity = settings.max_calls.saturating_mul(4).max(256);
+        let capacity = settings.max_calls.saturating_mul(TRANSACTIONS_A_CALL).max(256);
         Self {
             settings,
             transactions: Transactions::new(shard, secret, &TransactionSettings { capacity }),
@@ -586,7 +589,7 @@ impl Switchboard {
     }
 
     /// Takes a call out of its table to change it; `keep` or `forget` follows.
-    pub(super) fn take(&mut self, id: CallId) -> Option<Call> {
+    pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
         let call = self.calls.remove(&id)?;
         if let Some(at) = call.deadline() {
             self.deadlines.remove(&(at, id));
@@ -594,7 +597,7 @@ impl Switchboard {
         Some(call)
     }
 
-    pub(super) fn keep(&mut self, call: Call) {
+    pub(super) fn keep(&mut self, call: Box<Call>) {
         if let Some(at) = call.deadline() {
             self.deadlines.insert((at, call.id));
         }

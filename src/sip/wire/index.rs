@@ -171,8 +171,8 @@ impl Index {
 /// Offset of the CR of the CRLF that ends the line at `from`, at most `longest` bytes on; refuses control characters.
 fn line_end(bytes: &[u8], from: usize, longest: usize) -> Result<usize, BadMessage> {
     let rest = bytes.get(from..).unwrap_or_default();
-    let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7F;
-    let Some(at) = rest.iter().take(longest.saturating_add(1)).position(control) else {
+    let near = rest.get(..longest.saturating_add(1)).unwrap_or(rest);
+    let Some(at) = super::seek::control(near) else {
         return Err(if rest.len() > longest { BadMessage::OverLimit } else { BadMessage::Unfinished });
     };
     match (rest.get(at), rest.get(at + 1)) {

@@ -1,8 +1,9 @@
 //! Via values (RFC 3261 §20.42, RFC 3581).
 
 use super::params::{self, find_outside_quotes};
+use super::seek::{split_before, split_once};
 use super::uri::split_host_port;
-use super::{BadMessage, is_token, number, trim, trim_start};
+use super::{BadMessage, is_space, is_token, number, trim, trim_start};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,17 +29,17 @@ impl<'a> Via<'a> {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
-        let (protocol, after) = value.split_once('/').ok_or(bad)?;
-        let (version, after) = after.split_once('/').ok_or(bad)?;
+        let (protocol, after) = split_once(value, b'/').ok_or(bad)?;
+        let (version, after) = split_once(after, b'/').ok_or(bad)?;
         let after = trim_start(after);
-        let (transport, after) = after.split_at(after.find([' ', '\t', '\r', '\n']).ok_or(bad)?);
+        let (transport, after) = after.split_at(after.bytes().position(is_space).ok_or(bad)?);
         let version = trim(version);
         let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let sip = trim(protocol).eq_ignore_ascii_case("SIP") && numbered;
         if !sip || transport.is_empty() || !transport.bytes().all(is_token) {
             return Err(bad);
         }
-        let (sent_by, params) = after.split_at(after.find(';').unwrap_or(after.len()));
+        let (sent_by, params) = split_before(after, b';');
         let sent_by = trim(sent_by);
         let (host, port) = match split_host_port(sent_by) {
             Some(parts) => parts,
@@ -50,8 +51,8 @@ impl<'a> Via<'a> {
             }
         };
         let params = trim(params);
-        let branches = params::iter(params).filter(|(name, _)| name.eq_ignore_ascii_case("branch")).count();
-        if !params::are_plain(params) || branches > 1 {
+        // None: the list has more than one reading.
+        if params::count_plain(params, "branch").is_none_or(|branches| branches > 1) {
             return Err(bad);
         }
         Ok((Self { version, transport, host, port, params }, value, rest))
