@@ -257,7 +257,7 @@ fn settings_without_room_are_refused() {
 }
 
 fn settings(first_port: u16, last_port: u16, timeout: Duration, announcements: &Path) -> MediaSettings {
-    MediaSettings { first_port, last_port, timeout, announcements: announcements.to_owned(), threads: 1, dscp: 46 }
+    MediaSettings { first_port, last_port, timeout, announcements: announcements.to_owned(), threads: 1, dscp: 46, sockets: 1_000 }
 }
 
 struct World {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
+use crate::units::Plain;
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -42,7 +43,7 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
 
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
 pub(super) fn at_hop(uri: &str, to: Hop) -> String {
-    at(uri, &to.address.to_string(), to.transport)
+    at(uri, &Plain(to.address).to_string(), to.transport)
 }
 
 /// The same at `address`, a name or an address as URIs write it.
@@ -69,7 +70,7 @@ fn without_transport(params: &str) -> String {
 
 /// Ourselves as a leg reaches us.
 pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
-    let Hop { address, transport } = local;
+    let (address, transport) = (Plain(local.address), local.transport);
     // A `sips` URI says TLS by itself.
     let way = if scheme == "sips" { "" } else { transport.uri_parameter() };
     match user {
@@ -90,7 +91,8 @@ pub(super) fn contact(message: &Message<'_>, local: Hop) -> Option<String> {
 
 /// Our Via line.
 pub(super) fn via(local: Hop, branch: &str) -> String {
-    format!("Via: SIP/2.0/{} {};branch={branch};rport", local.transport.via_token(), local.address)
+    let (transport, address) = (local.transport.via_token(), Plain(local.address));
+    format!("Via: SIP/2.0/{transport} {address};branch={branch};rport")
 }
 
 /// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the

@@ -3,12 +3,14 @@
 //! In: plain numbers. Out: types that cannot be mistaken for one another.
 //! Imports nothing of ours.
 
+mod address;
 mod id;
 mod leg;
 mod measure;
 mod redacted;
 mod time;
 
+pub use address::Plain;
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};

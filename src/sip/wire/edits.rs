@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::name_addr::NameAddr;
 use super::{Message, Name, Via, params, span, trim, trim_start};
+use crate::units::Plain;
 
 /// A list of splices, reusable without allocation once it has grown.
 ///
@@ -233,6 +234,6 @@ pub(super) fn write_stamped(text: &mut String, value: &str, source: SocketAddr) 
     }
     let named = Via::first(value).ok().and_then(|(via, _, _)| super::uri::host_ip(via.host));
     if asked || named != Some(source.ip()) {
-        let _ = write!(text, ";received={}", source.ip());
+        let _ = write!(text, ";received={}", Plain(source.ip()));
     }
 }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::seek::{find, split_once};
 use super::{number, span};
+use crate::units::Plain;
 
 /// Sections of one description.
 pub const MAX_MEDIA: usize = 16;
@@ -329,7 +330,10 @@ impl<'a> Sdp<'a> {
                     (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
                     (true, None) | (false, _) => Ok(()),
                 },
-                (Some(_) | None, _) => write!(out, "{raw}"),
+                (Some(_) | None, _) => {
+                    out.extend_from_slice(raw.as_bytes());
+                    Ok(())
+                }
             };
             if let (true, true, Protection::Encrypted { attributes, .. }) = (anchored, last, protection) {
                 if !out.ends_with(b"\n") {
@@ -469,7 +473,7 @@ struct Net(IpAddr);
 impl fmt::Display for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.0.is_ipv4() { "IP4" } else { "IP6" };
-        write!(f, "IN {kind} {}", self.0)
+        write!(f, "IN {kind} {}", Plain(self.0))
     }
 }
 
