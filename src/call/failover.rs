@@ -42,7 +42,7 @@ impl Switchboard {
         call.authorization.callee = None;
         let invite = std::mem::take(&mut call.invite);
         let mut index = Index::new();
-        if let Ok(message) = index.read(&invite, &call.settings.wire_limits) {
+        if let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) {
             self.invite_callee(&mut call, &message, now);
         }
         call.invite = invite;

@@ -28,6 +28,9 @@ pub struct Party {
     pub shift: u32,
 }
 
+/// Room for what is written into one line.
+const LINE: usize = 96;
+
 /// Routes of one message that are kept; more is no telephone network.
 const MAX_ROUTES: usize = 16;
 
@@ -70,13 +73,15 @@ fn without_transport(params: &str) -> String {
 
 /// Ourselves as a leg reaches us.
 pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
-    let (address, transport) = (Plain(local.address), local.transport);
-    // A `sips` URI says TLS by itself.
-    let way = if scheme == "sips" { "" } else { transport.uri_parameter() };
-    match user {
-        Some(user) => format!("{scheme}:{user}@{address}{way}"),
-        None => format!("{scheme}:{address}{way}"),
+    let mut uri = String::with_capacity(LINE);
+    uri.extend([scheme, ":"]);
+    if let Some(user) = user {
+        uri.extend([user, "@"]);
     }
+    Plain(local.address).write_to(&mut uri);
+    // A `sips` URI says TLS by itself.
+    uri.push_str(if scheme == "sips" { "" } else { local.transport.uri_parameter() });
+    uri
 }
 
 /// Contact of ours on one leg: the peer's user stays, so that both sides see the names they know; so does `sips`, on a
@@ -91,8 +96,11 @@ pub(super) fn contact(message: &Message<'_>, local: Hop) -> Option<String> {
 
 /// Our Via line.
 pub(super) fn via(local: Hop, branch: &str) -> String {
-    let (transport, address) = (local.transport.via_token(), Plain(local.address));
-    format!("Via: SIP/2.0/{transport} {address};branch={branch};rport")
+    let mut line = String::with_capacity(LINE);
+    line.extend(["Via: SIP/2.0/", local.transport.via_token(), " "]);
+    Plain(local.address).write_to(&mut line);
+    line.extend([";branch=", branch, ";rport"]);
+    line
 }
 
 /// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the

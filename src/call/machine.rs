@@ -305,7 +305,7 @@ impl Switchboard {
     /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us.
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
-        let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
+        let offer = index.read_again(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
             Sdp::read(invite.body()).is_ok_and(|sdp| {
                 let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
                 answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
@@ -334,7 +334,7 @@ impl Switchboard {
     fn answer(&mut self, call: &Call, code: StatusCode, extra: &[&str], body: &str, now: Instant) -> Vec<u8> {
         let mut index = Index::new();
         let mut bytes = Vec::new();
-        if let Ok(invite) = index.read(&call.invite, &call.settings.wire_limits) {
+        if let Ok(invite) = index.read_again(&call.invite, &call.settings.wire_limits) {
             let tag = self.own_tag(call.id);
             let peer = call.flow.caller.peer;
             crate::sip::wire::respond(&invite, code, peer, Some(&tag), extra, body.as_bytes(), &mut bytes);
@@ -389,7 +389,7 @@ impl Switchboard {
     fn opened(&mut self, mut call: Box<Call>, route: Route, now: Instant) {
         let invite = std::mem::take(&mut call.invite);
         let mut index = Index::new();
-        let Ok(message) = index.read(&invite, &call.settings.wire_limits) else {
+        let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) else {
             return self.end(call, None, "unreachable", None, now);
         };
         let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
@@ -799,7 +799,14 @@ impl Switchboard {
     }
 
     /// The last word on a call.
-    pub(super) fn end(&mut self, call: Box<Call>, by: Option<Leg>, how: &'static str, status: Option<u16>, now: Instant) {
+    pub(super) fn end(
+        &mut self,
+        call: Box<Call>,
+        by: Option<Leg>,
+        how: &'static str,
+        status: Option<u16>,
+        now: Instant,
+    ) {
         if !matches!(call.phase, Phase::Consulting) {
             self.out(Output::Media(MediaCommand::Close { call: call.id }));
         }

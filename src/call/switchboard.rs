@@ -19,7 +19,7 @@ use crate::sip::transaction::{
     ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Index, Message, Method, Name, StatusCode, Uri, respond};
-use crate::units::{CallId, Leg, Redacted};
+use crate::units::{CallId, Leg, OwnMap, Redacted};
 
 /// What comes in.
 pub enum Input<'a> {
@@ -210,16 +210,16 @@ pub struct Switchboard {
     pub(super) started: u32,
     pub(super) counter: u32,
     pub(super) secret: [u8; 16],
-    pub(super) calls: HashMap<CallId, Box<Call>>,
+    pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
     /// Calls of each trunk.
     pub(super) held: HashMap<Arc<str>, usize>,
-    pub(super) by_server: HashMap<ServerId, CallId>,
-    pub(super) clients: HashMap<ClientId, CallId>,
-    pub(super) relayed: HashMap<ClientId, Relayed>,
-    pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
-    pub(super) orphans: HashMap<ClientId, Orphan>,
-    pub(super) questions: HashMap<ClientId, Question>,
+    pub(super) by_server: OwnMap<ServerId, CallId>,
+    pub(super) clients: OwnMap<ClientId, CallId>,
+    pub(super) relayed: OwnMap<ClientId, Relayed>,
+    pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
+    pub(super) orphans: OwnMap<ClientId, Orphan>,
+    pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
@@ -244,15 +244,15 @@ impl Switchboard {
             started,
             counter: 0,
             secret,
-            calls: HashMap::new(),
+            calls: OwnMap::default(),
             by_call_id: HashMap::new(),
             held: HashMap::new(),
-            by_server: HashMap::new(),
-            clients: HashMap::new(),
-            relayed: HashMap::new(),
-            relayed_by_server: HashMap::new(),
-            orphans: HashMap::new(),
-            questions: HashMap::new(),
+            by_server: OwnMap::default(),
+            clients: OwnMap::default(),
+            relayed: OwnMap::default(),
+            relayed_by_server: OwnMap::default(),
+            orphans: OwnMap::default(),
+            questions: OwnMap::default(),
             deadlines: BTreeSet::new(),
             index: Index::new(),
             outputs: VecDeque::new(),

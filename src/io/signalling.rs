@@ -135,12 +135,15 @@ pub enum ShardEvent {
     Trunk(TrunkEvent),
 }
 
+/// Takes a call and the local addresses of its legs, gives the addresses that its peers are to send to.
+pub type BeginMedia = dyn FnMut(CallId, PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> + Send;
+
 /// Everything a shard is wired to.
 pub struct Wiring {
     /// What the media path tells calls.
     pub media_events: Receiver<(CallId, MediaEvent)>,
     /// Begins a call's media without asking; None where no ports lie ready, and it must be asked for them.
-    pub begin_media: Box<dyn FnMut(CallId, PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> + Send>,
+    pub begin_media: Box<BeginMedia>,
     /// Takes a command for the media path, which need not look at it yet; false where it had no room.
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
     /// Has the media path look at its commands.

@@ -1,7 +1,7 @@
 //! Addresses as text, many a message.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Writes what the address itself would, in one piece where that takes a dozen: most of a message that is forwarded is
 /// copied, and addresses were half of what is left to write.
@@ -29,6 +29,13 @@ impl Text {
         text
     }
 
+    fn with_port(address: SocketAddrV4) -> Self {
+        let mut text = Self::of(*address.ip());
+        text.put(b':');
+        text.number(address.port());
+        text
+    }
+
     fn put(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.length) {
             *place = byte;
@@ -53,6 +60,19 @@ impl Text {
     }
 }
 
+impl Plain<SocketAddr> {
+    /// Appends it.
+    pub fn write_to(self, out: &mut String) {
+        match self.0 {
+            SocketAddr::V4(address) => out.push_str(Text::with_port(address).as_str()),
+            // Writing to a String cannot fail.
+            SocketAddr::V6(address) => {
+                let _ = write!(out, "{address}");
+            }
+        }
+    }
+}
+
 impl fmt::Display for Plain<IpAddr> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -65,12 +85,7 @@ impl fmt::Display for Plain<IpAddr> {
 impl fmt::Display for Plain<SocketAddr> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            SocketAddr::V4(address) => {
-                let mut text = Text::of(*address.ip());
-                text.put(b':');
-                text.number(address.port());
-                f.write_str(text.as_str())
-            }
+            SocketAddr::V4(address) => f.write_str(Text::with_port(address).as_str()),
             SocketAddr::V6(address) => write!(f, "{address}"),
         }
     }
@@ -82,7 +97,8 @@ mod tests {
 
     #[test]
     fn an_address_reads_as_it_writes_itself() {
-        for text in ["0.0.0.0:0", "255.255.255.255:65535", "192.0.2.10:5060", "10.1.100.99:10000", "[2001:db8::1]:5061"] {
+        for text in ["0.0.0.0:0", "255.255.255.255:65535", "192.0.2.10:5060", "10.1.100.99:10000", "[2001:db8::1]:5061"]
+        {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(Plain(address).to_string(), text);
             assert_eq!(Plain(address.ip()).to_string(), address.ip().to_string());

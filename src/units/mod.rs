@@ -8,6 +8,7 @@ mod id;
 mod leg;
 mod measure;
 mod redacted;
+mod table;
 mod time;
 
 pub use address::Plain;
@@ -15,4 +16,5 @@ pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 pub use redacted::{Redacted, Redaction, redact_number};
+pub use table::OwnMap;
 pub use time::CallTime;

@@ -143,7 +143,9 @@ impl Stock {
     /// A set that has just been opened goes on the shelf.
     pub(super) fn shelve_new(&mut self, slot: usize, sockets: PerLeg<Sockets>, now: Instant) {
         let (local, ports) = (addresses(&sockets), ports(&sockets));
-        self.insert(slot, Kept { sockets, since: now, heard: now });
+        // Nobody has had its ports.
+        let heard = now.checked_sub(QUIET).unwrap_or(now);
+        self.insert(slot, Kept { sockets, since: now, heard });
         self.shelf.put(local, Set { slot, ports });
     }
 
@@ -300,4 +302,89 @@ fn addresses(sockets: &PerLeg<Sockets>) -> PerLeg<IpAddr> {
 
 fn ports(sockets: &PerLeg<Sockets>) -> PerLeg<u16> {
     PerLeg::from_fn(|leg| sockets[leg].address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use super::*;
+
+    const LOCAL: PerLeg<IpAddr> =
+        PerLeg { caller: IpAddr::V4(Ipv4Addr::LOCALHOST), callee: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+
+    fn stock() -> (Stock, Arc<Shelf>) {
+        let shelf = Arc::new(Shelf::default());
+        (Stock::new(shelf.clone()), shelf)
+    }
+
+    fn set() -> PerLeg<Sockets> {
+        PerLeg::from_fn(|leg| {
+            let bind = || UdpSocket::bind((LOCAL[leg], 0)).unwrap();
+            let (rtp, rtcp) = (bind(), bind());
+            let address = rtp.local_addr().unwrap();
+            Sockets { rtp, rtcp, address, round: 0 }
+        })
+    }
+
+    #[test]
+    fn the_set_that_has_been_quiet_longest_is_taken_again() {
+        let (mut stock, _) = stock();
+        let start = crate::io::clock::now();
+        assert!((0..3).all(|slot| stock.keep(slot, set(), start + QUIET / 4 * slot as u32).is_none()));
+        assert_eq!((stock.ready(LOCAL, start + QUIET / 2), stock.len(), stock.resting()), (None, 3, 3));
+
+        // Somebody still sends to the first one.
+        stock.heard(0, start + QUIET / 2).unwrap();
+        let later = start + QUIET + QUIET / 4;
+        assert_eq!(stock.ready(LOCAL, later), Some(1));
+        assert_eq!(stock.ready(LOCAL, later), None);
+        assert_eq!(stock.ready(LOCAL, start + QUIET * 2), Some(2));
+        assert_eq!(stock.ready(LOCAL, later + QUIET), Some(0), "it rests from the beginning");
+        assert!((0..3).all(|slot| stock.remove(slot).is_some()));
+        assert_eq!((stock.len(), stock.resting()), (0, 0));
+    }
+
+    #[test]
+    fn sets_lie_ready_once_two_calls_in_a_row_have_waited_and_until_none_come() {
+        let (mut stock, shelf) = stock();
+        let now = crate::io::clock::now();
+        stock.begins(LOCAL, true, now);
+        assert_eq!(stock.fill(now), None);
+        stock.begins(LOCAL, true, now + CLOSE / 2);
+        assert_eq!(stock.fill(now), Some(LOCAL), "there is none yet");
+
+        for slot in 0..FEW {
+            stock.shelve_new(slot, set(), now);
+        }
+        assert_eq!(stock.fill(now), None);
+        assert_eq!(stock.idle(now + IDLE), None);
+        let taken = shelf.take(LOCAL).unwrap();
+        assert_eq!(taken.slot, 0);
+        assert_eq!(stock.holder(taken.ports), None, "it is a call's");
+        let sockets = stock.remove(taken.slot).unwrap();
+        assert_eq!(taken.ports.caller, sockets.caller.address.port());
+
+        let end = now + CLOSE + IDLE;
+        let closed: Vec<_> = std::iter::from_fn(|| stock.idle(end)).collect();
+        assert_eq!((closed, stock.fill(end)), (vec![1, 2, 3], None));
+    }
+
+    #[test]
+    fn ports_of_a_set_that_others_need_more_are_found() {
+        let (mut stock, _) = stock();
+        let elsewhere = PerLeg { callee: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), ..LOCAL };
+        let now = crate::io::clock::now();
+        let mine = set();
+        let ports = ports(&mine);
+        stock.keep(7, mine, now);
+
+        assert_eq!((stock.spare(LOCAL, now + QUIET), stock.spare(elsewhere, now)), (None, None));
+        assert_eq!(stock.spare(elsewhere, now + QUIET), Some(7));
+        let again = stock.remove(7).unwrap();
+        stock.keep(3, again, now);
+        assert_eq!((stock.holder(ports), stock.oldest()), (Some(3), None));
+    }
 }

@@ -78,7 +78,7 @@ pub(super) struct Parts {
 pub(super) struct Worker {
     parts: Parts,
     /// By slot; as many as ports allow.
-    calls: Vec<Option<MediaCall>>,
+    calls: Vec<Option<Box<MediaCall>>>,
     free_slots: Vec<usize>,
     slots: HashMap<CallId, usize>,
     /// Sets in slots without a call.
@@ -200,7 +200,7 @@ impl Worker {
     fn read(&mut self, name: u64, buffer: &mut Buffer, now: Instant) {
         let (slot, port) = Port::of(name);
         let round = self.round;
-        let Some(call) = self.calls.get_mut(slot).and_then(Option::as_mut) else {
+        let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else {
             return self.drain(slot, port, buffer, now);
         };
         let run = match port {
@@ -301,12 +301,10 @@ impl Worker {
         for _ in 0..MAX_COMMANDS {
             match self.parts.commands.try_recv() {
                 Ok(ToWorker::Command(command)) => self.command(command, now),
-                Ok(ToWorker::Begin(call, set)) => {
-                    match self.stock.remove(set.slot) {
-                        Some(sockets) => self.begin(call, set.slot, sockets, false, now),
-                        None => emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Failed),
-                    }
-                }
+                Ok(ToWorker::Begin(call, set)) => match self.stock.remove(set.slot) {
+                    Some(sockets) => self.begin(call, set.slot, sockets, false, now),
+                    None => emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Failed),
+                },
                 Ok(ToWorker::Stop) => self.stopping = true,
                 Err(_) => {
                     self.publish_gauges();
@@ -386,7 +384,7 @@ impl Worker {
         self.stock.begins(PerLeg::from_fn(|leg| sockets[leg].address.ip()), waited, now);
         self.filling = true;
         if let Some(entry) = self.calls.get_mut(slot) {
-            *entry = Some(MediaCall::new(id, sockets, now));
+            *entry = Some(Box::new(MediaCall::new(id, sockets, now)));
             self.slots.insert(id, slot);
         }
     }
@@ -619,7 +617,7 @@ impl Worker {
 
     fn call(&mut self, id: CallId) -> Option<&mut MediaCall> {
         let slot = *self.slots.get(&id)?;
-        self.calls.get_mut(slot)?.as_mut()
+        self.calls.get_mut(slot)?.as_deref_mut()
     }
 }
 

@@ -13,6 +13,7 @@ use super::slab::Slab;
 use super::{ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
 use crate::sip::flow::Flow;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
+use crate::units::OwnMap;
 
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of the
 /// table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
@@ -38,7 +39,8 @@ impl Default for TransactionSettings {
 pub struct Transactions {
     keys: Keys,
     servers: Slab<Server>,
-    by_key: HashMap<ServerKey, ServerId>,
+    /// Keys are hashes with our secret.
+    by_key: OwnMap<ServerKey, ServerId>,
     /// Server transactions of each peer.
     held: HashMap<IpAddr, usize>,
     clients: Slab<Client>,
@@ -54,7 +56,7 @@ impl Transactions {
         Self {
             keys: Keys::new(shard, secret),
             servers: Slab::new(settings.capacity),
-            by_key: HashMap::new(),
+            by_key: OwnMap::default(),
             held: HashMap::new(),
             clients: Slab::new(settings.capacity),
             deadlines: Deadlines::default(),

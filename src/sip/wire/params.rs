@@ -57,13 +57,13 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 /// word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold, because
 /// phones are; never in what could end it.
 pub(super) fn are_plain(text: &str) -> bool {
-    count_plain(text, "").is_some()
+    find_plain(text, "").is_some()
 }
 
-/// The same; how many parameters have this name. None: the list has more than one reading.
-pub(super) fn count_plain(text: &str, counted: &str) -> Option<usize> {
+/// The same; how many parameters have this name, and the value of the first. None: the list has more than one reading.
+pub(super) fn find_plain<'a>(text: &'a str, wanted: &str) -> Option<(usize, Option<&'a str>)> {
     let mut rest = trim(text);
-    let mut count = 0;
+    let (mut count, mut found) = (0, None);
     while let Some(list) = rest.strip_prefix(';') {
         let end = find_outside_quotes(list, |byte| byte == b';').ok()?;
         let (one, more) = list.split_at_checked(end.unwrap_or(list.len()))?;
@@ -77,9 +77,12 @@ pub(super) fn count_plain(text: &str, counted: &str) -> Option<usize> {
         if !name_fits || value.is_some_and(|value| !word(value) && !is_one_quoted_string(value)) {
             return None;
         }
-        count += usize::from(name.eq_ignore_ascii_case(counted));
+        if name.eq_ignore_ascii_case(wanted) {
+            found = if count == 0 { value } else { found };
+            count += 1;
+        }
     }
-    rest.is_empty().then_some(count)
+    rest.is_empty().then_some((count, found))
 }
 
 /// `"..."` with nothing before, behind or between.

@@ -17,7 +17,7 @@ const KINDS: [u8; 256] = {
             || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
         let unfit = byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F);
         let parting = byte == b',';
-        kinds[number] = TOKEN * token as u8 | UNFIT * unfit as u8 | PARTING * parting as u8;
+        kinds[number] = (TOKEN * token as u8) | (UNFIT * unfit as u8) | (PARTING * parting as u8);
         number += 1;
     }
     kinds
@@ -68,15 +68,26 @@ pub(super) fn trim_start(text: &str) -> &str {
 
 /// Where the first control character is that is no tab.
 pub(super) fn control(bytes: &[u8]) -> Option<usize> {
-    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7F;
-    // Sixteen at a time: the compiler makes one comparison of them.
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    for (number, chunk) in chunks.iter().enumerate() {
-        if chunk.iter().fold(false, |any, byte| any | is_control(byte)) {
-            return chunk.iter().position(is_control).map(|at| number * chunk.len() + at);
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7F;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let letters = u64::from_le_bytes(*word);
+        // The upper bit of each byte that is below a space, or DEL. Behind the first such byte others may be marked too, by
+        // a borrow (Hacker's Delight, 6-1); each is looked at.
+        let low = letters.wrapping_sub(ONES * u64::from(b' ')) & !letters;
+        let others = letters ^ (ONES * 0x7F);
+        let delete = others.wrapping_sub(ONES) & !others;
+        let mut marked = (low | delete) & (ONES << 7);
+        while marked != 0 {
+            let at = marked.trailing_zeros() as usize / 8;
+            if word.get(at).is_some_and(|byte| is_control(*byte)) {
+                return Some(number * word.len() + at);
+            }
+            marked &= marked - 1;
         }
     }
-    rest.iter().position(is_control).map(|at| bytes.len() - rest.len() + at)
+    rest.iter().position(|byte| is_control(*byte)).map(|at| bytes.len() - rest.len() + at)
 }
 
 #[cfg(test)]
