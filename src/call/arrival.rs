@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::forward::{self, Party};
 use super::identity;
 use super::machine::{Call, Phase};
+use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::Side;
@@ -73,6 +74,8 @@ impl Switchboard {
             party: PerLeg { caller, callee },
             invite: message.bytes().to_vec(),
             server: Some(server),
+            invited: Invited::by(message),
+            resumed_until: None,
             client: None,
             has_callee: false,
             facts,

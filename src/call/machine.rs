@@ -9,6 +9,7 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::identity::{self, Turn};
+use super::resumed::Invited;
 use super::security::Security;
 use super::session::{self, Session};
 use super::settings::{DivertCallee, Settings, Side};
@@ -50,8 +51,12 @@ pub(super) struct Call {
     pub party: PerLeg<Party>,
     /// As it came: what the callee's INVITE and our own answers are made from.
     pub invite: Vec<u8>,
-    /// Its INVITE's; None: another process answered it.
+    /// Its INVITE's.
     pub server: Option<ServerId>,
+    /// How another process knows its INVITE again.
+    pub invited: Option<Invited>,
+    /// Another process began it, and until then answers may come to what that one sent.
+    pub resumed_until: Option<Instant>,
     pub client: Option<ClientId>,
     /// The callee has been invited: we do not answer by ourselves.
     pub has_callee: bool,
@@ -615,7 +620,7 @@ impl Switchboard {
     }
 
     /// The caller's ACK to a 2xx.
-    pub(super) fn ack(&mut self, mut call: Box<Call>, message: &Message<'_>, leg: Leg) {
+    pub(super) fn ack(&mut self, mut call: Box<Call>, message: &Message<'_>, leg: Leg, now: Instant) {
         if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg) {
             return self.keep(call);
         }
@@ -625,7 +630,9 @@ impl Switchboard {
                 if leg == Leg::Caller {
                     *ack_by = None;
                 }
-                self.forward_ack(&mut call, message, leg);
+                if self.forward_ack(&mut call, message, leg) {
+                    return self.hang_up(call, "media", now);
+                }
             }
             Phase::Consulting
             | Phase::Opening { .. }
@@ -636,9 +643,10 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) {
+    /// True where an answer in it is not encrypted, and must be.
+    fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) -> bool {
         // An ACK to a 2xx has no transaction, only a branch of its own (RFC 3261 §13.2.2.4).
-        let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
+        let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return false };
         self.transactions.release(reserved);
         let to = from.other();
         let mut edits = Edits::new();
@@ -650,13 +658,16 @@ impl Switchboard {
             edits.append(message, line);
         }
         call.screen(&mut edits, message, from);
+        let mut refused = false;
         if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
+            refused = said.refused;
             self.plan(call, from, said.plan);
             self.changed(call.id);
         }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.transmit(call.flow[to], &bytes);
+        refused
     }
 
     /// The caller gave up.

@@ -446,14 +446,14 @@ impl Switchboard {
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         match self.transactions.receive(message, flow, now) {
-            Received::Absorbed => self.repeated_success(message, side),
+            Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => self.request(message, server, flow, side, now),
             Received::AckToSuccess => {
                 match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
                     Some(call) => {
                         let leg = call.leg_of(side);
-                        self.ack(call, message, leg);
+                        self.ack(call, message, leg, now);
                     }
                     None => self.counters.stray += 1,
                 }

@@ -65,6 +65,12 @@ impl Server {
         Self { key, flow, state, request: Some(request.into()), last_response: None }
     }
 
+    /// An INVITE that was answered with a 2xx.
+    pub(super) fn accepted(key: ServerKey, flow: Flow, answered: Instant) -> Self {
+        let state = State::Accepted { until: answered + LONG };
+        Self { key, flow, state, request: Arc::from([]), last_response: None }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Fresh { trying } => Some(*trying),

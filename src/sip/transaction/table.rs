@@ -249,6 +249,24 @@ impl Transactions {
         }
     }
 
+    /// Takes up the transaction of an INVITE that another process answered with a 2xx, `answered` then. None: it is over, or
+    /// the table is full.
+    pub fn resume_accepted(
+        &mut self,
+        invite: &Message<'_>,
+        flow: Flow,
+        answered: Instant,
+        now: Instant,
+    ) -> Option<ServerId> {
+        let key = self.keys.server(invite, Method::Invite)?;
+        let server = Server::accepted(key, flow, answered);
+        let over = server.deadline().is_some_and(|until| until <= now);
+        if over || self.by_key.contains_key(&key) {
+            return None;
+        }
+        self.insert_server(key, server)
+    }
+
     /// Where the request behind a server transaction came from; its answers go there.
     #[must_use]
     pub fn server_flow(&self, id: ServerId) -> Option<Flow> {
