@@ -1,0 +1,49 @@
+"""An Asterisk of this suite: the PBX behind Ringfence, or the provider outside."""
+
+import re
+import subprocess
+
+from process import HERE, PATIENCE, ROOT, Process, filled, until
+
+
+class Asterisk:
+    """One Asterisk in the folder that holds its Debian, with settings and files of its own."""
+
+    def __init__(self, world, name):
+        self.world, self.name, self.process = world, name, None
+        self.folder = world.work / name
+        for part in ("run", "log", "spool/voicemail", "db"):
+            (self.folder / part).mkdir(parents=True)
+        self.inside = f"{world.inside}/{name}"
+        modules = next((ROOT / "usr/lib").glob("*/asterisk/modules"))
+        words = {"WORK": world.inside, "HERE": self.inside, "MODULES": f"/{modules.relative_to(ROOT)}"}
+        for source in [*(HERE / name).glob("*.conf"), *(HERE / "asterisk-common").glob("*.conf")]:
+            (self.folder / source.name).write_text(filled(source, words))
+
+    def start(self):
+        command = ["chroot", ROOT, "/usr/sbin/asterisk", "-C", f"{self.inside}/asterisk.conf", "-f", "-n"]
+        self.process = Process(command, self.folder / "console.log")
+        return until(f"{self.name}'s start", lambda: "fully booted" in self.cli("core waitfullybooted").lower())
+
+    def cli(self, order):
+        command = ["chroot", ROOT, "/usr/sbin/asterisk", "-C", f"{self.inside}/asterisk.conf", "-rx", order]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
+        return done.stdout
+
+    def dial(self, channel, then):
+        """Calls somebody, who is sent to a place in the dialplan on answering."""
+        self.cli(f"channel originate PJSIP/{channel} extension {then}")
+
+    def calls(self):
+        found = re.search(r"^(\d+) active calls?", self.cli("core show channels"), re.M)
+        return int(found.group(1)) if found else -1
+
+    def hang_up(self):
+        self.cli("channel request hangup all")
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+    def kill(self):
+        self.process.kill()
