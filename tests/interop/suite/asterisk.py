@@ -23,7 +23,9 @@ class Asterisk:
     def start(self):
         command = ["chroot", ROOT, "/usr/sbin/asterisk", "-C", f"{self.inside}/asterisk.conf", "-f", "-n"]
         self.process = Process(command, self.folder / "console.log")
-        return until(f"{self.name}'s start", lambda: "fully booted" in self.cli("core waitfullybooted").lower())
+        took = until(f"{self.name}'s start", lambda: "fully booted" in self.cli("core waitfullybooted").lower())
+        self.cli("pjsip set logger on")
+        return took
 
     def cli(self, order):
         command = ["chroot", ROOT, "/usr/sbin/asterisk", "-C", f"{self.inside}/asterisk.conf", "-rx", order]
@@ -34,7 +36,14 @@ class Asterisk:
         """Calls somebody, who is sent to a place in the dialplan on answering."""
         self.cli(f"channel originate PJSIP/{channel} extension {then}")
 
+    def refreshes(self):
+        """Refreshes of a session timer that came back with their answer, by the log of messages."""
+        text = (self.folder / "log/full").read_text(errors="replace")
+        return len(re.findall(r"SIP/2\.0 200 [^\n]*\n(?:[^\n]+\n)*?CSeq: \d+ (?:UPDATE|INVITE)\n(?:[^\n]+\n)*?Session-Expires", text))
+
     def calls(self):
+        if not self.process.runs():
+            return 0
         found = re.search(r"^(\d+) active calls?", self.cli("core show channels"), re.M)
         return int(found.group(1)) if found else -1
 

@@ -87,9 +87,10 @@ def holds(phone):
 
 
 def again(recording, whom):
-    """That somebody was heard, not for as long as the hold, and then again."""
-    found = hears(recording, whom, TALK)
-    check(1.2 < found.gap < 3.5, f"{recording.name}: {whom} was on hold for two seconds, heard {found}")
+    """That somebody was heard before the hold and after it, and not meanwhile. (Where nothing comes, a recording has
+    a gap, or stands still.)"""
+    found = hears(recording, whom, TALK + 0.5)
+    check(found.seconds < TALK + 2.5, f"{recording.name}: {whom} was on hold for two seconds, heard {found}")
     return found
 
 

@@ -8,6 +8,8 @@ ANNA = "127.0.0.1:24060"
 DESK, DOOR, FAR = "127.0.0.1:24061", "127.0.0.1:24062", "127.0.0.1:24063"
 """Telephones 201 and 202 behind the PBX, and 301 at the provider."""
 SIPP = "127.66.0.6"
+ELEMENT = "127.66.0.11"
+"""Another Ringfence, for messages that no telephone sends."""
 STRANGER, FLOOD, SLOW = "127.66.0.20", "127.66.0.21", "127.66.0.7"
 ADMIN = f"http://{RINGFENCE}:8470"
 

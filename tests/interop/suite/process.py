@@ -18,6 +18,10 @@ class Failed(Exception):
     """A case did not come out as it must."""
 
 
+class Skipped(Exception):
+    """A case cannot run here."""
+
+
 def check(holds, what):
     if not holds:
         raise Failed(what)

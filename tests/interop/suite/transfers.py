@@ -91,12 +91,16 @@ def attended(world, phone, first, second):
 def attended_from_inside(world):
     """attended transfer by the PBX's telephone: 201 joins two that it called outside"""
     anna, desk = world.phones["anna"], world.phones["201"]
-    attended(world, desk, f"sip:0401@{PBX}", f"sip:0302@{PBX}")
+    attended(world, desk, f"sip:0401@{PBX}", f"sip:0502@{PBX}")
     anna.hang_up()
     world.quiet()
-    return f"the first hears the second: {hears(anna.recording(), 'provider')}; the second the first: " + str(
-        hears(world.recording("provider-0302"), "anna")
-    )
+    second = hears(world.recording("provider-0502"), "anna")
+    # The telephone that was on hold does not record any more: this direction with one that does.
+    attended(world, desk, f"sip:0503@{PBX}", f"sip:0304@{PBX}")
+    world.provider.hang_up()
+    world.quiet()
+    first = hears(world.recording("provider-0503"), "provider")
+    return f"the first hears the second: {first}; the second the first: {second}"
 
 
 def attended_from_outside(world):

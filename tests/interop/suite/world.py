@@ -13,7 +13,7 @@ import audio
 from asterisk import Asterisk
 from firewall import Firewall
 from phones import Phone
-from places import ANNA, DESK, DOOR, FAR, PBX, PROVIDER, RINGFENCE, TONES
+from places import ANNA, DESK, DOOR, ELEMENT, FAR, PBX, PROVIDER, RINGFENCE, TONES
 from process import ROOT, until
 
 
@@ -50,7 +50,7 @@ class World:
 
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", 2, "-subj", "/CN=interop")
-        for name, address in [("ringfence", RINGFENCE), ("pbx", PBX), ("provider", PROVIDER)]:
+        for name, address in [("ringfence", RINGFENCE), ("pbx", PBX), ("provider", PROVIDER), ("element", ELEMENT)]:
             openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={address}")
             (self.work / f"{name}.ext").write_text(f"subjectAltName=IP:{address}\n")
             openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
