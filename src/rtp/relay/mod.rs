@@ -365,8 +365,8 @@ impl MediaPair {
             return self.dropped(DropReason::UnknownSource);
         }
         if matches!(payload, Payload::Audio(_)) && before.is_some_and(|(_, ssrc)| ssrc != header.ssrc) {
-            // The packet that began the new stream, with its marker, was not believed: Asterisk, for one, plays nothing of
-            // a stream that has no beginning.
+            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets its
+            // jitter buffer anew at the marker (RFC 3551 §4.1).
             header.mark(packet);
         }
         media.reception.count(header.ssrc, header.sequence);

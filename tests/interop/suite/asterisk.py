@@ -11,6 +11,8 @@ class Asterisk:
 
     def __init__(self, world, name):
         self.world, self.name, self.process = world, name, None
+        self.lasting = set()
+        """Channels of calls that go on across cases."""
         self.folder = world.work / name
         for part in ("run", "log", "spool/voicemail", "db"):
             (self.folder / part).mkdir(parents=True)
@@ -36,10 +38,11 @@ class Asterisk:
         """Calls somebody, who is sent to a place in the dialplan on answering."""
         self.cli(f"channel originate PJSIP/{channel} extension {then}")
 
-    def refreshes(self):
-        """Refreshes of a session timer that came back with their answer, by the log of messages."""
+    def refreshes(self, interval):
+        """How often a session timer of so many seconds was refreshed and that answered, by the log of messages."""
         text = (self.folder / "log/full").read_text(errors="replace")
-        return len(re.findall(r"SIP/2\.0 200 [^\n]*\n(?:[^\n]+\n)*?CSeq: \d+ (?:UPDATE|INVITE)\n(?:[^\n]+\n)*?Session-Expires", text))
+        answers = re.findall(r"^SIP/2\.0 200 .*\n(?:.+\n)*?Session-Expires: (\d+);", text, re.M)
+        return answers.count(str(interval)) - 1
 
     def calls(self):
         if not self.process.runs():
@@ -47,8 +50,14 @@ class Asterisk:
         found = re.search(r"^(\d+) active calls?", self.cli("core show channels"), re.M)
         return int(found.group(1)) if found else -1
 
+    def channels(self):
+        lines = self.cli("core show channels concise").splitlines()
+        return {line.split("!")[0] for line in lines if "!" in line}
+
     def hang_up(self):
-        self.cli("channel request hangup all")
+        """Ends all calls but the lasting ones."""
+        for channel in self.channels() - self.lasting:
+            self.cli(f"channel request hangup {channel}")
 
     def stop(self):
         if self.process:

@@ -72,7 +72,7 @@ def replaces(answer):
     return "?Replaces=" + urllib.parse.quote(text, safe="")
 
 
-def attended(world, phone, first, second):
+def attended(phone, first, second):
     """Two calls of one telephone, the first on hold, are joined."""
     phone.dial(first)
     time.sleep(1)
@@ -91,12 +91,12 @@ def attended(world, phone, first, second):
 def attended_from_inside(world):
     """attended transfer by the PBX's telephone: 201 joins two that it called outside"""
     anna, desk = world.phones["anna"], world.phones["201"]
-    attended(world, desk, f"sip:0401@{PBX}", f"sip:0502@{PBX}")
+    attended(desk, f"sip:0401@{PBX}", f"sip:0502@{PBX}")
     anna.hang_up()
     world.quiet()
     second = hears(world.recording("provider-0502"), "anna")
-    # The telephone that was on hold does not record any more: this direction with one that does.
-    attended(world, desk, f"sip:0503@{PBX}", f"sip:0304@{PBX}")
+    # A baresip that was on hold does not record any more: this direction with one that does.
+    attended(desk, f"sip:0503@{PBX}", f"sip:0304@{PBX}")
     world.provider.hang_up()
     world.quiet()
     first = hears(world.recording("provider-0503"), "provider")
@@ -106,7 +106,7 @@ def attended_from_inside(world):
 def attended_from_outside(world):
     """attended transfer by the telephone outside, through Ringfence: it joins 201 and 202"""
     anna, desk, door = (world.phones[name] for name in ("anna", "201", "202"))
-    attended(world, anna, f"sip:201@{RINGFENCE}", f"sip:202@{RINGFENCE}")
+    attended(anna, f"sip:201@{RINGFENCE}", f"sip:202@{RINGFENCE}")
     found = f"201 hears 202: {hears(desk.recording(), '202')}; 202 hears 201: {hears(door.recording(), '201')}"
     desk.do("hangupall")
     world.quiet()
