@@ -68,7 +68,7 @@ impl Server {
     /// An INVITE that was answered with a 2xx.
     pub(super) fn accepted(key: ServerKey, flow: Flow, answered: Instant) -> Self {
         let state = State::Accepted { until: answered + LONG };
-        Self { key, flow, state, request: Arc::from([]), last_response: None }
+        Self { key, flow, state, request: None, last_response: None }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
