@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dice::Dice;
-use message::{Read, summary};
+use message::{Read, response, summary};
 use phone::Phone;
 use ringfence::call::{self, DivertCallee, DivertCaller, Entry as Kept, Event, Input, Output, Switchboard};
 use ringfence::io::clock;
@@ -49,6 +49,8 @@ use world::{PBX, TRUNK, US_INSIDE, US_OUTSIDE};
 const MEDIA_CHECK: Duration = Duration::from_secs(15);
 /// 64*T1: what has been answered is known for so long.
 const REMEMBERED: Duration = Duration::from_secs(32);
+/// A run with so many is given up.
+const MOST_VIOLATIONS: usize = 1_000;
 /// Longer than any datagram travels twice.
 const SETTLED: Duration = Duration::from_millis(2_500);
 
@@ -158,14 +160,46 @@ struct Talk {
 #[derive(Debug)]
 enum What {
     Begin,
-    ToUs { talk: usize, leg: Leg, bytes: Arc<[u8]> },
-    ToPhone { talk: usize, leg: Leg, bytes: Arc<[u8]> },
-    PhoneDue { talk: usize, leg: Leg },
-    Step { talk: usize, what: Do },
-    Consulted { call: CallId },
-    Opened { talk: usize, call: CallId },
-    Finished { talk: usize, call: CallId, to: Leg, play: u32 },
-    MediaCheck { talk: usize, call: CallId },
+    ToUs {
+        talk: usize,
+        leg: Leg,
+        bytes: Arc<[u8]>,
+    },
+    ToPhone {
+        talk: usize,
+        leg: Leg,
+        bytes: Arc<[u8]>,
+    },
+    PhoneDue {
+        talk: usize,
+        leg: Leg,
+    },
+    Step {
+        talk: usize,
+        what: Do,
+    },
+    Consulted {
+        call: CallId,
+    },
+    Opened {
+        talk: usize,
+        call: CallId,
+    },
+    Finished {
+        talk: usize,
+        call: CallId,
+        to: Leg,
+        play: u32,
+    },
+    MediaCheck {
+        talk: usize,
+        call: CallId,
+    },
+    /// The answer to an OPTIONS of the switchboard's own, from whom it asked.
+    Probed {
+        peer: SocketAddr,
+        bytes: Arc<[u8]>,
+    },
 }
 
 #[derive(Debug)]
@@ -209,6 +243,8 @@ pub(crate) struct World {
     to_begin: u64,
     calls: HashMap<CallId, usize>,
     addresses: [SocketAddr; 2],
+    /// Of what belongs to no call.
+    dice: Dice,
     tally: Tally,
     violations: Vec<Violation>,
     ladder: Option<String>,
@@ -260,6 +296,7 @@ impl World {
             to_begin: count,
             calls: HashMap::new(),
             addresses: [TRUNK.parse().unwrap(), PBX.parse().unwrap()],
+            dice: Dice::of(network.seed, u64::MAX - first),
             tally: Tally::default(),
             violations: Vec::new(),
             ladder: None,
@@ -287,7 +324,8 @@ impl World {
     pub(crate) fn run(&mut self) -> (Tally, Vec<Violation>) {
         let began = self.now;
         self.at(self.now, What::Begin);
-        loop {
+        // With more than these something goes round for ever.
+        while self.violations.len() < MOST_VIOLATIONS {
             let queued = self.queue.peek().map(|Reverse(entry)| entry.at);
             let timer = self.switchboard.poll_timeout().map(|at| at.saturating_duration_since(self.begun));
             match (queued, timer) {
@@ -325,6 +363,9 @@ impl World {
     fn happen(&mut self, what: What) {
         match what {
             What::Begin => self.begin(),
+            What::Probed { peer, bytes } => {
+                self.input(Input::Message { bytes: &bytes, flow: Flow::datagram(0, peer) });
+            }
             What::ToUs { talk, leg, bytes } => self.arrive(talk, leg, &bytes),
             What::ToPhone { talk, leg, bytes } => {
                 self.say(|| format!("{:>14} < {}", leg.label(), summary(&String::from_utf8_lossy(&bytes))));
@@ -553,6 +594,9 @@ impl World {
         let number = read.call_id.strip_prefix('c').and_then(|rest| rest.split('@').next()?.parse::<u64>().ok());
         let talk = number.and_then(|number| usize::try_from(number.checked_sub(self.first)?).ok());
         let Some(talk) = talk.filter(|talk| *talk < self.talks.len()) else {
+            if read.method == "OPTIONS" && read.status.is_none() && self.addresses.contains(&to) {
+                return self.probe(to, text);
+            }
             return self.violation(None, format!("a message of no call: {}", summary(text)));
         };
         let Some(leg) = Leg::BOTH.into_iter().find(|leg| self.addresses[self.side(talk, *leg)] == to) else {
@@ -571,6 +615,15 @@ impl World {
             }
         }
         self.carry(talk, bytes, |bytes| What::ToPhone { talk, leg, bytes });
+    }
+
+    /// A host that was silent is asked until it answers, beyond the end of all calls.
+    fn probe(&mut self, peer: SocketAddr, request: &str) {
+        let lost = self.dice.chance(self.network.loss) || self.dice.chance(self.network.loss);
+        if !lost {
+            let at = self.now + self.dice.ms(10, 80);
+            self.at(at, What::Probed { peer, bytes: response(request, 200, "probed", "", "", "").into_bytes().into() });
+        }
     }
 
     fn violation(&mut self, talk: Option<usize>, text: String) {
