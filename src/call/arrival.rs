@@ -65,7 +65,7 @@ impl Switchboard {
         let id = self.next_id();
         let facts = self.facts(message, &target, flow, side, trunk);
         let trunk = first.trunk.or_else(|| facts.trunk.clone());
-        let mut call = Call {
+        let mut call = Box::new(Call {
             id,
             settings: Arc::clone(&self.settings),
             from: side,
@@ -113,7 +113,7 @@ impl Switchboard {
             authorization: PerLeg::default(),
             turns: Vec::new(),
             guest: PerLeg::default(),
-        };
+        });
         self.host_guests(&mut call);
         self.enter(&call);
         self.by_server.insert(server, id);

@@ -102,7 +102,7 @@ impl Switchboard {
         server: ServerId,
         flow: Flow,
         side: Side,
-        call: Option<Call>,
+        call: Option<Box<Call>>,
         now: Instant,
     ) {
         let invite = message.method() == Some(Method::Invite);

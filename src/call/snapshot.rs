@@ -187,7 +187,7 @@ impl Switchboard {
             answered: story.answered.saturating_add(age),
             ..story.clone()
         };
-        let mut call = Call {
+        let mut call = Box::new(Call {
             id,
             settings: Arc::clone(&self.settings),
             from,
@@ -237,7 +237,7 @@ impl Switchboard {
             authorization: PerLeg::default(),
             turns: Vec::new(),
             guest: PerLeg::default(),
-        };
+        });
         let outside = if from == Side::Outside { Leg::Caller } else { Leg::Callee };
         let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
         call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
@@ -279,7 +279,7 @@ impl Switchboard {
     }
 
     /// Both legs of a call that another process left, and that cannot go on.
-    pub(super) fn end_restored(&mut self, call: Call, now: Instant) {
+    pub(super) fn end_restored(&mut self, call: Box<Call>, now: Instant) {
         let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
         if !caller_gone {
             self.bye(&call, Leg::Caller, now);
