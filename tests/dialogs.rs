@@ -5,6 +5,8 @@
 
 #[path = "dialogs/forks.rs"]
 mod forks;
+#[path = "dialogs/large.rs"]
+mod large;
 #[path = "dialogs/offers.rs"]
 mod offers;
 #[path = "dialogs/reliable.rs"]

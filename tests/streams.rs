@@ -13,7 +13,7 @@ mod firewall;
 mod phones;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use phones::streams::{FarTrunk, Line, Phone};
 use phones::{Caller, Pbx};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 const TCP: &str = "[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
@@ -364,4 +365,55 @@ fn wrong_certificate_files_are_told_with_their_line() {
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));
+}
+
+#[test]
+fn a_large_request_goes_by_tcp_and_as_a_datagram_to_a_pbx_that_takes_no_connection() {
+    let many = "2".repeat(700);
+    let both = FarTrunk::tcp("127.0.0.8");
+    let datagrams = UdpSocket::bind(both.address).unwrap();
+    datagrams.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let firewall = tcp(both.address, "");
+    assert_eq!(Caller::new("127.0.2.61", firewall.sip).invite(&many), 200);
+    let requests = both.requests();
+    assert!(requests[0].starts_with("INVITE ") && requests[0].contains("Via: SIP/2.0/TCP 127.0.0.1:"), "{requests:?}");
+    let mut buffer = [0; 4_096];
+    let length = datagrams.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"ACK "), "what is small stays with UDP");
+
+    let datagrams_only = Pbx::start("127.0.0.9");
+    let firewall = tcp(datagrams_only.address, "");
+    assert_eq!(Caller::new("127.0.2.62", firewall.sip).invite(&many), 200);
+    assert!(datagrams_only.requests()[0].contains("Via: SIP/2.0/UDP 127.0.0.1:"));
+    firewall.until("it is counted", |firewall| firewall.metric("large_requests_fell_back_total") == 1);
+}
+
+#[test]
+fn a_tls_trunk_that_asks_who_we_are_is_shown_our_certificate() {
+    let (theirs, ours) = (certificate("127.0.4.5"), certificate("ringfence.test"));
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ours.0.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let asks = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(theirs.0.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(theirs.1.as_bytes()).unwrap();
+    let config = config.with_client_cert_verifier(asks).with_single_cert(chain, key).unwrap();
+    let trunk = FarTrunk::tls("127.0.4.5", Arc::new(config));
+    let pbx = Caller::socket("127.0.0.3");
+    let call = |more: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path(), &ours);
+        std::fs::write(folder.path().join("ca.pem"), &theirs.0).unwrap();
+        let trunk = format!(
+            "{TLS}[[trunk]]\nname = \"far\"\naddress = \"{}\"\ntransport = \"tls\"\nca = \"ca.pem\"\n{more}",
+            trunk.address
+        );
+        let firewall = Firewall::start_in(folder, pbx.local_addr().unwrap(), &trunk);
+        Caller::on(pbx.try_clone().unwrap(), firewall.sip).invite_at("0201", "127.0.4.5")
+    };
+
+    assert_eq!(call(""), 503);
+    assert_eq!(trunk.requests(), [""; 0], "a trunk that asks hears nothing of one that it does not know");
+    assert_eq!(call("certificate = \"cert.pem\"\nkey = \"key.pem\"\n"), 200);
 }

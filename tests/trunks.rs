@@ -726,3 +726,70 @@ fn whatever_trunks_do_the_caller_has_one_answer_and_nothing_is_left() {
     }
     assert!((50..350).contains(&answered), "{answered} of 400 were answered: the test tests little");
 }
+
+#[test]
+fn a_request_outside_any_call_takes_the_next_trunk_where_one_is_silent_or_cannot() {
+    for silent in [true, false] {
+        let mut world = World::new(two_trunks());
+        let phone = Phone::inside("note", "01632960002");
+        world.send(PBX, &phone.request("MESSAGE", ""));
+        let message = world.last(TRUNK);
+        if silent {
+            world.run(MS(4_100));
+        } else {
+            world.send(TRUNK, &response(&message, "503 Service Unavailable", "trunk", ""));
+        }
+        let again = world.last(SPARE);
+        assert!(again.starts_with("MESSAGE sip:01632960002@198.51.100.20:5060 SIP/2.0"), "{again}");
+        assert_ne!(header(&again, "Via"), header(&message, "Via"));
+        // What the first still says is nobody's, and where it has been heard it stays.
+        world.send(TRUNK, &response(&message, "200 OK", "trunk", ""));
+        world.send(SPARE, &response(&again, "100 Trying", "", ""));
+        world.run(MS(6_000));
+        world.send(SPARE, &response(&again, "202 Accepted", "spare", ""));
+        let answer = world.last(PBX);
+        assert!(
+            answer.starts_with("SIP/2.0 202 ") && header(&answer, "Via").contains("branch=z9hG4bKnote1"),
+            "{answer}"
+        );
+
+        let next = Phone { cseq: 2, ..phone };
+        world.forget_peer(TRUNK);
+        world.send(PBX, &next.request("MESSAGE", ""));
+        let message = world.last(SPARE);
+        assert!(message.starts_with("MESSAGE "), "the one that failed is tried last: {message}");
+        world.send(SPARE, &response(&message, "200 OK", "spare", ""));
+        assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+        answer_probes(&mut world);
+        world.rest();
+    }
+}
+
+#[test]
+fn where_every_trunk_says_503_the_last_word_is_passed_on() {
+    let mut world = World::new(two_trunks());
+    let phone = Phone::inside("note", "01632960002");
+    world.send(PBX, &phone.request("MESSAGE", ""));
+    for peer in [TRUNK, SPARE] {
+        let message = world.last(peer);
+        world.send(peer, &response(&message, "503 Service Unavailable", "trunk", ""));
+    }
+
+    assert!(world.last(PBX).starts_with("SIP/2.0 503 "));
+    answer_probes(&mut world);
+    world.rest();
+}
+
+/// Hosts that failed are asked whether they are there again, and say so.
+fn answer_probes(world: &mut World) {
+    for _ in 0..120 {
+        world.run(MS(500));
+        for peer in [TRUNK, SPARE] {
+            while let Some(probe) = world.receive(peer) {
+                if probe.starts_with("OPTIONS ") {
+                    world.send(peer, &response(&probe, "200 OK", "up", ""));
+                }
+            }
+        }
+    }
+}

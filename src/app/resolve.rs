@@ -134,7 +134,8 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         pbx_networks: settings.pbx.networks.clone(),
         srtp: call::SrtpSettings {
             inside: settings.pbx.srtp,
-            outside: settings.trunks.iter().map(|trunk| trunk.srtp).collect(),
+            // By the order of `trunks`.
+            outside: ordered.iter().map(|trunk| trunk.srtp).collect(),
         },
         trunks,
         local_outside: local_towards(outside.address, bound)?,
@@ -148,6 +149,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         caller_hears: settings.divert.caller,
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
+        large_over_tcp: settings.sip.large_over_tcp,
         max_calls: settings.sip.max_calls.min(lines(settings)),
         session_timer: settings.calls.session_timer,
         held_check: settings.calls.held_check,
@@ -186,12 +188,12 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let mut clients = HashMap::new();
     let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
-    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots)];
-    for TrunkSettings { name, address, roots, .. } in &settings.trunks {
+    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots, &settings.pbx.shown)];
+    for TrunkSettings { name, address, roots, shown, .. } in &settings.trunks {
         let targets = resolved.trunks.get(name).into_iter().flatten();
-        hops.extend(targets.map(|target| (target.hop, address, roots)));
+        hops.extend(targets.map(|target| (target.hop, address, roots, shown)));
     }
-    for (hop, host, roots) in hops {
+    for (hop, host, roots, shown) in hops {
         if hop.transport != Transport::Tls {
             continue;
         }
@@ -201,7 +203,8 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         };
         // The name that was asked for, not one that the DNS made of it (RFC 5922 §7.1).
         let name = streams::server_name(&host.host).ok_or_else(|| format!("{host}: no certificate can be for it"))?;
-        clients.insert(hop.address, streams::Client { config: roots.config().clone(), name });
+        let config = roots.config(shown.as_ref()).map_err(|error| format!("{host}: {error}"))?;
+        clients.insert(hop.address, streams::Client { config, name });
     }
     Ok(streams::Settings {
         max: settings.connections.max,
@@ -211,6 +214,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         limits: settings.sip.limits.clone(),
         identities: settings.listen.iter().enumerate().filter_map(identity).collect(),
         clients,
+        dscp: settings.sip.dscp,
     })
 }
 
@@ -240,4 +244,27 @@ fn seen_by(peer: SocketAddr, listener: SocketAddr) -> Result<SocketAddr, String>
     });
     let route = route.map_err(|error| format!("there is no route to {peer}: {error}"))?;
     Ok(SocketAddr::new(route.ip(), listener.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::call::SrtpPolicy;
+    use crate::config::{list_files, load};
+
+    #[test]
+    fn each_trunk_keeps_its_word_on_srtp_when_they_are_put_in_order() {
+        let text = "[pbx]\naddress = \"127.0.0.5\"\n[[trunk]]\nname = \"last\"\naddress = \"127.0.2.1\"\npriority = 2\n\
+                    srtp = \"require\"\n[[trunk]]\nname = \"first\"\naddress = \"127.0.2.2\"\n";
+        let settings = load(text, &list_files(std::path::Path::new("."))).unwrap();
+        let trunks = targets(&settings, &Answers::default());
+        let resolved = Resolved { pbx: "127.0.0.5:5060".parse().unwrap(), trunks, former: VecDeque::new() };
+
+        let call = call_settings(&settings, &resolved, &[Hop::udp("127.0.0.1:5060".parse().unwrap())]).unwrap();
+
+        let names: Vec<&str> = call.trunks.iter().map(|trunk| &*trunk.name).collect();
+        assert_eq!((names, call.srtp.outside), (vec!["first", "last"], vec![SrtpPolicy::Off, SrtpPolicy::Require]));
+    }
 }

@@ -70,7 +70,7 @@ impl Switchboard {
         edits.append(&request, &line);
         let mut bytes = Vec::new();
         edits.apply(&request, &mut bytes);
-        self.transactions.send(again, &bytes, flow, now);
+        self.send(again, &bytes, flow, now);
         let credited = Credited { last: Some(challenge), answers: credited.answers + 1, ..credited };
         self.trunks.credited.insert(again, credited);
         Some((again, line))

@@ -112,4 +112,8 @@ pub struct Counters {
     pub stray: u64,
     /// Requests for which there was no room.
     pub table_full: u64,
+    /// Requests that went over TCP because they may not fit into a datagram.
+    pub large_requests: u64,
+    /// Those of them that then went over UDP.
+    pub large_fell_back: u64,
 }

@@ -1,5 +1,7 @@
-//! A callee's INVITE that does not get through: the next host, the next trunk, or where a 3xx says.
+//! What does not get through: a callee's INVITE goes to the next host, the next trunk, or where a 3xx says; another request
+//! outside any call to the next host or trunk.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +11,33 @@ use super::machine::{Call, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::switchboard::Switchboard;
 use super::trunks::Candidate;
-use crate::sip::wire::{Index, Message, StatusCode, Uri};
+use crate::sip::flow::{Flow, Hop};
+use crate::sip::transaction::{ClientId, ClientKind};
+use crate::sip::wire::{Edits, Index, Message, StatusCode, Uri};
 use crate::units::Leg;
+
+/// How a request outside any call may still go, should its next hop fail.
+#[derive(Debug)]
+pub(super) struct Again {
+    /// As it came.
+    request: Vec<u8>,
+    flow: Flow,
+    /// Where it has gone.
+    hop: Hop,
+    candidates: VecDeque<Candidate>,
+    give_up: Instant,
+}
+
+impl Again {
+    pub(super) fn of(
+        request: &Message<'_>,
+        (flow, hop): (Flow, Hop),
+        candidates: VecDeque<Candidate>,
+        now: Instant,
+    ) -> Self {
+        Self { request: request.bytes().to_vec(), flow, hop, candidates, give_up: now }
+    }
+}
 
 impl Switchboard {
     /// How long the callee's side may say nothing.
@@ -104,5 +131,80 @@ impl Switchboard {
         if let Some(trunk) = call.trunk_of(Leg::Callee) {
             self.silent(trunk, call.flow.callee.hop(), now);
         }
+    }
+
+    /// With another way left, a next hop has as long to say something as it has for an INVITE. None: there is no other.
+    pub(super) fn hurry(
+        &mut self,
+        client: ClientId,
+        again: Again,
+        trunk: Option<&str>,
+        now: Instant,
+    ) -> Option<Box<Again>> {
+        if again.candidates.is_empty() {
+            return None;
+        }
+        let trunk = trunk.and_then(|name| self.settings.trunk(name));
+        let give_up = now + trunk.map_or(SILENT_PEER, |trunk| trunk.answer_within);
+        self.hurried.insert((give_up, client));
+        Some(Box::new(Again { give_up, ..again }))
+    }
+
+    /// Gives up what has waited long enough for a next hop.
+    pub(super) fn relayed_due(&mut self, now: Instant) {
+        while let Some((_, client)) = self.hurried.first().copied().filter(|(at, _)| *at <= now) {
+            self.hurried.pop_first();
+            if self.relay_again(client, now) {
+                // Whatever it still says is nobody's.
+                self.transactions.release(client);
+            }
+        }
+    }
+
+    /// A response to a request outside any call. True: its next hop cannot, and it has gone to the next one.
+    pub(super) fn has_failed(&mut self, client: ClientId, code: StatusCode, now: Instant) -> bool {
+        let failed = matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT);
+        if failed && self.relay_again(client, now) {
+            return true;
+        }
+        // It has been heard: it stays there.
+        let again = self.relayed.get_mut(&client).and_then(|relayed| relayed.again.take());
+        self.stay(client, again);
+        false
+    }
+
+    /// It goes nowhere else.
+    pub(super) fn stay(&mut self, client: ClientId, again: Option<Box<Again>>) {
+        if let Some(again) = again {
+            self.hurried.remove(&(again.give_up, client));
+        }
+    }
+
+    /// The next hop of a request outside any call has failed. True: it has gone to the next one (RFC 3263 §4.3).
+    pub(super) fn relay_again(&mut self, client: ClientId, now: Instant) -> bool {
+        let Some(relayed) = self.relayed.get_mut(&client) else { return false };
+        let Some(mut again) = relayed.again.take() else { return false };
+        let (trunk, settings) = (relayed.trunk.clone(), Arc::clone(&self.settings));
+        self.hurried.remove(&(again.give_up, client));
+        if let Some(trunk) = trunk {
+            self.silent(&trunk, again.hop, now);
+        }
+        let Some(candidate) = again.candidates.pop_front() else { return false };
+        let request = std::mem::take(&mut again.request);
+        let mut index = Index::new();
+        let Ok(message) = index.read(&request, &settings.wire_limits) else { return false };
+        let Some((new, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return false };
+        let Some(mut relayed) = self.relayed.remove(&client) else { return false };
+        let to = again.flow.towards(candidate.hop);
+        let mut edits = Edits::new();
+        self.edit_outside(&mut edits, &message, &mut relayed, (again.flow, candidate), &branch);
+        let mut bytes = Vec::new();
+        edits.apply(&message, &mut bytes);
+        let again = Again { hop: to.hop(), request: message.bytes().to_vec(), ..*again };
+        relayed.again = self.hurry(new, again, relayed.trunk.as_deref(), now);
+        self.send(new, &bytes, to, now);
+        self.relayed_by_server.insert(relayed.server, new);
+        self.relayed.insert(new, relayed);
+        true
     }
 }

@@ -481,7 +481,7 @@ impl Switchboard {
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.credit(client, call.trunk_of(Leg::Callee), &call.settings, &bytes);
-        self.transactions.send(client, &bytes, call.flow.callee, now);
+        self.send(client, &bytes, call.flow.callee, now);
         self.clients.insert(client, call.id);
         call.client = Some(client);
         call.has_callee = true;

@@ -17,6 +17,7 @@ mod event;
 mod failover;
 mod forward;
 mod identity;
+mod large;
 mod machine;
 mod relay;
 mod resumed;

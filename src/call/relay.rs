@@ -1,8 +1,10 @@
 //! Requests that are passed on: inside a call to the other leg, outside any to PBX or trunk; and what comes back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::failover::Again;
 use super::forward::{self, Party};
 use super::identity;
 use super::machine::{self, Call};
@@ -130,6 +132,7 @@ impl Switchboard {
             shift: 0,
             trunk: None,
             paths: Vec::new(),
+            again: None,
         };
         let to = match call {
             Some(mut call) => {
@@ -168,39 +171,19 @@ impl Switchboard {
             }
             None => {
                 let target = message.request_uri().and_then(|uri| Some((uri, Uri::parse(uri).ok()?)));
-                let candidates =
-                    target.map(|(uri, target)| self.candidates(uri, &target, side, Order::Steady)).unwrap_or_default();
-                let Some(Candidate { hop, uri, trunk }) = candidates.into_iter().next() else {
+                let mut candidates: VecDeque<Candidate> = target
+                    .map(|(uri, target)| self.candidates(uri, &target, side, Order::Steady))
+                    .unwrap_or_default()
+                    .into();
+                let Some(candidate) = candidates.pop_front() else {
                     self.transactions.release(client);
                     return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
                 };
-                let to = flow.towards(hop);
-                let local = settings.local(side.other(), to.transport);
-                edits.push_on_top(message, &forward::via(local, &branch));
-                edits.stamp_via(message, flow.peer);
-                let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-                edits.set(message, Name::MaxForwards, &hops.to_string());
-                edits.remove_all(message, Name::Route);
-                for route in forward::routes_onward(message, side, &settings) {
-                    edits.append(message, &format!("Route: {route}"));
-                }
-                edits.remove_all(message, Name::RecordRoute);
-                edits.set_request_uri(message, &uri);
-                self.map_refer_to(&mut edits, message, side, to.hop());
-                let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
-                relayed.trunk = trunk.or(outside);
-                identity::screen(&mut edits, message, &settings, side, relayed.trunk.as_deref());
-                if side == Side::Inside && message.method() == Some(Method::Register) {
-                    // A binding leads to us; the way from us to the registrant is ours to know (RFC 3327 §5.2). It is in the
-                    // answer again, as the registrant expects it (§5.3).
-                    let paths = message.others("Path").take(MAX_CONTACTS);
-                    relayed.paths = paths.map(|path| format!("Path: {}", path.value)).collect();
-                    edits.remove_other(message, "Path");
-                }
-                for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
-                    let ours = forward::at_hop(contact.uri, local);
-                    edits.set_uri_at(message, contact.uri, &ours);
-                    relayed.contacts.push((ours, contact.uri.to_owned()));
+                let to = flow.towards(candidate.hop);
+                self.edit_outside(&mut edits, message, &mut relayed, (flow, candidate), &branch);
+                if !candidates.is_empty() {
+                    let again = Again::of(message, (flow, to.hop()), candidates, now);
+                    relayed.again = self.hurry(client, again, relayed.trunk.as_deref(), now);
                 }
                 to
             }
@@ -211,9 +194,50 @@ impl Switchboard {
             let trunk = self.calls.get(&id).and_then(|call| call.trunk.clone());
             self.credit(client, trunk.as_ref(), &settings, &bytes);
         }
-        self.transactions.send(client, &bytes, to, now);
+        self.send(client, &bytes, to, now);
         self.relayed_by_server.insert(server, client);
         self.relayed.insert(client, relayed);
+    }
+
+    /// Edits a request outside any call on its way from a flow to a candidate.
+    pub(super) fn edit_outside(
+        &self,
+        edits: &mut Edits,
+        message: &Message<'_>,
+        relayed: &mut Relayed,
+        (flow, Candidate { hop, uri, trunk }): (Flow, Candidate),
+        branch: &str,
+    ) {
+        let settings = &self.settings;
+        let side = relayed.from;
+        let local = settings.local(side.other(), hop.transport);
+        edits.push_on_top(message, &forward::via(local, branch));
+        edits.stamp_via(message, flow.peer);
+        let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
+        edits.set(message, Name::MaxForwards, &hops.to_string());
+        edits.remove_all(message, Name::Route);
+        for route in forward::routes_onward(message, side, settings) {
+            edits.append(message, &format!("Route: {route}"));
+        }
+        edits.remove_all(message, Name::RecordRoute);
+        edits.set_request_uri(message, &uri);
+        self.map_refer_to(edits, message, side, hop);
+        let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
+        relayed.trunk = trunk.or(outside);
+        identity::screen(edits, message, settings, side, relayed.trunk.as_deref());
+        if side == Side::Inside && message.method() == Some(Method::Register) {
+            // A binding leads to us; the way from us to the registrant is ours to know (RFC 3327 §5.2). It is in the
+            // answer again, as the registrant expects it (§5.3).
+            let paths = message.others("Path").take(MAX_CONTACTS);
+            relayed.paths = paths.map(|path| format!("Path: {}", path.value)).collect();
+            edits.remove_other(message, "Path");
+        }
+        relayed.contacts.clear();
+        for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
+            let ours = forward::at_hop(contact.uri, local);
+            edits.set_uri_at(message, contact.uri, &ours);
+            relayed.contacts.push((ours, contact.uri.to_owned()));
+        }
     }
 
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
@@ -231,6 +255,9 @@ impl Switchboard {
         }
         if self.questions.contains_key(&client) {
             return self.asked(client, Some(code), now);
+        }
+        if self.has_failed(client, code, now) {
+            return;
         }
         if let Some(mut relayed) = self.relayed.remove(&client) {
             self.relayed_response(message, code, &mut relayed, now);

@@ -121,7 +121,8 @@ impl Call {
         match self.side(leg) {
             Side::Inside => settings.srtp.inside,
             Side::Outside => {
-                let trunk = settings.trunk_of(self.flow[leg].peer.ip()).map(|trunk| &trunk.name);
+                let by_address = || settings.trunk_of(self.flow[leg].peer.ip()).map(|trunk| &trunk.name);
+                let trunk = self.trunk_of(leg).or_else(by_address);
                 let place = settings.trunks.iter().position(|known| Some(&known.name) == trunk);
                 place.and_then(|place| settings.srtp.outside.get(place)).copied().unwrap_or_default()
             }

@@ -135,6 +135,11 @@ impl Local {
         Self { main: address, by_transport: Vec::new() }
     }
 
+    /// The address of a listening socket for `transport`; None: there is none.
+    fn listener(&self, transport: Transport) -> Option<SocketAddr> {
+        self.by_transport.iter().find(|hop| hop.transport == transport).map(|hop| hop.address)
+    }
+
     /// The address for `transport`.
     #[must_use]
     pub fn on(&self, transport: Transport) -> SocketAddr {
@@ -201,6 +206,8 @@ pub struct Settings {
     pub take_back_key: Option<char>,
     /// Of messages.
     pub wire_limits: Limits,
+    /// Requests that may not fit into a datagram go over TCP where we listen on it.
+    pub large_over_tcp: bool,
     /// More calls than this are answered 503.
     pub max_calls: usize,
     /// Session timer that is asked for where a caller does not (RFC 4028 §8.1); None: none.
@@ -261,6 +268,16 @@ impl Settings {
             (Side::Outside, None) | (Side::Inside, _) => bound,
         };
         Hop { address, transport }
+    }
+
+    /// The same where we listen on `transport` for that side.
+    #[must_use]
+    pub fn listens(&self, side: Side, transport: Transport) -> Option<Hop> {
+        let local = match side {
+            Side::Outside => &self.local_outside,
+            Side::Inside => &self.local_inside,
+        };
+        local.listener(transport).map(|_| self.local(side, transport))
     }
 
     /// Where `side` sends media to.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Counters, Event, Happened};
+use super::failover::Again;
+use super::large::NoStream;
 use super::machine::{Call, Phase};
 use super::session::{Asked, Question};
 use super::settings::{Settings, Side};
@@ -176,6 +178,8 @@ pub(super) struct Relayed {
     pub(super) timer: Option<Asked>,
     /// What we wrote into its 2xx; repetitions say it too.
     pub(super) granted: Option<Duration>,
+    /// Where else it may go, outside any call and while nothing has come back.
+    pub(super) again: Option<Box<Again>>,
 }
 
 /// An INVITE of ours that nobody waits for any more.
@@ -230,6 +234,9 @@ pub struct Switchboard {
     /// Calls that changed since the last input.
     pub(super) changed: Vec<CallId>,
     pub(super) trunks: Trunks,
+    pub(super) no_stream: NoStream,
+    /// When requests that are passed on outside any call are given up, where another next hop is left.
+    pub(super) hurried: BTreeSet<(Instant, ClientId)>,
 }
 
 impl Switchboard {
@@ -261,6 +268,8 @@ impl Switchboard {
             journals: false,
             changed: Vec::new(),
             trunks: Trunks::new(secret),
+            no_stream: NoStream::new(),
+            hurried: BTreeSet::new(),
         }
     }
 
@@ -269,7 +278,7 @@ impl Switchboard {
         match input {
             Input::Message { bytes, flow } => self.bytes(bytes, flow, now),
             Input::BadFrame { head, error, flow } => self.bad_frame(head, error, flow),
-            Input::Unsent { bytes } => self.transactions.unsent(bytes),
+            Input::Unsent { bytes } => self.transactions.unsent(bytes, now),
             Input::Consulted { call, over_limit, dialled_before, hour, weekday } => {
                 let Some(mut call) = self.take(call) else { return };
                 let Phase::Consulting = call.phase else { return self.keep(call) };
@@ -332,6 +341,7 @@ impl Switchboard {
                 self.call_due(call, now);
             }
         }
+        self.relayed_due(now);
         self.drain_transactions(now);
         self.journal(now);
     }
@@ -345,7 +355,8 @@ impl Switchboard {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.deadlines.first().map(|(at, _)| *at);
-        [call, self.transactions.poll_timeout(), self.trunks.poll_timeout()].into_iter().flatten().min()
+        let hurried = self.hurried.first().map(|(at, _)| *at);
+        [call, hurried, self.transactions.poll_timeout(), self.trunks.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Calls that are not answered yet.
@@ -405,7 +416,7 @@ impl Switchboard {
         self.side_of(source).or_else(contact)
     }
 
-    fn side_of(&self, source: SocketAddr) -> Option<Side> {
+    pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
         self.settings.side_of(source).or_else(|| self.trunks.guest(source.ip()))
     }
 
@@ -529,12 +540,15 @@ impl Switchboard {
                     }
                     if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
                         self.invite_unsent(call, now);
-                    } else if let Some(relayed) = self.relayed.get(&client) {
+                    } else if !self.relay_again(client, now)
+                        && let Some(relayed) = self.relayed.get(&client)
+                    {
                         let server = relayed.server;
                         self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
                     }
                     self.asked(client, None, now);
                 }
+                TransactionEvent::FellBack(client) => self.fell_back(client, now),
                 TransactionEvent::NoAck(_) => {}
                 TransactionEvent::ServerEnded(server) => {
                     self.by_server.remove(&server);
@@ -547,6 +561,7 @@ impl Switchboard {
                     self.questions.remove(&client);
                     if let Some(relayed) = self.relayed.remove(&client) {
                         self.relayed_by_server.remove(&relayed.server);
+                        self.stay(client, relayed.again);
                     }
                 }
             }

@@ -73,10 +73,57 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// What we show to a next hop that asks who we are.
+#[derive(Clone)]
+pub struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+    made_from: u64,
+}
+
+impl Shown {
+    /// From two PEM texts.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, BadTls> {
+        let chain = certificates(certificate)?;
+        let made_from = fingerprint(&[certificate, key]);
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
+        let shown = Self { chain, key: Arc::new(key), made_from };
+        // That they fit is said now, not when a call waits.
+        client(RootCertStore::empty(), Some(&shown))?;
+        Ok(shown)
+    }
+}
+
+impl PartialEq for Shown {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_from == other.made_from
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
+}
+
+fn client(roots: RootCertStore, shown: Option<&Shown>) -> Result<Arc<ClientConfig>, BadTls> {
+    let pair = |error: rustls::Error| BadTls::Pair(error.to_string());
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(pair)?;
+    let builder = builder.with_root_certificates(roots);
+    Ok(Arc::new(match shown {
+        Some(shown) => builder.with_client_auth_cert(shown.chain.clone(), shown.key.clone_key()).map_err(pair)?,
+        None => builder.with_no_client_auth(),
+    }))
+}
+
 /// Whom we believe about certificates.
 #[derive(Clone)]
 pub struct Roots {
-    config: Arc<ClientConfig>,
+    store: RootCertStore,
     made_from: u64,
 }
 
@@ -90,7 +137,7 @@ impl Roots {
         for certificate in certificates(text)? {
             store.add(certificate).map_err(|_| BadTls::NoCertificate)?;
         }
-        Self::of(store, fingerprint(&[text]))
+        Ok(Self { store, made_from: fingerprint(&[text]) })
     }
 
     /// Those that the system trusts.
@@ -105,22 +152,15 @@ impl Roots {
             let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
             return Err(BadTls::System(why));
         }
-        Self::of(store, 0)
+        Ok(Self { store, made_from: 0 })
     }
 
-    fn of(store: RootCertStore, made_from: u64) -> Result<Self, BadTls> {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| BadTls::Pair(error.to_string()))?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(Self { config: Arc::new(config), made_from })
-    }
-
-    /// For connections of ours.
-    #[must_use]
-    pub fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    /// For connections of ours, which show this.
+    ///
+    /// # Errors
+    /// It cannot be shown.
+    pub fn config(&self, shown: Option<&Shown>) -> Result<Arc<ClientConfig>, BadTls> {
+        client(self.store.clone(), shown)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::certificates::{BadTls, Identity, Roots};
+use super::certificates::{BadTls, Identity, Roots, Shown};
 use super::read::{Files, fingerprint};
 use super::section::{Item, Reading, Section};
 use super::settings::ListenSettings;
@@ -55,6 +55,33 @@ fn identity<'t>(
     reading: &mut Reading<'t>,
 ) -> Option<Identity> {
     let before = reading.problems.len();
+    let identity = pair(section, transport, files, reading, Identity::from_pem);
+    if let (Transport::Tls, None, true) = (transport, &identity, reading.problems.len() == before) {
+        section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
+        section.missing(reading, "key", "the file with the certificate's private key");
+    }
+    identity
+}
+
+/// What a next hop is shown that asks who we are: none need be there.
+pub(super) fn shown<'t>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+) -> Option<Shown> {
+    pair(section, transport, files, reading, Shown::from_pem)
+}
+
+/// Certificate and key, both or neither, and only where it is TLS.
+fn pair<'t, T>(
+    section: &mut Section<'_, 't>,
+    transport: Transport,
+    files: Files<'_>,
+    reading: &mut Reading<'t>,
+    from_pem: impl Fn(&str, &str) -> Result<T, BadTls>,
+) -> Option<T> {
+    let before = reading.problems.len();
     let certificate = pem(section, "certificate", files, reading);
     let key = pem(section, "key", files, reading);
     if reading.problems.len() > before {
@@ -62,21 +89,20 @@ fn identity<'t>(
     }
     match (transport, certificate, key) {
         (Transport::Tls, Some((at_certificate, certificate)), Some((at_key, key))) => {
-            let bad = match Identity::from_pem(&certificate, &key) {
-                Ok(identity) => return Some(identity),
+            let bad = match from_pem(&certificate, &key) {
+                Ok(pair) => return Some(pair),
                 Err(bad) => bad,
             };
             let item = if bad == BadTls::NoCertificate { at_certificate } else { at_key };
             reading.problem(item.at, &item.path, item.source, bad.to_string());
         }
-        (Transport::Tls, certificate, key) => {
-            if certificate.is_none() {
-                section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
-            }
-            if key.is_none() {
-                section.missing(reading, "key", "the file with the certificate's private key");
-            }
+        (Transport::Tls, Some(_), None) => {
+            section.missing(reading, "key", "the file with the certificate's private key");
         }
+        (Transport::Tls, None, Some(_)) => {
+            section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
+        }
+        (Transport::Tls, None, None) => {}
         (Transport::Udp | Transport::Tcp, certificate, key) => {
             for (item, _) in certificate.into_iter().chain(key) {
                 reading.problem(item.at, &item.path, item.source, "is of use with transport = \"tls\" only");

@@ -16,7 +16,7 @@ mod section;
 mod settings;
 mod trunks;
 
-pub use certificates::{BadTls, Identity, Roots};
+pub use certificates::{BadTls, Identity, Roots, Shown};
 pub use file::{Files, Folder, list_files, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};

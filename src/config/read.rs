@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::{NETWORK_HINT, address, network};
-use super::listen::{listen, roots, transport};
+use super::listen::{listen, roots, shown, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
 use super::section::{Reading, Section, parse};
@@ -126,6 +126,8 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
     let defaults = Limits::default();
     let header_bytes = section.count(reading, "header_bytes", defaults.header_bytes, 1_024..=65_535);
     let headers = section.count(reading, "headers", defaults.headers, 16..=1_024);
+    let large_over_tcp = section.word(reading, "large_requests", true, &[("tcp", true), ("udp", false)]);
+    let dscp = section.count(reading, "dscp", 24, 0..=63) as u8;
     section.finish(reading);
     SipSettings {
         public_address,
@@ -133,6 +135,8 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
         max_calls,
         drain_for,
         limits: Limits { header_bytes, headers, ..defaults },
+        large_over_tcp,
+        dscp,
     }
 }
 
@@ -165,10 +169,11 @@ fn pbx<'t>(
     let transport = transport(&mut section, listen, reading);
     let address = address(&mut section, transport, reading, "where calls go, as \"127.0.0.1:5070\"");
     let roots = roots(&mut section, transport, files, reading);
+    let shown = shown(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
     section.finish(reading);
-    PbxSettings { srtp, address, transport, roots, networks }
+    PbxSettings { srtp, address, transport, roots, shown, networks }
 }
 
 fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSettings {

@@ -6,9 +6,10 @@ use super::read::read;
 use super::settings::Settings;
 
 /// Options that only a restart can change: sockets, ports, threads and files that are open.
-const RESTART: [&str; 12] = [
+const RESTART: [&str; 13] = [
     "listen",
     "sip.max_calls",
+    "sip.dscp",
     "media.ports",
     "media.threads",
     "media.dscp",

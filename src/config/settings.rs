@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::certificates::{Identity, Roots};
+use super::certificates::{Identity, Roots, Shown};
 use crate::call::{DivertCallee, DivertCaller, Redirects, ShownIdentity, SrtpPolicy};
 use crate::gate;
 use crate::policy::rules::Policy;
@@ -113,6 +113,10 @@ pub struct SipSettings {
     pub drain_for: Duration,
     /// Of messages.
     pub limits: Limits,
+    /// Requests that may not fit into a datagram go over TCP.
+    pub large_over_tcp: bool,
+    /// How routers are asked to treat signalling (RFC 2474).
+    pub dscp: u8,
 }
 
 /// `[dns]`.
@@ -148,6 +152,8 @@ pub struct PbxSettings {
     pub transport: Transport,
     /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
     pub roots: Option<Roots>,
+    /// Over TLS, what we show where it asks who we are.
+    pub shown: Option<Shown>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
 }
@@ -165,6 +171,8 @@ pub struct TrunkSettings {
     pub transport: Option<Transport>,
     /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
     pub roots: Option<Roots>,
+    /// Over TLS, what we show where it asks who we are.
+    pub shown: Option<Shown>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
     /// Its calls may come from what the address resolves to.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::{NETWORK_HINT, address, network};
-use super::listen::{is_listened, roots};
+use super::listen::{is_listened, roots, shown};
 use super::read::{Files, SRTP, fingerprint};
 use super::section::{Reading, Section};
 use super::settings::{ListenSettings, TrunkSettings};
@@ -57,6 +57,7 @@ pub(super) fn trunks<'t>(
         let address = address(&mut section, usual, reading, "where outbound calls go, as \"sip.example.com\"");
         // By NAPTR it may come to TLS.
         let roots = roots(&mut section, transport.unwrap_or(Transport::Tls), files, reading);
+        let identity = shown(&mut section, transport.unwrap_or(Transport::Tls), files, reading);
         let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
         let trust_address = section.flag(reading, "trust_address", true);
         let priority = section.count(reading, "priority", 1, 1..=100);
@@ -64,16 +65,17 @@ pub(super) fn trunks<'t>(
         let keep_alive = keep_alive(&mut section, reading);
         let register = register(&mut section, &name, files, reading);
         let believe_identity = section.flag(reading, "believe_identity", true);
-        let shown =
+        let identities =
             [("trusted", ShownIdentity::Trusted), ("public", ShownIdentity::Public), ("never", ShownIdentity::Never)];
         let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
-        let show_identity = section.word(reading, "show_identity", ShownIdentity::Trusted, &shown);
+        let show_identity = section.word(reading, "show_identity", ShownIdentity::Trusted, &identities);
         let priority = u8::try_from(priority).unwrap_or(u8::MAX);
         trunks.push(TrunkSettings {
             name,
             address,
             transport,
             roots,
+            shown: identity,
             networks,
             trust_address,
             priority,

@@ -21,7 +21,7 @@ use crate::gate::{self, Admission, Block, CallAdmission, DropReason, Gate, GateE
 use crate::io::clock;
 use crate::io::outlet::Outlet;
 use crate::io::sieve::Sieve;
-use crate::io::streams::{self, Arrived, CloseReason, Streams};
+use crate::io::streams::{self, Arrived, CloseReason, Streams, marking};
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::policy::reputation::Dialled;
@@ -185,12 +185,13 @@ impl Bound {
     pub fn bind(listen: &[Hop], streams: Arc<streams::Settings>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let dscp = streams.dscp;
         let mut streams = Streams::new(poll.registry().try_clone()?, streams);
         let mut sockets = Vec::with_capacity(listen.len());
         let mut addresses = Vec::with_capacity(listen.len());
         for (number, hop) in listen.iter().enumerate() {
             let bound = match hop.transport {
-                Transport::Udp => open(hop.address).and_then(|mut socket| {
+                Transport::Udp => open(hop.address, dscp).and_then(|mut socket| {
                     poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
                     Ok((socket.local_addr()?, Some(socket)))
                 }),
@@ -693,7 +694,7 @@ fn waits(command: &MediaCommand) -> bool {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+fn open(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::DGRAM,
@@ -706,6 +707,7 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.set_nonblocking(true)?;
+    marking::mark(&socket2::SockRef::from(&socket), address.ip(), dscp);
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
 }

@@ -107,6 +107,38 @@ fn video_is_refused_and_the_sound_goes_on() {
 }
 
 #[test]
+fn video_that_is_added_inside_a_call_is_refused_and_the_sound_goes_on() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    let video = "m=video 4002 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n";
+    for from in [PBX, TRUNK] {
+        let (phone, to, ours) =
+            if from == PBX { (&mut callee, TRUNK, "audio 20004 ") } else { (&mut caller, PBX, "audio 20006 ") };
+        world.send(from, &phone.next("INVITE", &sdp(from, video)));
+        let offer = world.last(to);
+        assert!(offer.contains(ours) && offer.contains("m=video 0 RTP/AVP 99\r\n"), "{offer}");
+        world.send(to, &response(&offer, "200 OK", "", &sdp(to, "m=video 0 RTP/AVP 99\r\n")));
+        let answer = world.last(from);
+        assert!(answer.contains("m=audio 2000") && answer.contains("m=video 0 RTP/AVP 99\r\n"), "{answer}");
+        world.send(from, &phone.ack());
+        world.last(to);
+    }
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_call_of_video_alone_is_refused_at_its_invite() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    let picture = sdp(TRUNK, "").replace("m=audio", "m=video");
+    world.send(TRUNK, &caller.request("INVITE", &picture));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+    assert!(world.receive(PBX).is_none(), "nobody's phone rings");
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.rest();
+}
+
+#[test]
 fn media_moved_to_a_third_party_still_pass_through_us() {
     let (mut world, mut caller, _) = answered(settings());
     let third =

@@ -75,6 +75,7 @@ fn settings() -> Settings {
         caller_hears: DivertCaller::Announcement,
         take_back_key: None,
         wire_limits: Limits::default(),
+        large_over_tcp: true,
         max_calls: 8,
         session_timer: None,
         held_check: Duration::from_secs(300),

@@ -53,6 +53,7 @@ pub(crate) fn settings() -> call::Settings {
         caller_hears: DivertCaller::Announcement,
         take_back_key: Some('9'),
         wire_limits: Limits::default(),
+        large_over_tcp: true,
         max_calls: 100,
         session_timer: None,
         held_check: Duration::from_secs(300),
@@ -149,7 +150,8 @@ impl World {
                 Output::Transmit(transmit) => {
                     let to = transmit.flow.peer;
                     let text = String::from_utf8_lossy(&transmit.bytes).into_owned();
-                    self.line(&format!("      > {} {}", Self::name(to), summary(&text)));
+                    let stream = if transmit.flow.transport.is_reliable() { " by tcp" } else { "" };
+                    self.line(&format!("      > {} {}{stream}", Self::name(to), summary(&text)));
                     self.count_final(&text);
                     self.inbox.entry(to).or_default().push_back(text);
                 }

@@ -9,6 +9,7 @@
 mod connection;
 mod counts;
 mod deadlines;
+pub(super) mod marking;
 mod pipe;
 mod table;
 mod tcp;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub identities: HashMap<usize, Arc<ServerConfig>>,
     /// How a next hop's certificate is checked, by its address.
     pub clients: HashMap<SocketAddr, Client>,
+    /// How routers are asked to treat what is sent (RFC 2474). Of listeners it is the one that they were made with.
+    pub dscp: u8,
 }
 
 impl Default for Settings {
@@ -55,6 +58,7 @@ impl Default for Settings {
             limits: Limits::default(),
             identities: HashMap::new(),
             clients: HashMap::new(),
+            dscp: 0,
         }
     }
 }

@@ -80,7 +80,7 @@ impl Streams {
     /// # Errors
     /// The address cannot be had.
     pub fn listen(&mut self, number: usize, hop: Hop) -> io::Result<SocketAddr> {
-        let mut socket = tcp::listen(hop.address)?;
+        let mut socket = tcp::listen(hop.address, self.settings.dscp)?;
         self.registry.register(&mut socket, Token(number), Interest::READABLE)?;
         let address = socket.local_addr()?;
         self.listeners.insert(number, Listener { socket, transport: hop.transport, address, ready: true });
@@ -270,15 +270,19 @@ impl Streams {
             self.counts.close(CloseReason::Full);
             return None;
         }
-        let opened = tcp::connect(hop.address, self.local_ip(hop)).ok().and_then(|socket| match hop.transport {
-            Transport::Udp => None,
-            Transport::Tcp => Some(Pipe::plain(socket)),
-            Transport::Tls => {
-                let client = self.settings.client(hop.address)?;
-                let tls = rustls::ClientConnection::new(Arc::clone(&client.config), client.name.clone()).ok()?;
-                Some(Pipe::tls(socket, tls.into()))
-            }
-        });
+        let opened =
+            tcp::connect(hop.address, self.local_ip(hop), self.settings.dscp).ok().and_then(|socket| {
+                match hop.transport {
+                    Transport::Udp => None,
+                    Transport::Tcp => Some(Pipe::plain(socket)),
+                    Transport::Tls => {
+                        let client = self.settings.client(hop.address)?;
+                        let tls =
+                            rustls::ClientConnection::new(Arc::clone(&client.config), client.name.clone()).ok()?;
+                        Some(Pipe::tls(socket, tls.into()))
+                    }
+                }
+            });
         let Some(pipe) = opened else {
             self.counts.close(CloseReason::Connect);
             return None;

@@ -4,14 +4,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::marking;
 
 /// Connections that the kernel holds until they are accepted; every turn accepts a part of them.
 const BACKLOG: i32 = 1_024;
 
 /// A listening socket.
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = open(address)?;
+pub(super) fn listen(address: SocketAddr, dscp: u8) -> io::Result<TcpListener> {
+    // What is accepted has the mark of its listener.
+    let socket = open(address, dscp)?;
     // A restart must not wait for the old process's connections to be forgotten.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -20,8 +23,8 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Begins a connection, from address `from` where one is given: a peer may know us by it.
-pub(super) fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = open(to)?;
+pub(super) fn connect(to: SocketAddr, from: Option<IpAddr>, dscp: u8) -> io::Result<TcpStream> {
+    let socket = open(to, dscp)?;
     if let Some(from) = from {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
@@ -41,11 +44,30 @@ pub(super) fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+fn open(address: SocketAddr, dscp: u8) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    marking::mark(&SockRef::from(&socket), address.ip(), dscp);
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn both_ends_of_a_connection_are_marked() {
+        let mark = |socket: &TcpStream| SockRef::from(socket).tos_v4().unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 24).unwrap();
+
+        let ours = connect(listener.local_addr().unwrap(), None, 46).unwrap();
+        let theirs = (0..1_000_000).find_map(|_| listener.accept().ok()).unwrap().0;
+
+        assert_eq!((mark(&ours), mark(&theirs)), (46 << 2, 24 << 2));
+    }
 }

@@ -116,6 +116,10 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
     )?;
     page.counter("stray_messages", "Messages that belong to nothing.", counters.stray)?;
     page.counter("table_full", "Requests for which there was no room.", counters.table_full)?;
+    let moved = "Requests too large for a datagram that went over TCP.";
+    page.counter("large_requests", moved, counters.large_requests)?;
+    let back = "Those of them that went over UDP because the peer took no connection.";
+    page.counter("large_requests_fell_back", back, counters.large_fell_back)?;
     page.counters(
         "gate_drops",
         "Datagrams the gate did not let through, by reason.",

@@ -19,6 +19,20 @@ pub(super) struct Client {
     pub request: Option<Arc<[u8]>>,
     /// The CANCEL of this INVITE.
     pub cancel: Cancel,
+    /// Another way for it, where nothing has come of the first.
+    pub fallback: Option<Box<Fallback>>,
+    /// It has gone that way: what is told of the first is of no interest any more.
+    pub fell_back: bool,
+}
+
+/// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC 3261
+/// §18.1.1).
+#[derive(Debug)]
+pub(super) struct Fallback {
+    pub flow: Flow,
+    pub bytes: Arc<[u8]>,
+    /// Without any response by then. A connection that could not be made is told earlier.
+    pub at: Instant,
 }
 
 /// The CANCEL is a transaction of its own with the INVITE's branch, so it lives with it.
@@ -59,6 +73,8 @@ pub(super) enum Step {
     Nothing,
     /// Send this again.
     Send(Arc<[u8]>),
+    /// Send this, which is the same another way.
+    FellBack(Arc<[u8]>),
     /// Timers B, F or C.
     TimedOut,
     /// Over.
@@ -80,7 +96,15 @@ pub(super) enum Taken {
 
 impl Client {
     pub(super) fn reserved(kind: ClientKind) -> Self {
-        Self { kind, state: State::Reserved, sent: None, request: None, cancel: Cancel::No }
+        Self {
+            kind,
+            state: State::Reserved,
+            sent: None,
+            request: None,
+            cancel: Cancel::No,
+            fallback: None,
+            fell_back: false,
+        }
     }
 
     pub(super) fn send(&mut self, flow: Flow, bytes: Arc<[u8]>, now: Instant) {
@@ -95,6 +119,19 @@ impl Client {
 
     fn is_reliable(&self) -> bool {
         self.sent.is_some_and(|flow| flow.transport.is_reliable())
+    }
+
+    /// Goes the other way: what is to be sent now. None: there is none, or something has come of the first.
+    pub(super) fn fall_back(&mut self, now: Instant) -> Option<Arc<[u8]>> {
+        let fallback = self.fallback.take()?;
+        match (&self.state, &self.cancel) {
+            (State::Calling { .. } | State::Trying { .. }, Cancel::No) => {
+                self.send(fallback.flow, Arc::clone(&fallback.bytes), now);
+                self.fell_back = true;
+                Some(fallback.bytes)
+            }
+            (_, Cancel::No | Cancel::Waiting(_) | Cancel::Sent { .. } | Cancel::Done) => None,
+        }
     }
 
     /// True while nothing final has come of it.
@@ -114,6 +151,7 @@ impl Client {
             State::Proceeding { give_up } => Some(*give_up),
             State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } => Some(*until),
         };
+        let own = own.into_iter().chain(self.fallback.as_ref().map(|fallback| fallback.at)).min();
         match &self.cancel {
             Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due, |own| own.min(repeat.due))),
             Cancel::No | Cancel::Waiting(_) | Cancel::Sent { repeat: None, .. } | Cancel::Done => own,
@@ -170,6 +208,7 @@ impl Client {
     }
 
     pub(super) fn take_response(&mut self, code: StatusCode, now: Instant) -> Taken {
+        self.fallback = None;
         let reliable = self.is_reliable();
         match &mut self.state {
             State::Reserved => Taken::Absorb,
@@ -217,6 +256,9 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
+        if self.fallback.as_ref().is_some_and(|fallback| now >= fallback.at) {
+            return self.fall_back(now).map_or(Step::Nothing, Step::FellBack);
+        }
         if let Cancel::Sent { bytes, repeat: Some(repeat) } = &mut self.cancel
             && now >= repeat.due
         {

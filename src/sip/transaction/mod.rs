@@ -33,7 +33,7 @@ pub struct ServerId {
 }
 
 /// A client transaction: a request we sent.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClientId {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -66,6 +66,8 @@ pub enum TransactionEvent {
     ClientTimeout(ClientId),
     /// The request did not leave (RFC 3261 §8.1.3.1: to be treated as a 503).
     ClientUnsent(ClientId),
+    /// Nothing came over a connection, and it has been sent as a datagram.
+    FellBack(ClientId),
     /// No ACK to a failure of ours (timer H).
     NoAck(ServerId),
     /// Over, and its slot free.

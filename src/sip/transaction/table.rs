@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::client::{self, Client, Taken};
+use super::client::{self, Client, Fallback, Taken};
 use super::deadlines::{Deadlines, Who};
 use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
@@ -18,6 +18,8 @@ use crate::units::OwnMap;
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of the
 /// table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
+/// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
+const NO_STREAM: Duration = Duration::from_secs(2);
 /// So many it may hold in any case.
 const FEW: usize = 64;
 
@@ -201,6 +203,14 @@ impl Transactions {
         }
     }
 
+    /// The same over a connection, and over UDP as `datagram` where that brings nothing.
+    pub fn send_or(&mut self, id: ClientId, stream: (&[u8], Flow), datagram: (&[u8], Flow), now: Instant) {
+        let (bytes, flow) = datagram;
+        let fallback = Fallback { flow, bytes: bytes.into(), at: now + NO_STREAM };
+        self.change_client(id, |client| client.fallback = Some(Box::new(fallback)));
+        self.send(id, stream.0, stream.1, now);
+    }
+
     /// A request of ours as it was sent, and which way. None: it has succeeded, or never was.
     #[must_use]
     pub fn sent(&self, id: ClientId) -> Option<(Flow, Arc<[u8]>)> {
@@ -220,10 +230,16 @@ impl Transactions {
 
     /// Bytes of ours did not leave. A request that waits for its answer will have none (RFC 3261 §17.1.4); the rest (an
     /// ACK, a CANCEL, an answer) is repeated by whoever misses it.
-    pub fn unsent(&mut self, bytes: &[u8]) {
+    pub fn unsent(&mut self, bytes: &[u8], now: Instant) {
         let Some(branch) = derive::own_branch(bytes) else { return };
         let Some(id) = self.keys.client(&branch) else { return };
-        if self.clients.get(id.slot, id.generation).is_some_and(Client::is_waiting) {
+        if let Some(Some(bytes)) = self.change_client(id, |client| client.fall_back(now)) {
+            self.fell_back(id, bytes);
+        } else if self
+            .clients
+            .get(id.slot, id.generation)
+            .is_some_and(|client| client.is_waiting() && !client.fell_back)
+        {
             self.events.push_back(TransactionEvent::ClientUnsent(id));
             self.remove_client(id);
         }
@@ -314,12 +330,20 @@ impl Transactions {
         match step {
             client::Step::Nothing => {}
             client::Step::Send(bytes) => self.transmits.extend(flow.map(|flow| Transmit { flow, bytes })),
+            client::Step::FellBack(bytes) => self.fell_back(id, bytes),
             client::Step::TimedOut => {
                 self.events.push_back(TransactionEvent::ClientTimeout(id));
                 self.remove_client(id);
             }
             client::Step::End => self.remove_client(id),
         }
+    }
+
+    fn fell_back(&mut self, id: ClientId, bytes: Arc<[u8]>) {
+        if let Some((flow, _)) = self.sent(id) {
+            self.transmits.push_back(Transmit { flow, bytes });
+        }
+        self.events.push_back(TransactionEvent::FellBack(id));
     }
 
     /// When to call [`Transactions::handle_timeout`] next.

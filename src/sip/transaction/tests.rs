@@ -320,14 +320,51 @@ fn a_request_that_did_not_leave_is_over_and_an_answer_is_not_missed() {
     let (id, branch) = send_over(&mut table, ClientKind::Invite, stream(), t0);
     let invite = request("INVITE", &branch);
 
-    table.unsent(response(200, &branch, "INVITE").as_bytes());
-    table.unsent(request("ACK", &branch).as_bytes());
+    table.unsent(response(200, &branch, "INVITE").as_bytes(), t0);
+    table.unsent(request("ACK", &branch).as_bytes(), t0);
     assert_eq!(events(&mut table), []);
-    table.unsent(invite.as_bytes());
-    table.unsent(invite.as_bytes());
+    table.unsent(invite.as_bytes(), t0);
+    table.unsent(invite.as_bytes(), t0);
 
     assert_eq!(events(&mut table), [TransactionEvent::ClientUnsent(id), TransactionEvent::ClientEnded(id)]);
     assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
+fn what_a_connection_does_not_take_goes_as_a_datagram() {
+    // Told at once, after a while, and when a response has come in time.
+    for (told, answered) in [(true, false), (false, false), (false, true)] {
+        let (mut table, t0) = (table(), clock::now());
+        let (id, branch) = table.reserve(ClientKind::Invite).unwrap();
+        let (large, small) = (request("INVITE", &branch).replace("UDP", "TCP"), request("INVITE", &branch));
+        table.send_or(id, (large.as_bytes(), stream()), (small.as_bytes(), flow(PEER)), t0);
+        if told {
+            table.unsent(large.as_bytes(), t0);
+        }
+        if answered {
+            receive_over(&mut table, &response(100, &branch, "INVITE"), stream(), t0);
+        }
+        let later = t0 + Duration::from_secs(3);
+        table.handle_timeout(later);
+        // The connection may be given up behind it.
+        if !answered {
+            table.unsent(large.as_bytes(), later);
+        }
+
+        let sent: Vec<_> = std::iter::from_fn(|| table.poll_transmit()).collect();
+        assert_eq!(sent[0].flow, stream());
+        assert_eq!(sent[0].bytes[..], *large.as_bytes());
+        if answered {
+            assert_eq!((sent.len(), events(&mut table).len()), (1, 0));
+        } else {
+            assert!(sent[1..].iter().all(|sent| sent.flow == flow(PEER) && sent.bytes[..] == *small.as_bytes()));
+            assert!(sent.len() > 1);
+            assert_eq!(events(&mut table), [TransactionEvent::FellBack(id)]);
+        }
+        receive(&mut table, &response(486, &branch, "INVITE"), PEER, later);
+        run(&mut table, later);
+        assert_eq!(table.counts(), (0, 0));
+    }
 }
 
 #[test]
