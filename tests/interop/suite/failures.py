@@ -77,8 +77,8 @@ def provider_is_back(world):
     time.sleep(TALK + 0.5)
     world.provider.hang_up()
     world.quiet()
-    heard = both(hears(world.recording("pbx-1441632960001"), "provider"), hears(world.recording("provider-back"), "pbx"))
-    return f"at the latest {took:.0f} s after its start; {heard}"
+    there, back = world.recording("pbx-1441632960001"), world.recording("provider-back")
+    return f"at the latest {took:.0f} s after its start; {both(hears(there, 'provider'), hears(back, 'pbx'))}"
 
 
 def pbx_down(world):

@@ -16,7 +16,8 @@ from process import HERE, check, until
 
 def scan(tool, target, *arguments):
     """What a tool of sipvicious prints, as a stranger."""
-    command = ["/usr/bin/python3", HERE / "suite/stranger.py", STRANGER, tool, "-P", "5070", *map(str, arguments), target]
+    command = ["/usr/bin/python3", HERE / "suite/stranger.py", STRANGER, tool, "-P", "5070"]
+    command += [*map(str, arguments), target]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=40, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as late:
