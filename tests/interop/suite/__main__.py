@@ -34,7 +34,8 @@ def main(words):
     world = World()
     try:
         world.start()
-        print(f"     {time.monotonic() - begun:5.1f} s  Ringfence, two Asterisks and four telephones are up", flush=True)
+        took = time.monotonic() - begun
+        print(f"     {took:5.1f} s  Ringfence, two Asterisks and four telephones are up", flush=True)
         for case in wanted:
             results[outcome(case, world)].append(case.__doc__)
     finally:

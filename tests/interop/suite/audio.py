@@ -10,7 +10,8 @@ FRAME = 0.02
 
 def write_tone(path, hertz, seconds, rate=8000):
     """A quarter of full scale, -15 dB as a sine, in whole periods."""
-    samples = array.array("h", (int(8192 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(int(seconds * rate))))
+    step = 2 * math.pi * hertz / rate
+    samples = array.array("h", (int(8192 * math.sin(step * n)) for n in range(int(seconds * rate))))
     with wave.open(str(path), "wb") as out:
         out.setparams((1, 2, rate, 0, "NONE", ""))
         out.writeframes(samples.tobytes())

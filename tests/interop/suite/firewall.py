@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 
@@ -61,24 +62,18 @@ class Firewall:
         return self.metrics().get(f"ringfence_{name}", 0.0)
 
     def tables(self):
-        """What is left in the tables that must be empty once everything is over."""
-        kept = ("sources", "numbers", "connections")
-        found = {name: value for name, value in self.metrics().items() if name.startswith("ringfence_table_entries")}
-        return {name: value for name, value in found.items() if value and not any(word in name for word in kept)}
+        """What is left in the tables of calls; sources, numbers and connections are remembered beyond them."""
+        pattern = re.compile(r'ringfence_table_entries\{table="(\w+)"\}')
+        found = {pattern.fullmatch(name): value for name, value in self.metrics().items() if value}
+        names = {match.group(1): value for match, value in found.items() if match}
+        return {name: value for name, value in names.items() if name not in ("sources", "numbers", "connections")}
 
     def trunk(self, name):
         trunks = self.get("/api/trunks")["trunks"]
         return next((trunk["state"] for trunk in trunks if trunk["name"] == name), "unknown")
 
-    def registered(self, transport):
-        """True once the provider is up over this transport."""
-        return self.trunk("provider") == "up"
-
     def calls(self):
         return self.get("/api/calls")["calls"]
-
-    def ended(self):
-        return self.get("/api/calls/ended")["calls"]
 
     def stop(self):
         if self.process:

@@ -24,7 +24,8 @@ class Phone(Process):
         ip, port = address.split(":")
         rtp = 25000 + 100 * (int(port) - 24060)
         (self.folder / "config").write_text(
-            f"poll_method epoll\nsip_listen {address}\ncall_local_timeout 120\ncall_max_calls 8\ncall_hold_other_calls no\n"
+            f"poll_method epoll\nsip_listen {address}\n"
+            f"call_local_timeout 120\ncall_max_calls 8\ncall_hold_other_calls no\n"
             f"audio_source aufile,{world.inside}/{name}.wav\naudio_player aubridge,none\n"
             f"ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\naudio_buffer 20-160\n"
             f"ringback_disabled yes\n{QUIET}"

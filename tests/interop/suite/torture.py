@@ -1,5 +1,5 @@
-"""The messages of RFC 4475 over each transport, into a Ringfence of their own: what leaves it is what examples/torture.rs
-says, but where a stream must differ."""
+"""The messages of RFC 4475 over each transport, into a Ringfence of their own: what leaves it is what the table in
+examples/torture.rs says, but where a stream must differ."""
 
 import os
 import pathlib
@@ -121,12 +121,14 @@ def bound(address, port):
 
 def over(world, transport):
     sent, expected = messages(), table()
-    ports = {5060} | {int(port) for text in sent.values() for port in re.findall(rb"SIP */ *2\.0 */[^;]*?:\s*(\d{4,5})\b", text)}
+    # An answer over UDP goes to the port that Via names.
+    via = re.compile(rb"SIP */ *2\.0 */[^;]*?:\s*(\d{4,5})\b")
+    ports = {5060} | {int(port) for text in sent.values() for port in via.findall(text)}
     if transport != "udp":
         expected |= OTHER_ON_STREAMS
     wrong, rest = [], dict(sent)
     while rest:
-        # Some have one branch in common: these are the same transaction to whoever knows it, and come to a new Ringfence.
+        # Some have one branch in common, and would be one transaction: these come to a new Ringfence.
         element, branches, later = Element(world, transport, ports), set(), {}
         try:
             for name, message in rest.items():

@@ -1,6 +1,7 @@
 """Ringfence between two Asterisks and telephones, each on a loopback address of its own.
 
-Nothing here listens beyond 127.66.0.0/24, and only processes that were started here are ended, by their own handle.
+Addresses are loopback alone, in a network of the suite's own (run); only processes that were started here are ended, by
+their own handle.
 """
 
 import os
