@@ -9,6 +9,10 @@ mod forks;
 mod offers;
 #[path = "dialogs/reliable.rs"]
 mod reliable;
+#[path = "dialogs/resumed.rs"]
+mod resumed;
+#[path = "dialogs/secured.rs"]
+mod secured;
 #[path = "dialogs/stand_in.rs"]
 mod stand_in;
 #[path = "dialogs/timers.rs"]

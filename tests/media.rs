@@ -149,11 +149,49 @@ fn ports_are_counted_given_back_and_rested() {
 
     world.send(MediaCommand::Close { call: CALL });
 
-    world.until(|counts| (counts.calls, counts.sockets, counts.ports_resting) == (0, 0, 2));
-    UdpSocket::bind((LOOPBACK, 22_600)).expect("nothing listens there any more");
+    world.until(|counts| (counts.calls, counts.sockets, counts.ports_resting) == (0, 4, 2));
+    world.send(MediaCommand::Open { call: CallId(2), local: BOTH_LOOPBACK, ports: None });
+    let MediaEvent::Opened { ports } = world.event() else { panic!("others are free") };
+    assert_eq!((ports.caller.port(), ports.callee.port()), (22_604, 22_606), "those of the first call rest");
     let mut kinds = Vec::new();
     world.take_taps(|item| kinds.push(matches!(item, TapItem::Stopped { .. })));
     assert_eq!(kinds, [false, true]);
+}
+
+#[test]
+fn where_calls_follow_each_other_sets_lie_ready_and_a_call_begins_at_once() {
+    let world = World::new(23_100);
+    assert_eq!(world.media.path.begin(CALL, BOTH_LOOPBACK), None, "nobody has called yet");
+    for call in [8, 9] {
+        world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None });
+        assert!(matches!(world.event(), MediaEvent::Opened { .. }));
+    }
+    // All that the range has left.
+    world.until(|counts| counts.sockets == 16);
+
+    let ports = world.media.path.begin(CALL, BOTH_LOOPBACK).expect("a set lies ready");
+    let (caller, callee) = world.answered(ports, false);
+    caller.send(1, &[1; 160]);
+    assert_eq!(callee.receive().1, [1; 160]);
+
+    let elsewhere = PerLeg { caller: LOOPBACK, callee: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)) };
+    assert_eq!(world.media.path.begin(CallId(2), elsewhere), None, "nobody has called there");
+    world.send(MediaCommand::Open { call: CallId(2), local: elsewhere, ports: None });
+    assert!(matches!(world.event(), MediaEvent::Opened { .. }), "what lies ready elsewhere gives its ports");
+    assert_eq!(world.media.path.begin(CallId(3), BOTH_LOOPBACK), None, "and is gone");
+}
+
+#[test]
+fn what_comes_late_reaches_nobody_and_keeps_its_ports_from_the_next_call() {
+    let world = World::new(23_200);
+    let (caller, callee) = world.connected(false);
+    world.send(MediaCommand::Close { call: CALL });
+    world.until(|counts| counts.calls == 0);
+
+    caller.send(1, &[1; 160]);
+
+    assert!(callee.hears_nothing());
+    world.until(|counts| (counts.sockets, counts.ports_resting, counts.ports_free) == (4, 2, 6));
 }
 
 #[test]
@@ -257,7 +295,15 @@ fn settings_without_room_are_refused() {
 }
 
 fn settings(first_port: u16, last_port: u16, timeout: Duration, announcements: &Path) -> MediaSettings {
-    MediaSettings { first_port, last_port, timeout, announcements: announcements.to_owned(), threads: 1, dscp: 46 }
+    MediaSettings {
+        first_port,
+        last_port,
+        timeout,
+        announcements: announcements.to_owned(),
+        threads: 1,
+        dscp: 46,
+        sockets: 1_000,
+    }
 }
 
 struct World {
@@ -291,6 +337,10 @@ impl World {
     fn connected(&self, analyse: bool) -> (Phone, Phone) {
         self.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: None });
         let MediaEvent::Opened { ports } = self.event() else { panic!("no ports") };
+        self.answered(ports, analyse)
+    }
+
+    fn answered(&self, ports: PerLeg<SocketAddr>, analyse: bool) -> (Phone, Phone) {
         let mut phones = [Phone::new([127, 0, 0, 1]), Phone::new([127, 0, 0, 2])];
         for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {
             phone.relay = Some(ports[leg]);

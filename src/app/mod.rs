@@ -131,6 +131,7 @@ impl App {
             announcements: find(folder, &settings.media.announcements, "announcements"),
             threads: settings.media.threads,
             dscp: settings.media.dscp,
+            sockets: resolve::files_for_calls(),
         };
         let StartedMedia { path: media, events: media_events, taps, bad_prompts } =
             MediaPath::start(&media_settings, bound.wake()).map_err(|error| run("media", &error))?;
@@ -168,9 +169,10 @@ impl App {
         let switchboard = if journal.is_some() { switchboard.with_journal() } else { switchboard };
         let gate = Gate::new(gate_settings, clock::now());
         let addresses = bound.addresses.clone();
-        let (commands, woken) = (Arc::clone(&media), Arc::clone(&media));
+        let (commands, begun, woken) = (Arc::clone(&media), Arc::clone(&media), Arc::clone(&media));
         let wiring = Wiring {
             media_events,
+            begin_media: Box::new(move |call, local| begun.begin(call, local)),
             media: Box::new(move |command| commands.put(command)),
             wake_media: Box::new(move || woken.wake()),
             verdicts,

@@ -159,12 +159,15 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
 /// media path that has nothing left for anybody.
 fn lines(settings: &Settings) -> usize {
     let ports = usize::from(settings.media.last_port.saturating_sub(settings.media.first_port)) + 1;
-    // Where the system does not say, the ports alone decide.
+    (ports.min(files_for_calls()) / SOCKETS_A_CALL).max(1)
+}
+
+/// Open files that calls may have. Where the system does not say, ports alone decide.
+pub(super) fn files_for_calls() -> usize {
     let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files =
         text.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
-    let files = files.map_or(usize::MAX, |files: usize| files.saturating_sub(OTHER_FILES));
-    (ports.min(files) / SOCKETS_A_CALL).max(1)
+    files.map_or(usize::MAX, |files: usize| files.saturating_sub(OTHER_FILES))
 }
 
 /// Settings of the gate: trunks and PBX are trusted.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::forward::{self, Party};
 use super::identity;
 use super::machine::{Call, Phase};
+use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::Side;
@@ -64,7 +65,7 @@ impl Switchboard {
         let id = self.next_id();
         let facts = self.facts(message, &target, flow, side, trunk);
         let trunk = first.trunk.or_else(|| facts.trunk.clone());
-        let mut call = Call {
+        let mut call = Box::new(Call {
             id,
             settings: Arc::clone(&self.settings),
             from: side,
@@ -73,6 +74,8 @@ impl Switchboard {
             party: PerLeg { caller, callee },
             invite: message.bytes().to_vec(),
             server: Some(server),
+            invited: Invited::by(message),
+            resumed_until: None,
             client: None,
             has_callee: false,
             facts,
@@ -110,7 +113,7 @@ impl Switchboard {
             authorization: PerLeg::default(),
             turns: Vec::new(),
             guest: PerLeg::default(),
-        };
+        });
         self.host_guests(&mut call);
         self.enter(&call);
         self.by_server.insert(server, id);

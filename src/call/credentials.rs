@@ -28,7 +28,7 @@ impl Switchboard {
             return;
         };
         let mut index = Index::new();
-        let Ok(message) = index.read(bytes, &settings.wire_limits) else { return };
+        let Ok(message) = index.read_again(bytes, &settings.wire_limits) else { return };
         let authorized = message.other("Authorization").or_else(|| message.other("Proxy-Authorization")).is_some();
         if !authorized {
             self.trunks.credited.insert(client, Credited { trunk: Arc::clone(trunk), last: None, answers: 0 });
@@ -54,7 +54,7 @@ impl Switchboard {
         }
         let (flow, sent) = self.transactions.sent(client)?;
         let mut index = Index::new();
-        let request = index.read(&sent, &settings.wire_limits).ok()?;
+        let request = index.read_again(&sent, &settings.wire_limits).ok()?;
         let method = request.method()?;
         let (uri, branch) = (request.request_uri()?, request.via().ok()?.branch()?);
         let kind = if method == Method::Invite { ClientKind::Invite } else { ClientKind::NonInvite };

@@ -34,7 +34,7 @@ impl Diversion {
 
 impl Switchboard {
     /// A verdict of the ear.
-    pub(super) fn judged(&mut self, mut call: Call, verdict: Verdict, now: Instant) {
+    pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
         const NEWS: f32 = 0.1;
         let moved = call.shown.as_ref().is_none_or(|shown| {
             let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
@@ -52,7 +52,7 @@ impl Switchboard {
         self.step_up(call, decision, now);
     }
 
-    fn step_up(&mut self, mut call: Call, decision: StepUpDecision, now: Instant) {
+    fn step_up(&mut self, mut call: Box<Call>, decision: StepUpDecision, now: Instant) {
         let action = decision.action;
         let enforcement = match (call.settings.enforce, action) {
             (false, _) => Enforcement::Observed,
@@ -71,7 +71,7 @@ impl Switchboard {
     }
 
     /// An operator takes a call away. One that is not answered, or has been taken away, stays as it is.
-    pub(super) fn divert_by_order(&mut self, mut call: Call, now: Instant) {
+    pub(super) fn divert_by_order(&mut self, mut call: Box<Call>, now: Instant) {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
@@ -138,7 +138,7 @@ impl Switchboard {
     }
 
     /// A key of a leg: the callee may take a diverted call back.
-    pub(super) fn digit(&mut self, mut call: Call, leg: Leg, digit: char, now: Instant) {
+    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, now: Instant) {
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
         if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
             call.diversion = None;
@@ -154,7 +154,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    pub(super) fn finished(&mut self, mut call: Call, to: Leg, now: Instant) {
+    pub(super) fn finished(&mut self, mut call: Box<Call>, to: Leg, now: Instant) {
         match (&call.phase, &mut call.diversion) {
             (Phase::Refusing { .. }, _) => return self.refuse(call, Rejection::Rejected, now),
             (_, Some(diversion)) => {

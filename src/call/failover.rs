@@ -24,7 +24,7 @@ impl Switchboard {
 
     /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
     /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
-    pub(super) fn try_next(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+    pub(super) fn try_next(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if call.rang.is_some() || call.answered.is_some() || call.candidates.is_empty() {
             return Some(call);
         }
@@ -42,7 +42,7 @@ impl Switchboard {
         call.authorization.callee = None;
         let invite = std::mem::take(&mut call.invite);
         let mut index = Index::new();
-        if let Ok(message) = index.read(&invite, &call.settings.wire_limits) {
+        if let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) {
             self.invite_callee(&mut call, &message, now);
         }
         call.invite = invite;
@@ -57,11 +57,11 @@ impl Switchboard {
     /// where it is not, or has been too often; None: it goes on.
     pub(super) fn redirected(
         &mut self,
-        mut call: Call,
+        mut call: Box<Call>,
         message: &Message<'_>,
         code: StatusCode,
         now: Instant,
-    ) -> Option<Call> {
+    ) -> Option<Box<Call>> {
         const MOST_TURNS: usize = 3;
         if call.settings.redirects == Redirects::Pass || call.turns.len() >= MOST_TURNS {
             return Some(call);
@@ -93,7 +93,7 @@ impl Switchboard {
     }
 
     /// Nothing came of the callee's INVITE: the next hop, or the end.
-    pub(super) fn unreachable(&mut self, call: Call, code: StatusCode, now: Instant) {
+    pub(super) fn unreachable(&mut self, call: Box<Call>, code: StatusCode, now: Instant) {
         self.callee_silent(&call, now);
         if let Some(call) = self.try_next(call, now) {
             self.fail(call, code, "unreachable", now);

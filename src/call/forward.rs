@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
+use crate::units::Plain;
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,6 +28,9 @@ pub struct Party {
     pub shift: u32,
 }
 
+/// Room for what is written into one line.
+const LINE: usize = 96;
+
 /// Routes of one message that are kept; more is no telephone network.
 const MAX_ROUTES: usize = 16;
 
@@ -42,7 +46,7 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
 
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
 pub(super) fn at_hop(uri: &str, to: Hop) -> String {
-    at(uri, &to.address.to_string(), to.transport)
+    at(uri, &Plain(to.address).to_string(), to.transport)
 }
 
 /// The same at `address`, a name or an address as URIs write it.
@@ -69,13 +73,15 @@ fn without_transport(params: &str) -> String {
 
 /// Ourselves as a leg reaches us.
 pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
-    let Hop { address, transport } = local;
-    // A `sips` URI says TLS by itself.
-    let way = if scheme == "sips" { "" } else { transport.uri_parameter() };
-    match user {
-        Some(user) => format!("{scheme}:{user}@{address}{way}"),
-        None => format!("{scheme}:{address}{way}"),
+    let mut uri = String::with_capacity(LINE);
+    uri.extend([scheme, ":"]);
+    if let Some(user) = user {
+        uri.extend([user, "@"]);
     }
+    Plain(local.address).write_to(&mut uri);
+    // A `sips` URI says TLS by itself.
+    uri.push_str(if scheme == "sips" { "" } else { local.transport.uri_parameter() });
+    uri
 }
 
 /// Contact of ours on one leg: the peer's user stays, so that both sides see the names they know; so does `sips`, on a
@@ -90,7 +96,11 @@ pub(super) fn contact(message: &Message<'_>, local: Hop) -> Option<String> {
 
 /// Our Via line.
 pub(super) fn via(local: Hop, branch: &str) -> String {
-    format!("Via: SIP/2.0/{} {};branch={branch};rport", local.transport.via_token(), local.address)
+    let mut line = String::with_capacity(LINE);
+    line.extend(["Via: SIP/2.0/", local.transport.via_token(), " "]);
+    Plain(local.address).write_to(&mut line);
+    line.extend([";branch=", branch, ";rport"]);
+    line
 }
 
 /// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the

@@ -9,6 +9,7 @@ use super::diversion::Diversion;
 use super::event::{Ending, Event};
 use super::forward::{self, Party};
 use super::identity::{self, Turn};
+use super::resumed::Invited;
 use super::security::Security;
 use super::session::{self, Session};
 use super::settings::{DivertCallee, Settings, Side};
@@ -50,8 +51,12 @@ pub(super) struct Call {
     pub party: PerLeg<Party>,
     /// As it came: what the callee's INVITE and our own answers are made from.
     pub invite: Vec<u8>,
-    /// Its INVITE's; None: another process answered it.
+    /// Its INVITE's.
     pub server: Option<ServerId>,
+    /// How another process knows its INVITE again.
+    pub invited: Option<Invited>,
+    /// Another process began it, and until then answers may come to what that one sent.
+    pub resumed_until: Option<Instant>,
     pub client: Option<ClientId>,
     /// The callee has been invited: we do not answer by ourselves.
     pub has_callee: bool,
@@ -275,7 +280,7 @@ pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edi
 
 impl Switchboard {
     /// Gate and history have answered.
-    pub(super) fn consulted(&mut self, mut call: Call, now: Instant) {
+    pub(super) fn consulted(&mut self, mut call: Box<Call>, now: Instant) {
         let decision = call.settings.policy.route(&call.facts);
         let enforced = call.settings.enforce || !matches!(decision.route, Route::Divert | Route::Reject(_));
         let enforcement = if enforced { Enforcement::Done } else { Enforcement::Observed };
@@ -305,7 +310,7 @@ impl Switchboard {
     /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us.
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
-        let offer = index.read(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
+        let offer = index.read_again(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
             Sdp::read(invite.body()).is_ok_and(|sdp| {
                 let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
                 answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
@@ -314,7 +319,7 @@ impl Switchboard {
         rejection == Rejection::Rejected && !call.facts.understands_608 && offer
     }
 
-    pub(super) fn refuse(&mut self, call: Call, rejection: Rejection, now: Instant) {
+    pub(super) fn refuse(&mut self, call: Box<Call>, rejection: Rejection, now: Instant) {
         let code = match rejection {
             Rejection::Rejected => StatusCode::REJECTED,
             Rejection::Decline => StatusCode::DECLINE,
@@ -325,7 +330,7 @@ impl Switchboard {
     }
 
     /// Ends a call that was not answered.
-    pub(super) fn fail(&mut self, call: Call, code: StatusCode, how: &'static str, now: Instant) {
+    pub(super) fn fail(&mut self, call: Box<Call>, code: StatusCode, how: &'static str, now: Instant) {
         self.answer(&call, code, &[], "", now);
         self.end(call, None, how, Some(code.0), now);
     }
@@ -334,7 +339,7 @@ impl Switchboard {
     fn answer(&mut self, call: &Call, code: StatusCode, extra: &[&str], body: &str, now: Instant) -> Vec<u8> {
         let mut index = Index::new();
         let mut bytes = Vec::new();
-        if let Ok(invite) = index.read(&call.invite, &call.settings.wire_limits) {
+        if let Ok(invite) = index.read_again(&call.invite, &call.settings.wire_limits) {
             let tag = self.own_tag(call.id);
             let peer = call.flow.caller.peer;
             crate::sip::wire::respond(&invite, code, peer, Some(&tag), extra, body.as_bytes(), &mut bytes);
@@ -346,7 +351,7 @@ impl Switchboard {
     }
 
     /// What the media path tells a call.
-    pub(super) fn media(&mut self, mut call: Call, event: MediaEvent, now: Instant) {
+    pub(super) fn media(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
                 call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port())));
@@ -386,10 +391,10 @@ impl Switchboard {
         }
     }
 
-    fn opened(&mut self, mut call: Call, route: Route, now: Instant) {
+    fn opened(&mut self, mut call: Box<Call>, route: Route, now: Instant) {
         let invite = std::mem::take(&mut call.invite);
         let mut index = Index::new();
-        let Ok(message) = index.read(&invite, &call.settings.wire_limits) else {
+        let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) else {
             return self.end(call, None, "unreachable", None, now);
         };
         let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
@@ -434,7 +439,7 @@ impl Switchboard {
         }
     }
 
-    fn answer_ourselves(&mut self, mut call: Call, route: Route, body: &str, now: Instant) {
+    fn answer_ourselves(&mut self, mut call: Box<Call>, route: Route, body: &str, now: Instant) {
         let contact = format!("Contact: <{}>", forward::our_uri("sip", None, call.local(Leg::Caller)));
         let prompt = if route == Route::Divert {
             let response = self.answer(&call, StatusCode::OK, &[&contact], body, now);
@@ -487,7 +492,7 @@ impl Switchboard {
     /// A response of the callee to the INVITE.
     pub(super) fn invite_response(
         &mut self,
-        mut call: Call,
+        mut call: Box<Call>,
         client: ClientId,
         message: &Message<'_>,
         code: StatusCode,
@@ -585,7 +590,7 @@ impl Switchboard {
         }
     }
 
-    fn answered(&mut self, mut call: Call, message: &Message<'_>, now: Instant) {
+    fn answered(&mut self, mut call: Box<Call>, message: &Message<'_>, now: Instant) {
         if call.answered.is_some() {
             // A repeated 2xx: it has been passed on, and the caller's ACK will answer it.
             return self.keep(call);
@@ -615,7 +620,7 @@ impl Switchboard {
     }
 
     /// The caller's ACK to a 2xx.
-    pub(super) fn ack(&mut self, mut call: Call, message: &Message<'_>, leg: Leg) {
+    pub(super) fn ack(&mut self, mut call: Box<Call>, message: &Message<'_>, leg: Leg, now: Instant) {
         if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg) {
             return self.keep(call);
         }
@@ -625,7 +630,9 @@ impl Switchboard {
                 if leg == Leg::Caller {
                     *ack_by = None;
                 }
-                self.forward_ack(&mut call, message, leg);
+                if self.forward_ack(&mut call, message, leg) {
+                    return self.hang_up(call, "media", now);
+                }
             }
             Phase::Consulting
             | Phase::Opening { .. }
@@ -636,9 +643,10 @@ impl Switchboard {
         self.keep(call);
     }
 
-    fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) {
+    /// True where an answer in it is not encrypted, and must be.
+    fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) -> bool {
         // An ACK to a 2xx has no transaction, only a branch of its own (RFC 3261 §13.2.2.4).
-        let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
+        let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return false };
         self.transactions.release(reserved);
         let to = from.other();
         let mut edits = Edits::new();
@@ -650,17 +658,20 @@ impl Switchboard {
             edits.append(message, line);
         }
         call.screen(&mut edits, message, from);
+        let mut refused = false;
         if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
+            refused = said.refused;
             self.plan(call, from, said.plan);
             self.changed(call.id);
         }
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.transmit(call.flow[to], &bytes);
+        refused
     }
 
     /// The caller gave up.
-    pub(super) fn cancelled(&mut self, call: Call, now: Instant) {
+    pub(super) fn cancelled(&mut self, call: Box<Call>, now: Instant) {
         if call.answered.is_some() {
             return self.keep(call);
         }
@@ -679,7 +690,7 @@ impl Switchboard {
     }
 
     /// The callee's INVITE could not be sent.
-    pub(super) fn invite_unsent(&mut self, call: Call, now: Instant) {
+    pub(super) fn invite_unsent(&mut self, call: Box<Call>, now: Instant) {
         if call.answered.is_some() {
             return self.keep(call);
         }
@@ -687,7 +698,7 @@ impl Switchboard {
     }
 
     /// The callee's INVITE ended without an answer.
-    pub(super) fn invite_timed_out(&mut self, call: Call, now: Instant) {
+    pub(super) fn invite_timed_out(&mut self, call: Box<Call>, now: Instant) {
         if call.answered.is_some() {
             return self.keep(call);
         }
@@ -704,7 +715,7 @@ impl Switchboard {
     }
 
     /// A BYE inside a running call, already answered or passed on by the caller of this.
-    pub(super) fn said_bye(&mut self, mut call: Call, leg: Leg, now: Instant) {
+    pub(super) fn said_bye(&mut self, mut call: Box<Call>, leg: Leg, now: Instant) {
         match &mut call.diversion {
             // The caller goes; the callee still hears the warning to its end.
             Some(diversion) if leg == Leg::Caller && !diversion.callee_done => {
@@ -724,7 +735,7 @@ impl Switchboard {
     }
 
     /// Ends both legs by ourselves.
-    pub(super) fn hang_up(&mut self, call: Call, how: &'static str, now: Instant) {
+    pub(super) fn hang_up(&mut self, call: Box<Call>, how: &'static str, now: Instant) {
         if call.answered.is_none() {
             self.abandon(&call, &[], now);
             return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, how, now);
@@ -749,7 +760,7 @@ impl Switchboard {
     }
 
     /// What a call's own deadline brought.
-    pub(super) fn call_due(&mut self, mut call: Call, now: Instant) {
+    pub(super) fn call_due(&mut self, mut call: Box<Call>, now: Instant) {
         if call.listens_until.is_some_and(|until| now >= until) {
             call.listens_until = None;
             self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
@@ -799,7 +810,14 @@ impl Switchboard {
     }
 
     /// The last word on a call.
-    pub(super) fn end(&mut self, call: Call, by: Option<Leg>, how: &'static str, status: Option<u16>, now: Instant) {
+    pub(super) fn end(
+        &mut self,
+        call: Box<Call>,
+        by: Option<Leg>,
+        how: &'static str,
+        status: Option<u16>,
+        now: Instant,
+    ) {
         if !matches!(call.phase, Phase::Consulting) {
             self.out(Output::Media(MediaCommand::Close { call: call.id }));
         }

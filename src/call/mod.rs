@@ -19,6 +19,7 @@ mod forward;
 mod identity;
 mod machine;
 mod relay;
+mod resumed;
 mod security;
 mod session;
 mod settings;
@@ -30,7 +31,8 @@ mod trunks;
 
 pub use event::{Counters, Ending, Event, Happened};
 pub use forward::Party;
-pub use security::{SrtpPolicy, SrtpSettings};
+pub use resumed::Invited;
+pub use security::{Secured, Spoken, SrtpPolicy, SrtpSettings};
 pub use settings::{DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::{Input, Output, Sizes, Switchboard};

@@ -12,6 +12,7 @@ use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
 use super::trunks::{Candidate, Order};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
+use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
 use crate::units::Leg;
 
@@ -64,9 +65,14 @@ impl Switchboard {
             self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
             return self.keep(call);
         }
+        let alone = call.nobody_at(leg.other());
+        if !alone && refuses_offer(&call, message, leg) {
+            self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
+            return self.keep(call);
+        }
         let key = dtmf_key(message);
         let id = call.id;
-        if call.nobody_at(leg.other()) {
+        if alone {
             self.stand_in(call, message, server, flow, leg, now);
         } else {
             self.relay(message, server, flow, side, Some(call), now);
@@ -94,7 +100,7 @@ impl Switchboard {
         server: ServerId,
         flow: Flow,
         side: Side,
-        call: Option<Call>,
+        call: Option<Box<Call>>,
         now: Instant,
     ) {
         let invite = message.method() == Some(Method::Invite);
@@ -243,6 +249,7 @@ impl Switchboard {
             return;
         }
         let mut edits = Edits::new();
+        let mut refused = None;
         identity::screen(&mut edits, message, &self.settings, relayed.from.other(), relayed.trunk.as_deref());
         match relayed.call.and_then(|id| self.take(id)) {
             Some(mut call) => {
@@ -254,6 +261,7 @@ impl Switchboard {
                 let accepted = code.is_success() && !relayed.accepted;
                 if let (true, Some(said)) = (accepted, &said) {
                     call.on_hold = !said.both_ways;
+                    refused = Some(call.id).filter(|_| said.refused);
                 }
                 let answer = said.map(|said| (from, said.plan));
                 if let (true, Some(asked)) = (accepted, relayed.timer) {
@@ -302,34 +310,10 @@ impl Switchboard {
         let mut bytes = Vec::new();
         edits.apply(message, &mut bytes);
         self.transactions.respond(relayed.server, code, &bytes, now);
-    }
-
-    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer hears
-    /// the 2xx again. The Via below ours leads there, and so does the call.
-    pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side) {
-        let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
-        // An INVITE of this process has its own transaction, which has absorbed it.
-        let own = self.transactions.has_been_here(message);
-        if own || !to_invite || !message.status().is_some_and(StatusCode::is_success) {
-            return;
+        // Its side must encrypt and does not: as with the first answer, the call ends.
+        if let Some(call) = refused.and_then(|id| self.take(id)) {
+            self.hang_up(call, "media", now);
         }
-        let id = self.by_call_id.get(message.call_id());
-        let Some(call) = id.and_then(|id| self.calls.get_mut(id)) else { return };
-        let from = call.leg_of(side);
-        let ours = |host: &str| host.parse().is_ok_and(|ip: std::net::IpAddr| ip == call.local(from).address.ip());
-        let through_us = message.via().is_ok_and(|via| ours(via.host)) && message.vias().nth(1).is_some();
-        if call.server.is_some() || !through_us {
-            return;
-        }
-        let to = from.other();
-        let mut edits = Edits::new();
-        forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
-        forward::renumber_back(&mut edits, message, call.party[from].shift);
-        call.screen(&mut edits, message, from);
-        machine::rewrite_sdp(call, message, from, &mut edits);
-        let (flow, mut bytes) = (call.flow[to], Vec::new());
-        edits.apply(message, &mut bytes);
-        self.transmit(flow, &bytes);
     }
 
     /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
@@ -365,6 +349,17 @@ impl Switchboard {
 /// True for a request whose 2xx sets the session timer anew (RFC 4028 §7.4).
 fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
+}
+
+/// True for an offer that cannot go on: nobody can read it, or its encryption is not what a side must have.
+fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
+    let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
+    if !offers || !message.has_sdp() {
+        return false;
+    }
+    let Ok(sdp) = Sdp::read(message.body()) else { return true };
+    let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+    media.is_some_and(|media| call.refuses(media, leg))
 }
 
 /// The key in an INFO (application/dtmf-relay or application/dtmf).

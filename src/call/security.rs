@@ -35,15 +35,31 @@ pub struct SrtpSettings {
 }
 
 /// What a peer has said of SRTP so far.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Spoken {
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Spoken {
     /// Nothing.
     #[default]
     Unknown,
     /// Plain RTP.
     Plain,
     /// This one of its keys was taken.
-    Sdes { tag: u32, suite: Suite, secure_profile: bool },
+    Sdes {
+        /// Its name.
+        tag: u32,
+        /// Its suite.
+        suite: Suite,
+        /// `RTP/SAVP`.
+        secure_profile: bool,
+    },
+}
+
+/// What has been said of SRTP in a call, for the process that goes on with it. Keys are in the plans of its legs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Secured {
+    /// By each peer.
+    pub spoken: PerLeg<Spoken>,
+    /// Encryption between the peers passes.
+    pub passes: bool,
 }
 
 /// A call's part.
@@ -51,9 +67,7 @@ pub(super) enum Spoken {
 pub(super) struct Security {
     /// Ours, with which what goes to each leg is encrypted.
     keys: PerLeg<MasterKey>,
-    spoken: PerLeg<Spoken>,
-    /// Encryption between the peers passes.
-    passes: bool,
+    pub(super) said: Secured,
 }
 
 impl Security {
@@ -67,7 +81,7 @@ impl Security {
             let [a, b, c, d, e, f, g, h] = call.0.to_be_bytes();
             MasterKey::derived(secret, &[a, b, c, d, e, f, g, h, u8::from(leg == Leg::Callee)])
         };
-        Some(Self { keys: PerLeg::from_fn(key), spoken: PerLeg::default(), passes: false })
+        Some(Self { keys: PerLeg::from_fn(key), said: Secured::default() })
     }
 
     /// Keys that another process has told the peers.
@@ -120,16 +134,18 @@ impl Call {
         let before = self.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
         let Some(security) = &mut self.security else { return as_it_is };
-        if media.is_fax() && policy != SrtpPolicy::Require {
+        if media.is_fax() {
             // T.38 knows no SRTP: it passes, or nothing does. The keys are those of the talk before and after.
-            return Negotiated { plan: before, ..as_it_is };
+            let refused = policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;
+            return Negotiated { plan: before, refused, ..as_it_is };
         }
         let encrypted = !media.is_plain_rtp();
         let chosen = media.crypto.iter().find_map(usable).filter(|_| policy != SrtpPolicy::Off);
-        let foreign = policy == SrtpPolicy::Off || security.passes || chosen.is_none() && policy == SrtpPolicy::Offer;
-        security.passes = encrypted && foreign;
-        if security.passes {
-            security.spoken[from] = Spoken::Unknown;
+        let said = &mut security.said;
+        let foreign = policy == SrtpPolicy::Off || said.passes || chosen.is_none() && policy == SrtpPolicy::Offer;
+        said.passes = encrypted && foreign;
+        if said.passes {
+            said.spoken[from] = Spoken::Unknown;
             return as_it_is;
         }
         let ours = security.keys[from].clone();
@@ -151,11 +167,22 @@ impl Call {
             (SrtpPolicy::Require, None) => (Spoken::Plain, Some(plan(Suite::Aes128Sha1_80, None)), true),
             (SrtpPolicy::Off | SrtpPolicy::Offer, _) => (Spoken::Plain, None, false),
         };
-        security.spoken[from] = spoken;
+        security.said.spoken[from] = spoken;
         let to = from.other();
-        let rewritten =
-            if media.is_fax() { Protection::AsItIs } else { told(towards, security.spoken[to], &security.keys[to]) };
+        let rewritten = told(towards, security.said.spoken[to], &security.keys[to]);
         Negotiated { plan, rewritten, refused }
+    }
+
+    /// An offer of `from` that cannot go on: it is not encrypted where its side must, or is a fax where either must, which
+    /// then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261 §14.2).
+    pub(super) fn refuses(&self, media: &Media<'_>, from: Leg) -> bool {
+        let Some(security) = &self.security else { return false };
+        let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
+        if media.is_fax() {
+            return policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;
+        }
+        let passes = security.said.passes && !media.is_plain_rtp();
+        policy == SrtpPolicy::Require && !passes && !media.crypto.iter().any(|crypto| usable(crypto).is_some())
     }
 
     /// The crypto attribute of an answer of our own to `media` of `leg`; None: it is plain, or not spoken.
@@ -168,7 +195,7 @@ impl Call {
     /// What an offer of our own says to `leg`.
     pub(super) fn own_protection(&self, leg: Leg) -> Protection {
         let Some(security) = &self.security else { return Protection::Plain };
-        told(self.srtp_policy(leg), security.spoken[leg], &security.keys[leg])
+        told(self.srtp_policy(leg), security.said.spoken[leg], &security.keys[leg])
     }
 }
 

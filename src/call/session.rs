@@ -97,7 +97,7 @@ impl Switchboard {
     }
 
     /// Neither end has sent anything for long, and need not, as the call is on hold.
-    pub(super) fn held_and_silent(&mut self, mut call: Call, now: Instant) {
+    pub(super) fn held_and_silent(&mut self, mut call: Box<Call>, now: Instant) {
         if call.session.check_at.is_none() {
             call.session.check_at = Some(now + call.settings.held_check);
         }
@@ -105,7 +105,7 @@ impl Switchboard {
     }
 
     /// What is due of a call's signs of life. None: it has ended.
-    pub(super) fn session_due(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+    pub(super) fn session_due(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if call.session.timer.is_some_and(|(_, until)| now >= until) {
             self.hang_up(call, "expired", now);
             return None;

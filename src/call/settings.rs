@@ -12,6 +12,7 @@ use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
 use crate::trunk::{Register, Target};
+use crate::units::Plain;
 
 /// Where a peer stands: decides what we advertise and which way a request goes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -108,7 +109,7 @@ impl Trunk {
     /// What stands behind the `@` in a URI at it: its name, which its hosts know, where it has one; else the address.
     #[must_use]
     pub fn place(&self, hop: Hop) -> String {
-        if self.host.parse::<IpAddr>().is_ok() { hop.address.to_string() } else { self.host.to_string() }
+        if self.host.parse::<IpAddr>().is_ok() { Plain(hop.address).to_string() } else { self.host.to_string() }
     }
 
     /// Its host as URIs write it.

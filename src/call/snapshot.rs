@@ -4,7 +4,7 @@
 //! back from the moment it was taken, as no two processes share a clock that only runs forward. Where it is kept, and
 //! how old it has become, is the driver's business.
 //!
-//! What is not kept: transactions, whose messages the peers repeat; the ear, which would have to hear the opening again.
+//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which would have to hear the opening again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use super::diversion::Diversion;
 use super::event::Event;
 use super::forward::Party;
 use super::machine::{Call, LONGEST_DIVERSION, Phase};
-use super::security::Security;
+use super::resumed::{self, Invited};
+use super::security::{Secured, Security};
 use super::session::Session;
 use super::settings::Side;
 use super::switchboard::{Output, Switchboard};
@@ -57,6 +58,9 @@ pub struct Snapshot {
     pub call: CallId,
     /// Of both dialogs.
     pub sip_call_id: Arc<str>,
+    /// By what its INVITE is known again.
+    #[serde(default)]
+    pub invited: Option<Invited>,
     /// The caller's side.
     pub from: Side,
     /// How each peer is reached.
@@ -71,6 +75,9 @@ pub struct Snapshot {
     pub plan: PerLeg<StreamPlan>,
     /// Where media of a peer come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
+    /// What has been said of SRTP.
+    #[serde(default)]
+    pub secured: Option<Secured>,
     /// By the last description that was accepted.
     pub on_hold: bool,
     /// The session timer: its interval and what was left of it.
@@ -180,7 +187,7 @@ impl Switchboard {
             answered: story.answered.saturating_add(age),
             ..story.clone()
         };
-        let mut call = Call {
+        let mut call = Box::new(Call {
             id,
             settings: Arc::clone(&self.settings),
             from,
@@ -189,6 +196,8 @@ impl Switchboard {
             party,
             invite: Vec::new(),
             server: None,
+            invited: snapshot.invited,
+            resumed_until: Some(resumed::answers_until(now)),
             client: None,
             has_callee,
             facts: story.facts,
@@ -228,13 +237,14 @@ impl Switchboard {
             authorization: PerLeg::default(),
             turns: Vec::new(),
             guest: PerLeg::default(),
-        };
+        });
         let outside = if from == Side::Outside { Leg::Caller } else { Leg::Callee };
         let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
         call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
         self.host_guests(&mut call);
         call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
         self.enter(&call);
+        self.know_invite(&mut call, now);
         let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
         self.happened(&call, now, restored);
         if call
@@ -245,6 +255,9 @@ impl Switchboard {
         }
         let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
         self.out(Output::Media(MediaCommand::Open { call: id, local, ports: Some(ports) }));
+        if let (Some(security), Some(said)) = (&mut call.security, snapshot.secured) {
+            security.said = said;
+        }
         for leg in Leg::BOTH {
             if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
                 security.resume(leg, srtp);
@@ -266,7 +279,7 @@ impl Switchboard {
     }
 
     /// Both legs of a call that another process left, and that cannot go on.
-    pub(super) fn end_restored(&mut self, call: Call, now: Instant) {
+    pub(super) fn end_restored(&mut self, call: Box<Call>, now: Instant) {
         let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
         if !caller_gone {
             self.bye(&call, Leg::Caller, now);
@@ -301,6 +314,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
     Some(Snapshot {
         call: call.id,
         sip_call_id: Arc::clone(&call.call_id),
+        invited: call.invited.clone(),
         from: call.from,
         flow: call.flow,
         party: call.party.clone(),
@@ -308,6 +322,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         ports: PerLeg::from_fn(|leg| ports[leg].port()),
         plan: call.plan.clone(),
         latched: call.latched,
+        secured: call.security.as_ref().map(|security| security.said),
         on_hold: call.on_hold,
         session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),
         diversion: call.diversion.as_ref().map(Diversion::progress),

@@ -37,7 +37,7 @@ impl Switchboard {
     /// Answers a request of `leg` for whoever is not there.
     pub(super) fn stand_in(
         &mut self,
-        mut call: Call,
+        mut call: Box<Call>,
         message: &Message<'_>,
         server: ServerId,
         flow: Flow,
@@ -80,7 +80,7 @@ impl Switchboard {
 
     fn stand_in_invite(
         &mut self,
-        mut call: Call,
+        mut call: Box<Call>,
         message: &Message<'_>,
         server: ServerId,
         flow: Flow,
@@ -155,7 +155,7 @@ impl Switchboard {
     }
 
     /// What is due of an answer without its ACK. None: the call has ended.
-    pub(super) fn unacked_due(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+    pub(super) fn unacked_due(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if let Some(unacked) = &mut call.unacked {
             if now >= unacked.give_up {
                 call.unacked = None;

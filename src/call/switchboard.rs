@@ -19,7 +19,7 @@ use crate::sip::transaction::{
     ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Index, Message, Method, Name, StatusCode, Uri, respond};
-use crate::units::{CallId, Leg, Redacted};
+use crate::units::{CallId, Leg, OwnMap, Redacted};
 
 /// What comes in.
 pub enum Input<'a> {
@@ -193,6 +193,9 @@ pub(super) struct Orphan {
 pub(super) const MAX_CONTACTS: usize = 16;
 /// Answers of other forks to one INVITE that are hung up; more is no telephone network.
 pub(super) const MAX_FORKS: usize = 16;
+/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that may
+/// run, or calls of a few seconds would meet this limit before any other.
+const TRANSACTIONS_A_CALL: usize = 20;
 /// See [`Switchboard::has_room`].
 const TRUNK_SHARE: usize = 4;
 /// Longest texts of peers that are kept for records.
@@ -207,16 +210,16 @@ pub struct Switchboard {
     pub(super) started: u32,
     pub(super) counter: u32,
     pub(super) secret: [u8; 16],
-    pub(super) calls: HashMap<CallId, Call>,
+    pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
     /// Calls of each trunk.
     pub(super) held: HashMap<Arc<str>, usize>,
-    pub(super) by_server: HashMap<ServerId, CallId>,
-    pub(super) clients: HashMap<ClientId, CallId>,
-    pub(super) relayed: HashMap<ClientId, Relayed>,
-    pub(super) relayed_by_server: HashMap<ServerId, ClientId>,
-    pub(super) orphans: HashMap<ClientId, Orphan>,
-    pub(super) questions: HashMap<ClientId, Question>,
+    pub(super) by_server: OwnMap<ServerId, CallId>,
+    pub(super) clients: OwnMap<ClientId, CallId>,
+    pub(super) relayed: OwnMap<ClientId, Relayed>,
+    pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
+    pub(super) orphans: OwnMap<ClientId, Orphan>,
+    pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     pub(super) index: Index,
     pub(super) outputs: VecDeque<Output>,
@@ -233,7 +236,7 @@ impl Switchboard {
     /// No calls yet. `started`: seconds since 1970, so that call names differ between runs; `secret`: random.
     #[must_use]
     pub fn new(shard: u8, started: u32, secret: [u8; 16], settings: Arc<Settings>) -> Self {
-        let capacity = settings.max_calls.saturating_mul(4).max(256);
+        let capacity = settings.max_calls.saturating_mul(TRANSACTIONS_A_CALL).max(256);
         Self {
             settings,
             transactions: Transactions::new(shard, secret, &TransactionSettings { capacity }),
@@ -241,15 +244,15 @@ impl Switchboard {
             started,
             counter: 0,
             secret,
-            calls: HashMap::new(),
+            calls: OwnMap::default(),
             by_call_id: HashMap::new(),
             held: HashMap::new(),
-            by_server: HashMap::new(),
-            clients: HashMap::new(),
-            relayed: HashMap::new(),
-            relayed_by_server: HashMap::new(),
-            orphans: HashMap::new(),
-            questions: HashMap::new(),
+            by_server: OwnMap::default(),
+            clients: OwnMap::default(),
+            relayed: OwnMap::default(),
+            relayed_by_server: OwnMap::default(),
+            orphans: OwnMap::default(),
+            questions: OwnMap::default(),
             deadlines: BTreeSet::new(),
             index: Index::new(),
             outputs: VecDeque::new(),
@@ -443,14 +446,14 @@ impl Switchboard {
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         match self.transactions.receive(message, flow, now) {
-            Received::Absorbed => self.repeated_success(message, side),
+            Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => self.request(message, server, flow, side, now),
             Received::AckToSuccess => {
                 match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
                     Some(call) => {
                         let leg = call.leg_of(side);
-                        self.ack(call, message, leg);
+                        self.ack(call, message, leg, now);
                     }
                     None => self.counters.stray += 1,
                 }
@@ -586,7 +589,7 @@ impl Switchboard {
     }
 
     /// Takes a call out of its table to change it; `keep` or `forget` follows.
-    pub(super) fn take(&mut self, id: CallId) -> Option<Call> {
+    pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
         let call = self.calls.remove(&id)?;
         if let Some(at) = call.deadline() {
             self.deadlines.remove(&(at, id));
@@ -594,7 +597,7 @@ impl Switchboard {
         Some(call)
     }
 
-    pub(super) fn keep(&mut self, call: Call) {
+    pub(super) fn keep(&mut self, call: Box<Call>) {
         if let Some(at) = call.deadline() {
             self.deadlines.insert((at, call.id));
         }

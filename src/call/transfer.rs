@@ -19,18 +19,35 @@ impl Switchboard {
         let Some((old, uri)) = address.and_then(|address| Some((address.uri, Uri::parse(address.uri).ok()?))) else {
             return;
         };
-        if !uri.ip().is_some_and(|ip| self.settings.is_ours(side, ip)) {
-            return;
-        }
-        let known = replaced(uri.headers)
-            .and_then(|call_id| self.by_call_id.get(&*call_id))
-            .and_then(|id| self.calls.get(id))
-            .map(|call| target(call, side));
-        let mut new = known.unwrap_or_else(|| forward::at_hop(old.split('?').next().unwrap_or(old), to));
+        let headless = old.split('?').next().unwrap_or(old);
+        let new = if side == Side::Inside && self.is_pbx(&uri) {
+            // One of its own extensions: out there, it is behind us.
+            Some(forward::at_hop(headless, self.settings.local(Side::Outside, to.transport)))
+        } else if uri.ip().is_some_and(|ip| self.settings.is_ours(side, ip)) {
+            self.replaced_target(&uri, side).or_else(|| Some(forward::at_hop(headless, to)))
+        } else {
+            None
+        };
+        let Some(mut new) = new else { return };
         if !uri.headers.is_empty() {
             new.extend(["?", uri.headers]);
         }
         edits.set_uri_at(message, old, &new);
+    }
+
+    /// Whether a URI that the PBX wrote names the PBX. It and we may have one address, but not one port.
+    fn is_pbx(&self, uri: &Uri<'_>) -> bool {
+        let pbx = self.settings.pbx;
+        let port = uri.port.unwrap_or(pbx.transport.default_port());
+        uri.ip() == Some(pbx.address.ip())
+            && (port == pbx.address.port() || !self.settings.is_ours(Side::Inside, pbx.address.ip()))
+    }
+
+    /// Who has the dialog that a Replaces of `uri` names, as `side`'s peer knows them.
+    fn replaced_target(&self, uri: &Uri<'_>, side: Side) -> Option<String> {
+        let call_id = replaced(uri.headers)?;
+        let call = self.calls.get(self.by_call_id.get(&*call_id)?)?;
+        Some(target(call, side))
     }
 }
 

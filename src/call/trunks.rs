@@ -15,7 +15,7 @@ use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Message, StatusCode, Uri};
 use crate::trunk::{Dice, Health, Next, Registered, Registration, State, in_order};
-use crate::units::Leg;
+use crate::units::{Leg, OwnMap};
 
 /// How long a source that spoke for a trunk is known behind its last call: 2 * 64*T1, so that every answer finds its way.
 const GUEST_LINGERS: Duration = Duration::from_secs(64);
@@ -90,9 +90,9 @@ pub struct RegistrationStatus {
 pub(super) struct Trunks {
     standing: BTreeMap<Arc<str>, Standing>,
     /// Requests of our own outside any call.
-    own: HashMap<ClientId, Own>,
+    own: OwnMap<ClientId, Own>,
     /// Requests to a trunk that knows our credentials.
-    pub(super) credited: HashMap<ClientId, Credited>,
+    pub(super) credited: OwnMap<ClientId, Credited>,
     guests: HashMap<IpAddr, Guest>,
     pub(super) dice: Dice,
 }
@@ -148,8 +148,8 @@ impl Trunks {
     pub(super) fn new(secret: [u8; 16]) -> Self {
         Self {
             standing: BTreeMap::new(),
-            own: HashMap::new(),
-            credited: HashMap::new(),
+            own: OwnMap::default(),
+            credited: OwnMap::default(),
             guests: HashMap::new(),
             dice: Dice::new(secret.map(|byte| byte ^ 0x5A)),
         }

@@ -6,6 +6,9 @@
 
 mod certificates;
 mod file;
+mod host;
+mod listen;
+mod policy;
 mod problem;
 mod read;
 mod reload;

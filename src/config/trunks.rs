@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::read::{Files, NETWORK_HINT, SRTP, address, fingerprint, is_listened, network, roots};
+use super::host::{NETWORK_HINT, address, network};
+use super::listen::{is_listened, roots};
+use super::read::{Files, SRTP, fingerprint};
 use super::section::{Reading, Section};
 use super::settings::{ListenSettings, TrunkSettings};
 use crate::call::{ShownIdentity, SrtpPolicy};

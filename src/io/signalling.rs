@@ -28,7 +28,7 @@ use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use crate::sip::wire;
-use crate::units::CallId;
+use crate::units::{CallId, PerLeg};
 
 /// Datagrams taken from one socket before anything else gets its turn.
 const DATAGRAMS_A_TURN: usize = 128;
@@ -135,10 +135,15 @@ pub enum ShardEvent {
     Trunk(TrunkEvent),
 }
 
+/// Takes a call and the local addresses of its legs, gives the addresses that its peers are to send to.
+pub type BeginMedia = dyn FnMut(CallId, PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> + Send;
+
 /// Everything a shard is wired to.
 pub struct Wiring {
     /// What the media path tells calls.
     pub media_events: Receiver<(CallId, MediaEvent)>,
+    /// Begins a call's media without asking; None where no ports lie ready, and it must be asked for them.
+    pub begin_media: Box<BeginMedia>,
     /// Takes a command for the media path, which need not look at it yet; false where it had no room.
     pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
     /// Has the media path look at its commands.
@@ -614,23 +619,40 @@ impl Shard {
                 };
                 let dialled_before = number.is_some_and(|number| self.dialled.knows(number, now));
                 let (hour, weekday) = clock::local_hour();
-                let answer = Input::Consulted { call, over_limit, dialled_before, hour, weekday };
-                // Its outputs are drained by the loop that called us.
-                if catch_unwind(AssertUnwindSafe(|| self.switchboard.handle_input(answer, now))).is_err() {
-                    self.counted.panics += 1;
+                self.answer(Input::Consulted { call, over_limit, dialled_before, hour, weekday }, now);
+            }
+            Output::Media(MediaCommand::Open { call, local, ports: None }) => {
+                match (self.wiring.begin_media)(call, local) {
+                    Some(ports) => {
+                        self.have_media_look(now + MEDIA_WAIT);
+                        self.answer(Input::Media { call, event: MediaEvent::Opened { ports } }, now);
+                    }
+                    None => self.tell_media(MediaCommand::Open { call, local, ports: None }, now),
                 }
             }
-            Output::Media(command) => {
-                let due = now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT };
-                self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
-                if !(self.wiring.media)(command) {
-                    self.counted.commands_lost += 1;
-                }
-            }
+            Output::Media(command) => self.tell_media(command, now),
             Output::Journal(entry) => (self.wiring.journal)(entry),
             Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
             Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
         }
+    }
+
+    /// Answers a question of the switchboard at once. Its outputs are drained by the loop that asked.
+    fn answer(&mut self, answer: Input<'_>, now: Instant) {
+        if catch_unwind(AssertUnwindSafe(|| self.switchboard.handle_input(answer, now))).is_err() {
+            self.counted.panics += 1;
+        }
+    }
+
+    fn tell_media(&mut self, command: MediaCommand, now: Instant) {
+        self.have_media_look(now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT });
+        if !(self.wiring.media)(command) {
+            self.counted.commands_lost += 1;
+        }
+    }
+
+    fn have_media_look(&mut self, due: Instant) {
+        self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
     }
 
     /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the peer.

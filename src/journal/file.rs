@@ -27,6 +27,13 @@ pub(super) struct JournalFile {
     bytes: u64,
 }
 
+/// Where a record is in the file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Place {
+    pub(super) at: u64,
+    pub(super) length: usize,
+}
+
 /// What was there at the start.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -62,7 +69,7 @@ impl JournalFile {
     pub(super) fn with<'r>(path: &Path, records: impl Iterator<Item = &'r [u8]>) -> io::Result<Self> {
         let new = beside(path, "new");
         // Telephone numbers are in it.
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(true).mode(0o600).open(&new)?;
         let mut content = MARK.to_vec();
         records.for_each(|record| content.extend(record));
         let written = file.write_all(&content).and_then(|()| file.sync_data()).and_then(|()| fs::rename(&new, path));
@@ -83,6 +90,14 @@ impl JournalFile {
         }
         self.bytes += u64::try_from(records.len()).unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// The record at `place`, as it was added.
+    pub(super) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+        use std::os::unix::fs::FileExt as _;
+        let mut record = vec![0; place.length];
+        self.file.read_exact_at(&mut record, place.at)?;
+        Ok(record)
     }
 
     /// Its length.

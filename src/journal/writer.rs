@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::file::{Found, JournalFile, LARGEST, Lock, find};
-use super::format::frame;
+use super::file::{Found, JournalFile, LARGEST, Lock, Place, find};
+use super::format::{MARK, frame};
 use crate::call::{Entry, Snapshot};
 use crate::io::clock;
 use crate::units::CallId;
@@ -94,6 +94,7 @@ impl Journal {
         let mut writing = Writing {
             path: path.to_owned(),
             file: None,
+            working: false,
             living: BTreeMap::new(),
             living_bytes: 0,
             counts: Arc::clone(&counts),
@@ -150,15 +151,35 @@ impl Drop for Journal {
 
 struct Writing {
     path: PathBuf,
-    /// None: it cannot be written.
+    /// The last one that could be written.
     file: Option<JournalFile>,
+    /// It still can.
+    working: bool,
     /// The newest record of each call that runs.
-    living: BTreeMap<CallId, Vec<u8>>,
+    living: BTreeMap<CallId, Kept>,
     living_bytes: u64,
     counts: Arc<Counts>,
     /// That it cannot be written has been told.
     told: bool,
     look_at: Instant,
+}
+
+/// A record.
+enum Kept {
+    /// In the file. What a call is written in is as long as all else that is known of it.
+    There(Place),
+    /// Not written yet.
+    Here(Vec<u8>),
+}
+
+impl Kept {
+    fn length(&self) -> u64 {
+        let length = match self {
+            Self::There(place) => place.length,
+            Self::Here(record) => record.len(),
+        };
+        length as u64
+    }
 }
 
 impl Writing {
@@ -187,9 +208,10 @@ impl Writing {
 
     fn write(&mut self, pending: BTreeMap<CallId, (u64, Entry)>, now: Instant) {
         let entries = pending.len() as u64;
-        let mut records = Vec::new();
+        let (mut records, mut places) = (Vec::new(), Vec::new());
         for (at, entry) in pending.into_values() {
             if let Some(record) = self.note(at, &entry) {
+                places.push((entry.call(), records.len() as u64, record.len()));
                 records.extend(record);
             }
         }
@@ -197,14 +219,24 @@ impl Writing {
         if look {
             self.look_at = now + RETRY;
         }
-        let works = match &mut self.file {
+        let works = match self.file.as_mut().filter(|_| self.working) {
             Some(file) if look && file.has_moved() => self.renew(),
             Some(file) if records.is_empty() && !file.is_mostly_dead(self.living_bytes) => return,
-            Some(file) => match file.add(&records) {
-                Ok(()) if file.is_mostly_dead(self.living_bytes) => self.renew(),
-                Ok(()) => self.works(),
-                Err(error) => self.fails(&error),
-            },
+            Some(file) => {
+                let from = file.bytes();
+                match file.add(&records) {
+                    Ok(()) if file.is_mostly_dead(self.living_bytes) => self.renew(),
+                    Ok(()) => {
+                        for (call, at, length) in places {
+                            if let Some(kept) = self.living.get_mut(&call) {
+                                *kept = Kept::There(Place { at: from + at, length });
+                            }
+                        }
+                        self.works()
+                    }
+                    Err(error) => self.fails(&error),
+                }
+            }
             None if look => self.renew(),
             None => false,
         };
@@ -218,7 +250,7 @@ impl Writing {
         let call = entry.call();
         let record = frame(at, entry);
         let before = self.living.remove(&call);
-        self.living_bytes -= before.as_ref().map_or(0, |record| record.len() as u64);
+        self.living_bytes -= before.as_ref().map_or(0, Kept::length);
         if let Entry::Over(_) = entry {
             // A call that ends before it was written leaves nothing to take back.
             return before.and(record);
@@ -227,7 +259,7 @@ impl Writing {
         match &record {
             Some(record) => {
                 self.living_bytes += record.len() as u64;
-                self.living.insert(call, record.clone());
+                self.living.insert(call, Kept::Here(record.clone()));
             }
             None => {
                 self.counts.lost.fetch_add(1, Ordering::Relaxed);
@@ -238,9 +270,33 @@ impl Writing {
 
     /// Writes all that lives into a new file. True: it works.
     fn renew(&mut self) -> bool {
-        match JournalFile::with(&self.path, self.living.values().map(Vec::as_slice)) {
+        let Self { file, living, living_bytes, counts, .. } = self;
+        let mut records = Vec::with_capacity(living.len());
+        living.retain(|call, kept| {
+            let record = match kept {
+                Kept::Here(record) => Some(record.clone()),
+                Kept::There(place) => file.as_ref().and_then(|file| file.read(*place).ok()),
+            };
+            match record {
+                Some(record) => records.push((*call, record)),
+                None => {
+                    // The disk has lost it.
+                    *living_bytes -= kept.length();
+                    counts.lost.fetch_add(1, Ordering::Relaxed);
+                    return false;
+                }
+            }
+            true
+        });
+        match JournalFile::with(&self.path, records.iter().map(|(_, record)| record.as_slice())) {
             Ok(file) => {
                 self.file = Some(file);
+                let mut at = MARK.len() as u64;
+                for (call, record) in records {
+                    let length = record.len();
+                    self.living.insert(call, Kept::There(Place { at, length }));
+                    at += length as u64;
+                }
                 self.works()
             }
             Err(error) => self.fails(&error),
@@ -251,6 +307,7 @@ impl Writing {
         if std::mem::replace(&mut self.told, false) {
             tracing::info!(path = %self.path.display(), "The journal is written again");
         }
+        self.working = true;
         let bytes = self.file.as_ref().map_or(0, JournalFile::bytes);
         self.counts.up.store(true, Ordering::Relaxed);
         self.counts.bytes.store(bytes, Ordering::Relaxed);
@@ -259,7 +316,7 @@ impl Writing {
     }
 
     fn fails(&mut self, error: &io::Error) -> bool {
-        self.file = None;
+        self.working = false;
         self.counts.up.store(false, Ordering::Relaxed);
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut self.told, true) {

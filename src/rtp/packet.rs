@@ -61,6 +61,14 @@ impl Header {
         })
     }
 
+    /// Sets the marker, here and in the packet that this was read from.
+    pub(super) fn mark(&mut self, packet: &mut [u8]) {
+        self.marker = true;
+        if let Some(kind) = packet.get_mut(1) {
+            *kind |= 0x80;
+        }
+    }
+
     /// Writes these fields over those of a packet that has been read; the rest of it stays.
     pub fn stamp(&self, packet: &mut [u8]) {
         let Some(fixed) = packet.first_chunk_mut::<HEADER>() else { return };

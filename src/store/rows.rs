@@ -1,7 +1,7 @@
 //! Records to rows and back.
 
 use rusqlite::types::Type;
-use rusqlite::{Row, Transaction, named_params, params};
+use rusqlite::{Row, Transaction, params};
 
 use super::record::{CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, Step, UtcMillis};
 use crate::units::{CallTime, PerLeg};
@@ -11,46 +11,48 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
     let id = record.id.to_string();
     transaction.prepare_cached("DELETE FROM calls WHERE id = ?1")?.execute([&id])?;
     let (verdict, action, ending) = (record.verdict(), record.action(), &record.ending);
+    // By position, in the order of the columns: names would be looked up for each record.
     let mut calls = transaction.prepare_cached(
-        "INSERT INTO calls VALUES (:id, :sip_call_id, :generation, :direction, :caller_kind, :caller, :called, :source,
-         :trunk, :began, :ringing, :answered, :ended, :rule, :route, :route_enforcement, :analysed, :not_analysed,
-         :class, :probability, :left_out, :action, :action_enforcement, :action_ms, :taken_back, :digits_caller,
-         :digits_callee, :by, :how, :status, :talked, :restored)",
+        "INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
     )?;
-    calls.execute(named_params! {
-        ":id": id,
-        ":sip_call_id": record.sip_call_id,
-        ":generation": record.generation.cast_signed(),
-        ":direction": record.direction,
-        ":caller_kind": record.caller_kind,
-        ":caller": record.caller,
-        ":called": record.called,
-        ":source": record.source.to_string(),
-        ":trunk": record.trunk,
-        ":began": record.began.0,
-        ":ringing": record.ringing.map(|at| at.0),
-        ":answered": record.answered.map(|at| at.0),
-        ":ended": record.ended.map(|at| at.0),
-        ":rule": record.rule,
-        ":route": record.route,
-        ":route_enforcement": record.route_enforcement,
-        ":analysed": record.analysed,
-        ":not_analysed": record.not_analysed,
-        ":class": verdict.map(|verdict| &verdict.class),
-        ":probability": verdict.map(Judgement::probability),
-        ":left_out": record.verdicts_left_out,
-        ":action": action.map(|step| &step.action),
-        ":action_enforcement": action.map(|step| &step.enforcement),
-        ":action_ms": action.map(|step| millis(step.at)),
-        ":taken_back": record.taken_back.map(millis),
-        ":digits_caller": record.digits.caller,
-        ":digits_callee": record.digits.callee,
-        ":by": ending.by,
-        ":how": ending.how,
-        ":status": ending.status,
-        ":restored": record.restored.map(|at| at.0),
-        ":talked": ending.talked.map(|talked| millis(CallTime(talked))),
-    })?;
+    calls.execute(params![
+        id,
+        record.sip_call_id,
+        record.generation.cast_signed(),
+        record.direction,
+        record.caller_kind,
+        record.caller,
+        record.called,
+        record.source.to_string(),
+        record.trunk,
+        record.began.0,
+        record.ringing.map(|at| at.0),
+        record.answered.map(|at| at.0),
+        record.ended.map(|at| at.0),
+        record.rule,
+        record.route,
+        record.route_enforcement,
+        record.analysed,
+        record.not_analysed,
+        verdict.map(|verdict| &verdict.class),
+        verdict.map(Judgement::probability),
+        record.verdicts_left_out,
+        action.map(|step| &step.action),
+        action.map(|step| &step.enforcement),
+        action.map(|step| millis(step.at)),
+        record.taken_back.map(millis),
+        record.digits.caller,
+        record.digits.callee,
+        ending.by,
+        ending.how,
+        ending.status,
+        ending.talked.map(|talked| millis(CallTime(talked))),
+        record.restored.map(|at| at.0),
+    ])?;
+    if record.verdicts.is_empty() && record.steps.is_empty() {
+        return Ok(());
+    }
     let mut verdicts =
         transaction.prepare_cached("INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
     for (number, verdict) in (0_i64..).zip(&record.verdicts) {

@@ -3,14 +3,18 @@
 //! In: plain numbers. Out: types that cannot be mistaken for one another.
 //! Imports nothing of ours.
 
+mod address;
 mod id;
 mod leg;
 mod measure;
 mod redacted;
+mod table;
 mod time;
 
+pub use address::Plain;
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 pub use redacted::{Redacted, Redaction, redact_number};
+pub use table::OwnMap;
 pub use time::CallTime;

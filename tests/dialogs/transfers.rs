@@ -7,6 +7,9 @@ use super::{answered, expect, hang_up};
 fn a_blind_transfer_from_either_side() {
     for (from, to, refers, seen) in [
         (PBX, TRUNK, format!("<sip:01632960009@{US_INSIDE}>"), format!("<sip:01632960009@{TRUNK}>")),
+        // An extension of the PBX is reached through us, out there.
+        (PBX, TRUNK, format!("<sip:202@{PBX};x=1>"), format!("<sip:202@{US_OUTSIDE};x=1>")),
+        (PBX, TRUNK, format!("<sip:202@{PBX}?Replaces=a>"), format!("<sip:202@{US_OUTSIDE}?Replaces=a>")),
         (TRUNK, PBX, format!("\"Desk\" <sip:202@{US_OUTSIDE};x=1>;y"), format!("\"Desk\" <sip:202@{PBX};x=1>;y")),
         (TRUNK, PBX, "sip:202@192.0.2.1".to_owned(), format!("<sip:202@{PBX}>")),
         (TRUNK, PBX, "<sip:bob@elsewhere.example>".to_owned(), "<sip:bob@elsewhere.example>".to_owned()),

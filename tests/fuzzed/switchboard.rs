@@ -348,7 +348,10 @@ impl World {
         self.switchboard = Switchboard::new(0, started, [self.kills; 16], settings).with_journal();
         self.calls.clear();
         self.seen.clear();
-        self.invites.clear();
+        // What was answered and goes on stays answered; the rest is unknown to the next process.
+        let known: Vec<String> =
+            self.kept.values().filter_map(|(snapshot, _)| Some(branch(&via_of(snapshot)?))).collect();
+        self.invites.retain(|branch, answer| answer.is_some() && known.contains(branch));
         for (snapshot, since) in std::mem::take(&mut self.kept).into_values() {
             let (age, call) = (self.now.duration_since(since), snapshot.call);
             self.kept.insert(call, (snapshot.clone(), self.now));
@@ -529,6 +532,11 @@ impl World {
             assert!(unanswered.is_empty(), "no final answer: {unanswered:?}");
         }
     }
+}
+
+/// The Via line of a kept call's INVITE.
+fn via_of(snapshot: &Snapshot) -> Option<String> {
+    snapshot.invited.as_ref().map(|invited| format!("Via: {}\r\n", invited.via))
 }
 
 fn branch(text: &str) -> String {

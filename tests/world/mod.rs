@@ -242,7 +242,11 @@ impl World {
             MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
             MediaCommand::Latch { leg, address, .. } => format!("latch {} {address}", leg.label()),
             MediaCommand::StopTap { .. } => "stop listening".to_owned(),
-            MediaCommand::Plan { leg, plan, .. } => format!("plan {} {:?}", leg.label(), plan.codecs),
+            MediaCommand::Plan { leg, plan, .. } => {
+                let srtp = if plan.srtp.is_some() { " srtp" } else { "" };
+                let fax = if plan.fax { " fax" } else { "" };
+                format!("plan {} {:?}{srtp}{fax}", leg.label(), plan.codecs)
+            }
         };
         if self.media_in_ladder {
             self.line(&format!("      * {line}"));

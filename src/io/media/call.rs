@@ -13,6 +13,9 @@ use crate::units::{CallId, Leg, PerLeg};
 /// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
 const MAX_TRIES: usize = 32;
 
+/// Sockets of one call.
+pub(super) const SOCKETS: usize = Port::ALL.len();
+
 /// Which of a call's four sockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Port {
@@ -51,7 +54,8 @@ pub(super) struct Sockets {
     pub(super) rtp: UdpSocket,
     /// The port above.
     pub(super) rtcp: UdpSocket,
-    address: SocketAddr,
+    /// Of the even port.
+    pub(super) address: SocketAddr,
     /// Last round of the thread in which there was media to read.
     pub(super) round: u32,
 }
@@ -81,47 +85,57 @@ pub(super) struct MediaCall {
     pub(super) silent_told: bool,
 }
 
+/// Binds a pair for each leg and watches them under the names of `slot`. None: no port could be had; `taken` counts those
+/// that something else has.
+pub(super) fn open(
+    place: Place,
+    slot: usize,
+    poll: &Poll,
+    ports: &mut PortPool,
+    taken: &mut u64,
+    now: Instant,
+) -> Option<PerLeg<Sockets>> {
+    let mut bind = |leg: Leg| match place.ports {
+        Some(had) => bind_again(place.local[leg], had[leg], place.dscp, ports, taken),
+        None => bind_pair(place.local[leg], place.dscp, ports, taken, now),
+    };
+    let caller = bind(Leg::Caller)?;
+    let Some(callee) = bind(Leg::Callee) else {
+        ports.rest(caller.address.port(), now);
+        return None;
+    };
+    let sockets = PerLeg { caller, callee };
+    if watch(&sockets, slot, poll).is_err() {
+        for leg in Leg::BOTH {
+            ports.rest(sockets[leg].address.port(), now);
+        }
+        return None;
+    }
+    Some(sockets)
+}
+
+fn watch(sockets: &PerLeg<Sockets>, slot: usize, poll: &Poll) -> io::Result<()> {
+    for leg in Leg::BOTH {
+        let Sockets { rtp, rtcp, .. } = &sockets[leg];
+        poll.add(rtp, Port::Rtp(leg).name(slot))?;
+        poll.add(rtcp, Port::Rtcp(leg).name(slot))?;
+    }
+    Ok(())
+}
+
 impl MediaCall {
-    /// Binds a pair for each leg and watches them under the names of `slot`. None: no port could be had; `taken` counts
-    /// those that something else has.
-    pub(super) fn open(
-        id: CallId,
-        place: Place,
-        slot: usize,
-        poll: &Poll,
-        ports: &mut PortPool,
-        taken: &mut u64,
-        now: Instant,
-    ) -> Option<Self> {
-        let mut bind = |leg: Leg| match place.ports {
-            Some(had) => bind_again(place.local[leg], had[leg], place.dscp, ports, taken),
-            None => bind_pair(place.local[leg], place.dscp, ports, taken, now),
-        };
-        let caller = bind(Leg::Caller)?;
-        let Some(callee) = bind(Leg::Callee) else {
-            ports.rest(caller.address.port(), now);
-            return None;
-        };
+    /// A call with these sockets.
+    pub(super) fn new(id: CallId, sockets: PerLeg<Sockets>, now: Instant) -> Self {
         let random = PerLeg::from_fn(|_| getrandom::u64().unwrap_or(id.0));
-        let call = Self {
+        Self {
             id,
             pair: MediaPair::new(random, now),
-            sockets: PerLeg { caller, callee },
+            sockets,
             answered: None,
             tapped: false,
             heard: now,
             silent_told: false,
-        };
-        if call.watch(slot, poll).is_err() {
-            call.rest_ports(ports, now);
-            return None;
         }
-        Some(call)
-    }
-
-    /// What goes into the descriptions sent to the peers.
-    pub(super) fn addresses(&self) -> PerLeg<SocketAddr> {
-        PerLeg::from_fn(|leg| self.sockets[leg].address)
     }
 
     /// Sends the datagram of `length` in `buffer` to the peer of a socket's leg, sealed where that is agreed on.
@@ -141,22 +155,6 @@ impl MediaCall {
         if socket.send_to(buffer.get(..length).unwrap_or_default(), to).is_err() {
             counts.send_failed += 1;
         }
-    }
-
-    /// Gives the ports back. The sockets close when the call is dropped, which also ends their watch.
-    pub(super) fn rest_ports(&self, ports: &mut PortPool, now: Instant) {
-        for leg in Leg::BOTH {
-            ports.rest(self.sockets[leg].address.port(), now);
-        }
-    }
-
-    fn watch(&self, slot: usize, poll: &Poll) -> io::Result<()> {
-        for leg in Leg::BOTH {
-            let Sockets { rtp, rtcp, .. } = &self.sockets[leg];
-            poll.add(rtp, Port::Rtp(leg).name(slot))?;
-            poll.add(rtcp, Port::Rtcp(leg).name(slot))?;
-        }
-        Ok(())
     }
 }
 

@@ -9,9 +9,11 @@ mod counts;
 mod poll;
 mod ports;
 mod prompts;
+mod stock;
 mod tap;
 mod worker;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,8 @@ pub use prompts::{BadPrompt, Prompts};
 pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 
 use crate::rtp::control::{MediaCommand, MediaEvent};
-use crate::units::CallId;
+use crate::units::{CallId, Leg, PerLeg};
+use stock::{Set, Shelf};
 use worker::Worker;
 
 /// Commands that may wait for one thread. A call has about ten in its life; the sender waits when it is full.
@@ -52,6 +55,8 @@ pub struct MediaSettings {
     pub threads: usize,
     /// How routers are asked to treat what is sent (RFC 2474): 46 is expedited forwarding (RFC 4594 §4.1).
     pub dscp: u8,
+    /// Sockets that may be open at a time: those of calls, and those that are kept open for the next ones.
+    pub sockets: usize,
 }
 
 /// Why the media path does not start.
@@ -96,12 +101,15 @@ struct Thread {
     woken: Arc<AtomicBool>,
     /// There are commands that it has not been woken for.
     unseen: AtomicBool,
+    shelf: Arc<Shelf>,
     counts: Arc<Mutex<MediaCounts>>,
     handle: Option<JoinHandle<()>>,
 }
 
 enum ToWorker {
     Command(MediaCommand),
+    /// A call begins with a set from the shelf.
+    Begin(CallId, Set),
     Stop,
 }
 
@@ -127,6 +135,7 @@ impl MediaPath {
             taps.push(reader);
             let woken = Arc::new(AtomicBool::new(false));
             let counts = Arc::new(Mutex::new(MediaCounts::default()));
+            let shelf = Arc::new(Shelf::default());
             let worker = Worker::new(worker::Parts {
                 poll,
                 commands: from_path,
@@ -138,11 +147,13 @@ impl MediaPath {
                 ports: pool,
                 timeout: settings.timeout,
                 dscp: settings.dscp,
+                sets: settings.sockets / call::SOCKETS / threads,
+                shelf: shelf.clone(),
                 counts: counts.clone(),
             });
             let handle = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || worker.run())?;
             let unseen = AtomicBool::new(false);
-            path.threads.push(Thread { commands, waker, woken, unseen, counts, handle: Some(handle) });
+            path.threads.push(Thread { commands, waker, woken, unseen, shelf, counts, handle: Some(handle) });
         }
         Ok(StartedMedia { path, events, taps, bad_prompts })
     }
@@ -150,21 +161,27 @@ impl MediaPath {
     /// Hands a command to the call's thread; false if that thread is gone. Waits only while 4,096 commands are waiting,
     /// and the threads never wait for the one who calls this.
     pub fn send(&self, command: MediaCommand) -> bool {
-        // The low bits of a call's name are a counter, so calls spread evenly.
-        let index = (call_of(&command).0 % self.threads.len().max(1) as u64) as usize;
-        self.threads.get(index).is_some_and(|thread| thread.send(ToWorker::Command(command)))
+        self.thread(call_of(&command)).is_some_and(|thread| thread.send(ToWorker::Command(command)))
     }
 
     /// Like [`MediaPath::send`], but the thread need not look at it before [`MediaPath::wake`] or the next packet.
     pub fn put(&self, command: MediaCommand) -> bool {
-        let index = (call_of(&command).0 % self.threads.len().max(1) as u64) as usize;
-        let Some(thread) = self.threads.get(index) else { return false };
-        thread.unseen.store(true, Ordering::Release);
-        match thread.commands.try_send(ToWorker::Command(command)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(message)) => thread.wake() && thread.commands.send(message).is_ok(),
-            Err(TrySendError::Disconnected(_)) => false,
-        }
+        self.thread(call_of(&command)).is_some_and(|thread| thread.put(ToWorker::Command(command)))
+    }
+
+    /// Begins a call at once where ports lie ready for it; what [`MediaEvent::Opened`] would say of it. None: nothing has
+    /// been done, and [`MediaCommand::Open`] asks for ports in the ordinary way. The thread need not look at it before
+    /// [`MediaPath::wake`] or the next packet.
+    pub fn begin(&self, call: CallId, local: PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> {
+        let thread = self.thread(call)?;
+        let set = thread.shelf.take(local)?;
+        let ports = PerLeg::from_fn(|leg: Leg| SocketAddr::new(local[leg], set.ports[leg]));
+        thread.put(ToWorker::Begin(call, set)).then_some(ports)
+    }
+
+    /// The low bits of a call's name are a counter, so calls spread evenly.
+    fn thread(&self, call: CallId) -> Option<&Thread> {
+        self.threads.get((call.0 % self.threads.len().max(1) as u64) as usize)
     }
 
     /// Has the threads look at what was [`MediaPath::put`].
@@ -202,6 +219,15 @@ impl Drop for MediaPath {
 impl Thread {
     fn send(&self, message: ToWorker) -> bool {
         self.commands.send(message).is_ok() && self.wake()
+    }
+
+    fn put(&self, message: ToWorker) -> bool {
+        self.unseen.store(true, Ordering::Release);
+        match self.commands.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message)) => self.wake() && self.commands.send(message).is_ok(),
+            Err(TrySendError::Disconnected(_)) => false,
+        }
     }
 
     fn wake(&self) -> bool {

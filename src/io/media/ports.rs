@@ -1,10 +1,10 @@
-//! Which port pairs a thread may bind, and which must rest.
+//! Which port pairs a thread may bind, and which must rest. Those of open sockets are not among them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Rest of a port after its call. A peer that missed our BYE may go on sending for this long, and its audio must not
-/// leak into the next call on that port.
+/// Rest of a port whose sockets are closed (those that stay open rest as `stock` says, by what is heard on them). A peer that
+/// missed our BYE may go on sending for this long, and its audio must not leak into the next call on that port.
 const REST: Duration = Duration::from_secs(30);
 
 /// Rest when no other port is left: longer than packets in flight. The latch keeps strangers out in any case.
@@ -60,6 +60,11 @@ impl PortPool {
     /// A pair whose call has ended, or that something else has bound.
     pub(super) fn rest(&mut self, port: u16, now: Instant) {
         self.resting.push_back((port, now));
+    }
+
+    /// A pair that has rested with its sockets open.
+    pub(super) fn give(&mut self, port: u16) {
+        self.free.push_back(port);
     }
 
     /// Pairs that may be taken at once.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tracing::{error, warn};
 
-use super::call::{MediaCall, Place, Port};
+use super::call::{self, MediaCall, Place, Port, SOCKETS, Sockets};
 use super::counts::MediaCounts;
 use super::poll::{Poll, Ready, WAKE};
 use super::ports::PortPool;
 use super::prompts::Prompts;
+use super::stock::{Shelf, Stock};
 use super::tap::{TapContent, TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker};
 use crate::io::clock;
@@ -22,7 +23,7 @@ use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
 use crate::rtp::player::PACKET_BYTES;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
-use crate::units::{CallId, CallTime, Leg};
+use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
 const MAX_DATAGRAM: usize = 2_048;
@@ -46,6 +47,13 @@ const TIMER_SLACK: NonZeroU64 = NonZeroU64::new(5_000).unwrap();
 /// Commands taken at once, so that packets have their turn.
 const MAX_COMMANDS: usize = 256;
 
+/// Sets opened ahead of calls in one round, and the pause until the next.
+const NEW_SETS: usize = 4;
+const NEXT_SETS: Duration = Duration::from_millis(1);
+
+/// Sets closed in one tick because nobody needs them.
+const CLOSED_A_TICK: usize = 64;
+
 /// How often counters are handed out and silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -64,6 +72,9 @@ pub(super) struct Parts {
     pub(super) ports: PortPool,
     pub(super) timeout: Duration,
     pub(super) dscp: u8,
+    /// Sets of sockets that may be open at a time.
+    pub(super) sets: usize,
+    pub(super) shelf: Arc<Shelf>,
     pub(super) counts: Arc<Mutex<MediaCounts>>,
 }
 
@@ -71,9 +82,13 @@ pub(super) struct Parts {
 pub(super) struct Worker {
     parts: Parts,
     /// By slot; as many as ports allow.
-    calls: Vec<Option<MediaCall>>,
+    calls: Vec<Option<Box<MediaCall>>>,
     free_slots: Vec<usize>,
     slots: HashMap<CallId, usize>,
+    /// Sets in slots without a call.
+    stock: Stock,
+    /// The shelf is not full.
+    filling: bool,
     /// Slots with a prompt.
     playing: Vec<usize>,
     play_due: Instant,
@@ -121,6 +136,8 @@ impl Worker {
     pub(super) fn new(parts: Parts) -> Self {
         let now = clock::now();
         Self {
+            stock: Stock::new(parts.shelf.clone()),
+            filling: false,
             parts,
             calls: Vec::new(),
             free_slots: Vec::new(),
@@ -166,6 +183,9 @@ impl Worker {
             if !self.playing.is_empty() && now >= self.play_due {
                 self.play(now);
             }
+            if self.filling {
+                self.fill(now);
+            }
             if now >= self.tick_due {
                 self.tick(now);
             }
@@ -184,6 +204,7 @@ impl Worker {
         }
         let due = if self.playing.is_empty() { self.tick_due } else { self.tick_due.min(self.play_due) };
         let wait = due.saturating_duration_since(now);
+        let wait = if self.filling { wait.min(NEXT_SETS) } else { wait };
         if self.backlog.is_empty() && self.tap_backlog.is_empty() { wait } else { wait.min(PLAYOUT_INTERVAL) }
     }
 
@@ -192,7 +213,9 @@ impl Worker {
     fn read(&mut self, name: u64, buffer: &mut Buffer, now: Instant) {
         let (slot, port) = Port::of(name);
         let round = self.round;
-        let Some(call) = self.calls.get_mut(slot).and_then(Option::as_mut) else { return };
+        let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else {
+            return self.drain(slot, port, buffer, now);
+        };
         let run = match port {
             Port::Rtp(leg) => {
                 let before = std::mem::replace(&mut call.sockets[leg].round, round);
@@ -260,6 +283,20 @@ impl Worker {
         }
     }
 
+    /// Something has come on a set without a call: it is thrown away, and the set rests on.
+    fn drain(&mut self, slot: usize, port: Port, buffer: &mut Buffer, now: Instant) {
+        let Some(sockets) = self.stock.heard(slot, now) else { return };
+        let socket = match port {
+            Port::Rtp(leg) => &sockets[leg].rtp,
+            Port::Rtcp(leg) => &sockets[leg].rtcp,
+        };
+        for _ in 0..MAX_RUN {
+            if socket.recv_from(buffer).is_err() {
+                return;
+            }
+        }
+    }
+
     /// A packet met a fault of ours: its call is given up, and no other notices.
     fn abandon(&mut self, name: u64, now: Instant) {
         let (slot, _) = Port::of(name);
@@ -277,6 +314,10 @@ impl Worker {
         for _ in 0..MAX_COMMANDS {
             match self.parts.commands.try_recv() {
                 Ok(ToWorker::Command(command)) => self.command(command, now),
+                Ok(ToWorker::Begin(call, set)) => match self.stock.remove(set.slot) {
+                    Some(sockets) => self.begin(call, set.slot, sockets, false, now),
+                    None => emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Failed),
+                },
                 Ok(ToWorker::Stop) => self.stopping = true,
                 Err(_) => {
                     self.publish_gauges();
@@ -331,26 +372,101 @@ impl Worker {
         if self.slots.contains_key(&id) {
             return;
         }
+        let kept = match place.ports {
+            Some(ports) => {
+                // Those of a set without a call are to be had again.
+                if let Some(slot) = self.stock.holder(ports) {
+                    self.discard(slot, now);
+                }
+                None
+            }
+            None => self.stock.ready(place.local, now).and_then(|slot| Some((slot, self.stock.remove(slot)?))),
+        };
+        let event = match kept.or_else(|| self.open_new(place, now)) {
+            Some((slot, sockets)) => {
+                let ports = PerLeg::from_fn(|leg| sockets[leg].address);
+                self.begin(id, slot, sockets, place.ports.is_none(), now);
+                MediaEvent::Opened { ports }
+            }
+            None => MediaEvent::Failed,
+        };
+        emit(&mut self.backlog, &mut self.counts, id, event);
+    }
+
+    fn begin(&mut self, id: CallId, slot: usize, sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
+        self.stock.begins(PerLeg::from_fn(|leg| sockets[leg].address.ip()), waited, now);
+        self.filling = true;
+        if let Some(entry) = self.calls.get_mut(slot) {
+            *entry = Some(Box::new(MediaCall::new(id, sockets, now)));
+            self.slots.insert(id, slot);
+        }
+    }
+
+    /// Sockets that have not been open. None: neither ports nor files are left.
+    fn open_new(&mut self, place: Place, now: Instant) -> Option<(usize, PerLeg<Sockets>)> {
+        if self.is_full()
+            && let Some(slot) = self.stock.oldest()
+        {
+            self.discard(slot, now);
+        }
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.calls.push(None);
             self.calls.len() - 1
         });
-        let poll = &self.parts.poll;
-        let taken = &mut self.counts.ports_taken;
-        let call = MediaCall::open(id, place, slot, poll, &mut self.parts.ports, taken, now);
-        let event = match call.zip(self.calls.get_mut(slot)) {
-            Some((call, entry)) => {
-                let ports = call.addresses();
-                *entry = Some(call);
-                self.slots.insert(id, slot);
-                MediaEvent::Opened { ports }
+        loop {
+            let Parts { poll, ports, .. } = &mut self.parts;
+            if let Some(sockets) = call::open(place, slot, poll, ports, &mut self.counts.ports_taken, now) {
+                return Some((slot, sockets));
             }
-            None => {
-                self.free_slots.push(slot);
-                MediaEvent::Failed
-            }
-        };
-        emit(&mut self.backlog, &mut self.counts, id, event);
+            // Sets at other addresses have ports and files that these can use.
+            let Some(spare) = self.stock.spare(place.local, now) else { break };
+            self.discard(spare, now);
+        }
+        self.free_slots.push(slot);
+        None
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.len() + self.stock.len() >= self.parts.sets
+    }
+
+    /// Puts sets on the shelf: what has rested, and a few new ones at a time.
+    fn fill(&mut self, now: Instant) {
+        for _ in 0..NEW_SETS {
+            let Some(local) = self.stock.fill(now) else {
+                self.filling = false;
+                return;
+            };
+            // Ports that rest are left to calls that have none.
+            let room = !self.is_full() && self.parts.ports.free() >= 2;
+            let place = Place { local, ports: None, dscp: self.parts.dscp };
+            let opened = if room { self.open_new(place, now) } else { None };
+            let Some((slot, sockets)) = opened else {
+                // Until something has rested.
+                self.filling = false;
+                return;
+            };
+            self.stock.shelve_new(slot, sockets, now);
+        }
+    }
+
+    /// Closes a set without a call.
+    fn discard(&mut self, slot: usize, now: Instant) {
+        let quiet = self.stock.is_quiet(slot, now);
+        if let Some(sockets) = self.stock.remove(slot) {
+            self.close_sockets(slot, &sockets, quiet, now);
+        }
+    }
+
+    fn close_sockets(&mut self, slot: usize, sockets: &PerLeg<Sockets>, rested: bool, now: Instant) {
+        for leg in Leg::BOTH {
+            let Sockets { rtp, rtcp, address, .. } = &sockets[leg];
+            // Closing a socket ends its watch, unless a process that was started meanwhile still holds it.
+            self.parts.poll.remove(rtp);
+            self.parts.poll.remove(rtcp);
+            if rested { self.parts.ports.give(address.port()) } else { self.parts.ports.rest(address.port(), now) }
+        }
+        self.free_slots.push(slot);
     }
 
     fn close(&mut self, id: CallId, now: Instant) {
@@ -358,14 +474,12 @@ impl Worker {
         let Some(slot) = self.slots.remove(&id) else { return };
         self.playing.retain(|&playing| playing != slot);
         let Some(call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
-        for leg in Leg::BOTH {
-            // Closing a socket ends its watch, unless a process that was started meanwhile still holds it.
-            self.parts.poll.remove(&call.sockets[leg].rtp);
-            self.parts.poll.remove(&call.sockets[leg].rtcp);
-        }
-        call.rest_ports(&mut self.parts.ports, now);
         self.counts.add_call(&call.pair);
-        self.free_slots.push(slot);
+        let full = self.is_full();
+        let left = if full { Some(call.sockets) } else { self.stock.keep(slot, call.sockets, now) };
+        if let Some(sockets) = left {
+            self.close_sockets(slot, &sockets, false, now);
+        }
     }
 
     fn start_play(&mut self, id: CallId, to: Leg, prompts: &[PromptId], now: Instant) {
@@ -428,6 +542,10 @@ impl Worker {
 
     fn tick(&mut self, now: Instant) {
         self.tick_due = now + TICK;
+        for _ in 0..CLOSED_A_TICK {
+            let Some(slot) = self.stock.idle(now) else { break };
+            self.discard(slot, now);
+        }
         let timeout = self.parts.timeout;
         for call in self.calls.iter_mut().flatten() {
             let silent = now.saturating_duration_since(call.heard) >= timeout;
@@ -498,17 +616,21 @@ impl Worker {
 
     fn publish_gauges(&mut self) {
         let calls = self.slots.len() as u64;
-        let (free, resting) = (self.parts.ports.free() as u64, self.parts.ports.resting() as u64);
+        let (kept, resting) = (self.stock.len(), self.stock.resting());
+        // A set has two pairs.
+        let free = (self.parts.ports.free() + 2 * kept.saturating_sub(resting)) as u64;
+        let resting = (self.parts.ports.resting() + 2 * resting) as u64;
+        let sockets = (calls + kept as u64) * SOCKETS as u64;
         let mut shared = self.parts.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for counts in [&mut self.counts, &mut *shared] {
-            (counts.calls, counts.sockets) = (calls, calls * 4);
+            (counts.calls, counts.sockets) = (calls, sockets);
             (counts.ports_free, counts.ports_resting) = (free, resting);
         }
     }
 
     fn call(&mut self, id: CallId) -> Option<&mut MediaCall> {
         let slot = *self.slots.get(&id)?;
-        self.calls.get_mut(slot)?.as_mut()
+        self.calls.get_mut(slot)?.as_deref_mut()
     }
 }
 

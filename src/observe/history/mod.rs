@@ -38,7 +38,8 @@ const STEPS_LIMIT: usize = 8;
 #[derive(Debug, Default)]
 pub struct History {
     /// In the order of their ids, which is the order in which they began.
-    running: BTreeMap<CallId, Running>,
+    /// In boxes: the nodes of a tree that grows at one end stay half empty.
+    running: BTreeMap<CallId, Box<Running>>,
     /// Newest last.
     ended: VecDeque<CallSummary>,
 }
@@ -62,7 +63,7 @@ impl History {
             let at = anchor.wall_at(*at);
             return self.insert(*call, Running { record: restored(*call, at, sip_call_id, story), anchor });
         }
-        let Running { record, anchor } = self.running.get_mut(call)?;
+        let Running { record, anchor } = &mut **self.running.get_mut(call)?;
         note(record, event, UtcMillis::from(anchor.wall_at(*at)));
         match event {
             Event::Ended { .. } => {
@@ -84,7 +85,7 @@ impl History {
     /// Without room, the record of the oldest call is closed.
     fn insert(&mut self, call: CallId, running: Running) -> Option<CallRecord> {
         let evicted = if self.running.len() < RUNNING_LIMIT { None } else { self.running.pop_first() };
-        self.running.insert(call, running);
+        self.running.insert(call, Box::new(running));
         evicted.map(|(_, running)| self.close(running.record))
     }
 

@@ -355,13 +355,19 @@ impl MediaPair {
             let (way, length) = self.relay_report(from, packet, src, to);
             return Relayed { way: self.counted(way), length, heard: None, digit: None, moved: false };
         }
-        let Some(header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
+        let Some(mut header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
         let media = &mut self.legs[from];
         let payload = media.payloads[usize::from(header.payload_type & 0x7F)];
         // Where nothing can be decoded, no payload type is known to us.
         let known = payload != Payload::Other || media.plan.codecs.is_empty();
+        let before = media.latch.source();
         if !media.latch.accepts(src, &header, known, now) {
             return self.dropped(DropReason::UnknownSource);
+        }
+        if matches!(payload, Payload::Audio(_)) && before.is_some_and(|(_, ssrc)| ssrc != header.ssrc) {
+            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets its
+            // jitter buffer anew at the marker (RFC 3551 §4.1).
+            header.mark(packet);
         }
         media.reception.count(header.ssrc, header.sequence);
         self.counters.packets_in[from] += 1;

@@ -76,6 +76,22 @@ fn each_leg_reaches_the_other_where_it_is() {
 }
 
 #[test]
+fn a_stream_that_another_follows_begins_with_a_marker_though_its_first_packets_were_not_believed() {
+    let mut call = Call::new();
+    call.send(Leg::Caller, &mut rtp(8, 1, 7, &[1; 160]), CALLER);
+    let (mut ways, mut markers) = (Vec::new(), Vec::new());
+    for n in 0..6 {
+        let mut packet = rtp(if n == 0 { 0x88 } else { 8 }, 100 + n, 9, &[1; 160]);
+        let relayed = call.send(Leg::Caller, &mut packet, CALLER);
+        ways.push(matches!(relayed.way, Relay::Forward { .. }));
+        markers.push(Header::read(&packet).unwrap().marker);
+    }
+
+    assert_eq!(ways, [false, false, true, true, true, true]);
+    assert_eq!(markers[2..], [true, false, false, false]);
+}
+
+#[test]
 fn strangers_and_noise_are_counted_drops() {
     let mut call = Call::new();
 

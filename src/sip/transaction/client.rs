@@ -13,8 +13,10 @@ use crate::sip::wire::StatusCode;
 pub(super) struct Client {
     pub kind: ClientKind,
     pub state: State,
-    /// Set by `send`.
-    pub sent: Option<(Flow, Arc<[u8]>)>,
+    /// Which way it went; set by `send`.
+    pub sent: Option<Flow>,
+    /// What was sent, until it has succeeded.
+    pub request: Option<Arc<[u8]>>,
     /// The CANCEL of this INVITE.
     pub cancel: Cancel,
 }
@@ -78,7 +80,7 @@ pub(super) enum Taken {
 
 impl Client {
     pub(super) fn reserved(kind: ClientKind) -> Self {
-        Self { kind, state: State::Reserved, sent: None, cancel: Cancel::No }
+        Self { kind, state: State::Reserved, sent: None, request: None, cancel: Cancel::No }
     }
 
     pub(super) fn send(&mut self, flow: Flow, bytes: Arc<[u8]>, now: Instant) {
@@ -88,7 +90,11 @@ impl Client {
             ClientKind::Invite => State::Calling { repeat, give_up },
             ClientKind::NonInvite => State::Trying { repeat, give_up },
         };
-        self.sent = Some((flow, bytes));
+        (self.sent, self.request) = (Some(flow), Some(bytes));
+    }
+
+    fn is_reliable(&self) -> bool {
+        self.sent.is_some_and(|flow| flow.transport.is_reliable())
     }
 
     /// True while nothing final has come of it.
@@ -147,7 +153,7 @@ impl Client {
     }
 
     fn begin_cancel(&mut self, bytes: Arc<[u8]>, now: Instant) -> Arc<[u8]> {
-        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        let reliable = self.is_reliable();
         let repeat = (!reliable).then(|| Repeat::starting(now));
         self.cancel = Cancel::Sent { bytes: Arc::clone(&bytes), repeat };
         self.state = State::Proceeding { give_up: now + LONG };
@@ -164,7 +170,7 @@ impl Client {
     }
 
     pub(super) fn take_response(&mut self, code: StatusCode, now: Instant) -> Taken {
-        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        let reliable = self.is_reliable();
         match &mut self.state {
             State::Reserved => Taken::Absorb,
             State::Calling { .. } | State::Proceeding { .. } if code.is_provisional() => {
@@ -177,6 +183,8 @@ impl Client {
             State::Calling { .. } | State::Proceeding { .. } if code.is_success() => {
                 self.state = State::Accepted { until: now + LONG };
                 self.cancel = Cancel::Done;
+                // Half a minute remains in which only further 2xx count.
+                self.request = None;
                 Taken::Deliver
             }
             State::Calling { .. } | State::Proceeding { .. } => {
@@ -193,6 +201,9 @@ impl Client {
             }
             State::Trying { .. } => {
                 self.state = State::Answered { until: if reliable { now } else { now + T4 } };
+                if code.is_success() {
+                    self.request = None;
+                }
                 Taken::Deliver
             }
             State::Accepted { .. } | State::Completed { .. } | State::Answered { .. } => Taken::Absorb,
@@ -201,7 +212,7 @@ impl Client {
 
     /// The failure has been acknowledged.
     pub(super) fn complete(&mut self, ack: Arc<[u8]>, now: Instant) {
-        let reliable = self.sent.as_ref().is_some_and(|(flow, _)| flow.transport.is_reliable());
+        let reliable = self.is_reliable();
         self.state = State::Completed { ack, until: if reliable { now } else { now + TIMER_D } };
     }
 
@@ -221,11 +232,11 @@ impl Client {
             State::Calling { repeat: Some(repeat), .. } if now >= repeat.due => {
                 // Timer A doubles without bound; timer B ends it (RFC 3261 §17.1.1.2).
                 repeat.back_off(LONG);
-                self.sent.as_ref().map_or(Step::Nothing, |(_, bytes)| Step::Send(Arc::clone(bytes)))
+                self.request.clone().map_or(Step::Nothing, Step::Send)
             }
             State::Trying { repeat: Some(repeat), .. } if now >= repeat.due => {
                 repeat.back_off(T2);
-                self.sent.as_ref().map_or(Step::Nothing, |(_, bytes)| Step::Send(Arc::clone(bytes)))
+                self.request.clone().map_or(Step::Nothing, Step::Send)
             }
             State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } if now >= *until => {
                 Step::End

@@ -2,7 +2,7 @@
 //! bare responses such as the 100 that a server transaction sends by itself (§8.2.6.1).
 
 use crate::sip::flow::Flow;
-use crate::sip::wire::{Index, Limits, Message, Method, Name, StatusCode, Via, respond};
+use crate::sip::wire::{Index, Limits, Message, Method, Name, StatusCode, respond};
 
 /// What was accepted once is read again without limits of its own.
 fn limits() -> Limits {
@@ -12,7 +12,7 @@ fn limits() -> Limits {
 /// A CANCEL for the INVITE in `invite`, with `extra` header lines.
 pub(super) fn cancel(invite: &[u8], extra: &[&str]) -> Option<Vec<u8>> {
     let mut index = Index::new();
-    let message = index.read(invite, &limits()).ok()?;
+    let message = index.read_again(invite, &limits()).ok()?;
     let to = message.header(Name::To)?.value;
     Some(derived(&message, "CANCEL", to, extra))
 }
@@ -20,7 +20,7 @@ pub(super) fn cancel(invite: &[u8], extra: &[&str]) -> Option<Vec<u8>> {
 /// The ACK to a failure: To is the response's, all else the INVITE's.
 pub(super) fn ack(invite: &[u8], failure: &Message<'_>) -> Option<Vec<u8>> {
     let mut index = Index::new();
-    let message = index.read(invite, &limits()).ok()?;
+    let message = index.read_again(invite, &limits()).ok()?;
     let to = failure.header(Name::To)?.value;
     Some(derived(&message, "ACK", to, &[]))
 }
@@ -28,7 +28,7 @@ pub(super) fn ack(invite: &[u8], failure: &Message<'_>) -> Option<Vec<u8>> {
 /// A bare response to the request in `request`. A final one gets a tag of ours.
 pub(super) fn response(request: &[u8], code: StatusCode, flow: Flow) -> Option<Vec<u8>> {
     let mut index = Index::new();
-    let message = index.read(request, &limits()).ok()?;
+    let message = index.read_again(request, &limits()).ok()?;
     let mut out = Vec::new();
     let tag = code.is_final().then_some("ringfence");
     respond(&message, code, flow.peer, tag, &[], &[], &mut out);
@@ -38,15 +38,14 @@ pub(super) fn response(request: &[u8], code: StatusCode, flow: Flow) -> Option<V
 /// The branch of a request that began a transaction. None: a response, an ACK or a CANCEL.
 pub(super) fn own_branch(request: &[u8]) -> Option<String> {
     let mut index = Index::new();
-    let message = index.read(request, &limits()).ok()?;
+    let message = index.read_again(request, &limits()).ok()?;
     let begins = message.method().is_some_and(|method| !matches!(method, Method::Ack | Method::Cancel));
     begins.then(|| message.via().ok()?.branch().map(str::to_owned)).flatten()
 }
 
 fn derived(invite: &Message<'_>, method: &str, to: &str, extra: &[&str]) -> Vec<u8> {
     let uri = invite.request_uri().unwrap_or_default();
-    let via = invite.header(Name::Via).map_or("", |header| header.value);
-    let via = Via::first(via).map_or("", |(_, first, _)| first);
+    let via = invite.top_via().map_or("", |(_, first, _)| first);
     let mut out = format!("{method} {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\n");
     for header in invite.headers() {
         match header.name {

@@ -69,11 +69,18 @@ impl Keys {
 
     /// Our branch: cookie, shard, kind, slot, generation, and a MAC over them.
     pub(super) fn branch(&self, id: ClientId, kind: ClientKind) -> String {
-        let kind = match kind {
+        let kind: u8 = match kind {
             ClientKind::Invite => 1,
             ClientKind::NonInvite => 2,
         };
-        format!("{COOKIE}{:02x}{kind:x}{:08x}{:08x}{:016x}", self.shard, id.slot, id.generation, self.mac(kind, id))
+        let mut branch = String::with_capacity(COOKIE.len() + 35);
+        branch.push_str(COOKIE);
+        hex(&mut branch, self.shard.into(), 2);
+        hex(&mut branch, kind.into(), 1);
+        hex(&mut branch, id.slot.into(), 8);
+        hex(&mut branch, id.generation.into(), 8);
+        hex(&mut branch, self.mac(kind, id), 16);
+        branch
     }
 
     /// The id in a branch of ours; None: not ours, or forged.
@@ -94,5 +101,12 @@ impl Keys {
         hasher.write_u32(id.slot);
         hasher.write_u32(id.generation);
         hasher.finish()
+    }
+}
+
+/// The lowest `digits` of `number`.
+fn hex(text: &mut String, number: u64, digits: u32) {
+    for place in (0..digits).rev() {
+        text.extend(char::from_digit((number >> (4 * place)) as u32 & 0xF, 16));
     }
 }

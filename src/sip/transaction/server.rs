@@ -15,8 +15,8 @@ pub(super) struct Server {
     pub flow: Flow,
     pub state: State,
     /// Its bytes, until it is finally answered.
-    pub request: Arc<[u8]>,
-    /// What answers a repetition.
+    pub request: Option<Arc<[u8]>>,
+    /// What answers a repetition, where that is for us.
     pub last_response: Option<Arc<[u8]>>,
 }
 
@@ -56,12 +56,19 @@ pub(super) enum Step {
 impl Server {
     pub(super) fn invite(key: ServerKey, flow: Flow, request: &[u8], now: Instant) -> Self {
         let state = State::Fresh { trying: now + TRYING_AFTER };
-        Self { key, flow, state, request: request.into(), last_response: None }
+        Self { key, flow, state, request: Some(request.into()), last_response: None }
     }
 
     pub(super) fn request(key: ServerKey, flow: Flow, request: &[u8], now: Instant) -> Self {
         // Twice the client's patience: an owner that never answers must not hold the slot for ever.
-        Self { key, flow, state: State::Trying { until: now + LONG * 2 }, request: request.into(), last_response: None }
+        let state = State::Trying { until: now + LONG * 2 };
+        Self { key, flow, state, request: Some(request.into()), last_response: None }
+    }
+
+    /// An INVITE that was answered with a 2xx.
+    pub(super) fn accepted(key: ServerKey, flow: Flow, answered: Instant) -> Self {
+        let state = State::Accepted { until: answered + LONG };
+        Self { key, flow, state, request: None, last_response: None }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -99,9 +106,10 @@ impl Server {
             }
         }
         if code.is_final() {
-            self.request = Arc::from([]);
+            self.request = None;
         }
-        self.last_response = Some(bytes);
+        // It waits out half a minute after each call: a 2xx is its owner's to repeat, and not kept.
+        self.last_response = (!matches!(self.state, State::Accepted { .. })).then_some(bytes);
         true
     }
 
@@ -141,7 +149,7 @@ impl Server {
         match &mut self.state {
             State::Fresh { .. } => {
                 self.state = State::Proceeding;
-                Step::SendTrying(Arc::clone(&self.request))
+                self.request.clone().map_or(Step::Nothing, Step::SendTrying)
             }
             State::Completed { give_up, .. } if now >= *give_up => Step::NoAck,
             State::Completed { repeat: Some(repeat), .. } if now >= repeat.due => {

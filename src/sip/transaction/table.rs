@@ -13,6 +13,7 @@ use super::slab::Slab;
 use super::{ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
 use crate::sip::flow::Flow;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
+use crate::units::OwnMap;
 
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of the
 /// table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
@@ -38,7 +39,8 @@ impl Default for TransactionSettings {
 pub struct Transactions {
     keys: Keys,
     servers: Slab<Server>,
-    by_key: HashMap<ServerKey, ServerId>,
+    /// Keys are hashes with our secret.
+    by_key: OwnMap<ServerKey, ServerId>,
     /// Server transactions of each peer.
     held: HashMap<IpAddr, usize>,
     clients: Slab<Client>,
@@ -54,7 +56,7 @@ impl Transactions {
         Self {
             keys: Keys::new(shard, secret),
             servers: Slab::new(settings.capacity),
-            by_key: HashMap::new(),
+            by_key: OwnMap::default(),
             held: HashMap::new(),
             clients: Slab::new(settings.capacity),
             deadlines: Deadlines::default(),
@@ -135,7 +137,7 @@ impl Transactions {
         let branch = message.via().ok().and_then(|via| via.branch());
         let Some(id) = branch.and_then(|branch| self.keys.client(branch)) else { return Received::Absorbed };
         let Some(client) = self.clients.get(id.slot, id.generation) else { return Received::Absorbed };
-        let Some((to, request)) = client.sent.clone() else { return Received::Absorbed };
+        let Some(to) = client.sent else { return Received::Absorbed };
         if to.peer.ip() != flow.peer.ip() {
             return Received::Absorbed;
         }
@@ -155,7 +157,9 @@ impl Transactions {
                 Received::Response(id)
             }
             Some(Taken::DeliverAndAck) => {
-                let ack: Arc<[u8]> = derive::ack(&request, message).unwrap_or_default().into();
+                let request = self.clients.get(id.slot, id.generation).and_then(|client| client.request.as_deref());
+                let ack = request.and_then(|request| derive::ack(request, message));
+                let ack: Arc<[u8]> = ack.unwrap_or_default().into();
                 self.transmits.push_back(Transmit { flow: to, bytes: Arc::clone(&ack) });
                 self.change_client(id, |client| client.complete(ack, now));
                 Received::Response(id)
@@ -197,17 +201,17 @@ impl Transactions {
         }
     }
 
-    /// A request of ours as it was sent, and which way.
+    /// A request of ours as it was sent, and which way. None: it has succeeded, or never was.
     #[must_use]
     pub fn sent(&self, id: ClientId) -> Option<(Flow, Arc<[u8]>)> {
-        self.clients.get(id.slot, id.generation).and_then(|client| client.sent.clone())
+        let client = self.clients.get(id.slot, id.generation)?;
+        client.sent.zip(client.request.clone())
     }
 
     /// Cancels an INVITE of ours: now, or once a 1xx has come. `extra`: header lines such as Reason. If nothing final
     /// follows within 64*T1, the INVITE times out.
     pub fn cancel(&mut self, invite: ClientId, extra: &[&str], now: Instant) {
-        let sent = self.clients.get(invite.slot, invite.generation).and_then(|client| client.sent.clone());
-        let Some((flow, request)) = sent else { return };
+        let Some((flow, request)) = self.sent(invite) else { return };
         let Some(bytes) = derive::cancel(&request, extra) else { return };
         if let Some(Some(bytes)) = self.change_client(invite, |client| client.ask_cancel(bytes.into(), now)) {
             self.transmits.push_back(Transmit { flow, bytes });
@@ -239,9 +243,28 @@ impl Transactions {
     /// Answers with a bare `code`, made from the request's own bytes.
     pub fn respond_from_request(&mut self, id: ServerId, code: StatusCode, now: Instant) {
         let Some(server) = self.server(id) else { return };
-        if let Some(bytes) = derive::response(&server.request, code, server.flow) {
+        let Some(request) = &server.request else { return };
+        if let Some(bytes) = derive::response(request, code, server.flow) {
             self.respond(id, code, &bytes, now);
         }
+    }
+
+    /// Takes up the transaction of an INVITE that another process answered with a 2xx, `answered` then. None: it is over, or
+    /// the table is full.
+    pub fn resume_accepted(
+        &mut self,
+        invite: &Message<'_>,
+        flow: Flow,
+        answered: Instant,
+        now: Instant,
+    ) -> Option<ServerId> {
+        let key = self.keys.server(invite, Method::Invite)?;
+        let server = Server::accepted(key, flow, answered);
+        let over = server.deadline().is_some_and(|until| until <= now);
+        if over || self.by_key.contains_key(&key) {
+            return None;
+        }
+        self.insert_server(key, server)
     }
 
     /// Where the request behind a server transaction came from; its answers go there.
@@ -286,7 +309,7 @@ impl Transactions {
     fn client_due(&mut self, id: ClientId, now: Instant) {
         let Some(client) = self.clients.get_mut(id.slot, id.generation) else { return };
         let step = client.handle_timeout(now);
-        let flow = client.sent.as_ref().map(|(flow, _)| *flow);
+        let flow = client.sent;
         self.deadlines.set(Who::Client(id.slot, id.generation), None, client.deadline());
         match step {
             client::Step::Nothing => {}

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::name_addr::NameAddr;
-use super::{Message, Name, Via, params, span, trim, trim_start};
+use super::{Message, Name, params, span, trim, trim_start};
+use crate::units::Plain;
 
 /// A list of splices, reusable without allocation once it has grown.
 ///
@@ -30,7 +31,8 @@ impl Edits {
     /// No edits.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        // What forwarding a message takes.
+        Self { splices: Vec::with_capacity(16), text: String::with_capacity(512), ..Self::default() }
     }
 
     /// Forgets all edits, keeps the memory.
@@ -62,8 +64,7 @@ impl Edits {
     /// Removes the topmost Via *value*, and its line if it held no other.
     pub fn pop_via(&mut self, message: &Message<'_>) {
         let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Via) else { return };
-        let value = message.head().get(entry.value.clone()).unwrap_or_default();
-        match Via::first(value) {
+        match message.top_via() {
             Ok((_, _, Some(rest))) => {
                 // With the white space behind the comma: what is left of a fold would be a line of nothing.
                 let rest = span(message.head(), trim_start(rest));
@@ -161,10 +162,9 @@ impl Edits {
 
     /// Writes `received` and `rport` of the topmost Via as its packet's source demands (RFC 3261 §18.2.1, RFC 3581 §4).
     pub fn stamp_via(&mut self, message: &Message<'_>, source: SocketAddr) {
-        let Some(header) = message.header(Name::Via) else { return };
-        let Ok((_, first, _)) = Via::first(header.value) else { return };
+        let Ok((via, first, _)) = message.top_via() else { return };
         let at = span(message.head(), first);
-        self.splice(at, |text| write_stamped(text, first, source));
+        self.splice(at, |text| write_stamped(text, first, via.host, source));
     }
 
     /// Another body, and its Content-Length.
@@ -184,6 +184,7 @@ impl Edits {
         let key = |number: &usize| self.splices.get(*number).map(|splice| (splice.cut.start, !splice.cut.is_empty()));
         self.scratch.sort_by_key(key);
         let raw = message.raw();
+        out.reserve(raw.len() + self.text.len() + self.body.len());
         let mut at = message.index().from;
         for splice in self.scratch.iter().filter_map(|number| self.splices.get(*number)) {
             debug_assert!(splice.cut.start >= at, "two splices overlap");
@@ -210,9 +211,9 @@ impl Edits {
     }
 }
 
-/// `value`, a Via value, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
+/// `value`, a Via value whose sent-by names `host`, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
 /// for (RFC 3581 §4), else only where sent-by names another host.
-pub(super) fn write_stamped(text: &mut String, value: &str, source: SocketAddr) {
+pub(super) fn write_stamped(text: &mut String, value: &str, host: &str, source: SocketAddr) {
     let end = value.find(';').unwrap_or(value.len());
     let (sent_by, list) = value.split_at(end);
     text.push_str(trim(sent_by));
@@ -231,8 +232,7 @@ pub(super) fn write_stamped(text: &mut String, value: &str, source: SocketAddr) 
             text.extend(["=", value]);
         }
     }
-    let named = Via::first(value).ok().and_then(|(via, _, _)| super::uri::host_ip(via.host));
-    if asked || named != Some(source.ip()) {
-        let _ = write!(text, ";received={}", source.ip());
+    if asked || super::uri::host_ip(host) != Some(source.ip()) {
+        let _ = write!(text, ";received={}", Plain(source.ip()));
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::message::{Message, StartLine};
+use super::via::Place;
 use super::{BadMessage, Method, Name, StatusCode, Uri, is_token, number};
 
 /// Strict limits, checked while indexing (SIP.md, trap 10; Identity headers are long).
@@ -45,6 +46,8 @@ pub(super) enum Start {
 pub struct Index {
     pub(super) entries: Vec<Entry>,
     pub(super) start: Option<Start>,
+    /// The topmost Via value, once it has been read.
+    pub(super) top: Option<Place>,
     /// Behind the start line's CRLF.
     pub(super) headers_at: usize,
     /// The empty line.
@@ -68,8 +71,26 @@ impl Index {
     pub fn read<'a>(&'a mut self, datagram: &'a [u8], limits: &Limits) -> Result<Message<'a>, BadMessage> {
         self.scan(datagram, limits)?;
         let message = self.view(datagram).ok_or(BadMessage::BadByte)?;
-        check(&message)?;
+        let top = check(&message)?;
         let length = content_length(&message)?;
+        self.top = Some(top);
+        self.bounded(datagram, length)
+    }
+
+    /// A message that has been [`Index::read`] before, or that we wrote ourselves: it is not checked again.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read_again<'a>(&'a mut self, message: &'a [u8], limits: &Limits) -> Result<Message<'a>, BadMessage> {
+        self.scan(message, limits)?;
+        let view = self.view(message).ok_or(BadMessage::BadByte)?;
+        let length = content_length(&view)?;
+        let top = view.header(Name::Via).ok_or(BadMessage::Missing)?;
+        self.top = Some(Place::of(view.head(), top.value)?);
+        self.bounded(message, length)
+    }
+
+    fn bounded<'a>(&'a mut self, datagram: &'a [u8], length: Option<usize>) -> Result<Message<'a>, BadMessage> {
         let rest = datagram.len() - self.body.start;
         if length.is_some_and(|length| length > rest) {
             return Err(BadMessage::Length);
@@ -111,6 +132,7 @@ impl Index {
     fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), BadMessage> {
         self.entries.clear();
         self.start = None;
+        self.top = None;
         self.body = 0..0;
         let from = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(BadMessage::KeepAlive)?;
         self.from = from;
@@ -171,8 +193,8 @@ impl Index {
 /// Offset of the CR of the CRLF that ends the line at `from`, at most `longest` bytes on; refuses control characters.
 fn line_end(bytes: &[u8], from: usize, longest: usize) -> Result<usize, BadMessage> {
     let rest = bytes.get(from..).unwrap_or_default();
-    let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7F;
-    let Some(at) = rest.iter().take(longest.saturating_add(1)).position(control) else {
+    let near = rest.get(..longest.saturating_add(1)).unwrap_or(rest);
+    let Some(at) = super::seek::control(near) else {
         return Err(if rest.len() > longest { BadMessage::OverLimit } else { BadMessage::Unfinished });
     };
     match (rest.get(at), rest.get(at + 1)) {
@@ -259,7 +281,7 @@ const SINGLE: [Name; 7] =
     [Name::From, Name::To, Name::CallId, Name::CSeq, Name::ContentLength, Name::MaxForwards, Name::ContentType];
 
 /// What must hold before anybody looks at a message (SIP.md, traps 1 and 2).
-fn check(message: &Message<'_>) -> Result<(), BadMessage> {
+fn check(message: &Message<'_>) -> Result<Place, BadMessage> {
     let mut seen = [false; SINGLE.len()];
     for header in message.headers() {
         let single = SINGLE.iter().position(|name| *name == header.name);
@@ -272,7 +294,12 @@ fn check(message: &Message<'_>) -> Result<(), BadMessage> {
     if message.header(Name::Via).is_none() || seen[..4].contains(&false) || message.call_id().is_empty() {
         return Err(BadMessage::Missing);
     }
-    for via in message.vias() {
+    let mut lines = message.all(Name::Via);
+    let top = lines.next().ok_or(BadMessage::Missing)?;
+    let place = Place::of(message.head(), top.value)?;
+    let (first, _, rest) = place.read(message.head(), super::span(message.head(), top.value).end);
+    let others = lines.map(|header| header.value).chain(rest).flat_map(super::via::iter);
+    for via in std::iter::once(Ok(first)).chain(others) {
         if via?.version != "2.0" {
             return Err(BadMessage::Via);
         }
@@ -297,7 +324,8 @@ fn check(message: &Message<'_>) -> Result<(), BadMessage> {
             return Err(BadMessage::Uri);
         }
     }
-    addresses(message, cseq.method)
+    addresses(message, cseq.method)?;
+    Ok(place)
 }
 
 /// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8).

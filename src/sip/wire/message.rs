@@ -145,8 +145,16 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn via(&self) -> Result<Via<'a>, BadMessage> {
-        let header = self.header(Name::Via).ok_or(BadMessage::Missing)?;
-        Via::first(header.value).map(|(via, _, _)| via)
+        self.top_via().map(|(via, _, _)| via)
+    }
+
+    /// The topmost Via value, as it stands, and what stands behind its comma.
+    pub(in crate::sip) fn top_via(&self) -> Result<(Via<'a>, &'a str, Option<&'a str>), BadMessage> {
+        let entry = self.index.entries.iter().find(|entry| entry.name == Name::Via).ok_or(BadMessage::Missing)?;
+        match &self.index.top {
+            Some(top) => Ok(top.read(self.head, entry.value.end)),
+            None => Via::first(self.text(&entry.value)),
+        }
     }
 
     /// All Via values, across lines and commas.

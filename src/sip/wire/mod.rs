@@ -18,6 +18,7 @@ mod name_addr;
 mod params;
 mod respond;
 pub mod sdp;
+mod seek;
 mod status;
 mod timer;
 mod uri;
@@ -36,22 +37,11 @@ pub use status::StatusCode;
 pub use uri::Uri;
 pub use via::Via;
 
+use seek::{is_token, trim, trim_start};
+
 /// Linear white space of a folded header: space, tab and the line ends of a fold.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
-}
-
-fn trim_start(text: &str) -> &str {
-    text.trim_start_matches([' ', '\t', '\r', '\n'])
-}
-
-/// RFC 3261 §25.1 `token`.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
 }
 
 /// A number in digits alone. What `str::parse` takes besides, a leading plus, another element may read otherwise.

@@ -1,6 +1,7 @@
 //! `"Display" <uri>;params` (RFC 3261 §20.10): From, To, Contact, Route and their like.
 
 use super::params::{self, find_outside_quotes, is_one_quoted_string};
+use super::seek::{find, is_unfit, split_once};
 use super::{BadMessage, Uri, is_space, is_token, trim, trim_start};
 
 /// One address of an address header.
@@ -42,16 +43,16 @@ impl<'a> NameAddr<'a> {
         };
         let (uri, behind) = match bracketed {
             Some(inside) => {
-                let close = inside.find('>').ok_or(bad)?;
+                let close = find(inside, b'>').ok_or(bad)?;
                 (&inside[..close], &inside[close + 1..])
             }
             None => {
-                let (uri, behind) = text.split_at(text.find([';', ',']).unwrap_or(text.len()));
+                let end = text.bytes().position(|byte| matches!(byte, b';' | b',')).unwrap_or(text.len());
+                let (uri, behind) = text.split_at(end);
                 (trim(uri), behind)
             }
         };
-        let broken = |byte| is_space(byte) || byte < b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F);
-        if !has_scheme(uri) || uri.bytes().any(broken) {
+        if !has_scheme(uri) || uri.bytes().any(is_unfit) {
             return Err(bad);
         }
         let comma = find_outside_quotes(behind, |byte| byte == b',').map_err(|()| bad)?;
@@ -115,7 +116,7 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = Result<NameAddr<'_>, BadM
 
 /// `scheme:` and something behind it (RFC 3986 §3.1).
 fn has_scheme(uri: &str) -> bool {
-    uri.split_once(':').is_some_and(|(scheme, rest)| {
+    split_once(uri, b':').is_some_and(|(scheme, rest)| {
         let first = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
         first
             && !rest.is_empty()

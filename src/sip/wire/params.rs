@@ -1,12 +1,18 @@
 //! `;name=value` parameters, with quotes respected.
 
-use super::{is_space, is_token, trim};
+use super::seek::{ends_word, split_once};
+use super::{is_token, trim};
 
 /// Ends of a piece of `text`: the offset of the first `stop` outside quotes, or None. Err on an unterminated quote.
 pub(super) fn find_outside_quotes(text: &str, stop: impl Fn(u8) -> bool) -> Result<Option<usize>, ()> {
+    // Most have no quote at all.
+    let Some(first) = text.bytes().position(|byte| byte == b'"' || stop(byte)) else { return Ok(None) };
+    if text.as_bytes().get(first) != Some(&b'"') {
+        return Ok(Some(first));
+    }
     let mut quoted = false;
     let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in text.bytes().enumerate().skip(first) {
         if quoted {
             if escaped {
                 escaped = false;
@@ -35,7 +41,7 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
                 None => (rest, ""),
             };
             rest = more;
-            let pair = match one.split_once('=') {
+            let pair = match split_once(one, b'=') {
                 Some((name, value)) => (trim(name), Some(trim(value))),
                 None => (trim(one), None),
             };
@@ -51,25 +57,32 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 /// word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold, because
 /// phones are; never in what could end it.
 pub(super) fn are_plain(text: &str) -> bool {
+    find_plain(text, "").is_some()
+}
+
+/// The same; how many parameters have this name, and the value of the first. None: the list has more than one reading.
+pub(super) fn find_plain<'a>(text: &'a str, wanted: &str) -> Option<(usize, Option<&'a str>)> {
     let mut rest = trim(text);
+    let (mut count, mut found) = (0, None);
     while let Some(list) = rest.strip_prefix(';') {
-        let Ok(end) = find_outside_quotes(list, |byte| byte == b';') else { return false };
-        let (one, more) = list.split_at(end.unwrap_or(list.len()));
+        let end = find_outside_quotes(list, |byte| byte == b';').ok()?;
+        let (one, more) = list.split_at_checked(end.unwrap_or(list.len()))?;
         rest = more;
-        let (name, value) = match one.split_once('=') {
+        let (name, value) = match split_once(one, b'=') {
             Some((name, value)) => (trim(name), Some(trim(value))),
             None => (trim(one), None),
         };
-        let word = |value: &str| {
-            let closed = |byte| is_space(byte) || byte < b' ' || matches!(byte, b'"' | b',' | b'<' | b'>' | 0x7F);
-            !value.is_empty() && !value.bytes().any(closed)
-        };
+        let word = |value: &str| !value.is_empty() && !value.bytes().any(ends_word);
         let name_fits = !name.is_empty() && name.bytes().all(is_token);
         if !name_fits || value.is_some_and(|value| !word(value) && !is_one_quoted_string(value)) {
-            return false;
+            return None;
+        }
+        if name.eq_ignore_ascii_case(wanted) {
+            found = if count == 0 { value } else { found };
+            count += 1;
         }
     }
-    rest.is_empty()
+    rest.is_empty().then_some((count, found))
 }
 
 /// `"..."` with nothing before, behind or between.

@@ -30,8 +30,8 @@ pub fn respond(
         match header.name {
             Name::Via => {
                 let mut value = String::new();
-                if let (true, Ok((_, first, rest))) = (top, Via::first(header.value)) {
-                    write_stamped(&mut value, first, source);
+                if let (true, Ok((via, first, rest))) = (top, request.top_via()) {
+                    write_stamped(&mut value, first, via.host, source);
                     if let Some(rest) = rest {
                         value.extend([",", rest]);
                     }

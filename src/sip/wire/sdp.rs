@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::seek::{find, split_once};
 use super::{number, span};
+use crate::units::Plain;
 
 /// Sections of one description.
 pub const MAX_MEDIA: usize = 16;
@@ -211,15 +213,7 @@ impl<'a> Sdp<'a> {
     /// When it is no description, too long a one, or one without media.
     pub fn read(body: &'a [u8]) -> Result<Self, BadSdp> {
         let text = std::str::from_utf8(body).map_err(|_| BadSdp::Malformed)?;
-        // Where a bare CR ends a line for the PBX and not for us, it reads an address that we have not rewritten.
-        let mut before = 0;
-        let plain = text.bytes().all(|byte| {
-            let fits =
-                if before == b'\r' { byte == b'\n' } else { byte >= b' ' || matches!(byte, b'\t' | b'\r' | b'\n') };
-            before = byte;
-            fits
-        });
-        if !plain || before == b'\r' || lines(text).next().is_none_or(|(_, line)| line != "v=0") {
+        if !is_plain(body) || lines(text).next().is_none_or(|(_, line)| line != "v=0") {
             return Err(BadSdp::Malformed);
         }
         let mut session_address = None;
@@ -231,7 +225,7 @@ impl<'a> Sdp<'a> {
             if number == MAX_LINES {
                 return Err(BadSdp::OverLimit);
             }
-            let (kind, value) = match line.split_once('=') {
+            let (kind, value) = match split_once(line, b'=') {
                 Some((kind, value)) if kind.len() == 1 && kind.as_bytes()[0].is_ascii_lowercase() => (kind, value),
                 Some(_) | None if line.is_empty() => continue,
                 Some(_) | None => return Err(BadSdp::Malformed),
@@ -336,7 +330,10 @@ impl<'a> Sdp<'a> {
                     (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
                     (true, None) | (false, _) => Ok(()),
                 },
-                (Some(_) | None, _) => write!(out, "{raw}"),
+                (Some(_) | None, _) => {
+                    out.extend_from_slice(raw.as_bytes());
+                    Ok(())
+                }
             };
             if let (true, true, Protection::Encrypted { attributes, .. }) = (anchored, last, protection) {
                 if !out.ends_with(b"\n") {
@@ -350,13 +347,31 @@ impl<'a> Sdp<'a> {
     }
 }
 
+/// No control characters but tabs and line ends, and no CR without its LF: where a bare CR ends a line for the PBX and not
+/// for us, it reads an address that we have not rewritten.
+fn is_plain(bytes: &[u8]) -> bool {
+    let control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n');
+    let bare = |(byte, next): (&u8, &u8)| *byte == b'\r' && *next != b'\n';
+    // Without an early end: the compiler compares many at a time.
+    let controls = bytes.iter().fold(false, |any, byte| any | control(*byte));
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    let bares = pairs.fold(false, |any, pair| any | bare(pair));
+    !controls && !bares && bytes.last() != Some(&b'\r')
+}
+
 /// Lines with their extents, line end included; text without.
 fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
     let mut at = 0;
-    text.split_inclusive('\n').map(move |raw| {
+    std::iter::from_fn(move || {
         let start = at;
-        at += raw.len();
-        (start..at, raw.trim_end_matches(['\r', '\n']))
+        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
+        let end = find(rest, b'\n').map_or(rest.len(), |line_end| line_end + 1);
+        at += end;
+        let mut line = rest.get(..end).unwrap_or_default();
+        while let Some(shorter) = line.strip_suffix('\n').or_else(|| line.strip_suffix('\r')) {
+            line = shorter;
+        }
+        Some((start..at, line))
     })
 }
 
@@ -430,7 +445,7 @@ fn crypto(text: &str) -> Option<Crypto<'_>> {
 }
 
 fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
-    let (number, rest) = text.split_once(' ')?;
+    let (number, rest) = split_once(text, b' ')?;
     let payload_type = self::number(number).filter(|number| *number < 128)?;
     let mut parts = rest.trim().split('/');
     Some(RtpMap { payload_type, encoding: parts.next()?, clock: self::number(parts.next()?)? })
@@ -458,7 +473,7 @@ struct Net(IpAddr);
 impl fmt::Display for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.0.is_ipv4() { "IP4" } else { "IP6" };
-        write!(f, "IN {kind} {}", self.0)
+        write!(f, "IN {kind} {}", Plain(self.0))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::seek::{find, is_unfit, split_before, split_once};
 use super::{BadMessage, is_token, number, params};
 
 /// A URI's parts, as they stand.
@@ -27,12 +28,12 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`BadMessage::Scheme`] for another scheme, [`BadMessage::Uri`] for what cannot be read in one way.
     pub fn parse(text: &'a str) -> Result<Self, BadMessage> {
-        let (scheme, rest) = text.split_once(':').ok_or(BadMessage::Uri)?;
-        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F)) {
+        let (scheme, rest) = split_once(text, b':').ok_or(BadMessage::Uri)?;
+        if text.bytes().any(is_unfit) {
             return Err(BadMessage::Uri);
         }
         if scheme.eq_ignore_ascii_case("tel") {
-            let (number, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+            let (number, params) = split_before(rest, b';');
             let user = Some(number).filter(|number| !number.is_empty());
             return Ok(Self { scheme, user, host: "", port: None, params, headers: "" });
         }
@@ -40,19 +41,19 @@ impl<'a> Uri<'a> {
             let known = !scheme.is_empty() && scheme.bytes().all(is_token);
             return Err(if known { BadMessage::Scheme } else { BadMessage::Uri });
         }
-        let (user, rest) = match rest.split_once('@') {
-            Some((user, rest)) if !user.is_empty() && !rest.contains('@') => {
-                (Some(user.split_once(':').map_or(user, |(user, _password)| user)), rest)
+        let (user, rest) = match split_once(rest, b'@') {
+            Some((user, rest)) if !user.is_empty() && find(rest, b'@').is_none() => {
+                (Some(split_before(user, b':').0), rest)
             }
             Some(_) => return Err(BadMessage::Uri),
             None => (None, rest),
         };
-        let (rest, headers) = match rest.split_once('?') {
+        let (rest, headers) = match split_once(rest, b'?') {
             Some((_, "")) => return Err(BadMessage::Uri),
             Some(parts) => parts,
             None => (rest, ""),
         };
-        let (host_port, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (host_port, params) = split_before(rest, b';');
         let (host, port) = split_host_port(host_port).ok_or(BadMessage::Uri)?;
         Ok(Self { scheme, user, host, port, params, headers })
     }
@@ -73,8 +74,8 @@ impl<'a> Uri<'a> {
 /// `host[:port]`, IPv6 in brackets.
 pub(super) fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
     let host_end = match text.strip_prefix('[') {
-        Some(inside) => inside.find(']')? + 2,
-        None => text.find(':').unwrap_or(text.len()),
+        Some(inside) => find(inside, b']')? + 2,
+        None => find(text, b':').unwrap_or(text.len()),
     };
     let (host, behind) = text.split_at(host_end);
     let port = match behind.strip_prefix(':') {

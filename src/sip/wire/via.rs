@@ -1,8 +1,11 @@
 //! Via values (RFC 3261 §20.42, RFC 3581).
 
+use std::ops::Range;
+
 use super::params::{self, find_outside_quotes};
+use super::seek::{split_before, split_once};
 use super::uri::split_host_port;
-use super::{BadMessage, is_token, number, trim, trim_start};
+use super::{BadMessage, is_space, is_token, number, span, trim, trim_start};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +20,51 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// With the leading `;`, or empty.
     pub params: &'a str,
+    branch: Option<&'a str>,
+}
+
+/// Where a Via value that has been read lies in its message.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    version: Range<usize>,
+    transport: Range<usize>,
+    host: Range<usize>,
+    port: Option<u16>,
+    params: Range<usize>,
+    branch: Option<Range<usize>>,
+    value: Range<usize>,
+    rest: Option<usize>,
+}
+
+impl Place {
+    /// Of the topmost value in `line`, a header value of `head`.
+    pub(super) fn of(head: &str, line: &str) -> Result<Self, BadMessage> {
+        let (via, value, rest) = Via::first(line)?;
+        Ok(Self {
+            version: span(head, via.version),
+            transport: span(head, via.transport),
+            host: span(head, via.host),
+            port: via.port,
+            params: span(head, via.params),
+            branch: via.branch.map(|branch| span(head, branch)),
+            value: span(head, value),
+            rest: rest.map(|rest| span(head, rest).start),
+        })
+    }
+
+    /// The value, as [`Via::first`] gives it; `end`: of its header's value.
+    pub(super) fn read<'a>(&self, head: &'a str, end: usize) -> (Via<'a>, &'a str, Option<&'a str>) {
+        let text = |range: &Range<usize>| head.get(range.clone()).unwrap_or_default();
+        let via = Via {
+            version: text(&self.version),
+            transport: text(&self.transport),
+            host: text(&self.host),
+            port: self.port,
+            params: text(&self.params),
+            branch: self.branch.as_ref().map(text),
+        };
+        (via, text(&self.value), self.rest.map(|start| text(&(start..end))))
+    }
 }
 
 impl<'a> Via<'a> {
@@ -28,17 +76,17 @@ impl<'a> Via<'a> {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
         };
-        let (protocol, after) = value.split_once('/').ok_or(bad)?;
-        let (version, after) = after.split_once('/').ok_or(bad)?;
+        let (protocol, after) = split_once(value, b'/').ok_or(bad)?;
+        let (version, after) = split_once(after, b'/').ok_or(bad)?;
         let after = trim_start(after);
-        let (transport, after) = after.split_at(after.find([' ', '\t', '\r', '\n']).ok_or(bad)?);
+        let (transport, after) = after.split_at(after.bytes().position(is_space).ok_or(bad)?);
         let version = trim(version);
         let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let sip = trim(protocol).eq_ignore_ascii_case("SIP") && numbered;
         if !sip || transport.is_empty() || !transport.bytes().all(is_token) {
             return Err(bad);
         }
-        let (sent_by, params) = after.split_at(after.find(';').unwrap_or(after.len()));
+        let (sent_by, params) = split_before(after, b';');
         let sent_by = trim(sent_by);
         let (host, port) = match split_host_port(sent_by) {
             Some(parts) => parts,
@@ -50,17 +98,17 @@ impl<'a> Via<'a> {
             }
         };
         let params = trim(params);
-        let branches = params::iter(params).filter(|(name, _)| name.eq_ignore_ascii_case("branch")).count();
-        if !params::are_plain(params) || branches > 1 {
+        let (branches, branch) = params::find_plain(params, "branch").ok_or(bad)?;
+        if branches > 1 {
             return Err(bad);
         }
-        Ok((Self { version, transport, host, port, params }, value, rest))
+        Ok((Self { version, transport, host, port, params, branch }, value, rest))
     }
 
     /// Its branch.
     #[must_use]
     pub fn branch(&self) -> Option<&'a str> {
-        params::find(self.params, "branch").flatten()
+        self.branch
     }
 
     /// `received`, as written.

@@ -1,0 +1,93 @@
+//! What another process left on the wire: a call's INVITE that its caller repeats, and answers whose requests it passed on.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::forward;
+use super::machine::{self, Call};
+use super::settings::Side;
+use super::switchboard::Switchboard;
+use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
+use crate::units::Leg;
+
+/// By what a repetition of a call's INVITE is known (RFC 3261 §17.2.3).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Invited {
+    /// Its topmost Via, as it came.
+    pub via: Box<str>,
+    /// Its number.
+    pub cseq: u32,
+}
+
+impl Invited {
+    pub(super) fn by(invite: &Message<'_>) -> Option<Self> {
+        let via = invite.header(Name::Via)?.value.into();
+        Some(Self { via, cseq: invite.cseq().ok()?.number })
+    }
+
+    fn branch(&self) -> Option<&str> {
+        let (_, behind) = self.via.split_once("branch=")?;
+        behind.split([';', ',', ' ', '\t']).next()
+    }
+}
+
+impl Switchboard {
+    /// Knows a restored call's INVITE again until it cannot be repeated any more (timer L), as the process that answered
+    /// it would: it is absorbed, and repetitions of its 2xx go back the way it came.
+    pub(super) fn know_invite(&mut self, call: &mut Call, now: Instant) {
+        let (Some(invited), Some(answered)) = (&call.invited, call.answered) else { return };
+        let party = &call.party.caller;
+        let bytes = format!(
+            "INVITE {} SIP/2.0\r\nVia: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} INVITE\r\n\r\n",
+            party.target, invited.via, party.remote, party.local, call.call_id, invited.cseq
+        );
+        let mut index = Index::new();
+        let Ok(invite) = index.read(bytes.as_bytes(), &call.settings.wire_limits) else { return };
+        call.server = self.transactions.resume_accepted(&invite, call.flow.caller, answered, now);
+        if let Some(server) = call.server {
+            self.by_server.insert(server, call.id);
+        }
+    }
+
+    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer hears
+    /// the 2xx again. The Via below ours leads there, and so does the call.
+    pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side, now: Instant) {
+        let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        // An INVITE of this process has its own transaction, which has absorbed it.
+        let own = self.transactions.has_been_here(message);
+        if own || !to_invite || !message.status().is_some_and(StatusCode::is_success) {
+            return;
+        }
+        let id = self.by_call_id.get(message.call_id());
+        let Some(call) = id.and_then(|id| self.calls.get_mut(id)) else { return };
+        let from = call.leg_of(side);
+        let ours = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip == call.local(from).address.ip());
+        let through_us = message.via().is_ok_and(|via| ours(via.host));
+        let Some(Ok(asker)) = message.vias().nth(1).filter(|_| through_us) else { return };
+        if call.resumed_until.is_none_or(|until| now >= until) {
+            return;
+        }
+        let first = call.invited.as_ref().is_some_and(|invited| invited.branch() == asker.branch());
+        let to = from.other();
+        let mut edits = Edits::new();
+        forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
+        forward::renumber_back(&mut edits, message, call.party[from].shift);
+        call.screen(&mut edits, message, from);
+        machine::rewrite_sdp(call, message, from, &mut edits);
+        let (flow, server, mut bytes) = (call.flow[to], call.server, Vec::new());
+        edits.apply(message, &mut bytes);
+        match (first && to == Leg::Caller, server) {
+            (true, Some(server)) => self.transactions.respond(server, StatusCode::OK, &bytes, now),
+            // It can be repeated no more.
+            (true, None) => {}
+            (false, _) => self.transmit(flow, &bytes),
+        }
+    }
+}
+
+/// For so long another process's requests may still be answered: 64*T1 (RFC 3261 §13.3.1.4).
+pub(super) fn answers_until(now: Instant) -> Instant {
+    now + Duration::from_secs(32)
+}

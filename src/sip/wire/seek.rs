@@ -1,0 +1,123 @@
+//! Searching in header values. They are short: a plain loop is done before a clever one has begun.
+
+use super::is_space;
+
+/// Marks of a byte.
+const TOKEN: u8 = 1;
+const UNFIT: u8 = 2;
+const PARTING: u8 = 4;
+
+/// What each byte may be.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut number = 0;
+    while number < kinds.len() {
+        let byte = number as u8;
+        let token = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        let unfit = byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F);
+        let parting = byte == b',';
+        kinds[number] = (TOKEN * token as u8) | (UNFIT * unfit as u8) | (PARTING * parting as u8);
+        number += 1;
+    }
+    kinds
+};
+
+/// RFC 3261 §25.1 `token`.
+pub(super) fn is_token(byte: u8) -> bool {
+    KINDS[usize::from(byte)] & TOKEN != 0
+}
+
+/// White space, a control character, a bracket or a quote: in no URI, and in no word.
+pub(super) fn is_unfit(byte: u8) -> bool {
+    KINDS[usize::from(byte)] & UNFIT != 0
+}
+
+/// The same, or a comma: it would end an unquoted value.
+pub(super) fn ends_word(byte: u8) -> bool {
+    KINDS[usize::from(byte)] & (UNFIT | PARTING) != 0
+}
+
+/// Where the first `wanted` is; an ASCII character.
+pub(super) fn find(text: &str, wanted: u8) -> Option<usize> {
+    text.bytes().position(|byte| byte == wanted)
+}
+
+/// What stands before and behind the first `mark`.
+pub(super) fn split_once(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = find(text, mark)?;
+    text.get(..at).zip(text.get(at + 1..))
+}
+
+/// What stands before the first `mark`, and the rest with it, or empty.
+pub(super) fn split_before(text: &str, mark: u8) -> (&str, &str) {
+    text.split_at_checked(find(text, mark).unwrap_or(text.len())).unwrap_or((text, ""))
+}
+
+/// Without linear white space at its ends.
+pub(super) fn trim(text: &str) -> &str {
+    let spaced = |byte: Option<&u8>| byte.is_some_and(|byte| is_space(*byte));
+    let bytes = text.as_bytes();
+    if spaced(bytes.first()) || spaced(bytes.last()) { text.trim_matches([' ', '\t', '\r', '\n']) } else { text }
+}
+
+/// Without linear white space before it.
+pub(super) fn trim_start(text: &str) -> &str {
+    if text.bytes().next().is_some_and(is_space) { text.trim_start_matches([' ', '\t', '\r', '\n']) } else { text }
+}
+
+/// Where the first control character is that is no tab.
+pub(super) fn control(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7F;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let letters = u64::from_le_bytes(*word);
+        // The upper bit of each byte that is below a space, or DEL. Behind the first such byte others may be marked too, by
+        // a borrow (Hacker's Delight, 6-1); each is looked at.
+        let low = letters.wrapping_sub(ONES * u64::from(b' ')) & !letters;
+        let others = letters ^ (ONES * 0x7F);
+        let delete = others.wrapping_sub(ONES) & !others;
+        let mut marked = (low | delete) & (ONES << 7);
+        while marked != 0 {
+            let at = marked.trailing_zeros() as usize / 8;
+            if word.get(at).is_some_and(|byte| is_control(*byte)) {
+                return Some(number * word.len() + at);
+            }
+            marked &= marked - 1;
+        }
+    }
+    rest.iter().position(|byte| is_control(*byte)).map(|at| bytes.len() - rest.len() + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_is_found_wherever_it_is() {
+        for length in 0..70 {
+            let mut text = vec![b'a'; length];
+            assert_eq!(control(&text), None);
+            for at in 0..length {
+                for byte in [0, b'\r', b'\n', 0x1F, 0x7F] {
+                    text[at] = byte;
+                    assert_eq!(control(&text), Some(at));
+                }
+                text[at] = [b'\t', 0x80, 0xFF, b' '][at % 4];
+            }
+        }
+    }
+
+    #[test]
+    fn white_space_goes_from_the_ends_alone() {
+        assert_eq!((trim(" \t a b\r\n "), trim("a"), trim(""), trim(" ")), ("a b", "a", "", ""));
+        assert_eq!((trim_start("\r\n a "), trim_start("a ")), ("a ", "a "));
+    }
+
+    #[test]
+    fn the_first_mark_parts_a_text() {
+        assert_eq!((split_once("a;b;c", b';'), split_once("a", b';')), (Some(("a", "b;c")), None));
+        assert_eq!((split_before("ä;b;c", b';'), split_before("a", b';')), (("ä", ";b;c"), ("a", "")));
+    }
+}

@@ -1,0 +1,74 @@
+//! What the process before left on the wire.
+
+use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
+use super::{MS, S, answered, expect};
+
+#[test]
+fn an_invite_repeated_after_a_kill_is_absorbed_and_its_2xx_comes_again() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let dialled = caller.request("INVITE", &sdp(TRUNK, ""));
+    world.send(TRUNK, &dialled);
+    let invite = world.last(PBX);
+    let answer = response(&invite, "200 OK", "callee", &sdp(PBX, ""));
+    world.send(PBX, &answer);
+    caller.learn(&world.last(TRUNK));
+    world.ladder();
+    world.kill_and_start(MS(700));
+    let merged = dialled.replace("branch=z9hG4bKcall1", "branch=z9hG4bKother");
+
+    world.send(TRUNK, &dialled);
+    world.send(TRUNK, &merged);
+    world.send(TRUNK, &merged.replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
+    world.send(PBX, &answer);
+    world.send(TRUNK, &dialled);
+    world.send(TRUNK, &caller.ack());
+
+    expect(
+        &mut world,
+        "
+          700 --- started again
+          700 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+          700 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+          700       > trunk 482 Loop Detected (1 INVITE)
+          700 trunk > ACK sip:201@192.0.2.1:5060 sdp
+          700 pbx > 200 OK (1 INVITE) sdp
+          700       > trunk 200 OK (1 INVITE) sdp
+          700 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+          700 trunk > ACK sip:y@192.0.2.1:5060
+          700       > pbx ACK sip:y@10.0.0.5:5060
+        ",
+    );
+    world.last(PBX);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.last(TRUNK);
+    world.send(TRUNK, &dialled);
+    assert!(world.receive(PBX).is_none() && world.receive(TRUNK).is_none(), "no new call comes of it");
+    world.rest();
+}
+
+#[test]
+fn once_nobody_can_repeat_the_invite_its_2xx_is_nobodys() {
+    let (mut world, mut caller, _) = answered(settings());
+    let answer = {
+        // As the PBX would say it again.
+        let invite =
+            caller.request("INVITE", "").replace("Via:", "Via: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKx\r\nVia:");
+        response(&invite, "200 OK", "callee", &sdp(PBX, ""))
+    };
+    world.run(S(20));
+    world.kill_and_start(S(5));
+    world.send(PBX, &answer);
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "), "32 s after the answer");
+    world.run(S(8));
+    world.send(PBX, &answer);
+    assert!(world.receive(TRUNK).is_none());
+    let again = caller.request("INVITE", &sdp(TRUNK, ""));
+    let again = again.replace(header(&again, "To"), "<sip:201@192.0.2.1:5060>");
+    world.send(TRUNK, &again);
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 482 "));
+    world.send(TRUNK, &again.replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
+    super::hang_up(world, &mut caller);
+}

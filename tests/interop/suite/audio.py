@@ -1,0 +1,77 @@
+"""Tones to send, and how much of one is in a recording."""
+
+import array
+import math
+import wave
+
+FRAME = 0.02
+"""Seconds that are judged at a time."""
+
+
+def write_tone(path, hertz, seconds, rate=8000):
+    """A quarter of full scale, -15 dB as a sine, in whole periods."""
+    samples = array.array("h", (int(8192 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(int(seconds * rate))))
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, rate, 0, "NONE", ""))
+        out.writeframes(samples.tobytes())
+
+
+class Heard:
+    """What a recording has of one tone."""
+
+    def __init__(self, seconds, level, gap, length):
+        self.seconds, self.level, self.gap, self.length = seconds, level, gap, length
+
+    def __str__(self):
+        return f"{self.seconds:.1f} s at {self.level:+.1f} dB, longest gap {self.gap * 1000:.0f} ms"
+
+
+def read(path):
+    """Samples and their rate. A recorder that is still at work has written no length yet: all there is counts."""
+    with open(path, "rb") as file:
+        data = file.read()
+    at = data.find(b"data")
+    if data[:4] != b"RIFF" or at < 0:
+        return array.array("h"), 8000
+    rate = int.from_bytes(data[24:28], "little")
+    body = data[at + 8 :]
+    return array.array("h", body[: len(body) // 2 * 2]), rate
+
+
+def share(frame, hertz, rate):
+    """How much of a frame's power is at one frequency (Goertzel), and the frame's level against full scale."""
+    power = sum(sample * sample for sample in frame) / len(frame)
+    if power < 100:
+        return 0.0, -90.0
+    turn = 2 * math.cos(2 * math.pi * hertz / rate)
+    last = before = 0.0
+    for sample in frame:
+        last, before = sample + turn * last - before, last
+    found = (last * last + before * before - turn * last * before) * 2 / len(frame) ** 2
+    return found / power, 10 * math.log10(power / 32768**2)
+
+
+def heard(path, hertz):
+    """Seconds of the tone, its level against the level that was sent, and the longest gap within it."""
+    samples, rate = read(path)
+    size = int(FRAME * rate)
+    levels, at = [], []
+    frames = len(samples) // size
+    for n in range(frames):
+        part, level = share(samples[n * size : (n + 1) * size], hertz, rate)
+        if part > 0.8 and level > -35:
+            at.append(n)
+            levels.append(level)
+    if not at:
+        return Heard(0.0, -90.0, 0.0, frames * FRAME)
+    gap = max((b - a - 1 for a, b in zip(at, at[1:])), default=0)
+    sent = 20 * math.log10(8192 / math.sqrt(2) / 32768)
+    return Heard(len(at) * FRAME, sorted(levels)[len(levels) // 2] - sent, gap * FRAME, frames * FRAME)
+
+
+def loud(path):
+    """Seconds that are not silence."""
+    samples, rate = read(path)
+    size = int(FRAME * rate)
+    frames = (samples[at : at + size] for at in range(0, len(samples) - size, size))
+    return sum(max(map(abs, frame)) > 500 for frame in frames) * FRAME
