@@ -18,7 +18,7 @@ use ringfence::rtp::control::{Codec, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::MediaPair;
 use ringfence::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
-use ringfence::units::{CallTime, Leg, PerLeg, RtpTimestamp, SequenceNumber, Ssrc};
+use ringfence::units::{CallTime, Dbov, Leg, PerLeg, RtpTimestamp, SequenceNumber, Ssrc};
 use rustfft::FftPlanner;
 
 fn packet(sequence: u16) -> [u8; 172] {
@@ -146,7 +146,7 @@ fn ear(criterion: &mut Criterion) {
     criterion.bench_function("tones in 20 ms", |bencher| {
         let mut tones = ToneDetector::new(&mut FftPlanner::new());
         let mut frames = noise.iter().cycle();
-        bencher.iter(|| black_box(tones.frame(frames.next().unwrap())));
+        bencher.iter(|| black_box(tones.frame(frames.next().unwrap(), Dbov(-20.0))));
     });
 
     criterion.bench_function("fingerprint of 20 ms", |bencher| {

@@ -1,6 +1,6 @@
 //! RTP both ways: 50 packets a second in each direction of each call, spread evenly; what arrives, and when.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ringfence::audio::g711::Law;
@@ -23,12 +23,17 @@ const WINDOW: usize = 64;
 const FRAMES: usize = 500;
 /// Nothing of the first moments is counted: peers learn addresses, caches fill.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// What is taken with the first calls, or given back after the start, is so within this time.
+const SETTLES: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Calls
     #[arg(long, default_value_t = 400)]
     pub(crate) calls: usize,
+    /// So many of them have audio before the memory that the others take is measured
+    #[arg(long, default_value_t = 0)]
+    pub(crate) before: usize,
     /// Seconds of audio that are measured
     #[arg(long, default_value_t = 8.0)]
     pub(crate) seconds: f64,
@@ -40,7 +45,7 @@ pub(crate) struct Options {
     pub(crate) ng: Option<SocketAddrV4>,
     /// Where the audio of the system under load is, over SIP and NG
     #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) relay: std::net::Ipv4Addr,
+    pub(crate) relay: Ipv4Addr,
     /// Callers' audio
     #[arg(long, default_value = "127.0.0.2:26900")]
     pub(crate) caller: SocketAddrV4,
@@ -81,77 +86,130 @@ impl Counted {
     }
 }
 
-pub(crate) fn run(options: &Options) -> Value {
-    let sockets = [net::open(options.caller), net::open(options.callee)];
-    let memory_before = options.pid.map(cpu::memory_kb);
-    let mut telephones = None;
-    let direct = [options.callee.port(), options.caller.port()];
-    let ports = match (options.sip, options.ng) {
-        (Some(proxy), _) => dial(options, proxy, &mut telephones),
-        (None, Some(at)) => {
-            let mut control = ng::Control::new(at);
-            (0..options.calls).map(|number| control.call(number, options.caller, options.callee)).collect()
-        }
-        (None, None) => vec![direct; options.calls],
-    };
-    assert_eq!(ports.len(), options.calls, "calls with audio");
-    let relays = options.sip.is_some() || options.ng.is_some();
-    let ips = if relays { [options.relay; 2] } else { [*options.callee.ip(), *options.caller.ip()] };
-    let mut directions = [0, 1].map(|side| Direction {
-        outbox: Outbox::new(&sockets[side]),
-        inbox: Inbox::new(&sockets[1 - side]),
-        to: ports.iter().map(|ports| SocketAddrV4::new(ips[side], ports[side])).collect(),
-        left: vec![[None; WINDOW]; options.calls],
-    });
-    let frames = speech();
-    let warm_up = (WARM_UP.as_secs_f64() / INTERVAL.as_secs_f64()) as usize * TICKS;
-    let last = warm_up + (options.seconds / INTERVAL.as_secs_f64()) as usize * TICKS;
-    let tick = INTERVAL / TICKS as u32;
-    let start = clock::now() + Duration::from_millis(5);
-    let mut counted = Counted::since(start);
-    let mut generator_late = Duration::ZERO;
-    let mut spent_before = Duration::ZERO;
-    let mut by_thread_before = Vec::new();
-    let mut at = 0;
-    let mut ended = None;
-    loop {
-        let now = clock::now();
-        if at < last && now >= start + tick * at as u32 {
-            if at == warm_up {
-                counted = Counted::since(now);
-                generator_late = Duration::ZERO;
-                if let Some(pid) = options.pid {
-                    spent_before = cpu::spent(pid);
-                    by_thread_before = if options.threads { cpu::spent_by_thread(pid) } else { Vec::new() };
-                }
-            }
-            generator_late = generator_late.max(now - (start + tick * at as u32));
-            for (side, direction) in directions.iter_mut().enumerate() {
-                counted.sent += send(direction, side, at, &frames);
-            }
-            at += 1;
-            if at == last {
-                ended = Some(clock::now());
-            }
-        }
-        let mut came = 0;
-        for (side, direction) in directions.iter_mut().enumerate() {
-            came += take(direction, side, &mut counted);
-        }
-        let now = clock::now();
-        if ended.is_some_and(|ended| now - ended > Duration::from_millis(500)) {
-            break;
-        }
-        if came == 0 {
-            let next = if at < last { start + tick * at as u32 } else { now + Duration::from_millis(5) };
-            net::wait([&sockets[0], &sockets[1]], next, now);
+/// Who sets calls up.
+enum Dialler {
+    Sip(Box<Telephones>),
+    Ng(ng::Control),
+    /// Nobody: the two ends send to each other.
+    Nobody,
+}
+
+impl Dialler {
+    fn new(options: &Options) -> Self {
+        match (options.sip, options.ng) {
+            (Some(proxy), _) => Self::Sip(Box::new(telephones(options, proxy))),
+            (None, Some(at)) => Self::Ng(ng::Control::new(at)),
+            (None, None) => Self::Nobody,
         }
     }
-    let spent = options.pid.map(|pid| (cpu::spent(pid) - spent_before).as_secs_f64() * 1e6);
-    let threads =
-        options.pid.filter(|_| options.threads).map(|pid| by_thread(&by_thread_before, cpu::spent_by_thread(pid)));
-    let memory = options.pid.zip(memory_before).map(|(pid, before)| cpu::memory_kb(pid) as f64 - before as f64);
-    if let Some(telephones) = &mut telephones {
+
+    /// The calls from `from` to `to`: where the caller's and the callee's audio goes in each.
+    fn dial(&mut self, options: &Options, from: usize, to: usize) -> Vec<[u16; 2]> {
+        match self {
+            Self::Sip(telephones) => {
+                dial(telephones, from, to);
+                telephones.ports().split_off(from)
+            }
+            Self::Ng(control) => {
+                (from..to).map(|number| control.call(number, options.caller, options.callee)).collect()
+            }
+            Self::Nobody => vec![[options.callee.port(), options.caller.port()]; to - from],
+        }
+    }
+}
+
+/// Both directions of all calls, on their way.
+struct Stream<'a> {
+    sockets: &'a [UdpSocket; 2],
+    directions: [Direction; 2],
+    /// What each side says.
+    frames: [Vec<[u8; PAYLOAD]>; 2],
+    /// Ticks so far.
+    at: usize,
+}
+
+impl Stream<'_> {
+    fn add(&mut self, ports: &[[u16; 2]], ips: [Ipv4Addr; 2]) {
+        for (side, direction) in self.directions.iter_mut().enumerate() {
+            direction.to.extend(ports.iter().map(|ports| SocketAddrV4::new(ips[side], ports[side])));
+            direction.left.resize(direction.to.len(), [None; WINDOW]);
+        }
+    }
+
+    /// Audio for so long; how late a packet was sent at most.
+    fn run(&mut self, length: Duration, counted: &mut Counted) -> Duration {
+        let tick = INTERVAL / TICKS as u32;
+        let ticks = (length.as_secs_f64() / tick.as_secs_f64()) as u32;
+        let (start, mut late, mut done) = (clock::now(), Duration::ZERO, 0);
+        while done < ticks {
+            let (now, due) = (clock::now(), start + tick * done);
+            if now >= due {
+                late = late.max(now - due);
+                for (side, direction) in self.directions.iter_mut().enumerate() {
+                    counted.sent += send(direction, side, self.at, &self.frames[side]);
+                }
+                (self.at, done) = (self.at + 1, done + 1);
+            }
+            self.take(counted, start + tick * done);
+        }
+        late
+    }
+
+    /// What is still under way.
+    fn rest(&mut self, counted: &mut Counted) {
+        let until = clock::now() + Duration::from_millis(500);
+        while clock::now() < until {
+            self.take(counted, until);
+        }
+    }
+
+    /// Takes what has come, or waits for it.
+    fn take(&mut self, counted: &mut Counted, until: Instant) {
+        let mut came = 0;
+        for (side, direction) in self.directions.iter_mut().enumerate() {
+            came += take(direction, side, counted);
+        }
+        if came == 0 {
+            net::wait([&self.sockets[0], &self.sockets[1]], until, clock::now());
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Value {
+    let sockets = [net::open(options.caller), net::open(options.callee)];
+    let relays = options.sip.is_some() || options.ng.is_some();
+    let ips = if relays { [options.relay; 2] } else { [*options.callee.ip(), *options.caller.ip()] };
+    let directions = [0, 1].map(|side| Direction {
+        outbox: Outbox::new(&sockets[side]),
+        inbox: Inbox::new(&sockets[1 - side]),
+        to: Vec::new(),
+        left: Vec::new(),
+    });
+    let mut stream = Stream { sockets: &sockets, directions, frames: [false, true].map(speech), at: 0 };
+    let mut dialler = Dialler::new(options);
+    let before = options.before.min(options.calls);
+    let ports = dialler.dial(options, 0, before);
+    stream.add(&ports, ips);
+    if before > 0 {
+        stream.run(SETTLES, &mut Counted::since(clock::now()));
+    }
+    let memory_before = options.pid.map(cpu::memory_kb);
+    let ports = dialler.dial(options, before, options.calls);
+    stream.add(&ports, ips);
+    assert_eq!(stream.directions[0].to.len(), options.calls, "calls with audio");
+
+    stream.run(WARM_UP, &mut Counted::since(clock::now()));
+    let spent_before = options.pid.map(cpu::spent);
+    let by_thread_before = options.pid.filter(|_| options.threads).map(cpu::spent_by_thread);
+    let mut counted = Counted::since(clock::now());
+    let generator_late = stream.run(Duration::from_secs_f64(options.seconds), &mut counted);
+    let memory = options.pid.map(cpu::memory_kb);
+    stream.rest(&mut counted);
+
+    let spent = options.pid.zip(spent_before).map(|(pid, before)| (cpu::spent(pid) - before).as_secs_f64() * 1e6);
+    let threads = options.pid.zip(by_thread_before).map(|(pid, before)| by_thread(&before, cpu::spent_by_thread(pid)));
+    let memory = memory.zip(memory_before).map(|(after, before)| after as f64 - before as f64);
+    if let Dialler::Sip(telephones) = &mut dialler {
         hang_up(telephones);
     }
     let Counted { sent, arrived, odd, late, .. } = counted;
@@ -165,7 +223,7 @@ pub(crate) fn run(options: &Options) -> Value {
         "generator_late_ms": generator_late.as_secs_f64() * 1e3,
         "cpu_us_per_packet": spent.map(|spent| spent / arrived as f64),
         "cores": spent.map(|spent| spent / 1e6 / options.seconds),
-        "memory_kb_per_call": memory.map(|memory| memory / options.calls as f64),
+        "memory_kb_per_call": memory.map(|memory| memory / (options.calls - before).max(1) as f64),
         "threads": threads,
     })
 }
@@ -176,7 +234,7 @@ fn by_thread(before: &[(String, Duration)], after: Vec<(String, Duration)>) -> V
     after.into_iter().map(|(name, at)| (name.clone(), json!((at - spent(&name)).as_secs_f64()))).collect()
 }
 
-fn dial(options: &Options, proxy: SocketAddrV4, telephones: &mut Option<Telephones>) -> Vec<[u16; 2]> {
+fn telephones(options: &Options, proxy: SocketAddrV4) -> Telephones {
     let options_of_calls = calls::Options {
         caller: SocketAddrV4::new(*options.caller.ip(), 26_080),
         callee: SocketAddrV4::new(*options.callee.ip(), 26_090),
@@ -187,13 +245,18 @@ fn dial(options: &Options, proxy: SocketAddrV4, telephones: &mut Option<Telephon
         pid: None,
         memory: false,
     };
-    let telephones = telephones.insert(Telephones::new(&options_of_calls, [options.caller, options.callee]));
-    let deadline = clock::now() + Duration::from_secs(10) + Duration::from_millis(5) * options.calls as u32;
+    Telephones::new(&options_of_calls, [options.caller, options.callee])
+}
+
+/// Calls until there are `to`.
+fn dial(telephones: &mut Telephones, from: usize, to: usize) {
+    let each = Duration::from_millis(5);
+    let deadline = clock::now() + Duration::from_secs(10) + each * (to - from) as u32;
     let mut next = clock::now();
-    let mut placed = 0;
-    while telephones.answered() < options.calls && clock::now() < deadline {
-        if placed < options.calls && clock::now() >= next {
-            next += Duration::from_millis(5);
+    let mut placed = from;
+    while telephones.answered() < to && clock::now() < deadline {
+        if placed < to && clock::now() >= next {
+            next += each;
             telephones.place();
             placed += 1;
         }
@@ -201,7 +264,6 @@ fn dial(options: &Options, proxy: SocketAddrV4, telephones: &mut Option<Telephon
             telephones.wait(next.max(clock::now() + Duration::from_micros(500)));
         }
     }
-    telephones.ports()
 }
 
 fn hang_up(telephones: &mut Telephones) {
@@ -220,7 +282,7 @@ fn send(direction: &mut Direction, side: usize, at: usize, frames: &[[u8; PAYLOA
     let before = direction.outbox.sent;
     for number in (at % TICKS..direction.to.len()).step_by(TICKS) {
         let ssrc = (number as u32) << 1 | side as u32;
-        let frame = &frames[(usize::from(sequence) + number * 37 + side * 250) % FRAMES];
+        let frame = &frames[(usize::from(sequence) + number * 37) % FRAMES];
         direction.left[number][usize::from(sequence) % WINDOW] = Some(clock::now());
         direction.outbox.put(direction.to[number], |out| {
             out.extend([0x80, 8]);
@@ -254,13 +316,14 @@ fn take(direction: &mut Direction, side: usize, counted: &mut Counted) -> usize 
     })
 }
 
-/// Ten seconds that a voice detector takes for speech some of the time: words of a hum with its overtones, and pauses.
-fn speech() -> Vec<[u8; PAYLOAD]> {
+/// Ten seconds that a voice detector takes for speech some of the time: words of a hum with its overtones, and pauses. The
+/// one who answers says a word where the caller leaves one out.
+fn speech(answers: bool) -> Vec<[u8; PAYLOAD]> {
     let mut frames = Vec::with_capacity(FRAMES);
     let mut seed = 1_u32;
     for number in 0..FRAMES {
         // A word of 300 ms, a pause of 100 ms; every fifth word is left out.
-        let talks = number % 20 < 15 && number / 20 % 5 != 4;
+        let talks = number % 20 < 15 && (number / 20 % 5 == 4) == answers;
         let mut frame = [0; PAYLOAD];
         for (at, sample) in frame.iter_mut().enumerate() {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

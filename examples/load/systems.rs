@@ -89,6 +89,8 @@ fn command(program: &Path, core: Option<&str>) -> Command {
 pub(crate) struct Ringfence {
     /// Callers are listened to (without words).
     pub(crate) analysed: bool,
+    /// Words, too.
+    pub(crate) words: bool,
     /// No limit that any flood could reach.
     pub(crate) no_limits: bool,
     /// On [`CORE`] alone.
@@ -101,6 +103,8 @@ impl Ringfence {
     pub(crate) fn start(self) -> Running {
         let folder = folder();
         let config = folder.path().join("ringfence.toml");
+        let words = self.words;
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/config/models/moonshine-tiny-en");
         let limit = if self.no_limits { "1000000/1s" } else { "50/1s" };
         let mut text = format!(
             "[[listen]]\naddress = \"{PROXY}\"\n[pbx]\naddress = \"{PBX}\"\n\
@@ -110,7 +114,7 @@ impl Ringfence {
              [limits]\nmessages_per_source = \"{limit}\"\nmessages_per_trunk = \"1000000/1s\"\n\
              [limits.per_source]\ncalls = \"1000000/1s\"\nburst = 1000000\n\
              [limits.per_number]\ncalls = \"1000000/1s\"\n\
-             [detect]\nwatch_for = \"2m\"\n[detect.words]\nenabled = false\n\
+             [detect]\nwatch_for = \"2m\"\n[detect.words]\nenabled = {words}\nmodel = \"{model}\"\n\
              [admin]\naddress = \"{ADMIN}\"\n[log]\nlevel = \"warn\"\n"
         );
         if self.listed > 0 {

@@ -22,6 +22,9 @@ const FRAME: Duration = Duration::from_millis(20);
 /// Most frames under construction: 640 ms. Usually there are one or two, and no more room is taken than that.
 const RING: usize = 32;
 
+/// Frames under construction for which room is kept.
+const USUAL: usize = 8;
+
 /// How many frames a hole may lie behind the newest packet before it counts as lost: three packets of the usual 20 ms.
 /// Reordering on real paths is nearly always by one or two packets.
 const REORDER_FRAMES: u64 = 3;
@@ -147,22 +150,24 @@ impl Framer {
             return;
         }
         let Some(start) = self.place(&packet, samples as u64) else { return };
-        let mut linear = [0; MOST_G722];
-        if packet.content == Content::G722 {
-            let known = self.g722.take().filter(|(ssrc, _)| *ssrc == packet.ssrc);
-            let (ssrc, mut decoder) = known.unwrap_or_else(|| (packet.ssrc, Box::new(g722::Decoder::new())));
-            decoder.decode(packet.payload, &mut linear);
-            self.g722 = Some((ssrc, decoder));
-        }
-        self.fill(start, samples as u64, |from, to| match packet.content {
-            Content::Audio(law) => law.decode_into(packet.payload.get(from..).unwrap_or_default(), to),
+        match packet.content {
+            Content::Audio(law) => self.fill(start, samples as u64, |from, to| {
+                law.decode_into(packet.payload.get(from..).unwrap_or_default(), to);
+            }),
             Content::G722 => {
-                for (sample, decoded) in to.iter_mut().zip(linear.iter().skip(from)) {
-                    *sample = *decoded;
-                }
+                let known = self.g722.take().filter(|(ssrc, _)| *ssrc == packet.ssrc);
+                let (ssrc, mut decoder) = known.unwrap_or_else(|| (packet.ssrc, Box::new(g722::Decoder::new())));
+                let mut linear = [0; MOST_G722];
+                decoder.decode(packet.payload, &mut linear);
+                self.g722 = Some((ssrc, decoder));
+                self.fill(start, samples as u64, |from, to| {
+                    for (sample, decoded) in to.iter_mut().zip(linear.iter().skip(from)) {
+                        *sample = *decoded;
+                    }
+                });
             }
-            Content::Noise => to.fill(0),
-        });
+            Content::Noise => self.fill(start, samples as u64, |_, to| to.fill(0)),
+        }
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
     }
 
@@ -172,16 +177,30 @@ impl Framer {
         self.due = self.due.max(frames_in(waited));
     }
 
+    /// Is there one?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.next < self.due || self.slot_of_next().is_some_and(|slot| slot.filled >= FRAME_SAMPLES)
+    }
+
+    fn slot_of_next(&self) -> Option<&Slot> {
+        if self.first == self.next { self.ring.front() } else { None }
+    }
+
     /// The next frame that is ready.
     pub fn poll_frame(&mut self) -> Option<Frame> {
-        let slot = if self.first == self.next { self.ring.front() } else { None };
-        let filled = slot.map_or(0, |slot| slot.filled);
-        if filled < FRAME_SAMPLES && self.next >= self.due {
+        if !self.is_ready() {
             return None;
         }
+        let slot = self.slot_of_next();
+        let filled = slot.map_or(0, |slot| slot.filled);
         let samples = slot.map_or([0; FRAME_SAMPLES], |slot| slot.samples);
         if self.first == self.next && self.ring.pop_front().is_some() {
             self.first += 1;
+        }
+        // What a burst or a wait has taken is given back.
+        if self.ring.is_empty() && self.ring.capacity() > USUAL {
+            self.ring = VecDeque::new();
         }
         let at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
         self.next += 1;

@@ -1,6 +1,6 @@
 //! All detectors around one call.
 //!
-//! In: frames of both legs, each in order, and phrases heard. Out: [`Evidence`], in order of the time it was known.
+//! In: frames of both legs, pair by pair, and phrases heard. Out: [`Evidence`], in order of the time it was known.
 //! Holds the caller's last seconds for whoever recognises words. Decides nothing.
 
 use std::collections::VecDeque;
@@ -24,9 +24,6 @@ use crate::units::{CallTime, Leg};
 /// Frames that whoever schedules words may be behind.
 const SPEECH_FRAMES: usize = 600;
 
-/// Frames that one leg may be ahead of the other. A driver that lets more pile up loses the oldest.
-const AHEAD_FRAMES: usize = 64;
-
 /// One frame of both legs, waiting until the tone detector can tell.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -49,7 +46,6 @@ pub enum Opposite {
 /// The ear of one call.
 pub struct Ear {
     screening: Option<Screening>,
-    waiting: [VecDeque<Frame>; 2],
     voices: [Voice; 2],
     echo: Echo,
     tone: ToneDetector,
@@ -74,8 +70,7 @@ impl Ear {
     pub fn new(planner: &mut FftPlanner<f32>, library: Arc<Library>, opposite: Opposite) -> Self {
         Self {
             screening: (opposite == Opposite::Prompt).then(Screening::default),
-            waiting: [VecDeque::new(), VecDeque::new()],
-            voices: [Voice::new(), Voice::new()],
+            voices: [Voice::new(), Voice::roughly()],
             echo: Echo::new(),
             tone: ToneDetector::new(planner),
             fingerprinter: Fingerprinter::new(planner),
@@ -94,32 +89,8 @@ impl Ear {
         }
     }
 
-    /// The next frame of a leg.
-    pub fn frame(&mut self, leg: Leg, frame: Frame) {
-        let [caller, callee] = &mut self.waiting;
-        let queue = match leg {
-            Leg::Caller => caller,
-            Leg::Callee => callee,
-        };
-        queue.push_back(frame);
-        if queue.len() > AHEAD_FRAMES {
-            queue.pop_front();
-        }
-        loop {
-            let [caller, callee] = &mut self.waiting;
-            let (Some(a), Some(b)) = (caller.front(), callee.front()) else { return };
-            // Only a lost frame makes them differ; the later one waits.
-            if a.at < b.at {
-                caller.pop_front();
-            } else if b.at < a.at {
-                callee.pop_front();
-            } else if let (Some(a), Some(b)) = (caller.pop_front(), callee.pop_front()) {
-                self.pair(&a, &b);
-            }
-        }
-    }
-
-    fn pair(&mut self, caller: &Frame, callee: &Frame) {
+    /// The next frame of both legs: of the same 20 ms.
+    pub fn frames(&mut self, caller: &Frame, callee: &Frame) {
         self.now = CallTime(caller.at.0 + Duration::from_millis(20));
         self.kept.push(&caller.samples, self.now);
 
@@ -129,7 +100,8 @@ impl Ear {
         if self.echo.frame(caller_voiced.level, callee_voiced) {
             caller_voiced.speech = false;
         }
-        if let Some(heard) = self.fingerprinter.frame(&caller.samples)
+        if !self.matcher.is_full()
+            && let Some(heard) = self.fingerprinter.frame(&caller.samples)
             && let Some(found) = self.matcher.word(heard, &self.library)
             && !self.known
         {
@@ -137,7 +109,7 @@ impl Ear {
             let (recording, agreement, offset) = (found.recording, found.agreement, found.offset);
             self.tell(Leg::Caller, Finding::KnownRecording { recording, agreement, offset });
         }
-        let kind = self.tone.frame(&caller.samples);
+        let kind = self.tone.frame(&caller.samples, caller_voiced.level);
         let tonal = kind != Kind::Other;
         if kind == Kind::Tone {
             for pending in &mut self.pending {
@@ -229,7 +201,7 @@ impl Ear {
 
     /// The caller's fingerprint so far.
     #[must_use]
-    pub fn fingerprint(&self) -> &[Word] {
+    pub fn fingerprint(&self) -> Vec<Word> {
         self.matcher.words()
     }
 

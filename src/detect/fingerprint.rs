@@ -21,9 +21,13 @@ use crate::units::{CallTime, Ratio};
 const BITS: usize = 24;
 
 /// Samples of one word's window, at 4 kHz: 320 ms, so that a shifted start hardly matters.
-const WINDOW: usize = 1_280;
-const SIZE: usize = 2_048;
+const FRAMES: usize = 16;
+/// Frames of a word, and of two windows that are one word apart.
+const STEP: usize = 2;
+const KEPT: usize = FRAMES + STEP;
 const HALF_FRAME: usize = FRAME_SAMPLES / 2;
+const WINDOW: usize = FRAMES * HALF_FRAME;
+const SIZE: usize = 2_048;
 const HZ_PER_BIN: f32 = 4_000.0 / SIZE as f32;
 
 /// Bands lie between these, spaced evenly in pitch: what every telephone codec keeps.
@@ -71,13 +75,18 @@ pub type Word = Option<u32>;
 /// Makes words of one leg's frames.
 pub struct Fingerprinter {
     spectrum: Spectrum<{ SIZE / 2 }>,
-    /// The last window at 4 kHz.
-    samples: Box<[f32; WINDOW]>,
-    /// Of the first of the two frames that make a word.
-    first_half: [f32; HALF_FRAME],
-    before: [f32; BITS + 1],
-    odd: bool,
+    /// The last two windows at 4 kHz, frame by frame, each in its turn.
+    samples: Box<[[i16; HALF_FRAME]; KEPT]>,
+    /// Sum of the squares of each of these.
+    energies: [f32; KEPT],
+    /// Where the next frame goes: the oldest of them.
+    next: usize,
+    /// Bands of the window before, if it was loud enough for anybody to have asked.
+    before: Option<Bands>,
 }
+
+/// Energy of each band, as a logarithm.
+type Bands = [f32; BITS + 1];
 
 /// A word with what is needed to look it up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,46 +103,57 @@ impl Fingerprinter {
     pub fn new(planner: &mut FftPlanner<f32>) -> Self {
         Self {
             spectrum: Spectrum::new(planner, &TABLES),
-            samples: Box::new([0.0; WINDOW]),
-            first_half: [0.0; HALF_FRAME],
-            before: [0.0; BITS + 1],
-            odd: false,
+            samples: Box::new([[0; HALF_FRAME]; KEPT]),
+            energies: [0.0; KEPT],
+            next: 0,
+            before: None,
         }
     }
 
     /// The next frame; each second one makes a word.
     pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Option<Heard> {
-        // Two neighbours averaged: enough of a filter below 1.8 kHz.
-        let half: [f32; HALF_FRAME] =
-            std::array::from_fn(|n| (f32::from(samples[2 * n]) + f32::from(samples[2 * n + 1])) / 2.0);
-        self.odd = !self.odd;
-        if self.odd {
-            self.first_half = half;
+        let (Some(half), Some(energy)) = (self.samples.get_mut(self.next), self.energies.get_mut(self.next)) else {
             return None;
+        };
+        // Two neighbours averaged: enough of a filter below 1.8 kHz. What came as G.711 has no odd sums.
+        for (slot, [a, b]) in half.iter_mut().zip(samples.as_chunks().0) {
+            *slot = a.midpoint(*b);
         }
-        self.samples.copy_within(2 * HALF_FRAME.., 0);
-        let newest = self.samples.iter_mut().skip(WINDOW - 2 * HALF_FRAME);
-        for (slot, sample) in newest.zip(self.first_half.iter().chain(&half)) {
-            *slot = *sample;
+        *energy = sum(&half.map(|sample| f32::from(sample) * f32::from(sample)));
+        self.next = (self.next + 1) % KEPT;
+        self.next.is_multiple_of(STEP).then(|| self.word())
+    }
+
+    /// Of the window that begins so many frames behind the oldest.
+    fn bands(&self, from: usize) -> Bands {
+        let edges = &*EDGES;
+        let (newer, older) = self.samples.split_at(self.next);
+        let older = older.get(from..).unwrap_or_default();
+        let older = older.get(..FRAMES).unwrap_or(older);
+        let newer = newer.get(..FRAMES - older.len()).unwrap_or_default();
+        let mut bands = [0.0f32; BITS + 1];
+        let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else { return bands };
+        let mut spectrum = [0.0f32; SIZE / 2];
+        self.spectrum.power([older.as_flattened(), newer.as_flattened()], first..last + 1, &mut spectrum);
+        for (band, edge) in bands.iter_mut().zip(edges.windows(2)) {
+            let &[from, to] = edge else { continue };
+            let power = spectrum.get(from..to.max(from + 1)).unwrap_or_default();
+            *band = (sum(power) + 1.0).ln();
         }
-        Some(self.word())
+        bands
     }
 
     fn word(&mut self) -> Heard {
-        let edges = &*EDGES;
-        let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else { return Heard::default() };
-        let mut spectrum = [0.0f32; SIZE / 2];
-        self.spectrum.power(self.samples.as_slice(), first..last + 1, &mut spectrum);
-        let mut bands = [0.0f32; BITS + 1];
-        for (band, edge) in bands.iter_mut().zip(edges.windows(2)) {
-            let &[from, to] = edge else { continue };
-            let power = spectrum.iter().take(to.max(from + 1)).skip(from);
-            *band = (power.sum::<f32>() + 1.0).ln();
+        let oldest: f32 = self.energies.iter().skip(self.next).take(STEP).sum();
+        if (sum(&self.energies) - oldest) / (WINDOW as f32) < AUDIBLE {
+            self.before = None;
+            return Heard::default();
         }
-        let energy = sum(&self.samples.map(|sample| sample * sample)) / WINDOW as f32;
+        let before = self.before.unwrap_or_else(|| self.bands(0));
+        let bands = self.bands(STEP);
         let mut word = 0u32;
         let mut certainty = [(0.0f32, 0u32); BITS];
-        let pairs = bands.windows(2).zip(self.before.windows(2)).zip(&mut certainty);
+        let pairs = bands.windows(2).zip(before.windows(2)).zip(&mut certainty);
         for (bit, ((now, before), slot)) in pairs.enumerate() {
             if let ([now_low, now_high], [low, high]) = (now, before) {
                 let change = (now_low - now_high) - (low - high);
@@ -143,7 +163,7 @@ impl Fingerprinter {
                 *slot = (change.abs(), 1 << bit);
             }
         }
-        self.before = bands;
+        self.before = Some(bands);
         // The least certain ones first; of equals the lower bit.
         let mut least = [(f32::INFINITY, 0u32); UNCERTAIN];
         for &bit in &certainty {
@@ -154,7 +174,7 @@ impl Fingerprinter {
             }
         }
         let uncertain = least.map(|(_, bit)| bit);
-        Heard { word: (energy >= AUDIBLE).then_some(word), uncertain }
+        Heard { word: Some(word), uncertain }
     }
 }
 
@@ -307,17 +327,20 @@ pub struct Match {
 /// Compares one call with a library.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
-    words: Vec<Word>,
+    /// Of the call, with [`QUIET`] where there is none: half the room of a [`Word`].
+    words: Vec<u32>,
 }
+
+/// Stands for no word: a word has 24 bits.
+const QUIET: u32 = u32::MAX;
 
 impl Matcher {
     /// The next word of the call. Some: it is a known recording.
     pub fn word(&mut self, heard: Heard, library: &Library) -> Option<Match> {
-        if self.words.len() < LONGEST {
-            self.words.push(heard.word);
-        } else {
+        if self.is_full() {
             return None;
         }
+        self.words.push(heard.word.unwrap_or(QUIET));
         heard.word?;
         if library.is_empty() {
             return None;
@@ -337,8 +360,8 @@ impl Matcher {
     fn agreement(&self, words: &[Word], place: usize) -> Option<Ratio> {
         let known = words.get(..=place)?.iter().rev();
         let (mut compared, mut differing) = (0u32, 0u32);
-        for (a, b) in self.words.iter().rev().zip(known).take(COMPARED) {
-            if let (Some(a), Some(b)) = (a, b) {
+        for (&a, b) in self.words.iter().rev().zip(known).take(COMPARED) {
+            if let (true, Some(b)) = (a != QUIET, b) {
                 compared += 1;
                 differing += (a ^ b).count_ones();
             }
@@ -347,10 +370,16 @@ impl Matcher {
         (compared as usize >= ENOUGH && share <= SAME).then(|| Ratio::clamped(1.0 - share))
     }
 
+    /// No later word of the call is of use.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.words.len() >= LONGEST
+    }
+
     /// All words of the call, for a library.
     #[must_use]
-    pub fn words(&self) -> &[Word] {
-        &self.words
+    pub fn words(&self) -> Vec<Word> {
+        self.words.iter().map(|&word| (word != QUIET).then_some(word)).collect()
     }
 }
 

@@ -41,14 +41,17 @@ impl<const HALF: usize> Spectrum<HALF> {
         Self { fft: planner.plan_fft_forward(HALF), tables }
     }
 
-    /// Power of the bins in `bins`, into their places of `power`; the others stay. `bins` begins above 0.
-    pub(super) fn power(&self, samples: &[f32], bins: Range<usize>, power: &mut [f32; HALF]) {
+    /// Power of the bins in `bins`, into their places of `power`; the others stay. `bins` begins above 0. The window comes
+    /// in two parts, as it lies in a ring: the older one first, each of an even length.
+    pub(super) fn power(&self, samples: [&[i16]; 2], bins: Range<usize>, power: &mut [f32; HALF]) {
         let (mut values, mut scratch) = ([Complex::default(); HALF], [Complex::default(); HALF]);
-        let pairs = samples.chunks_exact(2).zip(self.tables.hann.chunks_exact(2));
-        for (value, (sample, window)) in values.iter_mut().zip(pairs) {
-            if let ([s0, s1], [w0, w1]) = (sample, window) {
-                *value = Complex::new(s0 * w0, s1 * w1);
-            }
+        let [older, newer] = samples;
+        let ((hann, _), middle) = (self.tables.hann.as_chunks::<2>(), older.len() / 2);
+        if let Some(((early, late), (rise, fall))) =
+            values.split_at_mut_checked(middle).zip(hann.split_at_checked(middle))
+        {
+            weigh(older, rise, early);
+            weigh(newer, fall, late);
         }
         match scratch.get_mut(..self.fft.get_inplace_scratch_len()) {
             Some(scratch) => self.fft.process_with_scratch(&mut values, scratch),
@@ -61,8 +64,12 @@ impl<const HALF: usize> Spectrum<HALF> {
         else {
             return;
         };
-        let (turns, slots) = (self.tables.turns.iter().skip(bins.start), power.iter_mut().skip(bins.start));
-        for (((slot, turn), a), b) in slots.zip(turns).zip(forth).zip(back.iter().rev()) {
+        let (Some(turns), Some(slots)) =
+            (self.tables.turns.get(bins.start..mirrored), power.get_mut(bins.start..mirrored))
+        else {
+            return;
+        };
+        for (((slot, turn), a), b) in slots.iter_mut().zip(turns).zip(forth).zip(back.iter().rev()) {
             // The even samples' part, and the odd ones' turned by -90 degrees; both twice.
             let even = Complex::new(a.re + b.re, a.im - b.im);
             let odd = Complex::new(a.im + b.im, b.re - a.re);
@@ -70,6 +77,13 @@ impl<const HALF: usize> Spectrum<HALF> {
                 (even.re + turn.re * odd.re - turn.im * odd.im, even.im + turn.re * odd.im + turn.im * odd.re);
             *slot = 0.25 * (re * re + im * im);
         }
+    }
+}
+
+/// Samples under their part of a window, in pairs.
+fn weigh(samples: &[i16], window: &[[f32; 2]], values: &mut [Complex<f32>]) {
+    for ((value, [s0, s1]), [w0, w1]) in values.iter_mut().zip(samples.as_chunks().0).zip(window) {
+        *value = Complex::new(f32::from(*s0) * w0, f32::from(*s1) * w1);
     }
 }
 
@@ -95,7 +109,13 @@ pub(super) fn largest(values: &[f32]) -> usize {
         }
     }
     let largest = most.iter().chain(rest).copied().fold(0.0, |a, b| if b > a { b } else { a });
-    values.iter().rposition(|&value| value == largest).unwrap_or_default()
+    let is_in = |eight: &[f32; 8]| eight.iter().fold(false, |found, &value| found | (value == largest));
+    let behind = rest.iter().rposition(|&value| value == largest).map(|place| 8 * eights.len() + place);
+    let place = behind.or_else(|| {
+        let block = eights.iter().rposition(is_in)?;
+        Some(8 * block + eights.get(block)?.iter().rposition(|&value| value == largest)?)
+    });
+    place.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -104,17 +124,19 @@ mod tests {
 
     #[test]
     fn power_is_that_of_the_whole_transform() {
-        let samples: Vec<f32> = (0..640).map(|n| ((n * n) as f32 * 0.01).sin() * 9_000.0 + n as f32).collect();
+        let wave = |n: i32| ((n * n) as f32 * 0.01).sin() * 9_000.0 + n as f32;
+        let samples: Vec<i16> = (0..640).map(|n| wave(n) as i16).collect();
         let mut planner = FftPlanner::new();
         let tables = Box::leak(Box::new(Tables::new(1_024, 640)));
         let mut whole = vec![Complex::default(); 1_024];
         for (slot, (sample, window)) in whole.iter_mut().zip(samples.iter().zip(&tables.hann)) {
-            *slot = Complex::new(sample * window, 0.0);
+            *slot = Complex::new(f32::from(*sample) * window, 0.0);
         }
         planner.plan_fft_forward(1_024).process(&mut whole);
 
         let mut power = [0.0f32; 512];
-        Spectrum::<512>::new(&mut planner, tables).power(&samples, 3..500, &mut power);
+        let (older, newer) = samples.split_at(160);
+        Spectrum::<512>::new(&mut planner, tables).power([older, newer], 3..500, &mut power);
 
         let loudest = whole.iter().map(Complex::norm_sqr).fold(0.0, f32::max);
         for (bin, (power, whole)) in power.iter().zip(&whole).enumerate() {

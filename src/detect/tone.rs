@@ -8,11 +8,13 @@ use std::sync::LazyLock;
 use rustfft::FftPlanner;
 
 use super::spectrum::{Spectrum, Tables, largest, sum};
-use crate::audio::{FRAME_SAMPLES, level};
+use crate::audio::FRAME_SAMPLES;
+use crate::units::Dbov;
 
 /// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
 const SIZE: usize = 1_024;
-const WINDOW: usize = 4 * FRAME_SAMPLES;
+const FRAMES: usize = 4;
+const WINDOW: usize = FRAMES * FRAME_SAMPLES;
 const HZ_PER_BIN: f32 = 8_000.0 / SIZE as f32;
 
 /// Of all calls.
@@ -123,7 +125,10 @@ struct Lines {
 /// Tones and music of one leg.
 pub struct ToneDetector {
     spectrum: Spectrum<{ SIZE / 2 }>,
-    samples: [i16; WINDOW],
+    /// The last frames, each in its turn.
+    samples: [[i16; FRAME_SAMPLES]; FRAMES],
+    /// Where the next one goes: the oldest of them.
+    next: usize,
     last: Lines,
     /// Frames in a row with the same lines.
     steady: u8,
@@ -141,7 +146,8 @@ impl ToneDetector {
     pub fn new(planner: &mut FftPlanner<f32>) -> Self {
         Self {
             spectrum: Spectrum::new(planner, &TABLES),
-            samples: [0; WINDOW],
+            samples: [[0; FRAME_SAMPLES]; FRAMES],
+            next: 0,
             last: Lines::default(),
             steady: 0,
             key: 0,
@@ -151,13 +157,13 @@ impl ToneDetector {
         }
     }
 
-    /// The next frame.
-    pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Kind {
-        self.samples.copy_within(FRAME_SAMPLES.., 0);
-        if let Some(newest) = self.samples.last_chunk_mut() {
-            *newest = *samples;
+    /// The next frame, and its level.
+    pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES], level: Dbov) -> Kind {
+        if let Some(oldest) = self.samples.get_mut(self.next) {
+            *oldest = *samples;
         }
-        let audible = level(samples).0 > QUIETEST;
+        self.next = (self.next + 1) % FRAMES;
+        let audible = level.0 > QUIETEST;
         let lines = if audible { self.lines() } else { Lines::default() };
         let same = (lines.low - self.last.low).abs() < DRIFT_HZ && (lines.high - self.last.high).abs() < DRIFT_HZ;
         let tonal = audible && lines.share > LINE_SHARE;
@@ -195,7 +201,8 @@ impl ToneDetector {
     fn lines(&mut self) -> Lines {
         let mut power = [0.0f32; SIZE / 2];
         let bins = FIRST - LOBE..LAST + LOBE + 1;
-        self.spectrum.power(&self.samples.map(f32::from), bins, &mut power);
+        let (newer, older) = self.samples.split_at(self.next);
+        self.spectrum.power([older.as_flattened(), newer.as_flattened()], bins, &mut power);
         self.music.spectrum(&power);
         let lines = |power: &[f32; SIZE / 2]| FIRST + largest(power.get(FIRST..LAST).unwrap_or_default());
         let total = sum(power.get(FIRST..LAST).unwrap_or_default()).max(1.0);
@@ -275,6 +282,7 @@ impl Music {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::level;
 
     /// What is heard of `seconds` of the given lines, each at -20 dBov; a row of frames.
     fn heard(lines: &[f32], seconds: f32) -> (Vec<Kind>, Option<Tone>) {
@@ -286,10 +294,11 @@ mod tests {
         let frames = (seconds * 50.0) as usize;
         let mut kinds = Vec::new();
         for frame in 0..frames {
-            kinds.push(detector.frame(&std::array::from_fn(|n| tone(frame * FRAME_SAMPLES + n))));
+            let samples = std::array::from_fn(|n| tone(frame * FRAME_SAMPLES + n));
+            kinds.push(detector.frame(&samples, level(&samples)));
         }
         for _ in 0..3 {
-            detector.frame(&[0; FRAME_SAMPLES]);
+            detector.frame(&[0; FRAME_SAMPLES], Dbov(-127.0));
         }
         (kinds, detector.poll_ended())
     }
@@ -329,7 +338,7 @@ mod tests {
                 phase += std::f32::consts::TAU * hz / 8_000.0;
                 ((2..9).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 6_000.0) as i16
             });
-            tones += usize::from(detector.frame(&samples) == Kind::Tone);
+            tones += usize::from(detector.frame(&samples, level(&samples)) == Kind::Tone);
         }
 
         assert_eq!(tones, 0);

@@ -13,7 +13,7 @@ use crate::io::clock;
 use crate::policy::action::{StepUp, StepUpDecision};
 use crate::policy::judge::{Heard as Measured, Verdict};
 use crate::policy::rules::Policy;
-use crate::units::{CallTime, Leg};
+use crate::units::CallTime;
 
 use super::recording::Recording;
 
@@ -93,9 +93,7 @@ pub fn hear(
     let last = frames.min((watch_for.as_millis() / 20) as usize);
     for n in 0..last {
         let now = CallTime::from_millis(20 * n as u64);
-        for (leg, samples) in [(Leg::Caller, &recording.caller), (Leg::Callee, &recording.callee)] {
-            hearing.frame(leg, frame(samples, n, now));
-        }
+        hearing.frames(&frame(&recording.caller, n, now), &frame(&recording.callee, n, now));
         if let Some(words) = pending.take_if(|words| words.due <= hearing.now()) {
             match &words.transcript {
                 Some(transcript) => hearing.recognised(words.window, transcript, words.cost),

@@ -96,9 +96,9 @@ impl Hearing {
         }
     }
 
-    /// The next frame of a leg.
-    pub fn frame(&mut self, leg: Leg, frame: Frame) {
-        self.ear.frame(leg, frame);
+    /// The next frame of both legs: of the same 20 ms.
+    pub fn frames(&mut self, caller: &Frame, callee: &Frame) {
+        self.ear.frames(caller, callee);
         while let Some(evidence) = self.ear.poll_evidence() {
             self.hear(evidence);
         }
@@ -204,7 +204,7 @@ impl Hearing {
 
     /// The caller's fingerprint so far.
     #[must_use]
-    pub fn fingerprint(&self) -> &[Word] {
+    pub fn fingerprint(&self) -> Vec<Word> {
         self.ear.fingerprint()
     }
 

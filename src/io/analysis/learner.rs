@@ -12,7 +12,7 @@ use super::hearing::Knowledge;
 use crate::detect::fingerprint::{Library, Recording, Word};
 use crate::units::CallId;
 
-/// Calls whose fingerprints wait for their end to be known; 2 kB each.
+/// Calls whose fingerprints wait for their end to be known; 4 kB each.
 const RECENT: usize = 256;
 
 /// Fingerprints of calls that are no longer heard, oldest first.
@@ -31,12 +31,12 @@ impl Learner {
     }
 
     /// A call that is no longer heard.
-    pub(super) fn leave(&self, call: CallId, words: &[Word]) {
+    pub(super) fn leave(&self, call: CallId, words: Vec<Word>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT {
             recent.pop_front();
         }
-        recent.push_back((call, words.to_vec()));
+        recent.push_back((call, words));
     }
 
     /// Its recording is a scam's: the next call that plays it is known. Gives the line for the file of known

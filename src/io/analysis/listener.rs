@@ -1,6 +1,7 @@
 //! One listening thread: the calls of one relaying thread.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +22,18 @@ use crate::io::media::{TapItem, TapReader};
 use crate::policy::judge::Verdict;
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
-/// Pause between two rounds: a frame's length, so that the ring of copies never fills and no frame waits long.
-const ROUND: Duration = Duration::from_millis(20);
+/// In a round every call has its turn. Two frames of each leg have come since the last one: what an ear remembers is
+/// fetched once for both.
+const ROUND: Duration = Duration::from_millis(40);
 
-/// Calls that are listened to at a time. Each takes 30 kB while it is, and 8 kB more for each second of
+/// Turns of a round: at least so many that the ring of copies never fills, at most so many that few wake-ups are for
+/// little. One turn is short, so that packets on the same core do not wait for it.
+const TURNS: RangeInclusive<usize> = 2..=10;
+
+/// Calls of a turn, where so many turns are enough.
+const CALLS_A_TURN: usize = 40;
+
+/// Calls that are listened to at a time. Each takes 20 kB while it is, and 8 kB more for each second of
 /// speech that waits for words.
 const MOST_CALLS: usize = 2_000;
 
@@ -32,6 +41,7 @@ const MOST_CALLS: usize = 2_000;
 const WORDS: usize = 256;
 
 struct Live {
+    call: CallId,
     answered: Instant,
     framers: PerLeg<Framer>,
     hearing: Hearing,
@@ -48,7 +58,58 @@ pub(super) struct Listener {
     stop: Arc<AtomicBool>,
     learner: Learner,
     planner: FftPlanner<f32>,
-    calls: HashMap<CallId, Live>,
+    calls: Calls,
+}
+
+/// Calls in the order of their turns.
+#[derive(Default)]
+struct Calls {
+    #[expect(clippy::vec_box, reason = "kilobytes each, which a growing table would hold twice")]
+    all: Vec<Box<Live>>,
+    places: HashMap<CallId, usize>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+impl Calls {
+    fn insert(&mut self, live: Live) {
+        self.remove(live.call);
+        self.places.insert(live.call, self.all.len());
+        self.all.push(Box::new(live));
+    }
+
+    fn get(&mut self, call: CallId) -> Option<&mut Live> {
+        let place = *self.places.get(&call)?;
+        self.all.get_mut(place).map(Box::as_mut)
+    }
+
+    /// The last one takes its place.
+    fn remove(&mut self, call: CallId) -> Option<Box<Live>> {
+        let place = self.places.remove(&call).filter(|&place| place < self.all.len())?;
+        let live = self.all.swap_remove(place);
+        if let Some(moved) = self.all.get(place) {
+            self.places.insert(moved.call, place);
+        }
+        Some(live)
+    }
+
+    /// The call whose turn it is; the turn passes on.
+    fn turn(&mut self) -> Option<&mut Live> {
+        if self.next >= self.all.len() {
+            self.next = 0;
+        }
+        self.next += 1;
+        self.all.get_mut(self.next - 1).map(Box::as_mut)
+    }
+
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Turns of a round.
+    fn turns(&self) -> usize {
+        self.len().div_ceil(CALLS_A_TURN).clamp(*TURNS.start(), *TURNS.end())
+    }
 }
 
 impl Listener {
@@ -74,7 +135,7 @@ impl Listener {
             stop,
             learner,
             planner: FftPlanner::new(),
-            calls: HashMap::new(),
+            calls: Calls::default(),
         }
     }
 
@@ -86,7 +147,7 @@ impl Listener {
                 self.tap = Some(tap);
             }
             while let Ok(words) = self.answers.1.try_recv() {
-                if let Some(live) = self.calls.get_mut(&words.call) {
+                if let Some(live) = self.calls.get(words.call) {
                     match &words.transcript {
                         Ok(transcript) => live.hearing.recognised(words.window, transcript, words.cost),
                         Err(_) => live.hearing.not_recognised(words.window),
@@ -94,8 +155,9 @@ impl Listener {
                 }
             }
             self.listen(clock::now());
-            // A round that took longer than its time is followed at once by the next.
-            std::thread::sleep(ROUND.saturating_sub(clock::now().saturating_duration_since(begun)));
+            // A turn that took longer than its time is followed at once by the next.
+            let turn = ROUND / self.calls.turns() as u32;
+            std::thread::sleep(turn.saturating_sub(clock::now().saturating_duration_since(begun)));
         }
     }
 
@@ -109,27 +171,30 @@ impl Listener {
                 AnalysisCounts::add(&self.counts.calls, 1);
                 let hearing = Hearing::new(&self.knowledge.load(), &mut self.planner, Opposite::Callee);
                 let framers = PerLeg::from_fn(|_| Framer::new());
-                self.calls.insert(call, Live { answered, framers, hearing });
+                self.calls.insert(Live { call, answered, framers, hearing });
             }
             TapItem::Packet { call, leg, arrived } => {
-                let Some(live) = self.calls.get_mut(&call) else { return };
+                let Some(live) = self.calls.get(call) else { return };
                 // A decoder's fault costs this call its ear, as a detector's does.
                 if catch_unwind(AssertUnwindSafe(|| live.framers[leg].push(arrived))).is_err() {
                     AnalysisCounts::add(&self.counts.internal, 1);
-                    self.calls.remove(&call);
+                    self.calls.remove(call);
                 }
             }
             TapItem::Stopped { call } => {
-                if let Some(live) = self.calls.remove(&call) {
+                if let Some(live) = self.calls.remove(call) {
                     self.learner.leave(call, live.hearing.fingerprint());
                 }
             }
         }
     }
 
+    /// The calls of one turn.
     fn listen(&mut self, now: Instant) {
         let (mut told, mut broken) = (false, Vec::new());
-        for (&call, live) in &mut self.calls {
+        for _ in 0..self.calls.len().div_ceil(self.calls.turns()) {
+            let Some(live) = self.calls.turn() else { break };
+            let call = live.call;
             // A fault in a detector costs this call its ear, and nobody else anything.
             let step = catch_unwind(AssertUnwindSafe(|| step(live, now)));
             let Ok(frames) = step else {
@@ -152,7 +217,7 @@ impl Listener {
         for call in broken {
             tracing::error!(%call, "Listening to a call panicked; the call goes on unheard");
             AnalysisCounts::add(&self.counts.internal, 1);
-            self.calls.remove(&call);
+            self.calls.remove(call);
         }
         self.counts.listening.store(self.calls.len() as u64, Ordering::Relaxed);
         if told {
@@ -168,20 +233,48 @@ fn step(live: &mut Live, now: Instant) -> u64 {
     for leg in Leg::BOTH {
         live.framers[leg].advance(time);
     }
-    loop {
-        let mut any = false;
-        for leg in Leg::BOTH {
-            if let Some(frame) = live.framers[leg].poll_frame() {
-                live.hearing.frame(leg, frame);
-                frames += 1;
-                any = true;
-            }
-        }
-        if !any {
-            break;
-        }
+    // The leg that is behind catches up by the clock; what the other has made meanwhile waits with its framer.
+    while Leg::BOTH.into_iter().all(|leg| live.framers[leg].is_ready()) {
+        let PerLeg { caller, callee } = &mut live.framers;
+        let (Some(caller), Some(callee)) = (caller.poll_frame(), callee.poll_frame()) else { break };
+        live.hearing.frames(&caller, &callee);
+        frames += 2;
     }
     // Evidence has gone into the judge; nobody else reads it here.
     while live.hearing.poll_evidence().is_some() {}
     frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::phrase::{Book, Wording};
+    use crate::policy::judge::Weights;
+
+    #[test]
+    fn every_call_has_its_turn_whoever_ends() {
+        let knowledge = Knowledge {
+            weights: Arc::new(Weights::built_in()),
+            book: Book::built_in(),
+            wording: Wording::built_in(),
+            campaigns: Arc::default(),
+            words: None,
+        };
+        let mut calls = Calls::default();
+        for call in (0..100).map(CallId) {
+            let hearing = Hearing::new(&knowledge, &mut FftPlanner::new(), Opposite::Callee);
+            let framers = PerLeg::from_fn(|_| Framer::new());
+            calls.insert(Live { call, answered: clock::now(), framers, hearing });
+        }
+        for call in (0..100).filter(|n| n % 3 == 0).map(CallId) {
+            assert!(calls.remove(call).is_some_and(|live| live.call == call));
+            assert!(calls.remove(call).is_none());
+        }
+
+        let mut turns: Vec<u64> = (0..calls.len()).filter_map(|_| Some(calls.turn()?.call.0)).collect();
+        turns.sort_unstable();
+        assert_eq!(turns, (0..100).filter(|n| n % 3 != 0).collect::<Vec<_>>());
+        assert!(turns.into_iter().all(|n| calls.get(CallId(n)).is_some_and(|live| live.call == CallId(n))));
+        assert_eq!((calls.turns(), Calls::default().turns()), (2, 2));
+    }
 }

@@ -1,6 +1,7 @@
 //! One media thread: waits for its sockets, relays, plays, tells.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,12 +34,15 @@ type Buffer = [u8; MAX_DATAGRAM + 1 + MOST_ADDED];
 /// Datagrams read from one socket before the others have their turn, if it had more than one in the round before.
 const MAX_RUN: usize = 32;
 
-/// From one round to the next, so that packets of many calls share a wake-up. No ear knows a millisecond: packets come
-/// each 20 ms, and every receiver waits longer than this for the late ones.
-const ROUND: Duration = Duration::from_millis(1);
+/// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would save
+/// little, as a wake-up costs what two packets do.
+const SHARED: u32 = 20;
 
-/// Datagrams in the last [`PLAYOUT_INTERVAL`] from which rounds are kept apart. With fewer, hardly two share one.
-const BUSY: usize = 40;
+/// Rounds are kept apart by this at most. Where not even two packets come within it, each goes on at once.
+const LONGEST_GAP: Duration = Duration::from_micros(500);
+
+/// How much later than asked for a round may begin: the system's 50 us would be a tenth of a gap.
+const TIMER_SLACK: NonZeroU64 = NonZeroU64::new(5_000).unwrap();
 
 /// Commands taken at once, so that packets have their turn.
 const MAX_COMMANDS: usize = 256;
@@ -103,22 +107,28 @@ pub(super) struct Worker {
     stopping: bool,
 }
 
-/// How busy the thread is.
+/// How far rounds are kept apart, by how many datagrams came in the last [`PLAYOUT_INTERVAL`].
 struct Pace {
     since: Instant,
-    datagrams: usize,
-    busy: bool,
+    datagrams: u32,
+    gap: Duration,
 }
 
 impl Pace {
-    /// Another round with so many sockets to read. Are rounds to be kept apart?
-    fn is_busy(&mut self, ready: usize, now: Instant) -> bool {
-        self.datagrams += ready;
-        if now.saturating_duration_since(self.since) >= PLAYOUT_INTERVAL {
-            self.busy = self.datagrams >= BUSY;
+    fn new(now: Instant) -> Self {
+        Self { since: now, datagrams: 0, gap: Duration::ZERO }
+    }
+
+    /// Another round with so many sockets to read. From its beginning to that of the next.
+    fn gap(&mut self, ready: usize, now: Instant) -> Duration {
+        self.datagrams = self.datagrams.saturating_add(u32::try_from(ready).unwrap_or(u32::MAX));
+        let time = now.saturating_duration_since(self.since);
+        if time >= PLAYOUT_INTERVAL {
+            let each = time / self.datagrams.max(1);
+            self.gap = if each * 2 <= LONGEST_GAP { LONGEST_GAP.min(each * SHARED) } else { Duration::ZERO };
             (self.since, self.datagrams) = (now, 0);
         }
-        self.busy
+        self.gap
     }
 }
 
@@ -136,7 +146,7 @@ impl Worker {
             play_due: now,
             tick_due: now + TICK,
             round: 0,
-            pace: Pace { since: now, datagrams: 0, busy: false },
+            pace: Pace::new(now),
             more_commands: false,
             backlog: VecDeque::new(),
             tap_backlog: VecDeque::new(),
@@ -148,6 +158,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut buffer: Buffer = [0; _];
         let mut ready = Ready::new();
+        // Refused: packets go a little later.
+        let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK));
         while !self.stopping {
             let timeout = self.timeout(clock::now());
             if let Err(error) = self.parts.poll.wait(&mut ready, timeout) {
@@ -178,8 +190,9 @@ impl Worker {
                 self.tick(now);
             }
             self.flush();
-            if self.pace.is_busy(ready.len(), now) {
-                std::thread::sleep(ROUND.saturating_sub(clock::now().saturating_duration_since(now)));
+            let gap = self.pace.gap(ready.len(), now);
+            if gap > Duration::ZERO {
+                std::thread::sleep(gap.saturating_sub(clock::now().saturating_duration_since(now)));
             }
         }
         self.publish();
@@ -631,5 +644,26 @@ fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, 
         backlog.push_back((call, event));
     } else {
         counts.events_lost += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gap after a tenth of a second with so many packets a second, evenly.
+    fn gap(rate: u32) -> Duration {
+        let start = clock::now();
+        let mut pace = Pace::new(start);
+        let times = (1..=rate / 10).map(|n| Duration::from_secs(1) / rate * n);
+        times.fold(Duration::ZERO, |_, at| pace.gap(1, start + at))
+    }
+
+    #[test]
+    fn packets_wait_for_one_another_only_where_many_come_and_never_for_long() {
+        assert_eq!(gap(500), Duration::ZERO, "five calls");
+        assert_eq!(gap(10_000), LONGEST_GAP, "a hundred");
+        let busy = gap(80_000);
+        assert!(busy <= LONGEST_GAP / 2 && busy > LONGEST_GAP / 4, "eight hundred: {busy:?}");
     }
 }
