@@ -12,14 +12,14 @@ use crate::units::{CallTime, Dbov};
 /// One frame.
 const FRAME: Duration = Duration::from_millis(20);
 
-/// A gap up to this is inside a word (stop consonants) and does not end a talkspurt.
-const INSIDE_WORD: Duration = Duration::from_millis(160);
+/// A gap up to this is inside a word (stop consonants, weak ends, a lost packet) and does not end a talkspurt.
+const INSIDE_WORD: Duration = Duration::from_millis(240);
 
 /// A gap up to this is a breath: the speaker keeps the floor. Turns between people start within 0.2 to 0.7 s.
 const BREATH: Duration = Duration::from_millis(700);
 
-/// A talkspurt shorter than this is a click or a cough, not speech.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// With less speech than this in it a talkspurt is a click or a cough: 100 ms.
+const FEWEST_FRAMES: u16 = 5;
 
 /// A monologue is reported each time it has grown by this much.
 const GROWTH: Duration = Duration::from_millis(500);
@@ -90,7 +90,7 @@ impl Cadence {
             let spurt = *spurt;
             if spurt.confirmed {
                 self.total += FRAME;
-            } else if spurt.to.since(spurt.from) >= SHORTEST {
+            } else if spurt.frames >= FEWEST_FRAMES {
                 self.confirm(spurt, &mut tell);
             }
             self.grow(end, &mut tell);

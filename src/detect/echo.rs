@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn speech(level: f32) -> Voiced {
-        Voiced { speech: true, level: Dbov(level), floor: Dbov(-60.0) }
+        Voiced { speech: true, level: Dbov(level) }
     }
 
     #[test]

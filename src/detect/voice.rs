@@ -1,72 +1,106 @@
 //! Speech or not, frame by frame, for one leg.
 //!
-//! In: 20 ms frames. Out: [`Voiced`] for each, with level and noise floor. Knows nothing of tones (see `tone`), of the
+//! In: 20 ms frames. Out: [`Voiced`] for each. Knows nothing of tones (see `tone`), of the
 //! other leg (see `echo`) nor of talkspurts (see `cadence`).
 //!
-//! The webrtc detector decides on the shape of the spectrum and is fooled by steady noise; a level over a floor that
-//! follows the leg's own noise is asked for besides.
+//! The webrtc detector decides on the shape of the spectrum and is fooled by steady noise, most of all in a leg's first
+//! frames; a level over the leg's own noise is asked for besides. The noise floor is the lowest level of the last three
+//! seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise has none, so that the floor is
+//! right from the first frames on, falls at once and rises with noise that stays.
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
 use crate::audio::{Frame, level};
 use crate::units::Dbov;
 
-/// Speech is at least this much above the leg's noise.
-const ABOVE_FLOOR_DB: f32 = 7.0;
+/// Speech is at least this much above the leg's noise. The lowest of many levels lies some 1.5 dB below their middle.
+const ABOVE_FLOOR_DB: f32 = 9.5;
 
 /// Nothing below is speech that a person could follow on a telephone.
 const QUIETEST: f32 = -56.0;
 
-/// How fast the floor follows rising noise: 2 dB a second, slower than any talkspurt is long.
-const RISE_DB: f32 = 0.04;
+/// The floor stays above the quantiser's own noise: digital silence says nothing of the line's.
+const LOWEST_FLOOR: f32 = -75.0;
 
-/// Frames after the last voiced one that still count: the ends of words are weak.
-const HANGOVER_FRAMES: u8 = 4;
+/// Share of a new level in the smoothed one: 100 ms, so that single dips between pulses of a voice are no floor.
+const SMOOTHING: f32 = 0.2;
+
+/// Frames of one part of the three seconds: 0.5 s.
+const PART_FRAMES: u8 = 25;
+
+/// Parts that are remembered.
+const PARTS: usize = 6;
 
 /// One frame's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voiced {
-    /// Somebody speaks.
+    /// Somebody speaks in this frame. Gaps inside words are bridged by `cadence`.
     pub speech: bool,
     /// Of the frame.
     pub level: Dbov,
-    /// Noise of the leg so far.
-    pub floor: Dbov,
 }
 
 /// Voice activity of one leg.
 pub struct Voice {
     vad: Vad,
-    floor: f32,
-    hangover: u8,
+    floor: Floor,
 }
 
 impl Voice {
     /// Nothing heard yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::Aggressive), floor: -60.0, hangover: 0 }
+        Self {
+            vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
+            floor: Floor::default(),
+        }
     }
 
-    /// The next frame of the leg. A lost frame keeps a talkspurt that is going on and starts none.
+    /// The next frame of the leg. A lost one is not speech and says nothing of the noise.
     pub fn frame(&mut self, frame: &Frame) -> Voiced {
         let level = level(&frame.samples);
         if frame.lost {
-            self.hangover = self.hangover.saturating_sub(1);
-            return Voiced { speech: self.hangover > 0, level, floor: Dbov(self.floor) };
+            return Voiced { speech: false, level };
         }
-        // Digital silence says nothing of the line's noise; the floor stays above the quantiser's own.
-        let step = if level.0 < self.floor { (level.0 - self.floor) * 0.2 } else { RISE_DB };
-        self.floor = (self.floor + step).clamp(-75.0, -25.0);
-
+        let floor = self.floor.frame(level.0);
         let shaped = self.vad.is_voice_segment(&frame.samples).unwrap_or(false);
-        let loud = level.0 >= (self.floor + ABOVE_FLOOR_DB).max(QUIETEST);
-        if shaped && loud {
-            self.hangover = HANGOVER_FRAMES;
-        } else {
-            self.hangover = self.hangover.saturating_sub(1);
+        let loud = level.0 >= (floor + ABOVE_FLOOR_DB).max(QUIETEST);
+        Voiced { speech: shaped && loud, level }
+    }
+}
+
+/// The lowest smoothed level of the last three seconds.
+#[derive(Clone, Debug, Default)]
+struct Floor {
+    smoothed: Option<f32>,
+    /// Lowest of each part; none yet where nothing was heard.
+    lowest: [Option<f32>; PARTS],
+    part: usize,
+    /// Frames of the part that is going on.
+    frames: u8,
+}
+
+impl Floor {
+    fn frame(&mut self, level: f32) -> f32 {
+        let level = level.max(LOWEST_FLOOR);
+        let smoothed = self.smoothed.map_or(level, |smoothed| smoothed + (level - smoothed) * SMOOTHING);
+        self.smoothed = Some(smoothed);
+        if self.frames == PART_FRAMES {
+            self.frames = 0;
+            self.part = (self.part + 1) % PARTS;
+            if let Some(part) = self.lowest.get_mut(self.part) {
+                *part = None;
+            }
         }
-        Voiced { speech: self.hangover > 0, level, floor: Dbov(self.floor) }
+        self.frames += 1;
+        if let Some(part) = self.lowest.get_mut(self.part) {
+            *part = Some(part.map_or(smoothed, |lowest| lowest.min(smoothed)));
+        }
+        self.lowest()
+    }
+
+    fn lowest(&self) -> f32 {
+        self.lowest.iter().flatten().copied().reduce(f32::min).unwrap_or(LOWEST_FLOOR)
     }
 }
 
@@ -104,10 +138,21 @@ mod tests {
         let mut voice = Voice::new();
         let silent = frames(|_| 0, 200).iter().filter(|f| voice.frame(f).speech).count();
         let mut voice = Voice::new();
-        let noisy = frames(|n| noise(n, 800.0), 1_000).iter().skip(600).filter(|f| voice.frame(f).speech).count();
+        let noisy = frames(|n| noise(n, 800.0), 1_000).iter().filter(|f| voice.frame(f).speech).count();
 
         assert_eq!(silent, 0);
-        assert!(noisy < 100, "{noisy} of 400 frames of noise");
+        assert_eq!(noisy, 0, "from the first frame on");
+    }
+
+    #[test]
+    fn the_floor_follows_noise_that_stays_within_three_seconds() {
+        let mut floor = Floor::default();
+        let quiet = (0..100).map(|_| floor.frame(-60.0)).last();
+        let louder: Vec<f32> = (0..200).map(|_| floor.frame(-40.0)).collect();
+
+        assert_eq!(quiet, Some(-60.0));
+        assert!(louder.iter().take(120).all(|floor| *floor < -55.0), "speech of 2.4 s moves it little");
+        assert!(louder.last().is_some_and(|floor| (-41.0..=-39.0).contains(floor)), "{:?}", louder.last());
     }
 
     #[test]

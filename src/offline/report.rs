@@ -105,7 +105,7 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
     let calibration = Calibration::of(outcomes);
     let mut page = String::from(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Ringfence evaluation</title>\n<style>body{font:14px \
-         sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}pre{overflow-x:auto;background:#f7fafc;\
+         sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:#222}pre{font-size:12px;overflow-x:auto;background:#f7fafc;\
          padding:1em}figure{display:inline-block;margin:0 1.5em 1em 0}figcaption{max-width:300px;color:#555}td,th{padding:\
          .2em .6em;text-align:left;vertical-align:top}</style>\n",
     );
@@ -114,8 +114,14 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
     roc_picture(&mut page, outcomes);
     calibration_picture(&mut page, &calibration);
     delay_picture(&mut page, outcomes);
-    let _ = writeln!(page, "<h2>Worst mistakes</h2><table><tr><th>call<th>is<th>said<th>action<th>why");
-    for outcome in mistakes(outcomes) {
+    let wrong = mistakes(outcomes);
+    let _ = writeln!(page, "<h2>Worst mistakes</h2>");
+    if wrong.is_empty() {
+        page.push_str("<p>None.</p></html>\n");
+        return page;
+    }
+    let _ = writeln!(page, "<table><tr><th>call<th>is<th>said<th>action<th>why");
+    for outcome in wrong {
         let id = escape(&outcome.id);
         let name = if plots.contains(&outcome.id) { format!("<a href=\"plots/{id}.svg\">{id}</a>") } else { id };
         let _ = writeln!(
@@ -133,24 +139,28 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
     page
 }
 
-fn frame(page: &mut String, x: &str, y: &str) {
+/// An empty picture with its axes: `x` runs from 0 to `longest`, `y` from 0 to 1.
+fn frame(page: &mut String, x: &str, longest: f64, y: &str) {
     let _ = writeln!(
         page,
-        "<figure><svg width=\"{w}\" height=\"{h}\" viewBox=\"-40 -10 {w} {h}\" font-size=\"11\"><rect width=\"{SIDE}\" \
+        "<figure><svg width=\"{w}\" height=\"{h}\" viewBox=\"-60 -20 {w} {h}\" font-size=\"11\"><rect width=\"{SIDE}\" \
          height=\"{SIDE}\" fill=\"none\" stroke=\"#a0aec0\"/><text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">{x}</text>\
-         <text transform=\"translate(-26,{mid}) rotate(-90)\" text-anchor=\"middle\">{y}</text>",
-        w = SIDE + 60.0,
-        h = SIDE + 50.0,
+         <text transform=\"translate(-42,{mid}) rotate(-90)\" text-anchor=\"middle\">{y}</text>",
+        w = SIDE + 90.0,
+        h = SIDE + 65.0,
         mid = SIDE / 2.0,
-        below = SIDE + 30.0
+        below = SIDE + 34.0
     );
     for step in 0..=4 {
-        let at = SIDE * f64::from(step) / 4.0;
+        let share = f64::from(step) / 4.0;
         let _ = writeln!(
             page,
-            "<text x=\"{at}\" y=\"{}\" text-anchor=\"middle\" fill=\"#718096\">{}</text>",
-            SIDE + 14.0,
-            f64::from(step) / 4.0
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"#718096\">{}</text><text x=\"-6\" y=\"{}\" \
+             text-anchor=\"end\" fill=\"#718096\">{share}</text>",
+            share * SIDE,
+            SIDE + 16.0,
+            share * longest,
+            (1.0 - share) * SIDE + 4.0
         );
     }
 }
@@ -165,14 +175,14 @@ fn line(page: &mut String, points: impl Iterator<Item = (f64, f64)>, colour: &st
 }
 
 fn roc_picture(page: &mut String, outcomes: &[Outcome]) {
-    frame(page, "wrongly reached", "press_key reached");
+    frame(page, "share of the others that reaches it", 1.0, "share of press_key that reaches it");
     line(page, roc(outcomes, Class::Live).into_iter(), "#2f855a");
     line(page, roc(outcomes, Class::Recorded).into_iter(), "#b7791f");
     page.push_str("</svg><figcaption>ROC over the highest probability of press_key in a call: against people (green), against lawful recordings (brown)</figcaption></figure>\n");
 }
 
 fn calibration_picture(page: &mut String, calibration: &Calibration) {
-    frame(page, "said", "was");
+    frame(page, "probability that was said", 1.0, "share that was true");
     line(page, [(0.0, 0.0), (1.0, 1.0)].into_iter(), "#cbd5e0");
     for bin in calibration.bins.iter().filter(|bin| bin.calls > 0) {
         let _ = writeln!(
@@ -180,19 +190,19 @@ fn calibration_picture(page: &mut String, calibration: &Calibration) {
             "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{:.1}\" fill=\"#2b6cb0\" fill-opacity=\"0.6\"/>",
             bin.said * SIDE,
             (1.0 - bin.was) * SIDE,
-            2.0 + (bin.calls as f64).sqrt()
+            2.0 + (bin.calls as f64).sqrt().min(16.0)
         );
     }
     let _ = writeln!(
         page,
-        "</svg><figcaption>Calibration of the class that was named; expected calibration error {:.3}</figcaption></figure>",
+        "</svg><figcaption>Calibration of the class that was named, a dot for each tenth, larger with more calls; expected calibration error {:.3}</figcaption></figure>",
         calibration.error
     );
 }
 
 fn delay_picture(page: &mut String, outcomes: &[Outcome]) {
     const LONGEST: f64 = 20.0;
-    frame(page, "seconds from the first word, of 20", "share diverted");
+    frame(page, "seconds from the first word", LONGEST, "share diverted");
     let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey.label()).collect();
     let mut delays: Vec<f64> =
         of.iter().filter_map(|outcome| outcome.delay_ms()).map(|ms| ms as f64 / 1_000.0).collect();

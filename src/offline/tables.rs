@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::hear::Heard;
 use super::manifest::Labelled;
+use crate::detect::evidence::Finding;
 use crate::policy::action::StepUp;
 use crate::policy::judge::Class;
+use crate::units::Leg;
 
 /// What came of one call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +35,9 @@ pub struct Outcome {
     pub reasons: Vec<String>,
     #[serde(skip)]
     onset_ms: Option<u64>,
+    /// Where the ear put the onset.
+    #[serde(skip)]
+    heard_onset_ms: Option<u64>,
     #[serde(skip)]
     instruction_ms: Option<u64>,
     /// Length of the call.
@@ -68,6 +73,10 @@ impl Outcome {
             decided_ms: step.map(|step| step.at.as_millis()),
             reasons: reasons.map(|reason| format!("{} ({:+.1})", reason.text, reason.log_odds)).collect(),
             onset_ms: call.onset_ms,
+            heard_onset_ms: heard.evidence.iter().find_map(|evidence| match (&evidence.finding, evidence.leg) {
+                (Finding::Onset { after_answer, .. }, Leg::Caller) => Some(after_answer.as_millis() as u64),
+                _ => None,
+            }),
             instruction_ms: call.instruction_ms,
             audio_s: heard.length.as_secs_f64(),
             words_s: heard.words_cost.as_secs_f64(),
@@ -83,6 +92,11 @@ impl Outcome {
 
     fn diverted(&self) -> bool {
         self.action == "divert"
+    }
+
+    /// The ear put the onset of the caller's speech where it is: at most 0.25 s too early, or 0.4 s too late.
+    fn onset_is_right(&self) -> bool {
+        matches!((self.onset_ms, self.heard_onset_ms), (Some(is), Some(heard)) if (is.saturating_sub(250)..=is + 400).contains(&heard))
     }
 }
 
@@ -158,6 +172,8 @@ pub struct Tables {
     pub kinds: Vec<Row>,
     /// Times to decision.
     pub delays: Delays,
+    /// Calls whose caller was heard to begin when he did, of those whose manifest says when that is.
+    pub onsets: Share,
     /// Computing time of words over the time of the calls.
     pub words_share: f64,
     /// Computing time of everything else over the time of the calls.
@@ -187,6 +203,10 @@ impl Tables {
             labels: labels.filter(|row| row.calls > 0).collect(),
             kinds: named.collect(),
             delays: delays(outcomes),
+            onsets: Share::new(
+                outcomes.iter().filter(|outcome| outcome.onset_is_right()).count(),
+                outcomes.iter().filter(|outcome| outcome.onset_ms.is_some()).count(),
+            ),
             words_share: share(|outcome| outcome.words_s),
             other_share: share(|outcome| outcome.other_s),
         }
@@ -231,6 +251,12 @@ impl Tables {
             "the same, instruction later than 8 s:           {} of {}",
             before_late_instruction.text(),
             before_late_instruction.of
+        );
+        let _ = writeln!(
+            text,
+            "caller heard to begin within -0.25 to 0.4 s:     {} of {}",
+            self.onsets.text(),
+            self.onsets.of
         );
         let _ = writeln!(
             text,
@@ -321,6 +347,7 @@ mod tests {
             decided_ms,
             reasons: vec!["said \"press one\", twice".to_owned()],
             onset_ms: Some(1_000),
+            heard_onset_ms: Some(1_200),
             instruction_ms,
             audio_s: 20.0,
             words_s: 1.0,
@@ -343,6 +370,16 @@ mod tests {
         assert_eq!((delays.before_instruction.count, delays.before_instruction.of), (1, 3));
         assert_eq!((delays.before_late_instruction.count, delays.before_late_instruction.of), (1, 2));
         assert_eq!(labels.first().map(|row| (row.name.as_str(), row.diverted.count)), Some(("press_key", 2)));
+    }
+
+    #[test]
+    fn an_onset_may_be_a_little_off() {
+        let heard = |ms| Outcome { heard_onset_ms: ms, ..outcome(Class::Live, None, None) };
+        let outcomes = [heard(Some(740)), heard(Some(750)), heard(Some(1_400)), heard(Some(1_420)), heard(None)];
+
+        let Tables { onsets, .. } = Tables::new(&outcomes);
+
+        assert_eq!((onsets.count, onsets.of), (2, 5));
     }
 
     #[test]
