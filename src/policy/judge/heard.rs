@@ -13,15 +13,26 @@ const MAX_PHRASES: usize = 64;
 /// Sum of a meaning's phrase weights that counts as 1.
 const PHRASE_SCALE: f32 = 4.0;
 
-/// Probability of a scam that a key prompt or a scam's wording may reach alone: under the default of
-/// `detect.divert_at`.
+/// Probability of a scam that a single sign may reach alone: under the default of `detect.divert_at`.
 const ONE_SIGN_ALONE: f32 = 0.85;
 
 /// Log-odds of the wording that count as 1.
 const WORDING_SCALE: f32 = 10.0;
 
-/// Log-odds of the wording from which a key prompt is a scam's.
+/// Log-odds of the wording from which one phrase of a scam is more than chance.
+const LIKELY_WORDING: f32 = 5.0;
+
+/// The same, from which a key prompt is a scam's.
 const SCAM_WORDING: f32 = 6.0;
+
+/// The same, from which a machine that speaks on needs no other sign.
+const CERTAIN_WORDING: f32 = 20.0;
+
+/// Speech with only breaths that goes with [`CERTAIN_WORDING`].
+const SPEAKS_ON: Duration = Duration::from_secs(4);
+
+/// Weight of scam phrases that needs no other sign: two, or one that nobody else says.
+const TWO_PHRASES: f32 = 1.0;
 
 /// Confidence of the recogniser that counts as words on a line with tones or music.
 const SURE: f32 = 0.8;
@@ -295,14 +306,21 @@ impl Heard {
         (sum / PHRASE_SCALE).min(2.0)
     }
 
-    /// The most that the scam sum may come to. A lawful recording may ask for a key too, and a person who sells
-    /// something may choose a scam's words: either alone earns a guard and no diversion. It takes a scam's phrase, a
-    /// call-back prompt, a known recording, or a key prompt in a scam's words.
+    /// The most that the scam sum may come to. A lawful recording may ask for a key or name a bank too, and a person who
+    /// sells something may choose a scam's words: one sign alone earns a guard and no diversion. It takes a known
+    /// recording, a call-back prompt, two phrases of scams, or two signs of different kinds: a phrase, a key prompt, a
+    /// scam's wording. Wording that is certain beyond doubt is enough where the caller speaks on as machines do.
     #[must_use]
     pub fn most_scam(&self) -> f32 {
-        let phrase = self.meaning(Meaning::Scam) > 0.0 || self.meaning(Meaning::CallBack) > 0.0;
-        let prompt = self.meaning(Meaning::KeyPrompt) > 0.0 && self.wording.scam >= SCAM_WORDING;
-        if phrase || prompt || self.recording.is_some() { 1.0 } else { ONE_SIGN_ALONE }
+        let (phrases, wording) = (self.meaning(Meaning::Scam), self.wording.scam);
+        let prompt = self.meaning(Meaning::KeyPrompt) > 0.0;
+        let enough = self.recording.is_some()
+            || self.meaning(Meaning::CallBack) > 0.0
+            || phrases >= TWO_PHRASES
+            || (phrases > 0.0 && (prompt || wording >= LIKELY_WORDING))
+            || (prompt && wording >= SCAM_WORDING)
+            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON);
+        if enough { 1.0 } else { ONE_SIGN_ALONE }
     }
 
     fn value(&self, measure: Measure) -> f32 {

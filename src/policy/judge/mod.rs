@@ -154,6 +154,46 @@ mod tests {
         assert!(judge.verdict(CallTime::from_millis(8_000)).of(Class::PressKey) < Ratio::clamped(0.9));
     }
 
+    fn wording(scam: f32) -> Finding {
+        Finding::Wording { automated: 20.0, scam, telling: ["".into(), "".into()] }
+    }
+
+    #[test]
+    fn one_sign_of_a_scam_takes_nobody_away() {
+        for sign in [phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one"), wording(19.0)] {
+            let mut judge = judge();
+            hear(&mut judge, 1_000, onset());
+            hear(&mut judge, 9_000, Finding::Monologue { length: Duration::from_secs(8) });
+            hear(&mut judge, 9_000, sign.clone());
+
+            let verdict = judge.verdict(CallTime::from_millis(9_000));
+
+            assert!(verdict.of(Class::PressKey) < Ratio::clamped(0.9), "{sign:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn two_signs_or_wording_beyond_doubt_of_a_machine_may() {
+        let signs = [
+            vec![phrase(Meaning::Scam, "amazon"), wording(8.0)],
+            vec![phrase(Meaning::KeyPrompt, "press one"), wording(8.0)],
+            vec![phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one")],
+            vec![phrase(Meaning::CallBack, "call back")],
+            vec![Finding::Monologue { length: Duration::from_secs(5) }, wording(25.0)],
+        ];
+        for signs in signs {
+            let mut judge = judge();
+            hear(&mut judge, 1_000, onset());
+            signs.iter().for_each(|sign| hear(&mut judge, 8_000, sign.clone()));
+
+            assert!((judge.heard().most_scam() - 1.0).abs() < f32::EPSILON, "{signs:?}");
+        }
+        let mut short = judge();
+        hear(&mut short, 1_000, onset());
+        hear(&mut short, 3_000, wording(25.0));
+        assert!(short.heard().most_scam() < 0.9);
+    }
+
     #[test]
     fn probabilities_add_up_and_reasons_are_sorted() {
         let mut judge = judge();
