@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn asking_the_detector_less_often_hardly_changes_what_is_speech() {
         // Words of a hum in some noise, with pauses of all lengths.
-        let talks = |n: usize| n % 100 >= (n / 100) * 15;
+        let talks = |n: usize| n % 100 >= 20 + (n / 100) * 12;
         let frames = frames(
             |n| {
                 let phase = (n % 67) as f32;
