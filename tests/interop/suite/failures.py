@@ -68,7 +68,7 @@ def provider_is_missed(world):
 
 def provider_is_back(world):
     """Ringfence has registered again by itself, and calls come in"""
-    until("the registration", lambda: world.firewall.trunk("provider") == "up", 90)
+    until("the registration", lambda: world.firewall.trunk("provider") == "up", 180)
     until("the contact", lambda: f"441632960001@{RINGFENCE}" in world.provider.cli("pjsip show contacts"), 60)
     took = time.monotonic() - world.restarted
     world.recording("pbx-1441632960001").unlink(missing_ok=True)
