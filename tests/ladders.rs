@@ -299,6 +299,37 @@ fn a_pbx_that_is_down_is_503_after_eight_seconds() {
     world.rest();
 }
 
+/// Calls do not pile up in front of a PBX that is down, and it has its full time again as soon as it says anything.
+#[test]
+fn a_pbx_that_stays_down_is_503_after_two_seconds() {
+    let mut world = World::new(settings());
+    // How long a caller waits for the end of the call.
+    let wait = |world: &mut World, name: &str, pbx_is_up: bool| {
+        let caller = Phone::caller(name);
+        let from = world.now;
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        if pbx_is_up {
+            let invite = world.last(PBX);
+            world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
+        }
+        loop {
+            world.run_until_received(TRUNK);
+            if !world.receive(TRUNK).is_some_and(|answer| answer.starts_with("SIP/2.0 100")) {
+                break;
+            }
+        }
+        let waited = world.now - from;
+        world.send(TRUNK, &caller.request("ACK", ""));
+        waited
+    };
+
+    assert_eq!(wait(&mut world, "first", false), MS(8_000));
+    assert_eq!(wait(&mut world, "second", false), MS(2_000));
+    assert_eq!(wait(&mut world, "busy", true), MS(0));
+    assert_eq!(wait(&mut world, "last", false), MS(8_000));
+    world.rest();
+}
+
 #[test]
 fn a_pbx_that_rings_for_ever_is_given_up() {
     let mut world = World::new(settings());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::forward;
 use super::identity::{self, Turn};
-use super::machine::{Call, SILENT_PEER};
+use super::machine::{Call, SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::switchboard::Switchboard;
 use super::trunks::Candidate;
@@ -40,11 +40,13 @@ impl Again {
 }
 
 impl Switchboard {
-    /// How long the callee's side may say nothing.
-    pub(super) fn patience(call: &Call) -> Duration {
+    /// How long the callee's side may say nothing. Behind a PBX that was silent to an earlier call, and has said nothing
+    /// since, callers do not queue up for as long as the first had to wait.
+    pub(super) fn patience(&self, call: &Call) -> Duration {
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
         match trunk {
             Some(trunk) if !call.candidates.is_empty() => trunk.answer_within,
+            None if self.pbx_is_silent && call.side(Leg::Callee) == Side::Inside => SILENT_BEFORE,
             Some(_) | None => SILENT_PEER,
         }
     }
@@ -123,6 +125,7 @@ impl Switchboard {
     pub(super) fn unreachable(&mut self, call: Box<Call>, code: StatusCode, now: Instant) {
         self.callee_silent(&call, now);
         if let Some(call) = self.try_next(call, now) {
+            self.pbx_is_silent |= call.side(Leg::Callee) == Side::Inside;
             self.fail(call, code, "unreachable", now);
         }
     }

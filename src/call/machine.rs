@@ -29,6 +29,8 @@ use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
 pub(super) const SILENT_PEER: Duration = Duration::from_secs(8);
+/// The same of a PBX that an earlier call found silent: three INVITEs long.
+pub(super) const SILENT_BEFORE: Duration = Duration::from_secs(2);
 /// A phone that rings for longer is given up: just inside timer C (RFC 3261 §16.6), so that the CANCEL still finds its
 /// transaction. Each 1xx begins it anew.
 const LONGEST_RINGING: Duration = Duration::from_secs(175);
@@ -486,7 +488,7 @@ impl Switchboard {
         call.client = Some(client);
         call.has_callee = true;
         call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
-        call.phase = Phase::Inviting { give_up: now + Self::patience(call) };
+        call.phase = Phase::Inviting { give_up: now + self.patience(call) };
     }
 
     /// A response of the callee to the INVITE.

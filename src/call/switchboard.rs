@@ -234,6 +234,8 @@ pub struct Switchboard {
     /// Calls that changed since the last input.
     pub(super) changed: Vec<CallId>,
     pub(super) trunks: Trunks,
+    /// A call has met with silence at the PBX, and nothing has come from there since.
+    pub(super) pbx_is_silent: bool,
     pub(super) no_stream: NoStream,
     /// When requests that are passed on outside any call are given up, where another next hop is left.
     pub(super) hurried: BTreeSet<(Instant, ClientId)>,
@@ -268,6 +270,7 @@ impl Switchboard {
             journals: false,
             changed: Vec::new(),
             trunks: Trunks::new(secret),
+            pbx_is_silent: false,
             no_stream: NoStream::new(),
             hurried: BTreeSet::new(),
         }
@@ -425,6 +428,9 @@ impl Switchboard {
             self.counters.unknown_source += 1;
             return;
         };
+        if side == Side::Inside {
+            self.pbx_is_silent = false;
+        }
         let mut index = std::mem::take(&mut self.index);
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
