@@ -37,6 +37,9 @@ const TWO_PHRASES: f32 = 1.0;
 /// Confidence of the recogniser that counts as words on a line with tones or music.
 const SURE: f32 = 0.8;
 
+/// Without words, so much speech on end is speech on a line with tones or music too.
+const OUTLASTS_MUSIC: Duration = Duration::from_secs(2);
+
 /// A measure: one term of each sum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Measure {
@@ -286,8 +289,14 @@ impl Heard {
     pub fn has_spoken(&self) -> bool {
         // Two ears: what sounds like speech, and what has words in it. Music and tones can fool the first, and make the
         // second write words that it hardly believes.
-        let believed = if self.tones >= 2 || self.music { SURE } else { 0.0 };
-        self.onset.is_some() && (self.runs == 0 || (self.said > 0.0 && self.said >= believed))
+        let doubtful = self.tones >= 2 || self.music;
+        self.onset.is_some()
+            && match (self.runs, doubtful) {
+                (0, false) => true,
+                (0, true) => self.monologue >= OUTLASTS_MUSIC,
+                (_, false) => self.said > 0.0,
+                (_, true) => self.said >= SURE,
+            }
     }
 
     /// Why the class is `no_speech`.

@@ -127,6 +127,20 @@ mod tests {
         assert_eq!((verdict.class, verdict.of(Class::Live)), (Class::NoSpeech, Ratio::ZERO));
     }
 
+    /// A bar of music that sounds like a voice for a moment, and no words in it.
+    #[test]
+    fn music_is_nobody_until_words_or_long_speech_say_otherwise() {
+        let mut judge = judge();
+        hear(&mut judge, 4_300, onset());
+        hear(&mut judge, 4_800, Finding::Music);
+        let music = judge.verdict(CallTime::from_millis(5_000)).class;
+        hear(&mut judge, 8_000, Finding::Monologue { length: Duration::from_millis(2_500) });
+        let speech = judge.verdict(CallTime::from_millis(8_000)).class;
+
+        assert_eq!(music, Class::NoSpeech);
+        assert_ne!(speech, Class::NoSpeech);
+    }
+
     #[test]
     fn a_scam_opening_with_a_key_prompt_is_press_key() {
         let mut judge = judge();
