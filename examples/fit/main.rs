@@ -54,7 +54,7 @@ const RIDGE: f64 = 0.002;
 const OF_MANIFEST: f64 = 4.0;
 
 /// What a live call counts: most calls are people, and a fit on equal shares would begin every call at even odds.
-const OF_LIVE: f64 = 4.5;
+const OF_LIVE: f64 = 3.0;
 
 /// What a lawful recording counts beside a scam, where the two are told apart.
 const OF_RECORDED: f64 = 2.0;
