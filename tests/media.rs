@@ -192,6 +192,38 @@ fn what_comes_late_reaches_nobody_and_keeps_its_ports_from_the_next_call() {
 
     assert!(callee.hears_nothing());
     world.until(|counts| (counts.sockets, counts.ports_resting, counts.ports_free) == (4, 2, 6));
+    world.until(|counts| counts.no_call == 1);
+}
+
+/// Every port of a small range has had its call, and a stranger sends to all of them.
+#[test]
+fn a_stranger_who_sends_to_ports_without_a_call_keeps_no_call_out() {
+    let world = World::new(23_300);
+    let calls = 10..14;
+    let ports: Vec<_> = calls
+        .clone()
+        .map(|call| {
+            world.send(MediaCommand::Open { call: CallId(call), local: BOTH_LOOPBACK, ports: None });
+            let MediaEvent::Opened { ports } = world.event() else { panic!("the range has eight pairs") };
+            ports
+        })
+        .collect();
+    for call in calls {
+        world.send(MediaCommand::Close { call: CallId(call) });
+    }
+    world.until(|counts| counts.calls == 0 && counts.ports_free == 0);
+
+    let stranger = Phone::new([127, 0, 0, 1]);
+    let begun = clock::now();
+    loop {
+        ports.iter().for_each(|ports| stranger.send_to(ports.caller, &stranger.packet(1, &[1; 160])));
+        world.send(MediaCommand::Open { call: CALL, local: BOTH_LOOPBACK, ports: None });
+        match world.event() {
+            MediaEvent::Opened { .. } => break,
+            event => assert!(begun.elapsed() < PATIENCE, "{event:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

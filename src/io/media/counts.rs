@@ -16,6 +16,8 @@ pub struct MediaCounts {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Datagrams longer than 2,048 bytes.
     pub oversized: u64,
+    /// Datagrams to ports that have no call now.
+    pub no_call: u64,
     /// Datagrams that the system refused to send.
     pub send_failed: u64,
     /// Copies that the ear did not take in time.
@@ -44,6 +46,7 @@ impl MediaCounts {
     pub fn plus(&self, other: &Self) -> Self {
         let mut sum = *self;
         sum.oversized += other.oversized;
+        sum.no_call += other.no_call;
         sum.send_failed += other.send_failed;
         sum.tap_lost += other.tap_lost;
         sum.events_lost += other.events_lost;

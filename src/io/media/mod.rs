@@ -176,7 +176,12 @@ impl MediaPath {
         let thread = self.thread(call)?;
         let set = thread.shelf.take(local)?;
         let ports = PerLeg::from_fn(|leg: Leg| SocketAddr::new(local[leg], set.ports[leg]));
-        thread.put(ToWorker::Begin(call, set)).then_some(ports)
+        let put = thread.put(ToWorker::Begin(call, set));
+        if !put {
+            // Nobody has it: it lies ready for the next.
+            thread.shelf.put(local, set);
+        }
+        put.then_some(ports)
     }
 
     /// The low bits of a call's name are a counter, so calls spread evenly.

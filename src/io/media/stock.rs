@@ -50,7 +50,7 @@ impl Shelf {
         self.with(local, VecDeque::pop_front)
     }
 
-    fn put(&self, local: PerLeg<IpAddr>, set: Set) {
+    pub(super) fn put(&self, local: PerLeg<IpAddr>, set: Set) {
         self.with(local, |sets| sets.push_back(set));
     }
 
@@ -78,6 +78,8 @@ impl Shelf {
 /// A set without a call.
 struct Kept {
     sockets: PerLeg<Sockets>,
+    /// Its call ended, or it was opened.
+    ended: Instant,
     /// It began to rest.
     since: Instant,
     /// Something last came on it, or its call ended.
@@ -136,7 +138,7 @@ impl Stock {
     pub(super) fn keep(&mut self, slot: usize, sockets: PerLeg<Sockets>, now: Instant) -> Option<PerLeg<Sockets>> {
         let Some(line) = self.line(addresses(&sockets), now) else { return Some(sockets) };
         line.resting.push_back(slot);
-        self.insert(slot, Kept { sockets, since: now, heard: now });
+        self.insert(slot, Kept { sockets, ended: now, since: now, heard: now });
         None
     }
 
@@ -145,7 +147,7 @@ impl Stock {
         let (local, ports) = (addresses(&sockets), ports(&sockets));
         // Nobody has had its ports.
         let heard = now.checked_sub(QUIET).unwrap_or(now);
-        self.insert(slot, Kept { sockets, since: now, heard });
+        self.insert(slot, Kept { sockets, ended: now, since: now, heard });
         self.shelf.put(local, Set { slot, ports });
     }
 
@@ -191,6 +193,19 @@ impl Stock {
     pub(super) fn spare(&mut self, local: PerLeg<IpAddr>, now: Instant) -> Option<usize> {
         let others: Vec<_> = self.lines.iter().map(|line| line.local).filter(|other| *other != local).collect();
         others.into_iter().find_map(|other| self.rested(other, now).or_else(|| Some(self.shelf.take(other)?.slot)))
+    }
+
+    /// Where nothing else is left, one whose call is long enough over though somebody still sends to it. A stranger who
+    /// sends to every port would else keep all calls out; its audio stays out by the latch.
+    pub(super) fn disturbed(&mut self, local: PerLeg<IpAddr>, now: Instant) -> Option<usize> {
+        let Self { kept, lines, .. } = self;
+        let line = lines.iter_mut().find(|line| line.local == local)?;
+        let over = |slot: &usize| {
+            let set = kept.get(*slot).and_then(Option::as_ref);
+            set.is_some_and(|set| now.saturating_duration_since(set.ended) >= QUIET)
+        };
+        let place = line.resting.iter().take(LOOKS).position(over)?;
+        line.resting.remove(place)
     }
 
     /// The one that has rested longest, quiet or not.
@@ -345,6 +360,19 @@ mod tests {
         assert_eq!(stock.ready(LOCAL, later + QUIET), Some(0), "it rests from the beginning");
         assert!((0..3).all(|slot| stock.remove(slot).is_some()));
         assert_eq!((stock.len(), stock.resting()), (0, 0));
+    }
+
+    #[test]
+    fn a_stranger_who_sends_to_every_port_keeps_nobody_out() {
+        let (mut stock, _) = stock();
+        let start = crate::io::clock::now();
+        assert!((0..3).all(|slot| stock.keep(slot, set(), start).is_none()));
+        let later = start + QUIET;
+        assert!((0..3).all(|slot| stock.heard(slot, later).is_some()));
+
+        assert_eq!((stock.disturbed(LOCAL, start + QUIET / 2), stock.ready(LOCAL, later)), (None, None));
+        let taken: Vec<_> = std::iter::from_fn(|| stock.disturbed(LOCAL, later)).collect();
+        assert_eq!(taken, [0, 1, 2]);
     }
 
     #[test]

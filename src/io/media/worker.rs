@@ -294,6 +294,7 @@ impl Worker {
             if socket.recv_from(buffer).is_err() {
                 return;
             }
+            self.counts.no_call += 1;
         }
     }
 
@@ -382,7 +383,11 @@ impl Worker {
             }
             None => self.stock.ready(place.local, now).and_then(|slot| Some((slot, self.stock.remove(slot)?))),
         };
-        let event = match kept.or_else(|| self.open_new(place, now)) {
+        let kept = kept.or_else(|| self.open_new(place, now)).or_else(|| {
+            let slot = place.ports.is_none().then(|| self.stock.disturbed(place.local, now))??;
+            Some((slot, self.stock.remove(slot)?))
+        });
+        let event = match kept {
             Some((slot, sockets)) => {
                 let ports = PerLeg::from_fn(|leg| sockets[leg].address);
                 self.begin(id, slot, sockets, place.ports.is_none(), now);

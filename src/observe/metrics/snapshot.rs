@@ -170,7 +170,9 @@ fn media(page: &mut Page<'_, '_>, counts: &MediaCounts) -> fmt::Result {
     let lost = Leg::BOTH.map(|leg| ([("leg", leg.label())], counts.lost[leg]));
     page.counters("rtp_packets_lost", "RTP packets that never came, by leg.", lost)?;
     let dropped = DropReason::ALL.into_iter().map(DropReason::label).zip(counts.dropped);
-    let dropped = dropped.chain([("oversized", counts.oversized)]).map(|(reason, count)| ([("reason", reason)], count));
+    let dropped = dropped
+        .chain([("oversized", counts.oversized), ("no_call", counts.no_call)])
+        .map(|(reason, count)| ([("reason", reason)], count));
     page.counters("rtp_dropped", "Media datagrams that went nowhere, by reason.", dropped)?;
     let faults = [
         ("send_failed", counts.send_failed),
