@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use super::forward::{self, Party};
 use super::identity;
-use super::machine::{Call, Phase};
+use super::input::Output;
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::Side;
-use super::switchboard::{LONGEST_TEXT, Output, Switchboard};
+use super::state::{Call, Phase};
+use super::switchboard::{LONGEST_TEXT, Switchboard};
 use super::trunks::Order;
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::sip::flow::Flow;

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use super::machine::{Call, LONGEST_DIVERSION, Phase};
+use super::input::Output;
+use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
 use super::snapshot::{Diverting, Taken, no_verdict, ordered};
-use super::switchboard::{Output, Switchboard};
+use super::state::{Call, Phase};
+use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::MediaCommand;

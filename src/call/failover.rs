@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::forward;
 use super::identity::{self, Turn};
-use super::machine::{Call, SILENT_BEFORE, SILENT_PEER};
+use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
+use super::state::Call;
 use super::switchboard::Switchboard;
 use super::trunks::Candidate;
 use crate::sip::flow::{Flow, Hop};

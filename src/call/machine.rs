@@ -1,31 +1,24 @@
 //! One call's life, from its INVITE to its end. One machine for both directions; who is inside only decides addresses.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::diversion::Diversion;
-use super::event::{Ending, Event};
-use super::forward::{self, Party};
-use super::identity::{self, Turn};
-use super::resumed::Invited;
-use super::security::Security;
-use super::session::{self, Session};
-use super::settings::{DivertCallee, Settings, Side};
-use super::snapshot::{Entry, Taken};
-use super::stand_in::Unacked;
-use super::switchboard::{MAX_FORKS, Orphan, Output, Switchboard};
-use super::trunks::Candidate;
-use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp};
-use crate::policy::facts::{CallDirection, Facts};
-use crate::policy::judge::Verdict;
+use super::event::Event;
+use super::forward::{self};
+use super::identity::{self};
+use super::input::Output;
+use super::session::{self};
+use super::state::{Call, Phase};
+use super::switchboard::{Orphan, Switchboard};
+use crate::policy::action::{Enforcement, Rejection, Route};
+use crate::policy::facts::CallDirection;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
-use crate::sip::flow::{Flow, Hop};
-use crate::sip::transaction::{ClientId, ClientKind, ServerId};
+use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
-use crate::units::{CallId, CallTime, Leg, PerLeg};
+use crate::units::{Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
 pub(super) const SILENT_PEER: Duration = Duration::from_secs(8);
@@ -40,216 +33,6 @@ pub(super) const ACK_WAIT: Duration = Duration::from_secs(32);
 pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
 pub(super) const T1: Duration = Duration::from_millis(500);
 pub(super) const T2: Duration = Duration::from_secs(4);
-
-/// A call.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub id: CallId,
-    pub settings: Arc<Settings>,
-    /// The caller's side.
-    pub from: Side,
-    pub call_id: Arc<str>,
-    pub flow: PerLeg<Flow>,
-    pub party: PerLeg<Party>,
-    /// As it came: what the callee's INVITE and our own answers are made from.
-    pub invite: Vec<u8>,
-    /// Its INVITE's.
-    pub server: Option<ServerId>,
-    /// How another process knows its INVITE again.
-    pub invited: Option<Invited>,
-    /// Another process began it, and until then answers may come to what that one sent.
-    pub resumed_until: Option<Instant>,
-    pub client: Option<ClientId>,
-    /// The callee has been invited: we do not answer by ourselves.
-    pub has_callee: bool,
-    pub facts: Facts,
-    /// Of the settings that it began with.
-    pub generation: u64,
-    /// What was decided at the INVITE.
-    pub routed: Option<(RouteDecision, Enforcement)>,
-    pub ports: Option<PerLeg<SocketAddr>>,
-    /// What each peer's description says.
-    pub plan: PerLeg<StreamPlan>,
-    /// Where a peer's media come from, where that is not what its description says.
-    pub latched: PerLeg<Option<SocketAddr>>,
-    /// SRTP that ends here; None: no side has a word on it.
-    pub security: Option<Security>,
-    /// Its ports have been asked for again after a restart.
-    pub reopening: bool,
-    pub phase: Phase,
-    pub began: Instant,
-    pub rang: Option<Instant>,
-    pub answered: Option<Instant>,
-    /// The callee's tag in the answer.
-    pub answered_by: Option<Box<str>>,
-    /// Phones that have said something and not answered: where requests of the caller go (RFC 3261 §12.1.2).
-    pub early: Vec<Early>,
-    /// Tags of other forks that answered too and were hung up.
-    pub hung_up: Vec<Box<str>>,
-    /// A 2xx of ours to a re-INVITE.
-    pub unacked: Option<Unacked>,
-    /// Longest that a call which we answered ourselves may last.
-    pub until: Option<Instant>,
-    pub listens_until: Option<Instant>,
-    pub analysed: bool,
-    /// By the last description that was accepted.
-    pub on_hold: bool,
-    pub session: Session,
-    /// Why the ear cannot hear the caller.
-    pub unheard: Option<&'static str>,
-    /// The same for its record, once answered.
-    pub not_analysed: Option<Arc<str>>,
-    pub taken: Vec<StepUp>,
-    /// `taken`, with when and why.
-    pub steps: Vec<Taken>,
-    pub taken_back: Option<CallTime>,
-    /// Keys pressed.
-    pub digits: PerLeg<u32>,
-    pub diversion: Option<Diversion>,
-    pub shown: Option<Verdict>,
-    /// The trunk on its outside leg.
-    pub trunk: Option<Arc<str>>,
-    /// Where its INVITE may still go, should this next hop fail.
-    pub candidates: Vec<Candidate>,
-    /// Of the last INVITE to each leg: the number it came with, and by how much it left higher. Its ACK follows it.
-    pub invite_shift: PerLeg<(u32, u32)>,
-    /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
-    pub authorization: PerLeg<Option<String>>,
-    /// Where it has been sent on.
-    pub turns: Vec<Turn>,
-    /// Its source is known for this call only.
-    pub guest: PerLeg<bool>,
-}
-
-/// A dialog of the callee's side before the answer.
-#[derive(Debug)]
-pub(super) struct Early {
-    tag: Box<str>,
-    target: String,
-    routes: Vec<String>,
-}
-
-/// How far a call has come.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Gate and history have been asked.
-    Consulting,
-    /// Ports have been asked for.
-    Opening { route: Route },
-    /// The INVITE has gone to the callee, which has said nothing yet.
-    Inviting { give_up: Instant },
-    /// The callee has said something.
-    Ringing { give_up: Instant },
-    /// An announcement plays before a 608.
-    Refusing { until: Instant },
-    /// We answered ourselves: the 2xx is repeated until its ACK.
-    Answering { response: Vec<u8>, repeat: Instant, interval: Duration, give_up: Instant },
-    /// Answered; the caller's ACK is awaited until then.
-    Answered { ack_by: Option<Instant> },
-}
-
-impl Call {
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Consulting | Phase::Opening { .. } => None,
-            Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
-            Phase::Refusing { until } => Some(*until),
-            Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
-            Phase::Answered { ack_by } => *ack_by,
-        };
-        let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
-        let unacked = self.unacked.as_ref().map(Unacked::deadline);
-        let own = [self.listens_until, self.session.deadline(), self.until];
-        [phase, diversion, unacked].into_iter().chain(own).flatten().min()
-    }
-
-    pub(super) fn side(&self, leg: Leg) -> Side {
-        match leg {
-            Leg::Caller => self.from,
-            Leg::Callee => self.from.other(),
-        }
-    }
-
-    /// What `leg` knows us by.
-    pub(super) fn local(&self, leg: Leg) -> Hop {
-        self.settings.local(self.side(leg), self.flow[leg].transport)
-    }
-
-    /// Where `leg` sends its media to.
-    pub(super) fn media_address(&self, leg: Leg) -> IpAddr {
-        self.settings.media_address(self.side(leg), self.flow[leg].transport)
-    }
-
-    /// Takes from a message of `from` what the other leg may not learn or believe.
-    pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) {
-        identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref());
-    }
-
-    /// The trunk of a leg; the PBX is none.
-    pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
-        self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)
-    }
-
-    /// By how much the INVITE with `number` went to `leg` higher; and every other request.
-    pub(super) fn shift(&self, leg: Leg, number: u32, to_invite: bool) -> u32 {
-        let (invite, shift) = self.invite_shift[leg];
-        if to_invite && invite == number { shift } else { self.party[leg].shift }
-    }
-
-    pub(super) fn leg_of(&self, side: Side) -> Leg {
-        if side == self.from { Leg::Caller } else { Leg::Callee }
-    }
-
-    /// `response` is of the fork that answered first.
-    fn is_answered_by(&self, response: &Message<'_>) -> bool {
-        let tag = response.to().ok().and_then(|to| to.tag());
-        tag.is_none() || tag == self.answered_by.as_deref()
-    }
-
-    /// The callee's side as a request of the caller with this To tag reaches it.
-    pub(super) fn callee_of(&self, tag: Option<&str>) -> Party {
-        let mut party = self.party.callee.clone();
-        if let Some(early) = self.early.iter().find(|early| Some(&*early.tag) == tag) {
-            party.target.clone_from(&early.target);
-            party.routes.clone_from(&early.routes);
-        }
-        party
-    }
-
-    fn note_early(&mut self, message: &Message<'_>) {
-        let tag = message.to().ok().and_then(|to| to.tag());
-        let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
-        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
-        if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
-            *other = early;
-        } else if self.early.len() < MAX_FORKS {
-            self.early.push(early);
-        }
-    }
-
-    /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.
-    pub(super) fn nobody_at(&self, leg: Leg) -> bool {
-        match leg {
-            Leg::Caller => self.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone),
-            Leg::Callee => {
-                !self.has_callee || self.diversion.is_some() && self.settings.callee_hears == DivertCallee::HangUp
-            }
-        }
-    }
-
-    /// What its callee's INVITE is once nobody waits for it.
-    pub(super) fn orphan(&self) -> Orphan {
-        let highest_cseq = self.party.callee.cseq;
-        let ended = self.answered_by.iter().chain(&self.hung_up).cloned().collect();
-        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
-    }
-
-    pub(super) fn time(&self, now: Instant) -> CallTime {
-        self.answered.map_or(CallTime::ZERO, |answered| CallTime(now.saturating_duration_since(answered)))
-    }
-}
 
 /// What a session description says of one leg.
 #[derive(Clone, Debug)]
@@ -338,7 +121,14 @@ impl Switchboard {
     }
 
     /// An answer of our own to the call's INVITE.
-    fn answer(&mut self, call: &Call, code: StatusCode, extra: &[&str], body: &str, now: Instant) -> Vec<u8> {
+    pub(super) fn answer(
+        &mut self,
+        call: &Call,
+        code: StatusCode,
+        extra: &[&str],
+        body: &str,
+        now: Instant,
+    ) -> Vec<u8> {
         let mut index = Index::new();
         let mut bytes = Vec::new();
         if let Ok(invite) = index.read_again(&call.invite, &call.settings.wire_limits) {
@@ -672,95 +462,6 @@ impl Switchboard {
         refused
     }
 
-    /// The caller gave up.
-    pub(super) fn cancelled(&mut self, call: Box<Call>, now: Instant) {
-        if call.answered.is_some() {
-            return self.keep(call);
-        }
-        self.abandon(&call, &[], now);
-        self.answer(&call, StatusCode::REQUEST_TERMINATED, &[], "", now);
-        self.end(call, Some(Leg::Caller), "cancelled", Some(StatusCode::REQUEST_TERMINATED.0), now);
-    }
-
-    /// The callee's INVITE is no longer wanted; whatever still comes of it is cleaned up.
-    fn abandon(&mut self, call: &Call, extra: &[&str], now: Instant) {
-        if let Some(client) = call.client {
-            self.transactions.cancel(client, extra, now);
-            self.clients.remove(&client);
-            self.orphans.insert(client, call.orphan());
-        }
-    }
-
-    /// The callee's INVITE could not be sent.
-    pub(super) fn invite_unsent(&mut self, call: Box<Call>, now: Instant) {
-        if call.answered.is_some() {
-            return self.keep(call);
-        }
-        self.unreachable(call, StatusCode::SERVICE_UNAVAILABLE, now);
-    }
-
-    /// The callee's INVITE ended without an answer.
-    pub(super) fn invite_timed_out(&mut self, call: Box<Call>, now: Instant) {
-        if call.answered.is_some() {
-            return self.keep(call);
-        }
-        let code = match call.phase {
-            Phase::Inviting { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Phase::Consulting
-            | Phase::Opening { .. }
-            | Phase::Ringing { .. }
-            | Phase::Refusing { .. }
-            | Phase::Answering { .. }
-            | Phase::Answered { .. } => StatusCode::REQUEST_TIMEOUT,
-        };
-        self.unreachable(call, code, now);
-    }
-
-    /// A BYE inside a running call, already answered or passed on by the caller of this.
-    pub(super) fn said_bye(&mut self, mut call: Box<Call>, leg: Leg, now: Instant) {
-        match &mut call.diversion {
-            // The caller goes; the callee still hears the warning to its end.
-            Some(diversion) if leg == Leg::Caller && !diversion.callee_done => {
-                diversion.caller_gone = true;
-                diversion.caller_done = true;
-                self.changed(call.id);
-                self.keep(call);
-            }
-            Some(_) | None => self.end(call, Some(leg), "bye", None, now),
-        }
-    }
-
-    /// True where a BYE of this leg is answered here and not passed on.
-    pub(super) fn keeps_bye(call: &Call, leg: Leg) -> bool {
-        let nobody = matches!(call.phase, Phase::Answering { .. }) || call.nobody_at(leg.other());
-        nobody || call.diversion.as_ref().is_some_and(|diversion| leg == Leg::Caller && !diversion.callee_done)
-    }
-
-    /// Ends both legs by ourselves.
-    pub(super) fn hang_up(&mut self, call: Box<Call>, how: &'static str, now: Instant) {
-        if call.answered.is_none() {
-            self.abandon(&call, &[], now);
-            return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, how, now);
-        }
-        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
-        if !caller_gone {
-            self.bye(&call, Leg::Caller, now);
-        }
-        let hung_up = call.settings.callee_hears == DivertCallee::HangUp && call.diversion.is_some();
-        if call.has_callee && !hung_up {
-            self.bye(&call, Leg::Callee, now);
-        }
-        self.end(call, None, how, None, now);
-    }
-
-    pub(super) fn bye(&mut self, call: &Call, leg: Leg, now: Instant) {
-        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
-        let party = &call.party[leg];
-        let bytes = forward::own_request(party, &call.call_id, "BYE", call.local(leg), &branch, party.cseq + 1);
-        self.credit(client, call.trunk_of(leg), &call.settings, &bytes);
-        self.transactions.send(client, &bytes, call.flow[leg], now);
-    }
-
     /// What a call's own deadline brought.
     pub(super) fn call_due(&mut self, mut call: Box<Call>, now: Instant) {
         if call.listens_until.is_some_and(|until| now >= until) {
@@ -809,39 +510,6 @@ impl Switchboard {
     pub(super) fn play(&mut self, call: &Call, to: Leg, prompt: &str) {
         let prompts = vec![PromptId(Arc::from(prompt))];
         self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts }));
-    }
-
-    /// The last word on a call.
-    pub(super) fn end(
-        &mut self,
-        call: Box<Call>,
-        by: Option<Leg>,
-        how: &'static str,
-        status: Option<u16>,
-        now: Instant,
-    ) {
-        if !matches!(call.phase, Phase::Consulting) {
-            self.out(Output::Media(MediaCommand::Close { call: call.id }));
-        }
-        self.finish(&call, by, how, status, now);
-    }
-
-    /// Its record and its tables.
-    pub(super) fn finish(
-        &mut self,
-        call: &Call,
-        by: Option<Leg>,
-        how: &'static str,
-        status: Option<u16>,
-        now: Instant,
-    ) {
-        if self.journals && call.answered.is_some() {
-            self.out(Output::Journal(Entry::Over(call.id)));
-        }
-        let talked = call.answered.map(|answered| now.saturating_duration_since(answered));
-        self.happened(call, now, Event::Ended { ending: Ending { by, how, status, talked } });
-        self.part_guests(call, now);
-        self.forget(call);
     }
 
     /// A peer has described its media.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::forward;
-use super::machine::{self, Call};
+use super::machine;
 use super::settings::Side;
+use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
 use crate::units::Leg;

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer;
-use super::machine::Call;
 use super::settings::Side;
+use super::state::Call;
 use crate::rtp::control::{Rollovers, SrtpPlan, StreamPlan};
 use crate::rtp::srtp::{MasterKey, Suite};
 use crate::sip::wire::sdp::{Crypto, Media, Protection};

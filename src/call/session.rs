@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::forward;
-use super::machine::Call;
+use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Message, StatusCode};

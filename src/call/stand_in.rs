@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::answer;
 use super::forward;
-use super::machine::{ACK_WAIT, Call, Phase, T1, T2};
+use super::machine::{ACK_WAIT, T1, T2};
 use super::security::Negotiated;
+use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;

@@ -2,8 +2,8 @@
 //! side wrote as our address in Refer-To stands for somebody on the other side, who is named there in its place.
 
 use super::forward;
-use super::machine::Call;
 use super::settings::Side;
+use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::flow::Hop;
 use crate::sip::wire::{Edits, Message, Method, NameAddr, Uri};

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::credentials::Credited;
 use super::forward;
-use super::machine::Call;
+use super::input::Output;
 use super::settings::{Side, Trunk};
-use super::switchboard::{Output, Switchboard};
+use super::state::Call;
+use super::switchboard::Switchboard;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Message, StatusCode, Uri};

@@ -1,5 +1,7 @@
 //! One media thread: waits for its sockets, relays, plays, tells.
 
+mod opening;
+
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tracing::{error, warn};
 
-use super::call::{self, MediaCall, Place, Port, SOCKETS, Sockets};
+use super::call::{MediaCall, Place, Port, SOCKETS};
 use super::counts::MediaCounts;
 use super::poll::{Poll, Ready, WAKE};
 use super::ports::PortPool;
@@ -23,7 +25,7 @@ use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
 use crate::rtp::player::PACKET_BYTES;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
-use crate::units::{CallId, CallTime, Leg, PerLeg};
+use crate::units::{CallId, CallTime, Leg};
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
 const MAX_DATAGRAM: usize = 2_048;
@@ -47,8 +49,7 @@ const TIMER_SLACK: NonZeroU64 = NonZeroU64::new(5_000).unwrap();
 /// Commands taken at once, so that packets have their turn.
 const MAX_COMMANDS: usize = 256;
 
-/// Sets opened ahead of calls in one round, and the pause until the next.
-const NEW_SETS: usize = 4;
+/// Pause between rounds in which sets are opened ahead of calls.
 const NEXT_SETS: Duration = Duration::from_millis(1);
 
 /// Sets closed in one tick because nobody needs them.
@@ -367,111 +368,6 @@ impl Worker {
             }
             MediaCommand::Close { call } => self.close(call, now),
         }
-    }
-
-    fn open(&mut self, id: CallId, place: Place, now: Instant) {
-        if self.slots.contains_key(&id) {
-            return;
-        }
-        let kept = match place.ports {
-            Some(ports) => {
-                // Those of a set without a call are to be had again.
-                if let Some(slot) = self.stock.holder(ports) {
-                    self.discard(slot, now);
-                }
-                None
-            }
-            None => self.stock.ready(place.local, now).and_then(|slot| Some((slot, self.stock.remove(slot)?))),
-        };
-        let kept = kept.or_else(|| self.open_new(place, now)).or_else(|| {
-            let slot = place.ports.is_none().then(|| self.stock.disturbed(place.local, now))??;
-            Some((slot, self.stock.remove(slot)?))
-        });
-        let event = match kept {
-            Some((slot, sockets)) => {
-                let ports = PerLeg::from_fn(|leg| sockets[leg].address);
-                self.begin(id, slot, sockets, place.ports.is_none(), now);
-                MediaEvent::Opened { ports }
-            }
-            None => MediaEvent::Failed,
-        };
-        emit(&mut self.backlog, &mut self.counts, id, event);
-    }
-
-    fn begin(&mut self, id: CallId, slot: usize, sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
-        self.stock.begins(PerLeg::from_fn(|leg| sockets[leg].address.ip()), waited, now);
-        self.filling = true;
-        if let Some(entry) = self.calls.get_mut(slot) {
-            *entry = Some(Box::new(MediaCall::new(id, sockets, now)));
-            self.slots.insert(id, slot);
-        }
-    }
-
-    /// Sockets that have not been open. None: neither ports nor files are left.
-    fn open_new(&mut self, place: Place, now: Instant) -> Option<(usize, PerLeg<Sockets>)> {
-        if self.is_full()
-            && let Some(slot) = self.stock.oldest()
-        {
-            self.discard(slot, now);
-        }
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.calls.push(None);
-            self.calls.len() - 1
-        });
-        loop {
-            let Parts { poll, ports, .. } = &mut self.parts;
-            if let Some(sockets) = call::open(place, slot, poll, ports, &mut self.counts.ports_taken, now) {
-                return Some((slot, sockets));
-            }
-            // Sets at other addresses have ports and files that these can use.
-            let Some(spare) = self.stock.spare(place.local, now) else { break };
-            self.discard(spare, now);
-        }
-        self.free_slots.push(slot);
-        None
-    }
-
-    fn is_full(&self) -> bool {
-        self.slots.len() + self.stock.len() >= self.parts.sets
-    }
-
-    /// Puts sets on the shelf: what has rested, and a few new ones at a time.
-    fn fill(&mut self, now: Instant) {
-        for _ in 0..NEW_SETS {
-            let Some(local) = self.stock.fill(now) else {
-                self.filling = false;
-                return;
-            };
-            // Ports that rest are left to calls that have none.
-            let room = !self.is_full() && self.parts.ports.free() >= 2;
-            let place = Place { local, ports: None, dscp: self.parts.dscp };
-            let opened = if room { self.open_new(place, now) } else { None };
-            let Some((slot, sockets)) = opened else {
-                // Until something has rested.
-                self.filling = false;
-                return;
-            };
-            self.stock.shelve_new(slot, sockets, now);
-        }
-    }
-
-    /// Closes a set without a call.
-    fn discard(&mut self, slot: usize, now: Instant) {
-        let quiet = self.stock.is_quiet(slot, now);
-        if let Some(sockets) = self.stock.remove(slot) {
-            self.close_sockets(slot, &sockets, quiet, now);
-        }
-    }
-
-    fn close_sockets(&mut self, slot: usize, sockets: &PerLeg<Sockets>, rested: bool, now: Instant) {
-        for leg in Leg::BOTH {
-            let Sockets { rtp, rtcp, address, .. } = &sockets[leg];
-            // Closing a socket ends its watch, unless a process that was started meanwhile still holds it.
-            self.parts.poll.remove(rtp);
-            self.parts.poll.remove(rtcp);
-            if rested { self.parts.ports.give(address.port()) } else { self.parts.ports.rest(address.port(), now) }
-        }
-        self.free_slots.push(slot);
     }
 
     fn close(&mut self, id: CallId, now: Instant) {

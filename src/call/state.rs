@@ -1,0 +1,235 @@
+//! What is known of one call, and what follows from it alone. What happens to it is in `machine` and its neighbours.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::diversion::Diversion;
+use super::forward::{self, Party};
+use super::identity::{self, Turn};
+use super::resumed::Invited;
+use super::security::Security;
+use super::session::Session;
+use super::settings::{DivertCallee, Settings, Side};
+use super::snapshot::Taken;
+use super::stand_in::Unacked;
+use super::switchboard::{MAX_FORKS, Orphan};
+use super::trunks::Candidate;
+use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
+use crate::policy::facts::Facts;
+use crate::policy::judge::Verdict;
+use crate::rtp::control::StreamPlan;
+use crate::sip::flow::{Flow, Hop};
+use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::wire::{Edits, Message};
+use crate::units::{CallId, CallTime, Leg, PerLeg};
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub id: CallId,
+    pub settings: Arc<Settings>,
+    /// The caller's side.
+    pub from: Side,
+    pub call_id: Arc<str>,
+    pub flow: PerLeg<Flow>,
+    pub party: PerLeg<Party>,
+    /// As it came: what the callee's INVITE and our own answers are made from.
+    pub invite: Vec<u8>,
+    /// Its INVITE's.
+    pub server: Option<ServerId>,
+    /// How another process knows its INVITE again.
+    pub invited: Option<Invited>,
+    /// Another process began it, and until then answers may come to what that one sent.
+    pub resumed_until: Option<Instant>,
+    pub client: Option<ClientId>,
+    /// The callee has been invited: we do not answer by ourselves.
+    pub has_callee: bool,
+    pub facts: Facts,
+    /// Of the settings that it began with.
+    pub generation: u64,
+    /// What was decided at the INVITE.
+    pub routed: Option<(RouteDecision, Enforcement)>,
+    pub ports: Option<PerLeg<SocketAddr>>,
+    /// What each peer's description says.
+    pub plan: PerLeg<StreamPlan>,
+    /// Where a peer's media come from, where that is not what its description says.
+    pub latched: PerLeg<Option<SocketAddr>>,
+    /// SRTP that ends here; None: no side has a word on it.
+    pub security: Option<Security>,
+    /// Its ports have been asked for again after a restart.
+    pub reopening: bool,
+    pub phase: Phase,
+    pub began: Instant,
+    pub rang: Option<Instant>,
+    pub answered: Option<Instant>,
+    /// The callee's tag in the answer.
+    pub answered_by: Option<Box<str>>,
+    /// Phones that have said something and not answered: where requests of the caller go (RFC 3261 §12.1.2).
+    pub early: Vec<Early>,
+    /// Tags of other forks that answered too and were hung up.
+    pub hung_up: Vec<Box<str>>,
+    /// A 2xx of ours to a re-INVITE.
+    pub unacked: Option<Unacked>,
+    /// Longest that a call which we answered ourselves may last.
+    pub until: Option<Instant>,
+    pub listens_until: Option<Instant>,
+    pub analysed: bool,
+    /// By the last description that was accepted.
+    pub on_hold: bool,
+    pub session: Session,
+    /// Why the ear cannot hear the caller.
+    pub unheard: Option<&'static str>,
+    /// The same for its record, once answered.
+    pub not_analysed: Option<Arc<str>>,
+    pub taken: Vec<StepUp>,
+    /// `taken`, with when and why.
+    pub steps: Vec<Taken>,
+    pub taken_back: Option<CallTime>,
+    /// Keys pressed.
+    pub digits: PerLeg<u32>,
+    pub diversion: Option<Diversion>,
+    pub shown: Option<Verdict>,
+    /// The trunk on its outside leg.
+    pub trunk: Option<Arc<str>>,
+    /// Where its INVITE may still go, should this next hop fail.
+    pub candidates: Vec<Candidate>,
+    /// Of the last INVITE to each leg: the number it came with, and by how much it left higher. Its ACK follows it.
+    pub invite_shift: PerLeg<(u32, u32)>,
+    /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
+    pub authorization: PerLeg<Option<String>>,
+    /// Where it has been sent on.
+    pub turns: Vec<Turn>,
+    /// Its source is known for this call only.
+    pub guest: PerLeg<bool>,
+}
+
+/// A dialog of the callee's side before the answer.
+#[derive(Debug)]
+pub(super) struct Early {
+    tag: Box<str>,
+    target: String,
+    routes: Vec<String>,
+}
+
+/// How far a call has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Gate and history have been asked.
+    Consulting,
+    /// Ports have been asked for.
+    Opening { route: Route },
+    /// The INVITE has gone to the callee, which has said nothing yet.
+    Inviting { give_up: Instant },
+    /// The callee has said something.
+    Ringing { give_up: Instant },
+    /// An announcement plays before a 608.
+    Refusing { until: Instant },
+    /// We answered ourselves: the 2xx is repeated until its ACK.
+    Answering { response: Vec<u8>, repeat: Instant, interval: Duration, give_up: Instant },
+    /// Answered; the caller's ACK is awaited until then.
+    Answered { ack_by: Option<Instant> },
+}
+
+impl Call {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Consulting | Phase::Opening { .. } => None,
+            Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
+            Phase::Refusing { until } => Some(*until),
+            Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
+            Phase::Answered { ack_by } => *ack_by,
+        };
+        let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
+        let unacked = self.unacked.as_ref().map(Unacked::deadline);
+        let own = [self.listens_until, self.session.deadline(), self.until];
+        [phase, diversion, unacked].into_iter().chain(own).flatten().min()
+    }
+
+    pub(super) fn side(&self, leg: Leg) -> Side {
+        match leg {
+            Leg::Caller => self.from,
+            Leg::Callee => self.from.other(),
+        }
+    }
+
+    /// What `leg` knows us by.
+    pub(super) fn local(&self, leg: Leg) -> Hop {
+        self.settings.local(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// Where `leg` sends its media to.
+    pub(super) fn media_address(&self, leg: Leg) -> IpAddr {
+        self.settings.media_address(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// Takes from a message of `from` what the other leg may not learn or believe.
+    pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) {
+        identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref());
+    }
+
+    /// The trunk of a leg; the PBX is none.
+    pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
+        self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)
+    }
+
+    /// By how much the INVITE with `number` went to `leg` higher; and every other request.
+    pub(super) fn shift(&self, leg: Leg, number: u32, to_invite: bool) -> u32 {
+        let (invite, shift) = self.invite_shift[leg];
+        if to_invite && invite == number { shift } else { self.party[leg].shift }
+    }
+
+    pub(super) fn leg_of(&self, side: Side) -> Leg {
+        if side == self.from { Leg::Caller } else { Leg::Callee }
+    }
+
+    /// `response` is of the fork that answered first.
+    pub(super) fn is_answered_by(&self, response: &Message<'_>) -> bool {
+        let tag = response.to().ok().and_then(|to| to.tag());
+        tag.is_none() || tag == self.answered_by.as_deref()
+    }
+
+    /// The callee's side as a request of the caller with this To tag reaches it.
+    pub(super) fn callee_of(&self, tag: Option<&str>) -> Party {
+        let mut party = self.party.callee.clone();
+        if let Some(early) = self.early.iter().find(|early| Some(&*early.tag) == tag) {
+            party.target.clone_from(&early.target);
+            party.routes.clone_from(&early.routes);
+        }
+        party
+    }
+
+    pub(super) fn note_early(&mut self, message: &Message<'_>) {
+        let tag = message.to().ok().and_then(|to| to.tag());
+        let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
+        let mut routes = forward::record_routes(message);
+        routes.reverse();
+        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
+        if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
+            *other = early;
+        } else if self.early.len() < MAX_FORKS {
+            self.early.push(early);
+        }
+    }
+
+    /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.
+    pub(super) fn nobody_at(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::Caller => self.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone),
+            Leg::Callee => {
+                !self.has_callee || self.diversion.is_some() && self.settings.callee_hears == DivertCallee::HangUp
+            }
+        }
+    }
+
+    /// What its callee's INVITE is once nobody waits for it.
+    pub(super) fn orphan(&self) -> Orphan {
+        let highest_cseq = self.party.callee.cseq;
+        let ended = self.answered_by.iter().chain(&self.hung_up).cloned().collect();
+        Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
+    }
+
+    pub(super) fn time(&self, now: Instant) -> CallTime {
+        self.answered.map_or(CallTime::ZERO, |answered| CallTime(now.saturating_duration_since(answered)))
+    }
+}

@@ -1,0 +1,300 @@
+//! One shard's signalling: messages through the gate into the switchboard, and what it wants out again.
+//!
+//! In: datagrams, streams, media events, verdicts, orders. Out: messages, media commands, events for the observers.
+//! One thread owns gate and switchboard, so neither needs a lock. Every turn of the loop takes a bounded number of
+//! each kind of input, then looks at its deadlines: a flood of one kind delays the others, but never starves them.
+
+mod shard;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::net::UdpSocket;
+use mio::{Interest, Poll, Token, Waker};
+
+use crate::call::{self, Entry, Happened, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
+use crate::gate::{self, Block, Gate, GateEvent, Overload};
+use crate::io::outlet::Outlet;
+use crate::io::sieve::Sieve;
+use crate::io::streams::{self, Streams, marking};
+use crate::policy::judge::Verdict;
+use crate::policy::reputation::Dialled;
+use crate::rtp::control::{MediaCommand, MediaEvent};
+use crate::sip::flow::{Hop, Transport};
+use crate::units::{CallId, PerLeg};
+use shard::Shard;
+
+/// Kernel buffer of a signalling socket: about a second of a 20,000/s flood, so that a short stall loses nothing.
+const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
+
+const WAKE: Token = Token(usize::MAX);
+
+/// What the rest of the process may ask of a shard.
+pub enum Order {
+    /// New settings, for calls that begin from now on; the gate's counters stay.
+    Settings {
+        /// For the switchboard.
+        call: Arc<call::Settings>,
+        /// For the gate.
+        gate: Arc<gate::Settings>,
+        /// For the connections.
+        streams: Arc<streams::Settings>,
+    },
+    /// End one call.
+    HangUp(CallId),
+    /// Take one call away from its caller.
+    Divert(CallId),
+    /// Take no new calls.
+    Drain,
+    /// End all calls.
+    EndAll,
+    /// How many calls are not answered yet?
+    Unanswered(Sender<usize>),
+    /// Take no new calls, and end those that are not answered.
+    EndUnanswered,
+    /// Lift a block; answers whether there was one.
+    Lift(IpAddr, Sender<bool>),
+    /// Block a source for a while; answers whether that may be.
+    Block(IpAddr, Duration, Sender<bool>),
+    /// How many calls are there?
+    Calls(Sender<usize>),
+    /// Leave the loop.
+    Stop,
+}
+
+/// What a shard looks like from outside, published every second.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Live entries of the switchboard's tables.
+    pub sizes: Sizes,
+    /// Counted drops of the switchboard.
+    pub counters: call::Counters,
+    /// Datagrams taken from the sockets, and messages from connections.
+    pub received: u64,
+    /// Counted facts of the connections.
+    pub streams: streams::Counts,
+    /// Messages and connections that the gate dropped, by [`gate::DropReason`] label.
+    pub gated: std::collections::BTreeMap<&'static str, u64>,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams that the system refused to send.
+    pub send_failed: u64,
+    /// Events that the observers had no room for.
+    pub events_lost: u64,
+    /// Media commands that the media path had no room for: each is a call without what it asked for.
+    pub commands_lost: u64,
+    /// Steps of the switchboard that panicked and were contained.
+    pub panics: u64,
+    /// Sources whose datagrams the kernel drops.
+    pub kept_out: usize,
+    /// Sources known to the gate, and numbers.
+    pub gate_sizes: (usize, usize),
+    /// Blocks in force.
+    pub blocks: Vec<Block>,
+    /// How each trunk stands.
+    pub trunks: Vec<TrunkStatus>,
+    /// When this was written; an old one means that the shard hangs.
+    pub at: Option<Instant>,
+}
+
+/// An event on its way to the observers.
+#[derive(Clone, Debug)]
+pub enum ShardEvent {
+    /// Of one call.
+    Call(Happened),
+    /// Of the gate.
+    Gate(GateEvent),
+    /// Of a trunk.
+    Trunk(TrunkEvent),
+}
+
+/// Takes a call and the local addresses of its legs, gives the addresses that its peers are to send to.
+pub type BeginMedia = dyn FnMut(CallId, PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> + Send;
+
+/// Everything a shard is wired to.
+pub struct Wiring {
+    /// What the media path tells calls.
+    pub media_events: Receiver<(CallId, MediaEvent)>,
+    /// Begins a call's media without asking; None where no ports lie ready, and it must be asked for them.
+    pub begin_media: Box<BeginMedia>,
+    /// Takes a command for the media path, which need not look at it yet; false where it had no room.
+    pub media: Box<dyn FnMut(MediaCommand) -> bool + Send>,
+    /// Has the media path look at its commands.
+    pub wake_media: Box<dyn FnMut() + Send>,
+    /// What the ear thinks.
+    pub verdicts: Receiver<(CallId, Verdict)>,
+    /// Takes what is to be kept of a call for the next process. Counts itself what it has no room for.
+    pub journal: Box<dyn FnMut(Entry) + Send>,
+    /// Calls of another process, each with the age of its snapshot.
+    pub restored: Vec<(Snapshot, Duration)>,
+    /// Where events go, in their order.
+    pub events: Sender<Vec<ShardEvent>>,
+}
+
+/// Handle on a running shard.
+pub struct Signalling {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+    report: Arc<ArcSwap<Report>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A bound socket and poll, before the thread runs: the addresses are needed to make the settings.
+pub struct Bound {
+    poll: Poll,
+    waker: Arc<Waker>,
+    /// By index in `[[listen]]`.
+    sockets: Vec<Option<UdpSocket>>,
+    streams: Streams,
+    /// Addresses as bound: a port of 0 has become a real one.
+    pub addresses: Vec<Hop>,
+}
+
+impl Bound {
+    /// Binds all listening addresses.
+    ///
+    /// # Errors
+    /// The first address that cannot be had, with the address in the text.
+    pub fn bind(listen: &[Hop], streams: Arc<streams::Settings>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let dscp = streams.dscp;
+        let mut streams = Streams::new(poll.registry().try_clone()?, streams);
+        let mut sockets = Vec::with_capacity(listen.len());
+        let mut addresses = Vec::with_capacity(listen.len());
+        for (number, hop) in listen.iter().enumerate() {
+            let bound = match hop.transport {
+                Transport::Udp => open(hop.address, dscp).and_then(|mut socket| {
+                    poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
+                    Ok((socket.local_addr()?, Some(socket)))
+                }),
+                Transport::Tcp | Transport::Tls => streams.listen(number, *hop).map(|address| (address, None)),
+            };
+            let (address, socket) =
+                bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {hop}: {error}")))?;
+            addresses.push(Hop { address, transport: hop.transport });
+            sockets.push(socket);
+        }
+        Ok(Self { poll, waker, sockets, streams, addresses })
+    }
+
+    /// Wakes the shard's loop; for those who put something into its channels.
+    #[must_use]
+    pub fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let waker = Arc::clone(&self.waker);
+        Arc::new(move || {
+            // A failed wake-up costs at most LONGEST_WAIT: the loop looks at its channels by itself.
+            let _ = waker.wake();
+        })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(self, switchboard: Switchboard, gate: Gate, wiring: Wiring) -> io::Result<Signalling> {
+        let (orders, inbox) = bounded(1_024);
+        let report = Arc::new(ArcSwap::from_pointee(Report::default()));
+        let waker = Arc::clone(&self.waker);
+        let shard = Shard {
+            sockets: self.sockets,
+            streams: self.streams,
+            message: Vec::new(),
+            switchboard,
+            gate,
+            dialled: Dialled::default(),
+            overload: Overload::default(),
+            sieve: Sieve::default(),
+            outlet: Outlet::new(wiring.events.clone()),
+            media_due: None,
+            wiring,
+            orders: inbox,
+            counted: Report::default(),
+            published: Arc::clone(&report),
+            running: true,
+        };
+        let poll = self.poll;
+        let thread = std::thread::Builder::new().name("signalling-0".into()).spawn(move || shard.run(poll))?;
+        Ok(Signalling { orders, waker, report, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Signalling {
+    /// Gives an order; false where the shard is gone or its inbox full.
+    pub fn order(&self, order: Order) -> bool {
+        let taken = self.orders.try_send(order).is_ok();
+        taken && self.waker.wake().is_ok()
+    }
+
+    /// Lifts a block. Waits for the shard, at most a second.
+    #[must_use]
+    pub fn lift(&self, source: IpAddr) -> bool {
+        let (answer, lifted) = bounded(1);
+        self.order(Order::Lift(source, answer)) && lifted.recv_timeout(Duration::from_secs(1)).unwrap_or(false)
+    }
+
+    /// The newest report.
+    #[must_use]
+    pub fn report(&self) -> Arc<Report> {
+        self.report.load_full()
+    }
+
+    /// Leaves the loop and waits for the thread.
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+
+    /// Calls now. Asks the shard, and waits for it at most a second.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        let (answer, calls) = bounded(1);
+        if !self.order(Order::Calls(answer)) {
+            return 0;
+        }
+        calls.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| self.report().sizes.calls)
+    }
+
+    /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        let (answer, calls) = bounded(1);
+        if !self.order(Order::Unanswered(answer)) {
+            return 0;
+        }
+        calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
+    }
+
+    /// Blocks a source. False: it is trusted, or the shard does not answer within a second.
+    #[must_use]
+    pub fn block(&self, source: IpAddr, span: Duration) -> bool {
+        let (answer, blocked) = bounded(1);
+        self.order(Order::Block(source, span, answer)) && blocked.recv_timeout(Duration::from_secs(1)).unwrap_or(false)
+    }
+}
+
+fn open(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::DGRAM,
+        Some(socket2::Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The system may grant less; what it grants is what there is.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_nonblocking(true)?;
+    marking::mark(&socket2::SockRef::from(&socket), address.ip(), dscp);
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
