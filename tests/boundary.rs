@@ -95,9 +95,7 @@ fn an_identity_inside_a_call_is_screened_too() {
     let update = world.last(TRUNK);
     assert!(lines(&update, "P-Asserted-Identity").is_empty(), "{update}");
     world.send(TRUNK, &response(&update, "200 OK", "", ""));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 
@@ -161,12 +159,8 @@ fn a_followed_redirection_goes_on_at_the_pbx_and_says_so() {
             "<sip:203@10.0.0.5:5060>;index=1.1.1;mp=1.1",
         ]
     );
-    world.send(PBX, &response(&third, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.answer((PBX, "callee"), &third, (TRUNK, &mut caller));
+    world.hang_up((TRUNK, &mut caller), PBX);
 
     expect(
         &mut world,

@@ -23,9 +23,7 @@ fn answered(settings: Settings) -> (World, Phone, Phone) {
     world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
     let invite = world.last(PBX);
     let callee = Phone::callee(&invite, "callee");
-    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
     world.last(PBX);
     world.ladder();
     (world, caller, callee)
@@ -54,14 +52,10 @@ fn a_call_and_the_callers_bye() {
     world.run(MS(250));
     world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
     world.run(MS(1_000));
-    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
     world.last(PBX);
     world.run(MS(3_000));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
 
     expect(
         &mut world,
@@ -95,9 +89,7 @@ fn a_call_and_the_callers_bye() {
 #[test]
 fn the_callees_bye() {
     let (mut world, _, mut callee) = answered(settings());
-    world.send(PBX, &callee.next("BYE", ""));
-    let bye = world.last(TRUNK);
-    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut callee), TRUNK);
 
     expect(
         &mut world,
@@ -395,9 +387,7 @@ fn hold_and_resume_from_either_side() {
           5000       > pbx ACK sip:y@10.0.0.5:5060
         ",
     );
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 
@@ -541,9 +531,7 @@ fn a_challenge_passes_from_end_to_end() {
     world.send(PBX, &caller.request_with("INVITE", "Proxy-Authorization: Digest username=\"u\"\r\n", &sdp(PBX, "")));
     let again = world.last(TRUNK);
     assert!(again.contains("Proxy-Authorization: Digest username=\"u\""), "{again}");
-    world.send(TRUNK, &response(&again, "200 OK", "trunk", &sdp(TRUNK, "")));
-    caller.learn(&world.last(PBX));
-    world.send(PBX, &caller.ack());
+    world.answer((TRUNK, "trunk"), &again, (PBX, &mut caller));
 
     expect(
         &mut world,
@@ -563,9 +551,7 @@ fn a_challenge_passes_from_end_to_end() {
         ",
     );
     assert!(world.events.contains(&"answered analysed=false outbound".to_owned()), "{:?}", world.events);
-    world.send(PBX, &caller.next("BYE", ""));
-    let bye = world.last(TRUNK);
-    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut caller), TRUNK);
     world.rest();
 }
 
@@ -577,9 +563,7 @@ fn early_media_and_forks() {
     let invite = world.last(PBX);
     world.send(PBX, &response(&invite, "183 Session Progress", "one", &sdp(PBX, "")));
     world.send(PBX, &response(&invite, "180 Ringing", "two", ""));
-    world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "two"), &invite, (TRUNK, &mut caller));
     world.last(PBX);
 
     expect(
@@ -607,9 +591,7 @@ fn a_second_fork_that_answers_is_hung_up_and_the_first_talks_on() {
     let mut caller = Phone::caller("call");
     world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
     let invite = world.last(PBX);
-    world.send(PBX, &response(&invite, "200 OK", "one", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "one"), &invite, (TRUNK, &mut caller));
     world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
     let bye = world.last(PBX);
     world.send(PBX, &response(&bye, "200 OK", "", ""));
@@ -963,9 +945,7 @@ fn nine_takes_the_call_back() {
     world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
     world.judge(0.99);
     world.run(MS(2_000));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
 
     expect(
         &mut world,
@@ -1028,9 +1008,7 @@ fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
     let (mut world, _, mut callee) = answered(settings());
     world.judge(0.95);
     world.run(MS(1_000));
-    world.send(PBX, &callee.next("BYE", ""));
-    let bye = world.last(TRUNK);
-    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut callee), TRUNK);
 
     expect(
         &mut world,
@@ -1105,9 +1083,7 @@ fn a_call_keeps_the_settings_it_began_with() {
 #[test]
 fn a_verdict_after_the_end_changes_nothing() {
     let (mut world, mut caller, _) = answered(settings());
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.ladder();
 
     world.judge(0.99);
@@ -1189,9 +1165,7 @@ fn calls_without_usable_media_go_on_unheard() {
         let mut caller = Phone::caller("call");
         world.send(TRUNK, &caller.request("INVITE", &body));
         let invite = world.last(PBX);
-        world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-        caller.learn(&world.last(TRUNK));
-        world.send(TRUNK, &caller.ack());
+        world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
 
         assert!(world.events.contains(&format!("answered analysed=false {why}")), "{why}: {:?}", world.events);
         world.send(TRUNK, &caller.next("BYE", ""));
@@ -1207,9 +1181,7 @@ fn after_a_kill_the_callers_bye_ends_the_call() {
     world.run(MS(5_000));
     world.kill_and_start(MS(2_000));
     world.run(MS(3_000));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
 
     expect(
         &mut world,
@@ -1236,9 +1208,7 @@ fn after_two_kills_the_callees_bye_ends_the_call() {
     world.kill_and_start(MS(1_000));
     world.run(MS(60_000));
     world.kill_and_start(MS(1_000));
-    world.send(PBX, &callee.next("BYE", ""));
-    let bye = world.last(TRUNK);
-    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut callee), TRUNK);
 
     assert!(world.last(PBX).starts_with("SIP/2.0 200"));
     assert!(world.events.contains(&"restored after 62 s".to_owned()), "{:?}", world.events);
@@ -1362,9 +1332,7 @@ fn a_diversion_that_was_under_way_goes_on_after_a_kill() {
     world.kill_and_start(MS(1_000));
     world.judge(0.99);
     assert_eq!(world.events.iter().filter(|event| event.starts_with("divert")).count(), 1, "{:?}", world.events);
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 
@@ -1403,9 +1371,7 @@ fn an_ack_that_was_lost_in_a_kill_is_asked_for_again() {
     assert!(header(&again, "Via").starts_with(header(&caller.request("INVITE", ""), "Via")), "{again}");
     world.send(TRUNK, &caller.ack());
     assert!(world.last(PBX).starts_with("ACK "));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 
@@ -1444,9 +1410,7 @@ fn handing_over_refuses_what_rings_and_keeps_what_talks() {
     assert!(world.last(PBX).starts_with("CANCEL "));
     assert_eq!((world.kept().len(), world.switchboard.unanswered()), (1, 0));
     world.kill_and_start(MS(100));
-    world.send(TRUNK, &talking.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut talking), PBX);
     world.rest();
 }
 
@@ -1459,9 +1423,7 @@ fn a_phone_behind_nat_is_reached_where_it_was_after_a_kill() {
     world.kill_and_start(MS(1_000));
 
     assert!(world.ladder().contains("* latch caller 198.51.100.9:31000"));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 

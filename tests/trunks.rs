@@ -154,13 +154,9 @@ fn a_call_to_the_registered_contact_is_the_trunks_wherever_it_comes_from() {
     let invite = world.last(PBX);
     assert!(invite.starts_with(&format!("INVITE sip:441632960001@{PBX} SIP/2.0\r\n")), "{invite}");
     let mut callee = Phone::callee(&invite, "callee");
-    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(ELSEWHERE));
-    world.send(ELSEWHERE, &caller.ack());
+    world.answer((PBX, "callee"), &invite, (ELSEWHERE, &mut caller));
     world.run(MS(5_000));
-    world.send(PBX, &callee.next("BYE", ""));
-    let bye = world.last(ELSEWHERE);
-    world.send(ELSEWHERE, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut callee), ELSEWHERE);
 
     expect(
         &mut world,
@@ -204,9 +200,7 @@ fn a_call_out_answers_the_trunks_challenge_and_the_pbx_sees_none_of_it() {
     assert!(answer.contains("uri=\"sip:01632960002@192.0.2.10:5060\"") && answer.contains("SHA-256"), "{answer}");
     world.send(TRUNK, &response(&again, "183 Session Progress", "trunk", &sdp(TRUNK, "")));
     assert_eq!(header(&world.last(PBX), "CSeq"), "1 INVITE");
-    world.send(TRUNK, &response(&again, "200 OK", "trunk", &sdp(TRUNK, "")));
-    caller.learn(&world.last(PBX));
-    world.send(PBX, &caller.ack());
+    world.answer((TRUNK, "trunk"), &again, (PBX, &mut caller));
     let ack = world.last(TRUNK);
     assert_eq!((header(&ack, "CSeq"), header(&ack, "Proxy-Authorization")), ("2 ACK", answer.as_str()));
     // Inside the call, too: hold, then the end.
@@ -319,12 +313,8 @@ fn a_trunk_that_says_503_is_passed_over_for_the_next() {
     let invite = world.last(TRUNK);
     world.send(TRUNK, &response(&invite, "503 Service Unavailable", "trunk", ""));
     let invite = world.last(SPARE);
-    world.send(SPARE, &response(&invite, "200 OK", "spare", &sdp(SPARE, "")));
-    caller.learn(&world.last(PBX));
-    world.send(PBX, &caller.ack());
-    world.send(PBX, &caller.next("BYE", ""));
-    let bye = world.last(SPARE);
-    world.send(SPARE, &response(&bye, "200 OK", "", ""));
+    world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
+    world.hang_up((PBX, &mut caller), SPARE);
 
     expect(
         &mut world,
@@ -370,12 +360,8 @@ fn a_silent_trunk_is_left_after_its_timer_and_what_it_says_late_is_cleaned_up() 
     world.send(TRUNK, &response(&late, "200 OK", "trunk", &sdp(TRUNK, "")));
     let bye = world.last(TRUNK);
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
-    world.send(SPARE, &response(&invite, "200 OK", "spare", &sdp(SPARE, "")));
-    caller.learn(&world.last(PBX));
-    world.send(PBX, &caller.ack());
-    world.send(PBX, &caller.next("BYE", ""));
-    let bye = world.last(SPARE);
-    world.send(SPARE, &response(&bye, "200 OK", "", ""));
+    world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
+    world.hang_up((PBX, &mut caller), SPARE);
 
     expect(
         &mut world,
@@ -502,9 +488,7 @@ fn after_a_kill_a_call_with_credentials_is_still_numbered_higher() {
     let invite = world.last(TRUNK);
     world.send(TRUNK, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
     let again = world.last(TRUNK);
-    world.send(TRUNK, &response(&again, "200 OK", "trunk", &sdp(TRUNK, "")));
-    caller.learn(&world.last(PBX));
-    world.send(PBX, &caller.ack());
+    world.answer((TRUNK, "trunk"), &again, (PBX, &mut caller));
 
     world.kill_and_start(MS(1_000));
     let request = world.last(TRUNK);
@@ -542,9 +526,7 @@ fn a_trunk_that_moves_takes_its_running_calls_along() {
     let mut caller = Phone::caller("call");
     world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
     let invite = world.last(PBX);
-    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
     world.last(PBX);
     let moved = Settings { trunks: vec![Trunk::at("provider", Hop::udp(SPARE.parse().unwrap()))], ..settings() };
     world.input(Input::Settings(Arc::new(moved)));
@@ -552,9 +534,7 @@ fn a_trunk_that_moves_takes_its_running_calls_along() {
     let stranger = Phone::caller("new");
     world.send(TRUNK, &stranger.request("INVITE", &sdp(TRUNK, "")));
     assert!(world.receive(PBX).is_none(), "the old address may not begin calls");
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     assert!(world.last(TRUNK).starts_with("SIP/2.0 200 OK"));
     world.rest();
 }

@@ -11,12 +11,8 @@ fn over() -> (World, String) {
     let invite = world.last(PBX);
     world.send(PBX, &response(&invite, "180 Ringing", "one", ""));
     world.send(PBX, &response(&invite, "180 Ringing", "two", ""));
-    world.send(PBX, &response(&invite, "200 OK", "one", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.answer((PBX, "one"), &invite, (TRUNK, &mut caller));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.ladder();
     (world, invite)
 }

@@ -30,12 +30,8 @@ fn a_large_invite_goes_by_tcp_and_all_that_is_small_by_udp() {
     world.run(MS(1_500));
     world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
     world.run(S(4));
-    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+    world.hang_up((TRUNK, &mut caller), PBX);
 
     expect(
         &mut world,

@@ -98,9 +98,7 @@ fn a_prack_goes_to_the_contact_and_the_routes_of_its_own_fork() {
         world.send(PBX, &response(prack, "200 OK", "", ""));
     }
     assert_eq!(pracks.len(), 2);
-    world.send(PBX, &response(&invite, "200 OK", "two", &sdp(PBX, "")));
-    caller.learn(&world.last(TRUNK));
-    world.send(TRUNK, &caller.ack());
+    world.answer((PBX, "two"), &invite, (TRUNK, &mut caller));
     caller.cseq = 9;
     world.last(PBX);
     hang_up(world, &mut caller);

@@ -40,9 +40,7 @@ fn an_invite_repeated_after_a_kill_is_absorbed_and_its_2xx_comes_again() {
         ",
     );
     world.last(PBX);
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.last(TRUNK);
     world.send(TRUNK, &dialled);
     assert!(world.receive(PBX).is_none() && world.receive(TRUNK).is_none(), "no new call comes of it");

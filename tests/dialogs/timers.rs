@@ -283,9 +283,7 @@ fn questions_cross_the_end_of_their_call() {
     let (mut world, mut caller, _) = held();
     world.run(S(300));
     let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
-    world.send(TRUNK, &caller.next("BYE", ""));
-    let bye = world.last(PBX);
-    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.send(TRUNK, &response(&to_trunk, "481 Call/Transaction Does Not Exist", "", ""));
     world.send(PBX, &response(&to_pbx, "200 OK", "", ""));
 

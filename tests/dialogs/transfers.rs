@@ -64,9 +64,7 @@ fn an_attended_transfer_names_the_dialog_and_the_phone_that_its_reader_knows() {
              0       > trunk 200 OK (2 NOTIFY)
         ",
     );
-    world.send(PBX, &second.next("BYE", ""));
-    let bye = world.last(TRUNK);
-    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.hang_up((PBX, &mut second), TRUNK);
     hang_up(world, &mut caller);
 }
 
@@ -79,9 +77,7 @@ fn an_invite_that_replaces_a_dialog_reaches_the_phone_that_has_it() {
     world.send(TRUNK, &third.request_with("INVITE", replaces, &sdp(TRUNK, "")));
     let invite = world.last(PBX);
     assert!(invite.contains(replaces) && invite.starts_with(&format!("INVITE sip:y@{PBX} ")), "{invite}");
-    world.send(PBX, &response(&invite, "200 OK", "again", &sdp(PBX, "")));
-    third.learn(&world.last(TRUNK));
-    world.send(TRUNK, &third.ack());
+    world.answer((PBX, "again"), &invite, (TRUNK, &mut third));
     hang_up_first(&mut world, &mut caller);
 
     hang_up(world, &mut third);

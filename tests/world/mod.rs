@@ -303,6 +303,20 @@ impl World {
         inbox.into_iter().next_back().unwrap_or_else(|| panic!("nothing came to {peer}\n{}", self.ladder))
     }
 
+    /// The callee at an address answers an INVITE, with a tag; the caller acknowledges what it hears of it.
+    pub(crate) fn answer(&mut self, (callee, tag): (&str, &str), invite: &str, (at, caller): (&str, &mut Phone)) {
+        self.send(callee, &response(invite, "200 OK", tag, &sdp(callee, "")));
+        caller.learn(&self.last(at));
+        self.send(at, &caller.ack());
+    }
+
+    /// A telephone at an address says BYE, and the other side takes it.
+    pub(crate) fn hang_up(&mut self, (at, phone): (&str, &mut Phone), other: &str) {
+        self.send(at, &phone.next("BYE", ""));
+        let bye = self.last(other);
+        self.send(other, &response(&bye, "200 OK", "", ""));
+    }
+
     /// The verdict of a scam on the only call.
     pub(crate) fn judge(&mut self, press_key: f32) {
         let call = *self.calls.last().unwrap();
