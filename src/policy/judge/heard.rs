@@ -318,7 +318,8 @@ impl Heard {
     /// The most that the scam sum may come to. A lawful recording may ask for a key or name a bank too, and a person who
     /// sells something may choose a scam's words: one sign alone earns a guard and no diversion. It takes a known
     /// recording, a call-back prompt, two phrases of scams, or two signs of different kinds: a phrase, a key prompt, a
-    /// scam's wording. Wording that is certain beyond doubt is enough where the caller speaks on as machines do.
+    /// scam's wording. Wording that is certain beyond doubt is enough where the caller speaks on as machines do, and has said
+    /// nothing that people say.
     #[must_use]
     pub fn most_scam(&self) -> f32 {
         let (phrases, wording) = (self.meaning(Meaning::Scam), self.wording.scam);
@@ -328,7 +329,7 @@ impl Heard {
             || phrases >= TWO_PHRASES
             || (phrases > 0.0 && (prompt || wording >= LIKELY_WORDING))
             || (prompt && wording >= SCAM_WORDING)
-            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON);
+            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && self.meaning(Meaning::Talk) <= 0.0);
         if enough { 1.0 } else { ONE_SIGN_ALONE }
     }
 

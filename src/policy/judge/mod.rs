@@ -206,6 +206,12 @@ mod tests {
         hear(&mut short, 1_000, onset());
         hear(&mut short, 3_000, wording(25.0));
         assert!(short.heard().most_scam() < 0.9);
+        let mut seller = judge();
+        hear(&mut seller, 1_000, onset());
+        hear(&mut seller, 6_000, Finding::Monologue { length: Duration::from_secs(5) });
+        hear(&mut seller, 6_000, wording(25.0));
+        hear(&mut seller, 6_000, phrase(Meaning::Talk, "hello, it's me"));
+        assert!(seller.heard().most_scam() < 0.9);
     }
 
     #[test]
