@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::audio::g711::Law;
-use crate::audio::g722;
 use crate::audio::wav::{BadWav, Wav};
+use crate::audio::{g722, opus};
 use crate::rtp::control::PromptId;
-use crate::rtp::player::Prompt;
+use crate::rtp::player::{OPUS_BYTES, Prompt};
 
 /// Prompts in a folder that are loaded.
 const MAX_PROMPTS: usize = 256;
@@ -85,6 +85,7 @@ fn read(path: &Path) -> Result<Prompt, String> {
         pcmu: Law::Mu.encode_all(&samples).into(),
         pcma: Law::A.encode_all(&samples).into(),
         g722: g722::encode_all(&samples).into(),
+        opus: opus::encode_all(&samples, OPUS_BYTES).into(),
     })
 }
 
@@ -108,6 +109,7 @@ mod tests {
 
         let prompt = prompts.get(&PromptId("callee-diverted".into())).unwrap();
         assert_eq!((prompt.pcmu.len(), prompt.pcma.len()), (800, 800), "100 ms at 8 kHz");
+        assert_eq!((prompt.g722.len(), prompt.opus.len()), (800, 5 * OPUS_BYTES), "whole packets");
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
         assert_eq!(bad.len(), 1);
