@@ -266,8 +266,8 @@ impl Switchboard {
         for route in &routes {
             edits.append(message, &format!("Route: {route}"));
         }
-        call.screen(&mut edits, message, Leg::Caller);
-        identity::diverted(&mut edits, message, &call.turns);
+        let history = call.screen(&mut edits, message, Leg::Caller);
+        identity::diverted(&mut edits, message, &call.turns, history);
         rewrite_sdp(call, message, Leg::Caller, &mut edits);
         call.session.asked = Self::ask_for_timer(call, &mut edits, message);
         let mut bytes = Vec::new();
