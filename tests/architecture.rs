@@ -21,9 +21,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("config", &["units", "call", "gate", "policy", "sip::flow", "sip::wire", "trunk"]),
     ("io", &["units", "gate", "sip", "rtp", "audio", "detect", "policy", "trunk", "call"]),
     ("store", &["units", "policy"]),
-    ("journal", &["units", "call", "io::clock"]),
-    ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "store"]),
-    ("admin", &["units", "observe", "store"]),
+    ("journal", &["units", "call", "io::clock", "io::threads"]),
+    ("observe", &["units", "rtp::relay", "policy", "call", "io::clock", "io::media", "io::threads", "store"]),
+    ("admin", &["units", "observe", "store", "io::threads"]),
     ("offline", &["units", "audio", "rtp", "sip", "detect", "policy", "io"]),
     (
         "app",

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::units::CallId;
 
@@ -61,6 +62,7 @@ impl Admin {
         let (stop, stopped) = oneshot::channel();
         let router = routes::router(Arc::new(doors));
         let run = move || {
+            StandBack::Records.apply();
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {

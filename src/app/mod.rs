@@ -31,6 +31,7 @@ use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::names::Names;
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
+use crate::io::threads::StandBack;
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
@@ -323,6 +324,7 @@ fn observe_events(
     learn: Option<(Learner, PathBuf)>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        StandBack::Records.apply();
         let mut taken_away = HashSet::new();
         for event in events.into_iter().flatten() {
             match event {

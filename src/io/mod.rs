@@ -10,3 +10,4 @@ mod outlet;
 mod sieve;
 pub mod signalling;
 pub mod streams;
+pub mod threads;

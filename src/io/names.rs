@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::io::clock;
+use crate::io::threads::StandBack;
 use crate::sip::flow::{Hop, Transport};
 use crate::trunk::Target;
 
@@ -101,6 +102,7 @@ impl Names {
         let known = Arc::new(Mutex::new(Known::default()));
         let shared = Arc::clone(&known);
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(move || {
+            StandBack::Records.apply();
             runtime.block_on(run(inbox, &shared));
         })?;
         Ok(Self { known, orders, _thread: thread })

@@ -14,6 +14,7 @@ use super::file::{Found, JournalFile, LARGEST, Lock, Place, find};
 use super::format::{MARK, frame};
 use crate::call::{Entry, Snapshot};
 use crate::io::clock;
+use crate::io::threads::StandBack;
 use crate::units::CallId;
 
 /// Entries that wait for the thread.
@@ -113,7 +114,10 @@ impl Journal {
         // Without a torn end, and shown as down from the first moment where it cannot be written.
         writing.renew();
         let (inbox, wishes) = bounded(WAITING);
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writing.run(&wishes))?;
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            StandBack::Records.apply();
+            writing.run(&wishes);
+        })?;
         Ok((Self { inbox, counts, thread: Mutex::new(Some(thread)), _lock: lock }, restored))
     }
 

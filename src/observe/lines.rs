@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use super::plain::plain;
+use crate::io::threads::StandBack;
 use crate::units::Redaction;
 
 /// Lines that wait to be written; at 200 bytes each about 1.6 MB.
@@ -98,6 +99,7 @@ pub fn init_log(settings: &LogSettings) -> Result<Log, LogError> {
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || {
+            StandBack::Records.apply();
             write_lines(&lines, &stopped);
             drop(ended);
         })

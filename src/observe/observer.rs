@@ -15,6 +15,7 @@ use super::log;
 use super::metrics::Metrics;
 use crate::call::{Event, Happened};
 use crate::io::clock::{self, Anchor};
+use crate::io::threads::StandBack;
 use crate::store::{CallRecord, CallSummary, Retention};
 use crate::units::Redaction;
 
@@ -94,6 +95,7 @@ impl Observer {
         let ((events, happened), (stop, stopped), (ended, done)) = (bounded(EVENTS), bounded(1), bounded(1));
         let observing = Observing { shared: Arc::clone(&shared), writer };
         thread::Builder::new().name("observer".to_owned()).spawn(move || {
+            StandBack::Records.apply();
             observing.run(&happened, &stopped);
             drop(ended);
         })?;

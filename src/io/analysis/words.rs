@@ -11,6 +11,7 @@ use super::AnalysisCounts;
 use super::hearing::WordRun;
 use crate::detect::phrase::{Recogniser, Transcript, Window, to_recogniser};
 use crate::io::clock;
+use crate::io::threads::StandBack;
 use crate::units::CallId;
 
 /// Runs that may wait. Two threads make about twenty runs a second; older ones would be news of the past.
@@ -124,7 +125,10 @@ impl WordPool {
         let mut pool = Self { queue: queue.clone(), threads: Vec::new() };
         for number in 0..threads.max(1) {
             let (queue, recogniser) = (queue.clone(), recogniser.another());
-            let run = move || work(&queue, &recogniser);
+            let run = move || {
+                StandBack::Words.apply();
+                work(&queue, &recogniser);
+            };
             pool.threads.push(std::thread::Builder::new().name(format!("words-{number}")).spawn(run)?);
         }
         Ok(pool)

@@ -56,8 +56,8 @@ pub(super) struct Sockets {
     pub(super) rtcp: UdpSocket,
     /// Of the even port.
     pub(super) address: SocketAddr,
-    /// Last round of the thread in which there was media to read.
-    pub(super) round: u32,
+    /// Last round of the thread in which something came; None: nothing has come in this call.
+    pub(super) round: Option<u32>,
 }
 
 /// Where a call's sockets are to be.
@@ -200,7 +200,7 @@ fn bind(local: IpAddr, port: u16, dscp: u8) -> io::Result<Sockets> {
         let octet = u32::from(dscp) << 2;
         let _ = if local.is_ipv4() { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) };
     }
-    Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port), round: 0 })
+    Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port), round: None })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! To open, watch and close the four sockets of a call costs more than all else that a short call asks of this thread, and
 //! its INVITE would have to wait for it. So they stay open when it ends. They rest: what still comes is read and thrown
-//! away, and only a set on which nothing has come for [`QUIET`] is taken again, the one that has rested longest first.
+//! away, and only a set on which nothing has come for [`QUIET`] is taken again, the one that has rested longest first. A set
+//! that nobody has sent to in its call rests for [`BRIEF`].
 //! Where calls follow each other closely, some such sets lie on a [`Shelf`], from which the signalling takes them without
 //! asking. Sets belong to a pair of local addresses; there are as many as the listening sockets make.
 //!
@@ -14,11 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call::Sockets;
-use crate::units::PerLeg;
+use crate::units::{Leg, PerLeg};
 
 /// A set is taken again when nothing has come on it for so long: its old peers have stopped, which is seen here and not
 /// guessed. The latch keeps strangers out in any case.
 const QUIET: Duration = Duration::from_secs(2);
+/// The same, where nothing has come in its call either: what might still come is on its way already.
+const BRIEF: Duration = Duration::from_millis(250);
 /// Sets that nobody has needed for so long are closed.
 const IDLE: Duration = Duration::from_secs(30);
 /// Most sets that lie ready.
@@ -82,15 +85,22 @@ struct Kept {
     ended: Instant,
     /// It began to rest.
     since: Instant,
-    /// Something last came on it, or its call ended.
-    heard: Instant,
+    /// It counts as quiet from then on, unless something comes.
+    quiet_at: Instant,
+}
+
+/// Sets that rest, by slot, in the order in which they began.
+struct Resting {
+    /// For so long.
+    span: Duration,
+    slots: VecDeque<usize>,
 }
 
 /// Sets of one pair of addresses.
 struct Line {
     local: PerLeg<IpAddr>,
-    /// Slots, in the order in which they began to rest.
-    resting: VecDeque<usize>,
+    /// After calls without media, and after all others.
+    resting: [Resting; 2],
     /// So many are to lie ready.
     wanted: usize,
     /// A call had to wait.
@@ -120,7 +130,7 @@ impl Stock {
 
     /// Sets that rest.
     pub(super) fn resting(&self) -> usize {
-        self.lines.iter().map(|line| line.resting.len()).sum()
+        self.lines.iter().flat_map(|line| &line.resting).map(|resting| resting.slots.len()).sum()
     }
 
     /// A call at these addresses begins. `waited`: it had to ask for its set.
@@ -136,9 +146,13 @@ impl Stock {
 
     /// The call in `slot` is over. Back: its sockets, where there is no line for them.
     pub(super) fn keep(&mut self, slot: usize, sockets: PerLeg<Sockets>, now: Instant) -> Option<PerLeg<Sockets>> {
+        let used = Leg::BOTH.iter().any(|leg| sockets[*leg].round.is_some());
         let Some(line) = self.line(addresses(&sockets), now) else { return Some(sockets) };
-        line.resting.push_back(slot);
-        self.insert(slot, Kept { sockets, ended: now, since: now, heard: now });
+        let [brief, long] = &mut line.resting;
+        let resting = if used { long } else { brief };
+        resting.slots.push_back(slot);
+        let quiet_at = now + resting.span;
+        self.insert(slot, Kept { sockets, ended: now, since: now, quiet_at });
         None
     }
 
@@ -146,8 +160,7 @@ impl Stock {
     pub(super) fn shelve_new(&mut self, slot: usize, sockets: PerLeg<Sockets>, now: Instant) {
         let (local, ports) = (addresses(&sockets), ports(&sockets));
         // Nobody has had its ports.
-        let heard = now.checked_sub(QUIET).unwrap_or(now);
-        self.insert(slot, Kept { sockets, ended: now, since: now, heard });
+        self.insert(slot, Kept { sockets, ended: now, since: now, quiet_at: now });
         self.shelf.put(local, Set { slot, ports });
     }
 
@@ -185,7 +198,7 @@ impl Stock {
     /// The sockets of a set, for what has come on them.
     pub(super) fn heard(&mut self, slot: usize, now: Instant) -> Option<&PerLeg<Sockets>> {
         let kept = self.kept.get_mut(slot)?.as_mut()?;
-        kept.heard = now;
+        kept.quiet_at = now + QUIET;
         Some(&kept.sockets)
     }
 
@@ -204,17 +217,19 @@ impl Stock {
             let set = kept.get(*slot).and_then(Option::as_ref);
             set.is_some_and(|set| now.saturating_duration_since(set.ended) >= QUIET)
         };
-        let place = line.resting.iter().take(LOOKS).position(over)?;
-        line.resting.remove(place)
+        line.resting.iter_mut().find_map(|Resting { slots, .. }| {
+            let place = slots.iter().take(LOOKS).position(over)?;
+            slots.remove(place)
+        })
     }
 
     /// The one that has rested longest, quiet or not.
     pub(super) fn oldest(&mut self) -> Option<usize> {
-        let age = |line: &&mut Line| {
-            let first = line.resting.front().and_then(|slot| self.kept.get(*slot)?.as_ref());
+        let age = |resting: &&mut Resting| {
+            let first = resting.slots.front().and_then(|slot| self.kept.get(*slot)?.as_ref());
             (first.is_none(), first.map(|kept| kept.since))
         };
-        self.lines.iter_mut().min_by_key(age)?.resting.pop_front()
+        self.lines.iter_mut().flat_map(|line| &mut line.resting).min_by_key(age)?.slots.pop_front()
     }
 
     /// One that nobody has needed for long.
@@ -222,9 +237,11 @@ impl Stock {
         let Self { shelf, kept, lines, .. } = self;
         let is_old = |at: Instant| now.saturating_duration_since(at) >= IDLE;
         lines.iter_mut().find_map(|line| {
-            let first = line.resting.front().and_then(|slot| kept.get(*slot)?.as_ref());
-            if first.is_some_and(|kept| is_old(kept.since)) {
-                return line.resting.pop_front();
+            for Resting { slots, .. } in &mut line.resting {
+                let first = slots.front().and_then(|slot| kept.get(*slot)?.as_ref());
+                if first.is_some_and(|kept| is_old(kept.since)) {
+                    return slots.pop_front();
+                }
             }
             if !is_old(line.used) {
                 return None;
@@ -243,14 +260,17 @@ impl Stock {
         let slot = self.kept.iter().position(|kept| kept.as_ref().is_some_and(has))?;
         let Self { shelf, lines, .. } = self;
         let found = lines.iter_mut().any(|line| {
-            let before = line.resting.len();
-            line.resting.retain(|resting| *resting != slot);
+            let rested = line.resting.iter_mut().any(|Resting { slots, .. }| {
+                let before = slots.len();
+                slots.retain(|resting| *resting != slot);
+                slots.len() < before
+            });
             let shelved = |sets: &mut VecDeque<Set>| {
                 let before = sets.len();
                 sets.retain(|set| set.slot != slot);
                 sets.len() < before
             };
-            line.resting.len() < before || shelf.with(line.local, shelved)
+            rested || shelf.with(line.local, shelved)
         });
         found.then_some(slot)
     }
@@ -258,29 +278,28 @@ impl Stock {
     /// Has nothing come on it for long enough?
     pub(super) fn is_quiet(&self, slot: usize, now: Instant) -> bool {
         let kept = self.kept.get(slot).and_then(Option::as_ref);
-        kept.is_some_and(|kept| now.saturating_duration_since(kept.heard) >= QUIET)
+        kept.is_some_and(|kept| now >= kept.quiet_at)
     }
 
     fn rested(&mut self, local: PerLeg<IpAddr>, now: Instant) -> Option<usize> {
         let Self { kept, lines, .. } = self;
         let line = lines.iter_mut().find(|line| line.local == local)?;
+        let [brief, long] = &mut line.resting;
         for _ in 0..LOOKS {
-            let slot = *line.resting.front()?;
-            let Some(set) = kept.get_mut(slot).and_then(Option::as_mut) else {
-                line.resting.pop_front();
-                continue;
+            let first = |resting: &Resting| Some((*resting.slots.front()?, resting.span));
+            let is_rested = |(slot, span): &(usize, Duration)| {
+                let set = kept.get(*slot).and_then(Option::as_ref);
+                set.is_none_or(|set| now.saturating_duration_since(set.since) >= *span)
             };
-            if now.saturating_duration_since(set.since) < QUIET {
-                // So have all behind it.
-                return None;
-            }
-            line.resting.pop_front();
-            if now.saturating_duration_since(set.heard) >= QUIET {
+            let from_brief = first(brief).filter(is_rested).and_then(|_| brief.slots.pop_front());
+            let slot = from_brief.or_else(|| first(long).filter(is_rested).and_then(|_| long.slots.pop_front()))?;
+            let Some(set) = kept.get_mut(slot).and_then(Option::as_mut) else { continue };
+            if now >= set.quiet_at {
                 return Some(slot);
             }
             // Somebody still sends there: it rests from the beginning.
             set.since = now;
-            line.resting.push_back(slot);
+            long.slots.push_back(slot);
         }
         None
     }
@@ -304,7 +323,8 @@ impl Stock {
     fn line(&mut self, local: PerLeg<IpAddr>, now: Instant) -> Option<&mut Line> {
         let found = self.lines.iter().position(|line| line.local == local);
         let number = found.or_else(|| {
-            let line = Line { local, resting: VecDeque::new(), wanted: 0, missed: None, used: now };
+            let resting = [BRIEF, QUIET].map(|span| Resting { span, slots: VecDeque::new() });
+            let line = Line { local, resting, wanted: 0, missed: None, used: now };
             (self.lines.len() < LINES).then(|| self.lines.push(line)).map(|()| self.lines.len() - 1)
         })?;
         self.lines.get_mut(number)
@@ -336,11 +356,15 @@ mod tests {
     }
 
     fn set() -> PerLeg<Sockets> {
+        set_with(Some(1))
+    }
+
+    fn set_with(round: Option<u32>) -> PerLeg<Sockets> {
         PerLeg::from_fn(|leg| {
             let bind = || UdpSocket::bind((LOCAL[leg], 0)).unwrap();
             let (rtp, rtcp) = (bind(), bind());
             let address = rtp.local_addr().unwrap();
-            Sockets { rtp, rtcp, address, round: 0 }
+            Sockets { rtp, rtcp, address, round }
         })
     }
 
@@ -360,6 +384,21 @@ mod tests {
         assert_eq!(stock.ready(LOCAL, later + QUIET), Some(0), "it rests from the beginning");
         assert!((0..3).all(|slot| stock.remove(slot).is_some()));
         assert_eq!((stock.len(), stock.resting()), (0, 0));
+    }
+
+    #[test]
+    fn a_set_without_media_is_taken_again_soon_unless_some_come_late() {
+        let (mut stock, _) = stock();
+        let start = crate::io::clock::now();
+        assert!(stock.keep(0, set(), start).is_none());
+        assert!((1..3).all(|slot| stock.keep(slot, set_with(None), start).is_none()));
+        stock.heard(1, start + BRIEF / 2).unwrap();
+
+        assert_eq!(stock.ready(LOCAL, start + BRIEF / 2), None);
+        assert_eq!(stock.ready(LOCAL, start + BRIEF), Some(2));
+        assert_eq!((stock.ready(LOCAL, start + BRIEF), stock.resting()), (None, 2));
+        assert_eq!(stock.ready(LOCAL, start + QUIET), Some(0));
+        assert_eq!(stock.ready(LOCAL, start + BRIEF + QUIET), Some(1));
     }
 
     #[test]

@@ -217,13 +217,10 @@ impl Worker {
         let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else {
             return self.drain(slot, port, buffer, now);
         };
-        let run = match port {
-            Port::Rtp(leg) => {
-                let before = std::mem::replace(&mut call.sockets[leg].round, round);
-                if before == round.wrapping_sub(1) { MAX_RUN } else { 1 }
-            }
-            Port::Rtcp(_) => 1,
-        };
+        let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
+        let before = call.sockets[leg].round.replace(round);
+        let has_left = port == Port::Rtp(leg) && before == Some(round.wrapping_sub(1));
+        let run = if has_left { MAX_RUN } else { 1 };
         for _ in 0..run {
             let socket = match port {
                 Port::Rtp(leg) => &call.sockets[leg].rtp,
@@ -237,7 +234,6 @@ impl Worker {
                 self.counts.oversized += 1;
                 continue;
             };
-            let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
             let Some(opened) = call.pair.open(leg, port == Port::Rtcp(leg), sealed) else { continue };
             let packet = sealed.get_mut(..opened).unwrap_or_default();
             match port {

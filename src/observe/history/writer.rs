@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 use tracing::{error, info, warn};
 
 use crate::io::clock;
+use crate::io::threads::StandBack;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::observer::Shared;
 use crate::store::{CallRecord, Store, StoreError};
@@ -48,6 +49,7 @@ impl Writer {
         let metrics = Arc::clone(&shared.metrics);
         let writing = Writing::new(path, waiting, shared);
         thread::Builder::new().name("records".to_owned()).spawn(move || {
+            StandBack::Records.apply();
             writing.run(&stopped);
             drop(ended);
         })?;

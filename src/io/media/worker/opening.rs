@@ -40,7 +40,8 @@ impl Worker {
         emit(&mut self.backlog, &mut self.counts, id, event);
     }
 
-    pub(super) fn begin(&mut self, id: CallId, slot: usize, sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
+    pub(super) fn begin(&mut self, id: CallId, slot: usize, mut sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
+        Leg::BOTH.iter().for_each(|leg| sockets[*leg].round = None);
         self.stock.begins(PerLeg::from_fn(|leg| sockets[leg].address.ip()), waited, now);
         self.filling = true;
         if let Some(entry) = self.calls.get_mut(slot) {

@@ -1,0 +1,57 @@
+//! Who goes first where a processor is short: calls, then what is heard of them, then what is written down.
+//!
+//! Linux weighs threads by their nice value, each by itself (setpriority(2)): one that stands back gives up the processor
+//! as soon as signalling or media have something to do, and still gets a share of a busy one.
+
+use rustix::process::{getpriority_process, setpriority_process};
+use rustix::thread::gettid;
+
+/// How far a thread stands back. What relays calls stands at 0.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StandBack {
+    /// The ear: what comes too late for it costs evidence, not packets.
+    Ear,
+    /// Records, logs, lists and answers to operators: nothing in a call waits for them.
+    Records,
+    /// The speech model, which takes all that it is given.
+    Words,
+}
+
+impl StandBack {
+    /// Added to the nice value; each step takes a fifth of the share that is left.
+    fn steps(self) -> i32 {
+        match self {
+            Self::Ear => 2,
+            Self::Records => 5,
+            Self::Words => 10,
+        }
+    }
+
+    /// The calling thread stands back from now on.
+    pub fn apply(self) {
+        let thread = Some(gettid());
+        let nice = getpriority_process(thread).unwrap_or_default();
+        // Refused: it goes on with the others, as it would without this.
+        let _ = setpriority_process(thread, nice + self.steps());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn only_the_thread_that_asks_stands_back() {
+        let nice = || getpriority_process(Some(gettid())).unwrap();
+        let before = nice();
+        let words = std::thread::spawn(move || {
+            StandBack::Words.apply();
+            nice()
+        });
+
+        assert_eq!(words.join().unwrap(), (before + StandBack::Words.steps()).min(19));
+        assert_eq!(nice(), before);
+    }
+}
