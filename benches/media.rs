@@ -61,7 +61,7 @@ fn media(criterion: &mut Criterion) {
         let coded: Arc<[u8]> = vec![1; 160].into();
         assert!(pair.play(
             Leg::Callee,
-            [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded }]
+            [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }]
         ));
         while pair.played(Leg::Callee, start).is_some() {}
         let mut sequence = 0u16;
@@ -75,7 +75,7 @@ fn media(criterion: &mut Criterion) {
     criterion.bench_function("prompt packet", |bencher| {
         let (mut pair, _) = call(start);
         let coded: Arc<[u8]> = vec![1; 80_000].into();
-        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded };
+        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() };
         bencher.iter(|| {
             if !pair.is_playing(Leg::Callee) {
                 pair.play(Leg::Callee, [prompt.clone()]);

@@ -60,7 +60,7 @@ pub fn encode_all(samples: &[i16], bytes: usize) -> Vec<u8> {
     let encoder = ropus::Encoder::builder(rate, Channels::Mono, Application::Voip)
         .bitrate(Bitrate::Bits(bytes as u32 * 8 * 50))
         .vbr(false)
-        // A prompt is encoded when the process starts, and a slow machine should not be kept.
+        // Seven times as fast as the most careful; the bit rate makes up for it.
         .complexity(0)
         .build();
     let Ok(mut encoder) = encoder else { return Vec::new() };

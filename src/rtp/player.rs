@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::control::Codec;
@@ -41,7 +41,32 @@ pub struct Prompt {
     /// G.722, whole packets.
     pub g722: Arc<[u8]>,
     /// Opus, packets of [`OPUS_BYTES`].
-    pub opus: Arc<[u8]>,
+    pub opus: Late,
+}
+
+/// Audio that is encoded when it is asked for, or was before: encoding takes a while.
+#[derive(Clone, Debug)]
+pub struct Late(Arc<LazyLock<Arc<[u8]>, Encode>>);
+
+type Encode = Box<dyn FnOnce() -> Arc<[u8]> + Send>;
+
+impl Late {
+    /// `encode` is called once.
+    pub fn new(encode: impl FnOnce() -> Arc<[u8]> + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(encode))))
+    }
+
+    /// The audio, encoded now if it was not yet.
+    #[must_use]
+    pub fn coded(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Arc<[u8]>> for Late {
+    fn from(coded: Arc<[u8]>) -> Self {
+        Self::new(move || coded)
+    }
 }
 
 impl Prompt {
@@ -50,7 +75,7 @@ impl Prompt {
             Codec::Pcmu => &self.pcmu,
             Codec::Pcma => &self.pcma,
             Codec::G722 => &self.g722,
-            Codec::Opus => &self.opus,
+            Codec::Opus => self.opus.coded(),
         }
     }
 }
@@ -374,7 +399,7 @@ mod tests {
     /// The same bytes in each codec.
     fn prompt(coded: &Arc<[u8]>) -> Prompt {
         let coded = || Arc::clone(coded);
-        Prompt { pcmu: coded(), pcma: coded(), g722: coded(), opus: coded() }
+        Prompt { pcmu: coded(), pcma: coded(), g722: coded(), opus: coded().into() }
     }
 
     /// What the receiver sees: (ssrc, sequence, timestamp, marker).

@@ -32,7 +32,7 @@ pub(crate) fn media(bytes: &[u8]) {
             3 => {
                 let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
                 let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));
-                pair.play(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded }]);
+                pair.play(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded.into() }]);
             }
             4 => pair.stop_play(leg),
             5 => now += Duration::from_millis(choices.one_of(&[0, 20, 100, 3_100, 11_000])),

@@ -59,7 +59,10 @@ impl Call {
     fn play(&mut self, to: Leg) {
         let coded: Arc<[u8]> = vec![9; 320].into();
         assert!(
-            self.pair.play(to, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded }])
+            self.pair.play(
+                to,
+                [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }]
+            )
         );
     }
 }
