@@ -59,7 +59,10 @@ fn media(criterion: &mut Criterion) {
     criterion.bench_function("relay one packet after a prompt", |bencher| {
         let (mut pair, address) = call(start);
         let coded: Arc<[u8]> = vec![1; 160].into();
-        assert!(pair.play(Leg::Callee, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }]));
+        assert!(pair.play(
+            Leg::Callee,
+            [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }]
+        ));
         while pair.played(Leg::Callee, start).is_some() {}
         let mut sequence = 0u16;
         bencher.iter(|| {
@@ -72,7 +75,7 @@ fn media(criterion: &mut Criterion) {
     criterion.bench_function("prompt packet", |bencher| {
         let (mut pair, _) = call(start);
         let coded: Arc<[u8]> = vec![1; 80_000].into();
-        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded };
+        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() };
         bencher.iter(|| {
             if !pair.is_playing(Leg::Callee) {
                 pair.play(Leg::Callee, [prompt.clone()]);

@@ -298,3 +298,87 @@ fn a_redirection_by_a_trunk_stays_with_that_trunk() {
     world.send(PBX, &caller.request("ACK", ""));
     world.rest();
 }
+
+const BEFORE: &str = "History-Info: <sip:200@pbx.example>;index=1, \
+                      \"Boss\" <sip:201@pbx.example?Privacy=history&Reason=SIP%3Bcause%3D302>;index=1.1;rc=1\r\n\
+                      Diversion: \"Boss\" <sip:201@pbx.example>;reason=user-busy;privacy=full;counter=1\r\n\
+                      Diversion: <sip:200@pbx.example>;reason=unconditional;privacy=off\r\n";
+
+fn ways(message: &str) -> String {
+    let header = |name| lines(message, name).into_iter().map(move |value| format!("{name}: {value}\r\n"));
+    header("History-Info").chain(header("Diversion")).collect()
+}
+
+#[test]
+fn where_a_call_has_been_before_comes_in_where_the_trunk_is_believed() {
+    for (believed, seen) in [(true, BEFORE), (false, "")] {
+        let settings = Settings { redirects: Redirects::Follow, ..trusting(believed, ShownIdentity::Trusted) };
+        let mut world = World::new(settings);
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request_with("INVITE", BEFORE, &sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        assert_eq!(ways(&invite), seen);
+        // A turn of its own goes on from there, or begins a history.
+        world.send(PBX, &redirect(&invite, "<sip:202@10.0.0.5>"));
+        let second = world.last(PBX);
+        let last = lines(&second, "History-Info").pop().unwrap();
+        assert_eq!(last.ends_with(";index=1.1.1;mp=1.1"), believed, "{last}");
+        assert_eq!(last.ends_with(";index=1.1;mp=1"), !believed, "{last}");
+        // What the PBX says in its answer goes out to a trunk that is trusted.
+        let ok = response(&second, "200 OK", "callee", &sdp(PBX, "")).replace("Contact:", &format!("{BEFORE}Contact:"));
+        world.send(PBX, &ok);
+        let ok = world.last(TRUNK);
+        assert_eq!(ways(&ok), BEFORE);
+        caller.learn(&ok);
+        world.send(TRUNK, &caller.ack());
+        world.hang_up((TRUNK, &mut caller), PBX);
+        world.rest();
+    }
+}
+
+#[test]
+fn where_a_call_has_been_before_goes_out_as_the_setting_and_the_callee_before_wish() {
+    let anonymous = |text: &str| text.replace("sip:200@pbx.example", "sip:anonymous@anonymous.invalid");
+    let public = BEFORE
+        .replace("\"Boss\"", "Anonymous")
+        .replace("sip:201@pbx.example?Privacy=history&Reason=SIP%3Bcause%3D302", "sip:anonymous@anonymous.invalid")
+        .replace("sip:201@pbx.example", "sip:anonymous@anonymous.invalid");
+    let unreadable = BEFORE.replace("<sip:200@pbx.example>;index=1,", "nobody knows,");
+    let diversions = public.split_once("Diversion").map(|(_, rest)| format!("Diversion{rest}")).unwrap();
+    for (shows, privacy, said, seen) in [
+        (ShownIdentity::Trusted, "history", BEFORE, BEFORE.to_owned()),
+        (ShownIdentity::Public, "id", BEFORE, public.clone()),
+        (ShownIdentity::Public, "none", BEFORE, public.clone()),
+        (ShownIdentity::Public, "history", BEFORE, anonymous(&public)),
+        (ShownIdentity::Public, "id;header", BEFORE, anonymous(&public)),
+        (ShownIdentity::Public, "none", &unreadable, diversions),
+        (ShownIdentity::Never, "none", BEFORE, String::new()),
+    ] {
+        let mut world = World::new(trusting(true, shows));
+        let caller = Phone::inside("out", "01632960002");
+        world.send(PBX, &caller.request_with("INVITE", &format!("{said}Privacy: {privacy}\r\n"), &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+
+        assert_eq!(ways(&invite), seen, "{shows:?} {privacy}");
+        world.send(TRUNK, &response(&invite, "486 Busy Here", "trunk", ""));
+        world.send(PBX, &caller.request("ACK", ""));
+        world.rest();
+    }
+}
+
+#[test]
+fn a_mangled_history_shows_nothing_that_is_private() {
+    let mut taken = 0;
+    for cut in 0..BEFORE.len() {
+        let said: String =
+            BEFORE.char_indices().filter(|(at, c)| *at != cut || c.is_control()).map(|(_, c)| c).collect();
+        let mut world = World::new(trusting(true, ShownIdentity::Public));
+        let caller = Phone::inside("out", "01632960002");
+        world.send(PBX, &caller.request_with("INVITE", &format!("{said}Privacy: history\r\n"), &sdp(PBX, "")));
+
+        let sent = world.newest_invite(TRUNK).unwrap_or_default();
+        assert!(!ways(&sent).contains("pbx.example"), "{cut}: {sent}");
+        taken += usize::from(!sent.is_empty());
+    }
+    assert!(taken > BEFORE.len() / 2, "{taken}");
+}

@@ -1,4 +1,4 @@
-//! The real binary in calls whose audio is G.722: from the first description on, and by a change inside the call.
+//! The real binary in calls whose audio is G.722 or Opus: from the first description on, and by a change inside the call.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
@@ -8,11 +8,17 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use firewall::{Firewall, agent};
-use ringfence::audio::g722;
+use ringfence::audio::{g722, opus};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const G722: u8 = 9;
 const PCMU: u8 = 0;
+const OPUS: u8 = 111;
+
+/// How telephones speak of Opus (RFC 7587 §7.1), with keys by its clock.
+const OPUS_OFFER: &str = "111 0 110\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
+                          a=rtpmap:110 telephone-event/48000\r\na=ptime:20";
+const OPUS_ANSWER: &str = "111 110\r\na=rtpmap:111 OPUS/48000/2\r\na=rtpmap:110 telephone-event/48000";
 
 /// One telephone: its SIP and its media.
 struct Phone {
@@ -56,7 +62,8 @@ impl Phone {
     /// 20 ms of audio.
     fn send(&mut self, payload_type: u8, payload: &[u8]) {
         self.sequence += 1;
-        let ([high, low], timestamp) = (self.sequence.to_be_bytes(), u32::from(self.sequence) * 160);
+        let ticks = if payload_type == OPUS { 960 } else { 160 };
+        let ([high, low], timestamp) = (self.sequence.to_be_bytes(), u32::from(self.sequence) * ticks);
         let mut packet = vec![0x80, payload_type, high, low];
         packet.extend(timestamp.to_be_bytes());
         packet.extend([1, 2, 3, self.here().ip().is_ipv4().into()]);
@@ -76,12 +83,17 @@ impl Phone {
         let mut first = None;
         (0..200).any(|_| {
             let (heard, payload) = self.hears();
-            if heard != payload_type || payload.len() != 160 {
+            if heard != payload_type || payload.len() != bytes(payload_type) {
                 return false;
             }
             *first.get_or_insert_with(|| payload.clone()) != payload
         })
     }
+}
+
+/// Of 20 ms.
+fn bytes(payload_type: u8) -> usize {
+    if payload_type == OPUS { 60 } else { 160 }
 }
 
 /// Where a description says that media go.
@@ -158,7 +170,7 @@ impl Call {
     /// Both ways, in these payload types, which arrive as they were sent.
     fn talk(&mut self, caller_sends: (u8, &[u8]), callee_sends: (u8, &[u8])) {
         for n in 0..50 {
-            let part = |(kind, audio): (u8, &[u8])| (kind, audio[n * 160..][..160].to_vec());
+            let part = |(kind, audio): (u8, &[u8])| (kind, audio[n * bytes(kind)..][..bytes(kind)].to_vec());
             let (there, back) = (part(caller_sends), part(callee_sends));
             self.caller.send(there.0, &there.1);
             assert_eq!(self.callee.hears(), there);
@@ -184,15 +196,19 @@ fn firewall(pbx: SocketAddr) -> Firewall {
     Firewall::start_as(&settings.replace("[media]\n", &format!("[media]\nannouncements = \"{prompts}\"\n")))
 }
 
-/// A second of something that rises and falls, as bytes of G.722.
-fn sound() -> Vec<u8> {
-    let samples: Vec<i16> = (0..8_000)
+/// A second of something that rises and falls.
+fn samples() -> Vec<i16> {
+    (0..8_000)
         .map(|n: i32| {
             let wave = (f64::from(n) * 0.3).sin() * (f64::from(n) * 0.002).sin();
             (wave * 12_000.0) as i16
         })
-        .collect();
-    g722::encode_all(&samples)
+        .collect()
+}
+
+/// The same as bytes of G.722.
+fn sound() -> Vec<u8> {
+    g722::encode_all(&samples())
 }
 
 #[test]
@@ -226,4 +242,51 @@ fn a_call_that_changes_to_g722_is_heard_on_and_its_prompts_change_too() {
     call.divert();
 
     assert!(call.callee.hears_a_prompt(G722) && call.caller.hears_a_prompt(G722));
+}
+
+#[test]
+fn a_whole_call_in_opus_is_heard_and_its_prompts_are_in_opus() {
+    let (caller, callee) = (Phone::new("127.0.2.73"), Phone::new("127.0.0.73"));
+    let mut call = Call::new(firewall(callee.here()), caller, callee);
+    let sound = opus::encode_all(&samples(), bytes(OPUS));
+
+    let (offered, answered) = call.agrees(OPUS_OFFER, OPUS_ANSWER);
+    assert!(offered.contains("a=fmtp:111 minptime=10;useinbandfec=1\r\n"), "{offered}");
+    assert!(answered.contains("a=rtpmap:111 OPUS/48000/2\r\n"), "{answered}");
+    call.talk((OPUS, &sound), (OPUS, &sound));
+    call.firewall.until("the caller is heard", |firewall| firewall.metric("analysis_frames_total") >= 50);
+    call.divert();
+
+    assert!(call.callee.hears_a_prompt(OPUS) && call.caller.hears_a_prompt(OPUS));
+    // Its clock goes on by that of Opus.
+    let stamp = |phone: &Phone| {
+        let mut packet = [0; 2_048];
+        phone.media.recv(&mut packet).unwrap();
+        u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]])
+    };
+    let (first, second) = (stamp(&call.callee), stamp(&call.callee));
+    assert_eq!(second.wrapping_sub(first), 960);
+}
+
+#[test]
+fn a_key_by_the_clock_of_opus_takes_the_call_back() {
+    let (caller, callee) = (Phone::new("127.0.2.74"), Phone::new("127.0.0.74"));
+    let mut call = Call::new(firewall(callee.here()), caller, callee);
+    let sound = opus::encode_all(&samples(), bytes(OPUS));
+
+    call.agrees(OPUS_OFFER, OPUS_ANSWER);
+    call.talk((OPUS, &sound), (OPUS, &sound));
+    call.firewall.until("the caller is heard", |firewall| firewall.metric("analysis_frames_total") >= 50);
+    call.divert();
+    assert!(call.callee.hears_a_prompt(OPUS));
+    // Nine, with its end: 100 ms at 48 kHz.
+    call.callee.send(110, &[9, 0x8A, 0x12, 0xC0]);
+
+    call.callee.media.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut packet = [0; 2_048];
+    let again = (0..200).any(|_| {
+        call.caller.send(OPUS, &sound[..61]);
+        call.callee.media.recv(&mut packet).is_ok_and(|length| packet[12..length] == sound[..61])
+    });
+    assert!(again, "the caller's audio never came back");
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
+#[path = "dialogs/codecs.rs"]
+mod codecs;
 #[path = "dialogs/forks.rs"]
 mod forks;
 #[path = "dialogs/large.rs"]

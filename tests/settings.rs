@@ -115,6 +115,11 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[dns]\nservers = [\"dns.example\"]", "must be an address with an optional port"),
         ("[dns]\nkeep_at_most = \"1s\"", "must not be shorter than dns.keep_at_least"),
         ("[sip]\nredirects = \"maybe\"", "must be one of: pass, follow"),
+        (
+            "[media]\ncodecs = [\"PCMA\", \"G.722\"]",
+            "line 7  media.codecs[1] = \"G.722\"   must be one of: PCMU, PCMA, G722",
+        ),
+        ("[media]\ncodecs = \"PCMA\"", "must be a list"),
         ("[media]\npublic_address = \"::\"", "must be the address that the outside sees"),
         ("[limits.per_source]\ncalls = \"5/1m\"\nburst = 6", "must be a whole number from 1 to 5"),
         ("[detect.words]\nthreads = 0", "must be a whole number from 1"),
@@ -127,6 +132,12 @@ fn each_kind_of_mistake_has_its_hint() {
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn codecs_are_known_by_any_spelling_and_all_pass_by_default() {
+    assert!(load(LEAST).media.codecs.is_empty());
+    assert_eq!(load(&format!("{LEAST}[media]\ncodecs = [\"pcma\", \"Opus\"]")).media.codecs, ["PCMA", "opus"]);
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         local_inside: local_towards(pbx.address, bound)?,
         public_address: settings.sip.public_address,
         public_media_address: settings.media.public_address,
+        codecs: settings.media.codecs.clone(),
         redirects: settings.sip.redirects,
         policy: Arc::clone(&settings.policy),
         watch_for: settings.detect.watch_for,

@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::g711::Law;
-use super::g722;
 use super::{FRAME_SAMPLES, Frame};
+use super::{g722, opus};
 use crate::units::{CallTime, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 
 /// One frame.
@@ -48,8 +48,27 @@ pub enum Content {
     Audio(Law),
     /// G.722, whose packets are decoded in the order in which they come.
     G722,
+    /// Opus, decoded in that order too.
+    Opus,
     /// Comfort noise (RFC 3389): 20 ms of silence that did arrive; the pause after it is lost frames.
     Noise,
+}
+
+impl Content {
+    /// Ticks of the RTP clock in one sample.
+    fn ticks_per_sample(self) -> i64 {
+        match self {
+            Self::Opus => 6,
+            Self::Audio(_) | Self::G722 | Self::Noise => 1,
+        }
+    }
+}
+
+/// Where packets depend on the ones before them.
+#[derive(Debug)]
+enum Decoder {
+    G722(Box<g722::Decoder>),
+    Opus(Box<opus::Decoder>),
 }
 
 /// One packet as the tap saw it.
@@ -59,7 +78,7 @@ pub struct Arrived<'a> {
     pub at: CallTime,
     /// Of its RTP header.
     pub sequence: SequenceNumber,
-    /// Of its RTP header; the clock runs at 8 kHz.
+    /// Of its RTP header, in ticks of its content's clock.
     pub timestamp: RtpTimestamp,
     /// Of its RTP header.
     pub ssrc: Ssrc,
@@ -93,8 +112,8 @@ pub struct Framer {
     /// Frames before this one go out whatever is in them.
     due: u64,
     anchor: Option<Anchor>,
-    /// Of the source that sent G.722 last.
-    g722: Option<(Ssrc, Box<g722::Decoder>)>,
+    /// Of the source that was decoded last.
+    decoder: Option<(Ssrc, Decoder)>,
     late_run: u8,
     counters: FramerCounters,
 }
@@ -113,6 +132,7 @@ impl Slot {
 #[derive(Debug)]
 struct Anchor {
     ssrc: Ssrc,
+    ticks_per_sample: i64,
     timestamp: RtpTimestamp,
     /// Sample since the answer that `timestamp` stands for.
     sample: u64,
@@ -133,7 +153,7 @@ impl Framer {
             next: 0,
             due: 0,
             anchor: None,
-            g722: None,
+            decoder: None,
             late_run: 0,
             counters: FramerCounters::default(),
         }
@@ -144,6 +164,7 @@ impl Framer {
         let samples = match packet.content {
             Content::Audio(_) => packet.payload.len(),
             Content::G722 => packet.payload.len().min(MOST_G722),
+            Content::Opus => opus::samples(packet.payload).unwrap_or(0),
             Content::Noise => FRAME_SAMPLES,
         };
         if samples == 0 {
@@ -155,20 +176,33 @@ impl Framer {
                 law.decode_into(packet.payload.get(from..).unwrap_or_default(), to);
             }),
             Content::G722 => {
-                let known = self.g722.take().filter(|(ssrc, _)| *ssrc == packet.ssrc);
-                let (ssrc, mut decoder) = known.unwrap_or_else(|| (packet.ssrc, Box::new(g722::Decoder::new())));
+                let mut decoder = match self.decoder_of(packet.ssrc) {
+                    Some(Decoder::G722(decoder)) => decoder,
+                    Some(Decoder::Opus(_)) | None => Box::new(g722::Decoder::new()),
+                };
                 let mut linear = [0; MOST_G722];
                 decoder.decode(packet.payload, &mut linear);
-                self.g722 = Some((ssrc, decoder));
-                self.fill(start, samples as u64, |from, to| {
-                    for (sample, decoded) in to.iter_mut().zip(linear.iter().skip(from)) {
-                        *sample = *decoded;
-                    }
-                });
+                self.decoder = Some((packet.ssrc, Decoder::G722(decoder)));
+                self.fill_with(start, linear.get(..samples).unwrap_or_default());
+            }
+            Content::Opus => {
+                let mut decoder = match self.decoder_of(packet.ssrc) {
+                    Some(Decoder::Opus(decoder)) => decoder,
+                    Some(Decoder::G722(_)) | None => Box::new(opus::Decoder::new()),
+                };
+                let mut linear = [0; opus::MOST];
+                decoder.decode(packet.payload, &mut linear);
+                self.decoder = Some((packet.ssrc, Decoder::Opus(decoder)));
+                self.fill_with(start, linear.get(..samples).unwrap_or_default());
             }
             Content::Noise => self.fill(start, samples as u64, |_, to| to.fill(0)),
         }
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
+    }
+
+    /// Taken out, so that one that fails is not asked again.
+    fn decoder_of(&mut self, source: Ssrc) -> Option<Decoder> {
+        self.decoder.take().filter(|(ssrc, _)| *ssrc == source).map(|(_, decoder)| decoder)
     }
 
     /// Lets time pass: frames that ended a while ago go out as they are.
@@ -216,11 +250,11 @@ impl Framer {
     /// The sample at which this packet begins; None if it is of no use.
     fn place(&mut self, packet: &Arrived<'_>, samples: u64) -> Option<u64> {
         let arrival = frames_in(packet.at.0) * FRAME_SAMPLES as u64;
-        let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.ssrc == packet.ssrc) else {
+        let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.goes_on_with(packet)) else {
             return self.restart(packet, arrival, samples);
         };
-        let ticks = packet.timestamp.ticks_since(anchor.timestamp);
-        let start = anchor.sample.checked_add_signed(i64::from(ticks));
+        let ticks = i64::from(packet.timestamp.ticks_since(anchor.timestamp));
+        let start = anchor.sample.checked_add_signed(ticks / anchor.ticks_per_sample);
         let Some(start) = start.filter(|start| start.abs_diff(arrival) <= JUMP * FRAME_SAMPLES as u64) else {
             return self.restart(packet, arrival, samples);
         };
@@ -255,6 +289,7 @@ impl Framer {
         }
         self.anchor = Some(Anchor {
             ssrc: packet.ssrc,
+            ticks_per_sample: packet.content.ticks_per_sample(),
             timestamp: packet.timestamp,
             sample: start,
             end: start + samples,
@@ -278,6 +313,13 @@ impl Framer {
             }
             slot.filled += run as usize;
         }
+    }
+
+    /// Writes what was decoded from `start` on.
+    fn fill_with(&mut self, start: u64, decoded: &[i16]) {
+        self.fill(start, decoded.len() as u64, |from, to| {
+            to.iter_mut().zip(decoded.iter().skip(from)).for_each(|(sample, decoded)| *sample = *decoded);
+        });
     }
 
     /// The making of `frame`; None if that has gone out.
@@ -317,6 +359,11 @@ impl Default for Framer {
 }
 
 impl Anchor {
+    /// The same source, by the same clock.
+    fn goes_on_with(&self, packet: &Arrived<'_>) -> bool {
+        self.ssrc == packet.ssrc && self.ticks_per_sample == packet.content.ticks_per_sample()
+    }
+
     fn is_new(&mut self, sequence: SequenceNumber) -> bool {
         let ahead = i32::from(sequence.since(self.newest));
         if ahead > 0 {

@@ -7,6 +7,7 @@ pub mod framer;
 pub mod g711;
 pub mod g722;
 mod level;
+pub mod opus;
 mod resample;
 pub mod wav;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use crate::rtp::control::{Codec, StreamPlan};
+use crate::rtp::control::{Codec, OPUS_CLOCK, StreamPlan};
 use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
 /// What `media` says to the media path.
@@ -25,8 +25,12 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
             plan.codecs.push((payload_type, Codec::Pcma));
         } else if encoding.eq_ignore_ascii_case("G722") && clock == 8_000 {
             plan.codecs.push((payload_type, Codec::G722));
+        } else if encoding.eq_ignore_ascii_case("opus") && clock == OPUS_CLOCK.get() {
+            plan.codecs.push((payload_type, Codec::Opus));
         } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == 8_000 {
             plan.telephone_event = Some(payload_type);
+        } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == OPUS_CLOCK.get() {
+            plan.wide_event = Some(payload_type);
         }
     }
     plan
@@ -50,7 +54,7 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
     }
 }
 
-/// Our own answer to `offer`: G.711 or G.722 at `at`, every other section refused, the direction that it leaves us;
+/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that it leaves us;
 /// encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it has neither
 /// codec, or is encrypted and we are not. `version`: higher than that of our last one.
 pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
@@ -99,17 +103,23 @@ fn session(at: SocketAddr, version: u32) -> String {
 fn audio(plan: &StreamPlan, at: SocketAddr, protocol: &str, crypto: Option<&str>, direction: &str) -> Option<String> {
     let (payload_type, codec) = plan.codecs.first()?;
     let name = match codec {
-        Codec::Pcmu => "PCMU",
-        Codec::Pcma => "PCMA",
-        Codec::G722 => "G722",
+        Codec::Pcmu => "PCMU/8000",
+        Codec::Pcma => "PCMA/8000",
+        Codec::G722 => "G722/8000",
+        // Always so, whatever is sent (RFC 7587 §7).
+        Codec::Opus => "opus/48000/2",
     };
+    // Keys by the clock of the audio; many who speak Opus know the other one only.
+    let narrow = plan.telephone_event.map(|event| (event, 8_000));
+    let wide = plan.wide_event.filter(|_| *codec == Codec::Opus).map(|event| (event, OPUS_CLOCK.get()));
+    let event = wide.or(narrow);
     let mut out = format!("m=audio {} {protocol} {payload_type}", at.port());
-    if let Some(event) = plan.telephone_event {
+    if let Some((event, _)) = event {
         let _ = write!(out, " {event}");
     }
-    let _ = write!(out, "\r\na=rtpmap:{payload_type} {name}/8000\r\n");
-    if let Some(event) = plan.telephone_event {
-        let _ = write!(out, "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n");
+    let _ = write!(out, "\r\na=rtpmap:{payload_type} {name}\r\n");
+    if let Some((event, clock)) = event {
+        let _ = write!(out, "a=rtpmap:{event} telephone-event/{clock}\r\na=fmtp:{event} 0-15\r\n");
     }
     if let Some(crypto) = crypto {
         let _ = write!(out, "{crypto}\r\n");

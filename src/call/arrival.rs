@@ -48,7 +48,7 @@ impl Switchboard {
         }
         let first = candidates.remove(0);
         if message.has_sdp() {
-            let usable = crate::sip::wire::sdp::Sdp::read(message.body()).is_ok_and(|sdp| sdp.anchored().is_some());
+            let usable = self.settings.read_sdp(message.body()).is_ok_and(|sdp| sdp.anchored().is_some());
             if !usable {
                 return self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
             }

@@ -2,7 +2,7 @@
 //! (RFC 5806, RFC 7044).
 
 use super::settings::{Settings, ShownIdentity, Side};
-use crate::sip::wire::{Edits, Message, Name, Uri};
+use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 
 /// True where the sender asks that strangers do not learn its identity (RFC 3325 §9.3), or who it is at all (RFC 3323
 /// §4.2).
@@ -26,30 +26,98 @@ pub(super) fn asserted<'a>(
     believed.then(|| identities.find_map(|identity| identity.ok()?.parsed_uri().ok())).flatten()
 }
 
+/// What becomes of a message's own history.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum History {
+    /// It goes on.
+    Kept,
+    /// It was taken out.
+    Removed,
+}
+
+/// Where a call has been before (RFC 7044, RFC 5806).
+const HISTORY: &str = "History-Info";
+const DIVERSION: &str = "Diversion";
+
+/// In place of an address that is nobody's business (RFC 7044 §10.1.2).
+const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+
 /// Takes from a message on its way from `side` to the other what the other may not learn, or should not believe. `trunk`:
 /// the one on the outside.
-pub(super) fn screen(edits: &mut Edits, message: &Message<'_>, settings: &Settings, side: Side, trunk: Option<&str>) {
+pub(super) fn screen(
+    edits: &mut Edits,
+    message: &Message<'_>,
+    settings: &Settings,
+    side: Side,
+    trunk: Option<&str>,
+) -> History {
     let trunk = trunk.and_then(|name| settings.trunk(name));
-    let (assertion, wish) = match (side, trunk) {
-        // What a trunk's user wishes to be called is the trunk's business.
-        (Side::Outside, Some(trunk)) => (trunk.believes_identity, false),
-        (Side::Outside, None) => (true, false),
-        (Side::Inside, Some(trunk)) => {
-            let shown = match trunk.shows_identity {
-                ShownIdentity::Trusted => true,
-                ShownIdentity::Public => !is_private(message),
-                ShownIdentity::Never => false,
-            };
-            (shown, shown)
-        }
-        (Side::Inside, None) => (true, true),
+    let shown = match (side, trunk) {
+        (Side::Outside, Some(trunk)) if !trunk.believes_identity => ShownIdentity::Never,
+        (Side::Inside, Some(trunk)) => trunk.shows_identity,
+        (Side::Outside | Side::Inside, _) => ShownIdentity::Trusted,
+    };
+    let assertion = match shown {
+        ShownIdentity::Trusted => true,
+        ShownIdentity::Public => !is_private(message),
+        ShownIdentity::Never => false,
     };
     if !assertion {
         edits.remove_all(message, Name::PAssertedIdentity);
     }
-    if !wish {
+    // What a trunk's user wishes to be called is the trunk's business.
+    if !assertion || side == Side::Outside {
         edits.remove_other(message, "P-Preferred-Identity");
     }
+    match shown {
+        ShownIdentity::Trusted => History::Kept,
+        ShownIdentity::Public => anonymise(edits, message),
+        ShownIdentity::Never => {
+            edits.remove_other(message, HISTORY);
+            edits.remove_other(message, DIVERSION);
+            History::Removed
+        }
+    }
+}
+
+/// Leaves where a call has been before without the addresses that are private.
+fn anonymise(edits: &mut Edits, message: &Message<'_>) -> History {
+    let mut wishes = message.others("Privacy").flat_map(|header| header.value.split([';', ',']));
+    let all = wishes.any(|wish| matches!(wish.trim().to_ascii_lowercase().as_str(), "header" | "history"));
+    let mut history = History::Kept;
+    for name in [HISTORY, DIVERSION] {
+        if message.other_addresses(name).any(|entry| entry.is_err()) {
+            // What cannot be read may be private.
+            edits.remove_other(message, name);
+            history = if name == HISTORY { History::Removed } else { history };
+            continue;
+        }
+        for entry in message.other_addresses(name).flatten() {
+            let private = if name == HISTORY { is_private_stay(entry.uri) } else { is_private_diversion(&entry) };
+            if all || private {
+                edits.set_uri_at(message, entry.uri, ANONYMOUS);
+                if let Some(display) = entry.display {
+                    edits.replace(message, display, "Anonymous");
+                }
+            }
+        }
+    }
+    history
+}
+
+/// True where an entry of a history asks for it (RFC 7044 §10.1.1).
+fn is_private_stay(uri: &str) -> bool {
+    let headers = uri.split_once('?').map_or("", |(_, headers)| headers);
+    headers
+        .split('&')
+        .filter_map(|header| header.split_once('='))
+        .any(|(name, value)| name.eq_ignore_ascii_case("Privacy") && !value.eq_ignore_ascii_case("none"))
+}
+
+/// The same of a Diversion (RFC 5806 §4).
+fn is_private_diversion(entry: &NameAddr<'_>) -> bool {
+    let wish = entry.param("privacy").flatten().map(|wish| wish.trim_matches('"'));
+    wish.is_some_and(|wish| !wish.eq_ignore_ascii_case("off"))
 }
 
 /// A turn that a call has taken because somebody answered 3xx.
@@ -60,8 +128,8 @@ pub(super) struct Turn {
     pub(super) status: u16,
 }
 
-/// Adds to an INVITE, made from `message`, which turns it has taken.
-pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn]) {
+/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in `message`.
+pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn], history: History) {
     // The newest on top (RFC 5806 §4.1); 302 is a deflection by the called phone, others are told as unconditional.
     for Turn { from, status, .. } in turns.iter().rev() {
         let reason = if *status == 302 { "deflection" } else { "unconditional" };
@@ -69,7 +137,7 @@ pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn])
     }
     // Without a history, one begins with where the call was meant to go (RFC 7044 §9.1); each turn is a branch of the
     // entry before (§10.3).
-    let last = message.others("History-Info").last();
+    let last = message.others(HISTORY).last().filter(|_| history == History::Kept);
     let last = last.and_then(|header| header.value.rsplit("index=").next()?.split([';', ',']).next());
     let last =
         last.map(str::trim).filter(|index| !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit() || b == b'.'));

@@ -16,7 +16,7 @@ use crate::policy::action::{Enforcement, Rejection, Route};
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::transaction::{ClientId, ClientKind};
-use crate::sip::wire::sdp::{Direction, Sdp};
+use crate::sip::wire::sdp::Direction;
 use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
 use crate::units::{Leg, PerLeg};
 
@@ -40,21 +40,21 @@ pub(super) struct Said {
     pub plan: StreamPlan,
     /// Audio flows both ways: the call is not on hold.
     pub both_ways: bool,
-    /// Its side must encrypt, and it does not.
+    /// Its side must encrypt, and it does not; or none of its codecs may pass.
     pub refused: bool,
 }
 
 /// Writes our address into a description on its way from `from` to the other leg; gives what it says of `from`.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
-    let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten()?;
+    let sdp = message.has_sdp().then(|| call.settings.read_sdp(message.body()).ok()).flatten()?;
     let at = ports[from.other()];
     let mut body = Vec::new();
     let anchored = sdp.anchored();
     let Some((anchored, media)) = anchored.and_then(|anchored| Some((anchored, sdp.media.get(anchored)?))) else {
         sdp.refused(at.ip(), &mut body);
         edits.set_body(message, &body);
-        return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false, refused: false });
+        return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false, refused: sdp.has_nothing_left() });
     };
     let negotiated = call.negotiate(media, from);
     sdp.protected(anchored, at, &negotiated.rewritten, &mut body);
@@ -96,7 +96,7 @@ impl Switchboard {
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let mut index = Index::new();
         let offer = index.read_again(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
-            Sdp::read(invite.body()).is_ok_and(|sdp| {
+            call.settings.read_sdp(invite.body()).is_ok_and(|sdp| {
                 let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
                 answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
             })
@@ -189,7 +189,7 @@ impl Switchboard {
         let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) else {
             return self.end(call, None, "unreachable", None, now);
         };
-        let sdp = message.has_sdp().then(|| Sdp::read(message.body()).ok()).flatten();
+        let sdp = message.has_sdp().then(|| call.settings.read_sdp(message.body()).ok()).flatten();
         let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
         if let Some(media) = media {
             let negotiated = call.negotiate(media, Leg::Caller);
@@ -266,8 +266,8 @@ impl Switchboard {
         for route in &routes {
             edits.append(message, &format!("Route: {route}"));
         }
-        call.screen(&mut edits, message, Leg::Caller);
-        identity::diverted(&mut edits, message, &call.turns);
+        let history = call.screen(&mut edits, message, Leg::Caller);
+        identity::diverted(&mut edits, message, &call.turns, history);
         rewrite_sdp(call, message, Leg::Caller, &mut edits);
         call.session.asked = Self::ask_for_timer(call, &mut edits, message);
         let mut bytes = Vec::new();
@@ -370,10 +370,12 @@ impl Switchboard {
         } else if code.is_success() {
             let id = call.id;
             self.answered(call, message, now);
-            if refused == Some(true)
-                && let Some(call) = self.take(id)
-            {
-                self.hang_up(call, "media", now);
+            if refused == Some(true) {
+                // The journal hears of an end only where it has heard of the call.
+                self.journal(now);
+                if let Some(call) = self.take(id) {
+                    self.hang_up(call, "media", now);
+                }
             }
         } else {
             // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer interval.

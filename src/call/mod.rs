@@ -38,7 +38,7 @@ pub use forward::Party;
 pub use input::{Input, Output, Sizes};
 pub use resumed::Invited;
 pub use security::{Secured, Spoken, SrtpPolicy, SrtpSettings};
-pub use settings::{DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
+pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};

@@ -15,7 +15,6 @@ use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
 use super::trunks::{Candidate, Order};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
-use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
 use crate::units::Leg;
 
@@ -379,15 +378,16 @@ fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }
 
-/// True for an offer that cannot go on: nobody can read it, or its encryption is not what a side must have.
+/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, or its encryption is not what a
+/// side must have.
 fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
     if !offers || !message.has_sdp() {
         return false;
     }
-    let Ok(sdp) = Sdp::read(message.body()) else { return true };
+    let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
     let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
-    media.is_some_and(|media| call.refuses(media, leg))
+    media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg))
 }
 
 /// The key in an INFO (application/dtmf-relay or application/dtmf).

@@ -11,6 +11,7 @@ use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::Limits;
+use crate::sip::wire::sdp::{BadSdp, Sdp};
 use crate::trunk::{Register, Target};
 use crate::units::Plain;
 
@@ -192,6 +193,8 @@ pub struct Settings {
     pub srtp: SrtpSettings,
     /// The same for media, where it is another.
     pub public_media_address: Option<IpAddr>,
+    /// Codecs that may pass in descriptions, by [`CODECS`]; none named: all.
+    pub codecs: Vec<&'static str>,
     /// What becomes of a 3xx.
     pub redirects: Redirects,
     /// Rules and thresholds.
@@ -218,7 +221,43 @@ pub struct Settings {
     pub longest_restored: Duration,
 }
 
+/// Codecs that can be named in the settings, as descriptions write them (RFC 3551 §6 and the registry of media types).
+pub const CODECS: [&str; 23] = [
+    "PCMU",
+    "PCMA",
+    "G722",
+    "opus",
+    "G729",
+    "G723",
+    "G726-16",
+    "G726-24",
+    "G726-32",
+    "G726-40",
+    "G728",
+    "G7221",
+    "GSM",
+    "GSM-EFR",
+    "AMR",
+    "AMR-WB",
+    "EVS",
+    "iLBC",
+    "speex",
+    "SILK",
+    "L16",
+    "DVI4",
+    "CLEARMODE",
+];
+
 impl Settings {
+    /// Reads a description. Of its audio, codecs that may not pass are not seen and not written.
+    pub(super) fn read_sdp<'b>(&self, body: &'b [u8]) -> Result<Sdp<'b>, BadSdp> {
+        let mut sdp = Sdp::read(body)?;
+        if !self.codecs.is_empty() {
+            sdp.keep_codecs(|encoding| self.codecs.iter().any(|codec| codec.eq_ignore_ascii_case(encoding)));
+        }
+        Ok(sdp)
+    }
+
     /// Where `source` stands; None: a stranger. Its port decides only where PBX and trunk share an address.
     #[must_use]
     pub fn side_of(&self, source: SocketAddr) -> Option<Side> {

@@ -11,7 +11,7 @@ use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;
-use crate::sip::wire::sdp::{Direction, Media, Sdp};
+use crate::sip::wire::sdp::{Direction, Media};
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::Leg;
 
@@ -119,7 +119,7 @@ impl Switchboard {
     /// Takes in a description of `leg`; our answer to it. None: we have none.
     fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
         let ports = call.ports?;
-        let sdp = Sdp::read(message.body()).ok()?;
+        let sdp = call.settings.read_sdp(message.body()).ok()?;
         let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
         let negotiated = media.map(|media| call.negotiate(media, leg));
         if negotiated.as_ref().is_some_and(|negotiated| negotiated.refused) {
@@ -147,7 +147,7 @@ impl Switchboard {
             return !call.has_callee;
         }
         call.unacked = None;
-        if let (true, Ok(sdp)) = (message.has_sdp(), Sdp::read(message.body())) {
+        if let (true, Ok(sdp)) = (message.has_sdp(), call.settings.read_sdp(message.body())) {
             let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
             let negotiated = media.map(|media| call.negotiate(media, leg));
             self.take_description(call, media.zip(negotiated), leg);

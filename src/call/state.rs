@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::diversion::Diversion;
 use super::forward::{self, Party};
-use super::identity::{self, Turn};
+use super::identity::{self, History, Turn};
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
@@ -164,8 +164,8 @@ impl Call {
     }
 
     /// Takes from a message of `from` what the other leg may not learn or believe.
-    pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) {
-        identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref());
+    pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) -> History {
+        identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref())
     }
 
     /// The trunk of a leg; the PBX is none.

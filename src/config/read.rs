@@ -15,7 +15,7 @@ use super::settings::LogSettings;
 use super::settings::{CallSettings, ConnectionSettings, DnsSettings, ListenSettings};
 use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
 use super::trunks::trunks;
-use crate::call::{Redirects, SrtpPolicy};
+use crate::call::{CODECS, Redirects, SrtpPolicy};
 use crate::gate::{self, Rate};
 use crate::policy::rules::Policy;
 use crate::sip::wire::Limits;
@@ -190,12 +190,16 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
         }
     });
     let public_address = public_address(&mut section, reading);
+    let hint = format!("must be one of: {}; keys and comfort noise always pass", CODECS.join(", "));
+    let codecs = section.list(reading, "codecs", Vec::new(), &hint, |text| {
+        CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text))
+    });
     let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
     let announcements = path(&mut section, reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
     let dscp = section.count(reading, "dscp", 46, 0..=63) as u8;
     section.finish(reading);
-    MediaSettings { first_port, last_port, public_address, timeout, announcements, threads, dscp }
+    MediaSettings { first_port, last_port, public_address, codecs, timeout, announcements, threads, dscp }
 }
 
 fn limits<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> gate::Settings {

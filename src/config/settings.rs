@@ -200,6 +200,8 @@ pub struct MediaSettings {
     pub last_port: u16,
     /// Address to write for media where it is not `sip.public_address`.
     pub public_address: Option<IpAddr>,
+    /// Codecs that may pass in descriptions; none: all.
+    pub codecs: Vec<&'static str>,
     /// Silence of both legs that counts as a dead call.
     pub timeout: Duration,
     /// Folder with the prompts.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::srtp::{MasterKey, Suite};
-use crate::units::{CallId, Leg, PerLeg};
+use crate::units::{CallId, Leg, PerLeg, SampleRate};
 
 /// A payload that the tap can decode or that a prompt can be encoded into; anything else is relayed as it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -16,7 +16,23 @@ pub enum Codec {
     Pcma,
     /// G.722 at 64 kbit/s, RFC 3551 §4.5.2.
     G722,
+    /// RFC 7587.
+    Opus,
 }
+
+impl Codec {
+    /// At which its timestamps run.
+    #[must_use]
+    pub fn clock(self) -> SampleRate {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 => SampleRate::TELEPHONE,
+            Self::Opus => OPUS_CLOCK,
+        }
+    }
+}
+
+/// RTP clock of Opus, whatever is in the packet (RFC 7587 §4.1).
+pub const OPUS_CLOCK: SampleRate = SampleRate::hz(48_000);
 
 /// Where one leg's media go and what they hold, from its own session description.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -29,6 +45,9 @@ pub struct StreamPlan {
     pub codecs: Vec<(u8, Codec)>,
     /// Payload type of `telephone-event/8000` (RFC 4733).
     pub telephone_event: Option<u8>,
+    /// The same of `telephone-event/48000`, by the clock of Opus (RFC 4733 §2.1).
+    #[serde(default)]
+    pub wide_event: Option<u8>,
     /// SRTP that ends here; None: plain RTP, or SRTP between the peers that passes as it is.
     #[serde(default)]
     pub srtp: Option<SrtpPlan>,

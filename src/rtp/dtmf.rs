@@ -3,16 +3,18 @@
 //! A press is many packets: updates every 20-50 ms with one timestamp, the last one sent three times with the end bit.
 //! Any of them may be lost, so a press counts at the first packet of it that arrives.
 
+use std::time::Duration;
+
 use super::packet::Header;
-use crate::units::{RtpTimestamp, Ssrc};
+use crate::units::{RtpTimestamp, SampleRate, Ssrc};
 
 /// Events 0 to 15 (RFC 4733 §3.2, table 7); beyond them are tones and trunk events.
 const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 /// Same key, not ended, no marker, and its clock moved by no more than this beyond the duration told: the same press.
 /// Long presses go on in a new segment at a new timestamp (RFC 4733 §2.5.1.3), and some gateways wrongly move the
-/// timestamp with each update. 60 ms at 8 kHz; a finger needs longer between two presses.
-const SAME_PRESS_TICKS: i32 = 480;
+/// timestamp with each update. A finger needs longer between two presses.
+const SAME_PRESS: Duration = Duration::from_millis(60);
 
 /// The press that was heard last on one leg.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +32,8 @@ struct Press {
 }
 
 impl Keys {
-    /// Hears one event packet; a key if this is the first of a press.
-    pub fn hear(&mut self, header: &Header, payload: &[u8]) -> Option<char> {
+    /// Hears one event packet by this clock; a key if this is the first of a press.
+    pub fn hear(&mut self, header: &Header, payload: &[u8], clock: SampleRate) -> Option<char> {
         let &[event, flags, high, low] = payload.first_chunk::<4>()?;
         let key = KEYS.get(usize::from(event)).copied()?;
         let press = Press {
@@ -58,7 +60,7 @@ impl Keys {
         let same_press = event == last.event
             && !last.ended
             && !header.marker
-            && ticks <= i32::from(last.duration) + SAME_PRESS_TICKS;
+            && ticks <= i32::from(last.duration) + clock.samples_in(SAME_PRESS) as i32;
         self.last = Some(press);
         (!same_press).then_some(key)
     }
@@ -84,7 +86,7 @@ mod tests {
                     ssrc: Ssrc(1),
                     payload: 12..16,
                 };
-                keys.hear(&header, &[event, if end { 0x8A } else { 0x0A }, high, low])
+                keys.hear(&header, &[event, if end { 0x8A } else { 0x0A }, high, low], SampleRate::TELEPHONE)
             })
             .collect()
     }
@@ -144,6 +146,6 @@ mod tests {
             ssrc: Ssrc(1),
             payload: 12..15,
         };
-        assert_eq!(keys.hear(&header, &[1, 2, 3]), None);
+        assert_eq!(keys.hear(&header, &[1, 2, 3], SampleRate::TELEPHONE), None);
     }
 }

@@ -7,7 +7,8 @@
 //! Invariant: after a prompt the SSRC never changes, and sequence and timestamp only grow (RFC 3550 §5.1).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::control::Codec;
@@ -18,8 +19,14 @@ use crate::units::{RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 /// Samples, and with G.711 bytes, in a packet of a prompt: 20 ms.
 pub const PACKET_SAMPLES: usize = 160;
 
-/// A whole packet of a prompt.
+/// The longest packet of a prompt.
 pub const PACKET_BYTES: usize = HEADER + PACKET_SAMPLES;
+
+/// Bytes in a packet of a prompt in Opus: 24 kbit/s, constant. Twice what speech of a telephone's band needs.
+pub const OPUS_BYTES: usize = 60;
+
+/// Time that a packet of a prompt takes.
+const PACKET_TIME: Duration = Duration::from_millis(20);
 
 /// Prompts that may wait one after another; a divert plays two.
 const MAX_QUEUE: usize = 8;
@@ -33,6 +40,33 @@ pub struct Prompt {
     pub pcma: Arc<[u8]>,
     /// G.722, whole packets.
     pub g722: Arc<[u8]>,
+    /// Opus, packets of [`OPUS_BYTES`].
+    pub opus: Late,
+}
+
+/// Audio that is encoded when it is asked for, or was before: encoding takes a while.
+#[derive(Clone, Debug)]
+pub struct Late(Arc<LazyLock<Arc<[u8]>, Encode>>);
+
+type Encode = Box<dyn FnOnce() -> Arc<[u8]> + Send>;
+
+impl Late {
+    /// `encode` is called once.
+    pub fn new(encode: impl FnOnce() -> Arc<[u8]> + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(encode))))
+    }
+
+    /// The audio, encoded now if it was not yet.
+    #[must_use]
+    pub fn coded(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Arc<[u8]>> for Late {
+    fn from(coded: Arc<[u8]>) -> Self {
+        Self::new(move || coded)
+    }
 }
 
 impl Prompt {
@@ -41,6 +75,7 @@ impl Prompt {
             Codec::Pcmu => &self.pcmu,
             Codec::Pcma => &self.pcma,
             Codec::G722 => &self.g722,
+            Codec::Opus => self.opus.coded(),
         }
     }
 }
@@ -52,6 +87,8 @@ const MAX_STRAGGLE: i16 = 100;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     last: Sent,
+    /// At which its timestamps run.
+    clock: SampleRate,
     started: bool,
     shift: Shift,
     /// Of all that was sent.
@@ -113,7 +150,21 @@ impl Outgoing {
             at: now,
         };
         let none = Total::default();
-        Self { last, started: false, shift: Shift::Untouched, total: none, source: None, added: none, held: None }
+        Self {
+            last,
+            clock: SampleRate::TELEPHONE,
+            started: false,
+            shift: Shift::Untouched,
+            total: none,
+            source: None,
+            added: none,
+            held: None,
+        }
+    }
+
+    /// What is sent from now on is counted by this clock.
+    pub fn runs_at(&mut self, clock: SampleRate) {
+        self.clock = clock;
     }
 
     /// Moves a packet that is about to be forwarded onto the stream; false if it belongs before a prompt and must not
@@ -172,31 +223,32 @@ impl Outgoing {
 
     /// The next packet of a prompt. `first`: it opens the prompt, so it is marked as the start of a talkspurt and its
     /// timestamp counts the time since the last packet; within a prompt it goes on without a gap whatever the clock.
-    fn prompt(&mut self, payload_type: u8, payload: &[u8], first: bool, now: Instant) -> [u8; PACKET_BYTES] {
+    fn prompt(&mut self, payload_type: u8, payload: &[u8], first: bool, now: Instant) -> Played {
         let mut sent = self.next(now);
         if !first {
-            sent.timestamp.0 = self.last.timestamp.0.wrapping_add(PACKET_SAMPLES as u32);
+            sent.timestamp.0 = self.last.timestamp.0.wrapping_add(self.clock.samples_in(PACKET_TIME) as u32);
         }
         self.last = sent;
         self.started = true;
         self.shift = Shift::Pending;
-        self.total.count(PACKET_SAMPLES);
-        self.added.count(PACKET_SAMPLES);
+        self.total.count(payload.len());
+        self.added.count(payload.len());
         let mut packet = [0; PACKET_BYTES];
         packet[0] = 0x80;
+        let length = PACKET_BYTES.min(HEADER + payload.len());
         Header {
             payload_type,
             marker: first,
             sequence: sent.sequence,
             timestamp: sent.timestamp,
             ssrc: sent.ssrc,
-            payload: HEADER..PACKET_BYTES,
+            payload: HEADER..length,
         }
         .stamp(&mut packet);
         for (to, from) in packet[HEADER..].iter_mut().zip(payload) {
             *to = *from;
         }
-        packet
+        Played { packet, length }
     }
 
     /// A packet that would have gone here and has not.
@@ -246,13 +298,29 @@ impl Outgoing {
     /// What follows the last packet now: one number on, and the time that has passed, at least one packet's worth.
     fn next(&self, now: Instant) -> Sent {
         let passed = now.saturating_duration_since(self.last.at);
-        let ticks = SampleRate::TELEPHONE.samples_in(passed.min(Duration::from_secs(86_400))).max(PACKET_SAMPLES);
+        let passed = passed.min(Duration::from_secs(86_400)).max(PACKET_TIME);
+        let ticks = self.clock.samples_in(passed);
         Sent {
             ssrc: self.last.ssrc,
             sequence: SequenceNumber(self.last.sequence.0.wrapping_add(1)),
             timestamp: RtpTimestamp(self.last.timestamp.0.wrapping_add(ticks as u32)),
             at: now,
         }
+    }
+}
+
+/// A packet of a prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Played {
+    packet: [u8; PACKET_BYTES],
+    length: usize,
+}
+
+impl Deref for Played {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.packet.get(..self.length).unwrap_or(&self.packet)
     }
 }
 
@@ -275,7 +343,9 @@ impl Player {
     }
 
     /// The packet that is due, every 20 ms; None when all has been played. The last one is filled up with silence.
-    pub fn packet(&mut self, outgoing: &mut Outgoing, now: Instant) -> Option<[u8; PACKET_BYTES]> {
+    pub fn packet(&mut self, outgoing: &mut Outgoing, now: Instant) -> Option<Played> {
+        outgoing.runs_at(self.codec.clock());
+        let bytes = if self.codec == Codec::Opus { OPUS_BYTES } else { PACKET_SAMPLES };
         loop {
             let coded = self.queue.front()?.coded(self.codec);
             let rest = coded.get(self.position..).unwrap_or_default();
@@ -288,9 +358,10 @@ impl Player {
             for (to, from) in payload.iter_mut().zip(rest) {
                 *to = *from;
             }
-            self.position += PACKET_SAMPLES;
+            self.position += bytes;
+            let payload = payload.get(..bytes).unwrap_or_default();
             let first = std::mem::replace(&mut self.first, false);
-            return Some(outgoing.prompt(self.payload_type, &payload, first, now));
+            return Some(outgoing.prompt(self.payload_type, payload, first, now));
         }
     }
 }
@@ -300,8 +371,8 @@ fn silence(codec: Codec) -> u8 {
     match codec {
         Codec::Pcmu => 0xFF,
         Codec::Pcma => 0xD5,
-        // Prompts of G.722 are whole packets: none is filled up.
-        Codec::G722 => 0xFF,
+        // These are whole packets: none is filled up.
+        Codec::G722 | Codec::Opus => 0xFF,
     }
 }
 
@@ -323,6 +394,12 @@ mod tests {
         }
         .stamp(&mut packet);
         packet
+    }
+
+    /// The same bytes in each codec.
+    fn prompt(coded: &Arc<[u8]>) -> Prompt {
+        let coded = || Arc::clone(coded);
+        Prompt { pcmu: coded(), pcma: coded(), g722: coded(), opus: coded().into() }
     }
 
     /// What the receiver sees: (ssrc, sequence, timestamp, marker).
@@ -353,8 +430,7 @@ mod tests {
 
         fn play(&mut self, packets: usize) -> Vec<Seen> {
             let coded: Arc<[u8]> = vec![1; packets * PACKET_SAMPLES - 10].into();
-            let mut player =
-                Player::new([Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }], 0, Codec::Pcmu);
+            let mut player = Player::new([prompt(&coded)], 0, Codec::Pcmu);
             let mut out = Vec::new();
             loop {
                 self.now += Duration::from_millis(20);
@@ -427,6 +503,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_opus_is_counted_by_its_own_clock() {
+        let mut stream = Stream::new();
+        let mut player = Player::new([prompt(&vec![1; 2 * OPUS_BYTES].into())], 111, Codec::Opus);
+        stream.outgoing.runs_at(Codec::Opus.clock());
+        stream.forward(5, 10, 1_000);
+
+        stream.now += Duration::from_millis(40);
+        let first = player.packet(&mut stream.outgoing, stream.now).unwrap();
+        let second = player.packet(&mut stream.outgoing, stream.now).unwrap();
+        assert_eq!((first.len(), first[1]), (HEADER + OPUS_BYTES, 0x80 | 111));
+        assert_eq!((seen(&first), seen(&second)), ((5, 11, 2_920, true), (5, 12, 3_880, false)));
+        assert!(player.packet(&mut stream.outgoing, stream.now).is_none());
+        stream.now += Duration::from_millis(20);
+        assert_eq!(stream.forward(5, 13, 70_000), Some((5, 13, 3_880 + 1_920, true)));
+    }
+
+    #[test]
     fn a_prompt_may_come_first() {
         let mut stream = Stream::new();
 
@@ -487,7 +580,7 @@ mod tests {
     #[test]
     fn each_leg_gets_its_own_codec_and_a_full_last_packet() {
         let now = crate::io::clock::now();
-        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into(), g722: Arc::from([]) };
+        let prompt = Prompt { pcmu: vec![1; 10].into(), pcma: vec![2; 170].into(), ..prompt(&Arc::from([])) };
         let mut outgoing = Outgoing::new(1, now);
 
         let mut player = Player::new([prompt.clone(), prompt], 8, Codec::Pcma);

@@ -32,7 +32,7 @@ pub(crate) fn media(bytes: &[u8]) {
             3 => {
                 let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
                 let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));
-                pair.play(leg, [Prompt { pcmu, pcma, g722: coded }]);
+                pair.play(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded.into() }]);
             }
             4 => pair.stop_play(leg),
             5 => now += Duration::from_millis(choices.one_of(&[0, 20, 100, 3_100, 11_000])),
@@ -78,12 +78,12 @@ fn plan(choices: &mut Choices<'_>, own: [&str; 3]) -> StreamPlan {
     let codecs = match (at >> 4) % 4 {
         0 => vec![(0, Codec::Pcmu)],
         1 => vec![(8, Codec::Pcma), (0, Codec::Pcmu)],
-        2 => vec![(127, Codec::Pcma)],
+        2 => vec![(127, Codec::Opus), (126, Codec::Pcma)],
         _ => Vec::new(),
     };
     let rtcp = (at & 0x80 != 0).then(|| own[2].parse().unwrap());
-    let telephone_event = (at & 0x40 != 0).then_some(101);
-    StreamPlan { rtp, rtcp, codecs, telephone_event, srtp: None, fax: at.is_multiple_of(11) }
+    let (telephone_event, wide_event) = ((at & 0x40 != 0).then_some(101), (at & 0xC0 == 0xC0).then_some(102));
+    StreamPlan { rtp, rtcp, codecs, telephone_event, wide_event, srtp: None, fax: at.is_multiple_of(11) }
 }
 
 /// Mostly something like RTP or RTCP.

@@ -68,6 +68,7 @@ fn settings() -> Settings {
         local_inside: Local::only(SocketAddr::from(([203, 0, 113, 2], 5_060))),
         public_address: None,
         public_media_address: None,
+        codecs: Vec::new(),
         redirects: Redirects::Pass,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(30),

@@ -46,6 +46,7 @@ pub(crate) fn settings() -> call::Settings {
         local_inside: Local::only(US_INSIDE.parse().unwrap()),
         public_address: None,
         public_media_address: None,
+        codecs: Vec::new(),
         redirects: Redirects::Pass,
         policy: Arc::new(Policy::default()),
         watch_for: Duration::from_secs(25),

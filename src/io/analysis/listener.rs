@@ -33,8 +33,8 @@ const TURNS: RangeInclusive<usize> = 2..=10;
 /// Calls of a turn, where so many turns are enough.
 const CALLS_A_TURN: usize = 40;
 
-/// Calls that are listened to at a time. Each takes 20 kB while it is, and 8 kB more for each second of
-/// speech that waits for words.
+/// Calls that are listened to at a time. Each takes 20 kB while it is, 200 kB more where both legs speak Opus, and 8 kB
+/// more for each second of speech that waits for words.
 const MOST_CALLS: usize = 2_000;
 
 /// Recognised words that may wait for this thread.

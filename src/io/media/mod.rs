@@ -26,6 +26,7 @@ pub use counts::MediaCounts;
 pub use prompts::{BadPrompt, Prompts};
 pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 
+use crate::io::threads::StandBack;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::units::{CallId, Leg, PerLeg};
 use stock::{Set, Shelf};
@@ -92,6 +93,9 @@ pub struct StartedMedia {
 /// The running media path.
 pub struct MediaPath {
     threads: Vec<Thread>,
+    /// Encodes prompts for as long as `goes_on`.
+    preparing: Option<JoinHandle<()>>,
+    goes_on: Arc<AtomicBool>,
 }
 
 struct Thread {
@@ -126,7 +130,13 @@ impl MediaPath {
         let prompts = Arc::new(prompts);
         let (events_in, events) = bounded(EVENTS);
         let mut taps = Vec::new();
-        let mut path = MediaPath { threads: Vec::new() };
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let (ahead, asked) = (Arc::clone(&prompts), Arc::clone(&goes_on));
+        let preparing = std::thread::Builder::new().name("prompts".to_owned()).spawn(move || {
+            StandBack::Records.apply();
+            ahead.prepare(|| asked.load(Ordering::Relaxed));
+        })?;
+        let mut path = MediaPath { threads: Vec::new(), preparing: Some(preparing), goes_on };
         for (index, pool) in shares.into_iter().enumerate() {
             let poll = poll::Poll::new()?;
             let waker = poll.waker();
@@ -209,6 +219,7 @@ impl MediaPath {
 
 impl Drop for MediaPath {
     fn drop(&mut self) {
+        self.goes_on.store(false, Ordering::Relaxed);
         for thread in &self.threads {
             thread.send(ToWorker::Stop);
         }
@@ -217,6 +228,9 @@ impl Drop for MediaPath {
                 // A thread that panicked has said so on its own.
                 let _ = handle.join();
             }
+        }
+        if let Some(preparing) = self.preparing.take() {
+            let _ = preparing.join();
         }
     }
 }

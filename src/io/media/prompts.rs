@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::audio::g711::Law;
-use crate::audio::g722;
 use crate::audio::wav::{BadWav, Wav};
+use crate::audio::{g722, opus};
 use crate::rtp::control::PromptId;
-use crate::rtp::player::Prompt;
+use crate::rtp::player::{Late, OPUS_BYTES, Prompt};
 
 /// Prompts in a folder that are loaded.
 const MAX_PROMPTS: usize = 256;
@@ -67,6 +67,14 @@ impl Prompts {
         (prompts, bad)
     }
 
+    /// Encodes what takes long, so that no call waits for it: a second of this for five minutes of prompts. `goes_on` is
+    /// asked before each.
+    pub fn prepare(&self, goes_on: impl Fn() -> bool) {
+        for prompt in self.by_name.values().take_while(|_| goes_on()) {
+            let _ = prompt.opus.coded();
+        }
+    }
+
     /// The prompt of that name. Cheap: its audio is shared.
     #[must_use]
     pub fn get(&self, id: &PromptId) -> Option<Prompt> {
@@ -85,6 +93,7 @@ fn read(path: &Path) -> Result<Prompt, String> {
         pcmu: Law::Mu.encode_all(&samples).into(),
         pcma: Law::A.encode_all(&samples).into(),
         g722: g722::encode_all(&samples).into(),
+        opus: Late::new(move || opus::encode_all(&samples, OPUS_BYTES).into()),
     })
 }
 
@@ -108,6 +117,7 @@ mod tests {
 
         let prompt = prompts.get(&PromptId("callee-diverted".into())).unwrap();
         assert_eq!((prompt.pcmu.len(), prompt.pcma.len()), (800, 800), "100 ms at 8 kHz");
+        assert_eq!((prompt.g722.len(), prompt.opus.coded().len()), (800, 5 * OPUS_BYTES), "whole packets");
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
         assert_eq!(bad.len(), 1);

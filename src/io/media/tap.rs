@@ -11,8 +11,9 @@ use crate::rtp::control::Codec;
 use crate::rtp::packet::Header;
 use crate::units::{CallId, CallTime, Leg, RtpTimestamp, SequenceNumber, Ssrc};
 
-/// Bytes of a payload that are copied: 60 ms of G.711, the longest packet in use. Longer ones are counted as lost.
-pub const MAX_TAP_PAYLOAD: usize = 480;
+/// Bytes of a payload that are copied: the longest frame of Opus (RFC 6716 §3.4), and more than the 60 ms of G.711 that are
+/// in use. Longer ones are counted as lost.
+pub const MAX_TAP_PAYLOAD: usize = 1_275;
 
 /// Bytes of a ring: 100 ms of 500 calls.
 pub(super) const RING: usize = 1 << 20;
@@ -62,6 +63,7 @@ impl TapContent {
             Self::Audio(Codec::Pcma) => 1,
             Self::Noise => 2,
             Self::Audio(Codec::G722) => 3,
+            Self::Audio(Codec::Opus) => 4,
         }
     }
 }
@@ -71,6 +73,7 @@ fn content(code: u8) -> Content {
         0 => Content::Audio(Law::Mu),
         1 => Content::Audio(Law::A),
         3 => Content::G722,
+        4 => Content::Opus,
         _ => Content::Noise,
     }
 }
@@ -294,7 +297,7 @@ mod tests {
             };
             let (leg, at) =
                 (if n.is_multiple_of(3) { Leg::Callee } else { Leg::Caller }, CallTime::from_millis(u64::from(n)));
-            let payload = vec![n as u8; (n % 481) as usize];
+            let payload = vec![n as u8; (n % 1_276) as usize];
             let control = TapControl::Started { call: CallId(9), answered: now + Duration::from_nanos(u64::from(n)) };
             assert!(!n.is_multiple_of(100) || writer.control(control));
             assert!(writer.packet(CallId(u64::from(n)), leg, at, &header, TapContent::Audio(Codec::Pcma), &payload));
@@ -308,7 +311,7 @@ mod tests {
                             (arrived.at, arrived.content),
                             (CallTime::from_millis(u64::from(n)), Content::Audio(Law::A))
                         );
-                        assert_eq!(arrived.payload, vec![n as u8; (n % 481) as usize]);
+                        assert_eq!(arrived.payload, vec![n as u8; (n % 1_276) as usize]);
                         came.push(n);
                     }
                     TapItem::Started { call, answered } => {

@@ -251,7 +251,7 @@ impl Worker {
                             let content = match payload {
                                 Payload::Audio(codec) => Some(TapContent::Audio(codec)),
                                 Payload::Noise => Some(TapContent::Noise),
-                                Payload::Event | Payload::Other => None,
+                                Payload::Event(_) | Payload::Other => None,
                             };
                             if let Some(content) = content {
                                 let bytes = packet.get(header.payload.clone()).unwrap_or_default();
@@ -424,10 +424,10 @@ impl Worker {
                 match call.pair.played(leg, now) {
                     Some((packet, Some(to))) => {
                         let mut buffer = [0; PACKET_BYTES + MOST_ADDED];
-                        for (slot, byte) in buffer.iter_mut().zip(packet) {
-                            *slot = byte;
+                        for (slot, byte) in buffer.iter_mut().zip(packet.iter()) {
+                            *slot = *byte;
                         }
-                        call.send(Port::Rtp(leg), &mut buffer, PACKET_BYTES, to, counts);
+                        call.send(Port::Rtp(leg), &mut buffer, packet.len(), to, counts);
                     }
                     Some((_, None)) => {}
                     None => emit(backlog, counts, call.id, MediaEvent::Finished { to: leg }),

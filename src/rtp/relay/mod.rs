@@ -7,16 +7,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
+use super::control::{Codec, OPUS_CLOCK, Rollovers, SrtpPlan, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
 use super::packet::Header;
-use super::player::{Outgoing, PACKET_BYTES, Player, Prompt};
+use super::player::{Outgoing, Played, Player, Prompt};
 use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
 use super::srtp::{BadSrtp, Opening, Sealing};
-use crate::units::{Leg, PerLeg};
+use crate::units::{Leg, PerLeg, SampleRate};
 
 /// Static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
@@ -99,8 +99,8 @@ pub enum Payload {
     Audio(Codec),
     /// Comfort noise (RFC 3389).
     Noise,
-    /// Key presses (RFC 4733).
-    Event,
+    /// Key presses (RFC 4733), by this clock.
+    Event(SampleRate),
 }
 
 /// A datagram's way, and what was in it.
@@ -284,7 +284,7 @@ impl MediaPair {
     }
 
     /// The packet of the prompt that plays to `to`, due every 20 ms. None: it has ended, and media flow again.
-    pub fn played(&mut self, to: Leg, now: Instant) -> Option<([u8; PACKET_BYTES], Option<SocketAddr>)> {
+    pub fn played(&mut self, to: Leg, now: Instant) -> Option<(Played, Option<SocketAddr>)> {
         let media = &mut self.legs[to];
         let packet = media.player.as_mut()?.packet(&mut media.outgoing, now);
         if packet.is_none() {
@@ -372,7 +372,9 @@ impl MediaPair {
         media.reception.count(header.ssrc, header.sequence);
         self.counters.packets_in[from] += 1;
         let digit = match payload {
-            Payload::Event => media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default()),
+            Payload::Event(clock) => {
+                media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock)
+            }
             Payload::Audio(_) | Payload::Noise | Payload::Other => None,
         };
         let elsewhere = media.latch.elsewhere();
@@ -414,6 +416,9 @@ impl MediaPair {
             return Relay::Drop(if cut { DropReason::Cut } else { DropReason::Playing });
         }
         let Some(to) = media.destination() else { return Relay::Drop(DropReason::NoDestination) };
+        if let Payload::Audio(codec) = payload {
+            media.outgoing.runs_at(codec.clock());
+        }
         if !media.outgoing.forward(header, packet, now) {
             return Relay::Drop(DropReason::BeforePrompt);
         }
@@ -475,8 +480,9 @@ impl MediaPair {
         payloads[usize::from(COMFORT_NOISE)] = Payload::Noise;
         for plan in [&self.legs[leg].plan, &self.legs[leg.other()].plan] {
             let codecs = plan.codecs.iter().map(|&(number, codec)| (number, Payload::Audio(codec)));
-            let event = plan.telephone_event.map(|number| (number, Payload::Event));
-            for (number, payload) in codecs.chain(event) {
+            let event = plan.telephone_event.map(|number| (number, Payload::Event(SampleRate::TELEPHONE)));
+            let wide = plan.wide_event.map(|number| (number, Payload::Event(OPUS_CLOCK)));
+            for (number, payload) in codecs.chain(event).chain(wide) {
                 if let Some(slot) = payloads.get_mut(usize::from(number)) {
                     *slot = payload;
                 }

@@ -58,7 +58,12 @@ impl Call {
 
     fn play(&mut self, to: Leg) {
         let coded: Arc<[u8]> = vec![9; 320].into();
-        assert!(self.pair.play(to, [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded }]));
+        assert!(
+            self.pair.play(
+                to,
+                [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }]
+            )
+        );
     }
 }
 

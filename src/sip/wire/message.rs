@@ -202,6 +202,14 @@ impl<'a> Message<'a> {
         self.all(name).flat_map(|header| name_addr::iter(header.value))
     }
 
+    /// The same of all headers with this name, case ignored.
+    pub fn other_addresses<'n>(
+        &self,
+        name_text: &'n str,
+    ) -> impl Iterator<Item = Result<NameAddr<'a>, BadMessage>> + use<'a, 'n> {
+        self.others(name_text).flat_map(|header| name_addr::iter(header.value))
+    }
+
     /// CSeq.
     ///
     /// # Errors

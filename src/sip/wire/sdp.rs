@@ -3,6 +3,8 @@
 //! Bounded: at most [`MAX_MEDIA`] sections are read, [`MAX_FORMATS`] payload types a section and [`MAX_LINES`] lines;
 //! more is refused, so that a long description costs no more than its length.
 
+mod codecs;
+
 use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,6 +12,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use self::codecs::{Left, is_of_no_format, static_encoding};
 use super::seek::{find, split_once};
 use super::{number, span};
 use crate::units::Plain;
@@ -125,7 +128,7 @@ pub struct Media<'a> {
     pub rtcp: Option<SocketAddr>,
     /// Its own direction, or the session's.
     pub direction: Direction,
-    /// As stated; 0, 8 and 9 need no statement (RFC 3551 §6).
+    /// As stated; some need no statement (RFC 3551 §6).
     pub rtpmaps: SmallVec<[RtpMap<'a>; 12]>,
     /// Keys for SRTP, in order of preference; those that can be read.
     pub crypto: SmallVec<[Crypto<'a>; 1]>,
@@ -133,6 +136,8 @@ pub struct Media<'a> {
     port_text: &'a str,
     /// A c= line is there, its own or the session's.
     connected: bool,
+    /// What [`Sdp::keep_codecs`] has made of its formats.
+    left: Left,
     lines: Range<usize>,
 }
 
@@ -161,12 +166,7 @@ impl Media<'_> {
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
         match self.rtpmaps.iter().find(|map| map.payload_type == payload_type) {
             Some(map) => Some((map.encoding, map.clock)),
-            None => match payload_type {
-                0 => Some(("PCMU", 8_000)),
-                8 => Some(("PCMA", 8_000)),
-                9 => Some(("G722", 8_000)),
-                _ => None,
-            },
+            None => static_encoding(payload_type),
         }
     }
 }
@@ -266,7 +266,7 @@ impl<'a> Sdp<'a> {
         let audio = self.media.iter().position(|media| {
             let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/"))
                 || media.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"));
-            media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp
+            media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp && media.left != Left::None
         });
         audio.or_else(|| self.media.iter().position(|media| media.is_fax() && media.port > 0))
     }
@@ -312,14 +312,21 @@ impl<'a> Sdp<'a> {
                     let old = span(line, media.port_text);
                     let (before, behind) = (line.get(..old.start), line.get(old.end..));
                     let (before, behind) = (before.unwrap_or_default(), behind.unwrap_or_default());
+                    let formats = line.get(span(line, media.protocol).end..).unwrap_or_default();
                     match protection.protocol(media.protocol).filter(|_| anchored) {
-                        Some(protocol) => {
-                            let formats = span(line, media.protocol).end;
-                            let formats = line.get(formats..).unwrap_or_default();
-                            write!(out, "{before}{port} {protocol}{formats}{ending}")
+                        None if media.left != Left::Some => write!(out, "{before}{port}{behind}{ending}"),
+                        protocol => {
+                            let _ = write!(out, "{before}{port} {}", protocol.unwrap_or(media.protocol));
+                            let _ = match media.left {
+                                Left::Some => media.formats.iter().try_for_each(|format| write!(out, " {format}")),
+                                Left::All | Left::None => write!(out, "{formats}"),
+                            };
+                            write!(out, "{ending}")
                         }
-                        None => write!(out, "{before}{port}{behind}{ending}"),
                     }
+                }
+                (Some("a="), Some((_, media))) if media.left == Left::Some && is_of_no_format(line, &media.formats) => {
+                    Ok(())
                 }
                 (Some("a="), _) if leads_around_us(line) => Ok(()),
                 // Where nothing flows, there is nobody to tell a key.
@@ -408,6 +415,7 @@ fn section(
         crypto: SmallVec::new(),
         port_text,
         connected,
+        left: Left::All,
         lines,
     })
 }

@@ -1,0 +1,141 @@
+//! Which codecs a description names, and taking some of them out.
+
+use smallvec::SmallVec;
+
+use super::Sdp;
+use crate::sip::wire::number;
+
+/// Formats of a section that may pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Left {
+    /// As written.
+    All,
+    /// Those in `formats`.
+    Some,
+    /// No codec: the section counts as refused.
+    None,
+}
+
+/// Payload types of telephony that need no statement, all at 8 kHz (RFC 3551 §6).
+const STATIC: [(u8, &str); 10] = [
+    (0, "PCMU"),
+    (3, "GSM"),
+    (4, "G723"),
+    (5, "DVI4"),
+    (7, "LPC"),
+    (8, "PCMA"),
+    (9, "G722"),
+    (13, "CN"),
+    (15, "G728"),
+    (18, "G729"),
+];
+
+/// Encoding and clock of a payload type that is not stated.
+pub(super) fn static_encoding(payload_type: u8) -> Option<(&'static str, u32)> {
+    let known = STATIC.iter().find(|(number, _)| *number == payload_type);
+    known.map(|(_, encoding)| (*encoding, 8_000))
+}
+
+/// Goes with any codec, and is none itself: keys (RFC 4733) and comfort noise (RFC 3389).
+fn accompanies(encoding: &str) -> bool {
+    ["telephone-event", "CN"].iter().any(|known| encoding.eq_ignore_ascii_case(known))
+}
+
+impl Sdp<'_> {
+    /// Takes from its audio all codecs that do not pass, with what is said of them; keys and comfort noise stay. Where no
+    /// codec is left, the section counts as refused.
+    pub fn keep_codecs(&mut self, passes: impl Fn(&str) -> bool) {
+        for media in self.media.iter_mut().filter(|media| media.kind.eq_ignore_ascii_case("audio")) {
+            let encoding = |number: &u8| media.encoding(*number).map(|(encoding, _)| encoding);
+            let may = |encoding: &str| passes(encoding) || accompanies(encoding);
+            let kept = media.formats.iter().copied().filter(|number| encoding(number).is_some_and(may));
+            let kept: SmallVec<[u8; 16]> = kept.collect();
+            let codec = kept.iter().any(|number| encoding(number).is_some_and(|encoding| !accompanies(encoding)));
+            if !codec {
+                media.left = Left::None;
+            } else if kept.len() < media.formats.len() {
+                (media.formats, media.left) = (kept, Left::Some);
+            }
+        }
+    }
+
+    /// True where a section that is not refused has no codec left.
+    #[must_use]
+    pub fn has_nothing_left(&self) -> bool {
+        self.media.iter().any(|media| media.port > 0 && media.left == Left::None)
+    }
+}
+
+/// An attribute of a payload type that is not among `formats`.
+pub(super) fn is_of_no_format(line: &str, formats: &[u8]) -> bool {
+    let value = line.strip_prefix("a=rtpmap:").or_else(|| line.strip_prefix("a=fmtp:"));
+    let number = value.and_then(|value| value.split([' ', '\t']).next());
+    number.is_some_and(|number| self::number::<u8>(number).is_none_or(|number| !formats.contains(&number)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+
+    /// What is left of the media lines, and which section is anchored.
+    fn kept(media: &str, codecs: &[&str]) -> (String, Option<usize>, bool) {
+        let text = format!("{HEAD}{media}");
+        let mut sdp = Sdp::read(text.as_bytes()).unwrap();
+        sdp.keep_codecs(|encoding| codecs.iter().any(|codec| codec.eq_ignore_ascii_case(encoding)));
+        let mut out = Vec::new();
+        let at = "192.0.2.1:4000".parse().unwrap();
+        match sdp.anchored() {
+            Some(anchored) => sdp.rewritten(anchored, at, &mut out),
+            None => sdp.refused(at.ip(), &mut out),
+        }
+        let out = String::from_utf8(out).unwrap();
+        (out.split_once("t=0 0\r\n").unwrap().1.to_owned(), sdp.anchored(), sdp.has_nothing_left())
+    }
+
+    #[test]
+    fn codecs_leave_with_what_is_said_of_them() {
+        let media = "m=audio 4000 RTP/AVP 111 0 8 18 13 101 110\r\na=rtpmap:111 opus/48000/2\r\n\
+                     a=fmtp:111 useinbandfec=1\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:18 G729/8000\r\n\
+                     a=fmtp:18\tannexb=no\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n\
+                     a=rtpmap:110 telephone-event/48000\r\na=ptime:20\r\n";
+
+        let (left, anchored, nothing) = kept(media, &["PCMA", "pcmu"]);
+
+        assert_eq!(
+            left,
+            "m=audio 4000 RTP/AVP 0 8 13 101 110\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n\
+             a=fmtp:101 0-15\r\na=rtpmap:110 telephone-event/48000\r\na=ptime:20\r\n"
+        );
+        assert_eq!((anchored, nothing), (Some(0), false));
+        assert_eq!(kept(media, &["OPUS", "G729", "PCMU", "PCMA"]).0, media, "what passes is not touched");
+    }
+
+    #[test]
+    fn a_section_without_a_codec_is_refused_and_stays_whole() {
+        let media =
+            "m=audio 4000 RTP/AVP 111 101\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+        let (left, anchored, nothing) = kept(media, &["PCMA"]);
+
+        assert_eq!((left, anchored, nothing), (media.replace("4000", "0"), None, true));
+        // The second audio section of two, and a number that nobody explains.
+        let two = format!("{media}m=audio 4002 RTP/AVP 8 99\r\n");
+        let (left, anchored, _) = kept(&two, &["PCMA"]);
+        assert_eq!(anchored, Some(1));
+        assert!(
+            left.ends_with("m=audio 4000 RTP/AVP 8\r\n") && left.starts_with("m=audio 0 RTP/AVP 111 101\r\n"),
+            "{left}"
+        );
+    }
+
+    #[test]
+    fn what_was_refused_before_or_is_no_audio_is_nobodys_loss() {
+        let media = "m=audio 0 RTP/AVP 111\r\nm=image 4000 udptl t38\r\n";
+
+        assert_eq!(kept(media, &["PCMA"]), (media.to_owned(), Some(1), false));
+    }
+}
