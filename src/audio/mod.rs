@@ -9,9 +9,11 @@ pub mod g722;
 mod level;
 mod resample;
 pub mod wav;
+mod wide;
 
 pub use level::level;
 pub use resample::{BadRate, resample};
+pub use wide::widely;
 
 use crate::units::CallTime;
 
