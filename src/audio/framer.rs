@@ -100,8 +100,10 @@ pub struct Framer {
     counters: FramerCounters,
 }
 
-/// A frame in the making. What came as G.711 waits as it came, in half the room, and is decoded when it goes out.
+/// A frame in the making. What came as G.711 waits as it came, in half the room, and is decoded when it goes out: that is
+/// three lines of a cache, which are fetched for each packet.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Slot {
     coded: [u8; FRAME_SAMPLES],
     /// Of `coded`.
