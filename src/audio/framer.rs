@@ -153,16 +153,16 @@ impl Slot {
                 let (from, to) = if untouched { (offset, end) } else { (from.min(offset), to.max(end)) };
                 // A frame's samples are fewer than 256.
                 (self.from, self.to) = (from as u8, to as u8);
+                return;
             }
-            Run::Silent(_) if untouched => {}
-            run => {
-                let Some(place) = self.linear().get_mut(offset..end) else { return };
-                match run {
-                    Run::Coded(law, coded) => law.decode_into(coded, place),
-                    Run::Linear(linear) => place.copy_from_slice(linear),
-                    Run::Silent(_) => place.fill(0),
-                }
-            }
+            Run::Silent(_) if untouched => return,
+            Run::Coded(..) | Run::Linear(_) | Run::Silent(_) => {}
+        }
+        let Some(place) = self.linear().get_mut(offset..end) else { return };
+        match run {
+            Run::Coded(law, coded) => law.decode_into(coded, place),
+            Run::Linear(linear) => place.copy_from_slice(linear),
+            Run::Silent(_) => place.fill(0),
         }
     }
 
