@@ -9,6 +9,7 @@
 //! here delays the call itself: this is the tap.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::g711::Law;
@@ -118,14 +119,99 @@ pub struct Framer {
     counters: FramerCounters,
 }
 
+/// A frame in the making. What came as G.711 waits as it came, in half the room, and is decoded when it goes out: that is
+/// three lines of a cache, which are fetched for each packet.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Slot {
-    samples: [i16; FRAME_SAMPLES],
-    filled: usize,
+    coded: [u8; FRAME_SAMPLES],
+    /// Of `coded`.
+    law: Law,
+    /// Samples of `coded` that have come; what has not is silent.
+    from: u8,
+    to: u8,
+    /// Samples that have come, as often as they did.
+    filled: u32,
+    /// All of it, where it is not one run of one law.
+    linear: Option<Box<[i16; FRAME_SAMPLES]>>,
+}
+
+/// Samples of a packet that go into one frame.
+enum Run<'a> {
+    Coded(Law, &'a [u8]),
+    Linear(&'a [i16]),
+    /// So many of silence.
+    Silent(usize),
+}
+
+impl Run<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Coded(_, coded) => coded.len(),
+            Self::Linear(linear) => linear.len(),
+            Self::Silent(length) => *length,
+        }
+    }
 }
 
 impl Slot {
-    const EMPTY: Self = Self { samples: [0; FRAME_SAMPLES], filled: 0 };
+    const EMPTY: Self = Self { coded: [0; FRAME_SAMPLES], law: Law::A, from: 0, to: 0, filled: 0, linear: None };
+
+    /// Samples from `offset` on, which end within the frame.
+    fn put(&mut self, offset: usize, run: &Run<'_>) {
+        let end = offset + run.len();
+        let (from, to) = (usize::from(self.from), usize::from(self.to));
+        let untouched = self.linear.is_none() && from == to;
+        self.filled = self.filled.saturating_add(run.len() as u32);
+        match run {
+            Run::Coded(law, coded) if untouched || self.joins(*law, offset, end) => {
+                if let Some(place) = self.coded.get_mut(offset..end) {
+                    place.copy_from_slice(coded);
+                }
+                self.law = *law;
+                let (from, to) = if untouched { (offset, end) } else { (from.min(offset), to.max(end)) };
+                // A frame's samples are fewer than 256.
+                (self.from, self.to) = (from as u8, to as u8);
+                return;
+            }
+            Run::Silent(_) if untouched => return,
+            Run::Coded(..) | Run::Linear(_) | Run::Silent(_) => {}
+        }
+        let Some(place) = self.linear().get_mut(offset..end) else { return };
+        match run {
+            Run::Coded(law, coded) => law.decode_into(coded, place),
+            Run::Linear(linear) => place.copy_from_slice(linear),
+            Run::Silent(_) => place.fill(0),
+        }
+    }
+
+    /// Do these samples and what is there make one run of one law?
+    fn joins(&self, law: Law, offset: usize, end: usize) -> bool {
+        self.linear.is_none() && self.law == law && offset <= self.to.into() && end >= self.from.into()
+    }
+
+    fn linear(&mut self) -> &mut [i16; FRAME_SAMPLES] {
+        if self.linear.is_none() {
+            let mut linear = Box::new([0; FRAME_SAMPLES]);
+            self.read(&mut linear);
+            self.linear = Some(linear);
+        }
+        self.linear.get_or_insert_with(|| Box::new([0; FRAME_SAMPLES]))
+    }
+
+    fn read(&self, samples: &mut [i16; FRAME_SAMPLES]) {
+        if let Some(linear) = &self.linear {
+            *samples = **linear;
+            return;
+        }
+        let range = usize::from(self.from)..usize::from(self.to);
+        if range.len() < FRAME_SAMPLES {
+            samples.fill(0);
+        }
+        if let (Some(coded), Some(samples)) = (self.coded.get(range.clone()), samples.get_mut(range)) {
+            self.law.decode_into(coded, samples);
+        }
+    }
 }
 
 /// Where a source's clock stands in the call.
@@ -172,9 +258,9 @@ impl Framer {
         }
         let Some(start) = self.place(&packet, samples as u64) else { return };
         match packet.content {
-            Content::Audio(law) => self.fill(start, samples as u64, |from, to| {
-                law.decode_into(packet.payload.get(from..).unwrap_or_default(), to);
-            }),
+            Content::Audio(law) => {
+                self.fill(start, samples, |range| Run::Coded(law, packet.payload.get(range).unwrap_or_default()))
+            }
             Content::G722 => {
                 let mut decoder = match self.decoder_of(packet.ssrc) {
                     Some(Decoder::G722(decoder)) => decoder,
@@ -195,7 +281,7 @@ impl Framer {
                 self.decoder = Some((packet.ssrc, Decoder::Opus(decoder)));
                 self.fill_with(start, linear.get(..samples).unwrap_or_default());
             }
-            Content::Noise => self.fill(start, samples as u64, |_, to| to.fill(0)),
+            Content::Noise => self.fill(start, samples, |range| Run::Silent(range.len())),
         }
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
     }
@@ -214,7 +300,7 @@ impl Framer {
     /// Is there one?
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.next < self.due || self.slot_of_next().is_some_and(|slot| slot.filled >= FRAME_SAMPLES)
+        self.next < self.due || self.slot_of_next().is_some_and(|slot| slot.filled >= FRAME_SAMPLES as u32)
     }
 
     fn slot_of_next(&self) -> Option<&Slot> {
@@ -223,12 +309,25 @@ impl Framer {
 
     /// The next frame that is ready.
     pub fn poll_frame(&mut self) -> Option<Frame> {
+        let mut frame = Frame { at: CallTime::ZERO, samples: [0; FRAME_SAMPLES], lost: true };
+        self.poll_into(&mut frame).then_some(frame)
+    }
+
+    /// The same, over what `frame` holds. False: none is ready.
+    pub fn poll_into(&mut self, frame: &mut Frame) -> bool {
         if !self.is_ready() {
-            return None;
+            return false;
         }
-        let slot = self.slot_of_next();
-        let filled = slot.map_or(0, |slot| slot.filled);
-        let samples = slot.map_or([0; FRAME_SAMPLES], |slot| slot.samples);
+        match self.slot_of_next() {
+            Some(slot) => {
+                slot.read(&mut frame.samples);
+                frame.lost = slot.filled == 0;
+            }
+            None => {
+                frame.samples.fill(0);
+                frame.lost = true;
+            }
+        }
         if self.first == self.next && self.ring.pop_front().is_some() {
             self.first += 1;
         }
@@ -236,9 +335,9 @@ impl Framer {
         if self.ring.is_empty() && self.ring.capacity() > USUAL {
             self.ring = VecDeque::new();
         }
-        let at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
+        frame.at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
         self.next += 1;
-        Some(Frame { at, samples, lost: filled == 0 })
+        true
     }
 
     /// What was not used so far.
@@ -299,27 +398,23 @@ impl Framer {
         Some(start)
     }
 
-    /// Writes `length` samples from `start` on, frame by frame: `decode` is given where in the payload each run begins.
-    fn fill(&mut self, start: u64, length: u64, decode: impl Fn(usize, &mut [i16])) {
-        let mut at = start;
-        while at < start + length {
+    /// Writes `length` samples from `start` on, frame by frame: `run` is asked for those in a range of the packet's.
+    fn fill<'a>(&mut self, start: u64, length: usize, run: impl Fn(Range<usize>) -> Run<'a>) {
+        let mut from = 0;
+        while from < length {
+            let at = start + from as u64;
             let (frame, offset) = (at / FRAME_SAMPLES as u64, (at % FRAME_SAMPLES as u64) as usize);
-            let run = (start + length - at).min((FRAME_SAMPLES - offset) as u64);
-            let from = (at - start) as usize;
-            at += run;
-            let Some(slot) = self.slot(frame) else { continue };
-            if let Some(samples) = slot.samples.get_mut(offset..offset + run as usize) {
-                decode(from, samples);
+            let to = length.min(from + FRAME_SAMPLES - offset);
+            if let Some(slot) = self.slot(frame) {
+                slot.put(offset, &run(from..to));
             }
-            slot.filled += run as usize;
+            from = to;
         }
     }
 
     /// Writes what was decoded from `start` on.
     fn fill_with(&mut self, start: u64, decoded: &[i16]) {
-        self.fill(start, decoded.len() as u64, |from, to| {
-            to.iter_mut().zip(decoded.iter().skip(from)).for_each(|(sample, decoded)| *sample = *decoded);
-        });
+        self.fill(start, decoded.len(), |range| Run::Linear(decoded.get(range).unwrap_or_default()));
     }
 
     /// The making of `frame`; None if that has gone out.
@@ -483,6 +578,49 @@ mod tests {
             frames += 1;
         }
         assert_eq!(frames, 40 * 37 / 160);
+    }
+
+    #[test]
+    fn a_frame_of_parts_is_what_its_parts_are() {
+        let (mu, a) = (Content::Audio(Law::Mu), Content::Audio(Law::A));
+        // Each part: what it holds, its first sample, how many.
+        let mixtures: [&[(Content, usize, usize)]; 9] = [
+            &[(mu, 0, 160)],
+            &[(mu, 0, 40), (mu, 40, 120)],
+            &[(mu, 0, 40), (mu, 100, 60)],
+            &[(a, 0, 50)],
+            &[(a, 0, 80), (mu, 80, 80)],
+            &[(mu, 0, 60), (Content::Noise, 0, 160)],
+            &[(Content::Noise, 0, 160), (a, 20, 100)],
+            &[(mu, 0, 120), (a, 100, 60), (mu, 60, 20)],
+            &[(a, 0, 20), (a, 100, 20), (a, 10, 100)],
+        ];
+        for parts in mixtures {
+            let mut framer = Framer::new();
+            let mut expected = [0; FRAME_SAMPLES];
+            for (n, &(content, from, length)) in (1..).zip(parts) {
+                let coded = vec![0x10 * n as u8 + 3; length];
+                framer.push(Arrived {
+                    at: CallTime::ZERO,
+                    sequence: SequenceNumber(n),
+                    timestamp: RtpTimestamp(5_000 + from as u32),
+                    ssrc: Ssrc(1),
+                    content,
+                    payload: &coded,
+                });
+                let linear: Vec<i16> = match content {
+                    Content::Audio(law) => coded.iter().map(|&code| law.decode(code)).collect(),
+                    Content::Noise | Content::G722 | Content::Opus => vec![0; FRAME_SAMPLES],
+                };
+                for (sample, value) in expected.iter_mut().skip(from).zip(linear) {
+                    *sample = value;
+                }
+            }
+            framer.advance(CallTime::from_millis(200));
+            let frame = framer.poll_frame().unwrap();
+
+            assert!(!frame.lost && frame.samples == expected, "{parts:?}: {:?} {expected:?}", frame.samples);
+        }
     }
 
     #[test]

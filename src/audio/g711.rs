@@ -1,7 +1,9 @@
 //! G.711: 8-bit logarithmic samples at 8 kHz, both laws.
 //!
-//! Decoding is a table look-up, built at compile time; encoding works on the sign and the leading bit as ITU-T G.711
-//! defines the segments. Linear samples fill 16 bits (mu-law has 14 significant ones, A-law 13).
+//! The segments of ITU-T G.711 are powers of two: codes and samples are made of each other by shifts and products alone,
+//! so that the processor does many at once. Linear samples fill 16 bits (mu-law has 14 significant ones, A-law 13).
+
+use super::widely;
 
 /// Which of the two logarithms.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -13,30 +15,38 @@ pub enum Law {
 }
 
 /// Added before the segment is looked for, so that every mu-law segment starts at a power of two.
-const MU_BIAS: i32 = 0x84;
+const MU_BIAS: u16 = 0x84;
 /// Loudest magnitude that mu-law holds, before the bias.
 const MU_CLIP: i32 = 32_635;
-
-static MU: [i16; 256] = table(Law::Mu);
-static A: [i16; 256] = table(Law::A);
 
 impl Law {
     /// The linear value of one coded sample.
     #[must_use]
+    #[inline(always)]
     pub fn decode(self, code: u8) -> i16 {
-        self.table()[usize::from(code)]
+        match self {
+            Law::Mu => decode_mu(code),
+            Law::A => decode_a(code),
+        }
     }
 
     /// Decodes as many samples as both slices hold.
     pub fn decode_into(self, coded: &[u8], linear: &mut [i16]) {
-        let table = self.table();
-        for (sample, &code) in linear.iter_mut().zip(coded) {
-            *sample = table[usize::from(code)];
-        }
+        widely(
+            #[inline(always)]
+            || {
+                let both = linear.iter_mut().zip(coded);
+                match self {
+                    Law::Mu => both.for_each(|(sample, &code)| *sample = decode_mu(code)),
+                    Law::A => both.for_each(|(sample, &code)| *sample = decode_a(code)),
+                }
+            },
+        );
     }
 
     /// The code nearest to a linear sample.
     #[must_use]
+    #[inline(always)]
     pub fn encode(self, sample: i16) -> u8 {
         match self {
             Law::Mu => encode_mu(sample),
@@ -44,10 +54,26 @@ impl Law {
         }
     }
 
+    /// Encodes as many samples as both slices hold.
+    pub fn encode_into(self, linear: &[i16], coded: &mut [u8]) {
+        widely(
+            #[inline(always)]
+            || {
+                let both = coded.iter_mut().zip(linear);
+                match self {
+                    Law::Mu => both.for_each(|(code, &sample)| *code = encode_mu(sample)),
+                    Law::A => both.for_each(|(code, &sample)| *code = encode_a(sample)),
+                }
+            },
+        );
+    }
+
     /// Encodes a whole clip.
     #[must_use]
     pub fn encode_all(self, samples: &[i16]) -> Vec<u8> {
-        samples.iter().map(|&sample| self.encode(sample)).collect()
+        let mut coded = vec![0; samples.len()];
+        self.encode_into(samples, &mut coded);
+        coded
     }
 
     /// The code of digital silence.
@@ -58,63 +84,57 @@ impl Law {
             Law::A => 0xD5,
         }
     }
-
-    fn table(self) -> &'static [i16; 256] {
-        match self {
-            Law::Mu => &MU,
-            Law::A => &A,
-        }
-    }
 }
 
-const fn table(law: Law) -> [i16; 256] {
-    let mut table = [0i16; 256];
-    let mut code = 0usize;
-    while code < 256 {
-        table[code] = match law {
-            Law::Mu => decode_mu(code as u8),
-            Law::A => decode_a(code as u8),
-        };
-        code += 1;
-    }
-    table
+/// 2 to the power of a segment, which has three bits.
+#[inline(always)]
+fn power(segment: u16) -> u16 {
+    (1 + (segment & 1)) * (1 + 3 * (segment >> 1 & 1)) * (1 + 15 * (segment >> 2 & 1))
 }
 
-const fn decode_mu(code: u8) -> i16 {
+#[inline(always)]
+fn decode_mu(code: u8) -> i16 {
     // All bits are inverted on the line.
-    let code = !code;
-    let segment = (code >> 4) & 7;
-    let magnitude = ((((code & 0x0F) as i32) << 3) + MU_BIAS) << segment;
-    let magnitude = magnitude - MU_BIAS;
-    (if code & 0x80 == 0 { magnitude } else { -magnitude }) as i16
+    let code = u16::from(!code);
+    let magnitude = ((code & 0x0F) << 3) + MU_BIAS;
+    let magnitude = (magnitude * power(code >> 4 & 7) - MU_BIAS) as i16;
+    if code & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
-const fn decode_a(code: u8) -> i16 {
+#[inline(always)]
+fn decode_a(code: u8) -> i16 {
     // Even bits are inverted on the line; a set sign bit means positive.
-    let code = code ^ 0x55;
-    let segment = (code >> 4) & 7;
-    let step = ((code & 0x0F) as i32) << 4;
-    let magnitude = if segment == 0 { step + 8 } else { (step + 0x108) << (segment - 1) };
-    (if code & 0x80 == 0 { -magnitude } else { magnitude }) as i16
+    let code = u16::from(code ^ 0x55);
+    let segment = code >> 4 & 7;
+    // The lowest segment has no leading bit, and is as wide as the next.
+    let leading = if segment == 0 { 0 } else { 0x100 };
+    let magnitude = ((code & 0x0F) << 4) + 8 + leading;
+    let magnitude = (magnitude * power(segment.saturating_sub(1))) as i16;
+    if code & 0x80 == 0 { -magnitude } else { magnitude }
 }
 
+/// Segment and mantissa of a magnitude: where its leading bit stands, from bit 7 on, and the four bits behind it. Both are
+/// what a floating-point number is made of.
+#[inline(always)]
+fn segment_and_mantissa(magnitude: i32) -> i32 {
+    ((magnitude as f32).to_bits() >> 19).cast_signed() - ((127 + 7) << 4)
+}
+
+#[inline(always)]
 fn encode_mu(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
-    let biased = i32::from(sample).abs().min(MU_CLIP) + MU_BIAS;
     // The bias puts the leading bit at 7 or above, the clip at 14 or below.
-    let segment = 24_u32.saturating_sub(biased.leading_zeros());
-    let mantissa = (biased >> (segment + 3)) & 0x0F;
-    !(sign | (segment as u8) << 4 | mantissa as u8)
+    let biased = i32::from(sample).abs().min(MU_CLIP) + i32::from(MU_BIAS);
+    !(sign | segment_and_mantissa(biased) as u8)
 }
 
+#[inline(always)]
 fn encode_a(sample: i16) -> u8 {
     let sign = if sample < 0 { 0 } else { 0x80 };
     // One's complement for negative samples keeps both halves of the scale alike.
     let magnitude = i32::from(if sample < 0 { !sample } else { sample });
-    let segment = 24_u32.saturating_sub(magnitude.leading_zeros());
-    let shift = segment.max(1) + 3;
-    let mantissa = (magnitude >> shift) & 0x0F;
-    (sign | (segment as u8) << 4 | mantissa as u8) ^ 0x55
+    let code = if magnitude < 0x100 { magnitude >> 4 } else { segment_and_mantissa(magnitude) };
+    (sign | code as u8) ^ 0x55
 }
 
 #[cfg(test)]
@@ -133,6 +153,19 @@ mod tests {
         }
         for (code, linear) in a {
             assert_eq!(Law::A.decode(code), linear, "A {code:#x}");
+        }
+    }
+
+    #[test]
+    fn many_at_once_are_what_each_is() {
+        let linear: Vec<i16> = (i16::MIN..=i16::MAX).collect();
+        let coded: Vec<u8> = (0..=255).collect();
+        for law in [Law::Mu, Law::A] {
+            let each: Vec<u8> = linear.iter().map(|&sample| law.encode(sample)).collect();
+            assert_eq!(law.encode_all(&linear), each);
+            let mut decoded = [0; 256];
+            law.decode_into(&coded, &mut decoded);
+            assert_eq!(decoded.to_vec(), coded.iter().map(|&code| law.decode(code)).collect::<Vec<_>>());
         }
     }
 

@@ -1,9 +1,13 @@
 //! How loud a run of samples is.
 
+use super::widely;
 use crate::units::Dbov;
 
 /// Level of digital silence, and of nothing at all (RFC 6464 §3).
 const SILENCE: Dbov = Dbov(-127.0);
+
+/// So many samples add up to less than 31 bits.
+const SUMMED: usize = 4_096;
 
 /// Root mean square relative to a full-scale square wave (RFC 6464 §3), of the sound alone: a constant offset, which
 /// bad converters add, is heard by nobody and would hide how quiet a pause is.
@@ -12,16 +16,28 @@ pub fn level(samples: &[i16]) -> Dbov {
     if samples.is_empty() {
         return SILENCE;
     }
-    // Two squares fit into 32 bits: the processor adds them up in pairs.
-    let square = |sample: i16| i32::from(sample).pow(2).unsigned_abs();
-    let (pairs, rest) = samples.as_chunks::<2>();
-    let energy: u64 = pairs.iter().map(|&[a, b]| u64::from(square(a) + square(b))).sum();
-    let energy = energy + rest.iter().map(|&sample| u64::from(square(sample))).sum::<u64>();
-    let sum: i64 = pairs.iter().flatten().chain(rest).map(|&sample| i64::from(sample)).sum();
+    let (energy, sum) = widely(
+        #[inline(always)]
+        || energy_and_sum(samples),
+    );
     let count = samples.len() as f64;
     let offset = sum as f64 / count;
     let rms = (energy as f64 / count - offset * offset).max(0.0).sqrt() / 32_768.0;
     if rms <= 0.0 { SILENCE } else { Dbov(((20.0 * rms.log10()) as f32).clamp(SILENCE.0, 0.0)) }
+}
+
+#[inline(always)]
+fn energy_and_sum(samples: &[i16]) -> (u64, i64) {
+    let square = |sample: i16| i32::from(sample).pow(2).unsigned_abs();
+    let (mut energy, mut sum) = (0u64, 0i64);
+    for some in samples.chunks(SUMMED) {
+        // Two squares fit into 32 bits: the processor adds them up in pairs.
+        let (pairs, rest) = some.as_chunks::<2>();
+        energy += pairs.iter().map(|&[a, b]| u64::from(square(a) + square(b))).sum::<u64>();
+        energy += rest.iter().map(|&sample| u64::from(square(sample))).sum::<u64>();
+        sum += i64::from(some.iter().map(|&sample| i32::from(sample)).sum::<i32>());
+    }
+    (energy, sum)
 }
 
 #[cfg(test)]

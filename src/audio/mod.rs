@@ -10,9 +10,11 @@ mod level;
 pub mod opus;
 mod resample;
 pub mod wav;
+mod wide;
 
 pub use level::level;
 pub use resample::{BadRate, resample};
+pub use wide::widely;
 
 use crate::units::CallTime;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustfft::FftPlanner;
 
 use super::spectrum::{Spectrum, Tables, sum};
-use crate::audio::FRAME_SAMPLES;
+use crate::audio::{FRAME_SAMPLES, widely};
 use crate::units::{CallTime, Ratio};
 
 /// Bits of a word: 25 bands, each compared with the next.
@@ -93,8 +93,8 @@ type Bands = [f32; BITS + 1];
 pub struct Heard {
     /// The word.
     pub word: Word,
-    /// Its least certain bits.
-    uncertain: [u32; UNCERTAIN],
+    /// How far each of its bits is from being the other.
+    certainty: [f32; BITS],
 }
 
 impl Fingerprinter {
@@ -115,11 +115,16 @@ impl Fingerprinter {
         let (Some(half), Some(energy)) = (self.samples.get_mut(self.next), self.energies.get_mut(self.next)) else {
             return None;
         };
-        // Two neighbours averaged: enough of a filter below 1.8 kHz. What came as G.711 has no odd sums.
-        for (slot, [a, b]) in half.iter_mut().zip(samples.as_chunks().0) {
-            *slot = a.midpoint(*b);
-        }
-        *energy = sum(&half.map(|sample| f32::from(sample) * f32::from(sample)));
+        widely(
+            #[inline(always)]
+            || {
+                // Two neighbours averaged: enough of a filter below 1.8 kHz. What came as G.711 has no odd sums.
+                for (slot, [a, b]) in half.iter_mut().zip(samples.as_chunks().0) {
+                    *slot = a.midpoint(*b);
+                }
+                *energy = sum(&half.map(|sample| f32::from(sample) * f32::from(sample)));
+            },
+        );
         self.next = (self.next + 1) % KEPT;
         self.next.is_multiple_of(STEP).then(|| self.word())
     }
@@ -131,16 +136,20 @@ impl Fingerprinter {
         let older = older.get(from..).unwrap_or_default();
         let older = older.get(..FRAMES).unwrap_or(older);
         let newer = newer.get(..FRAMES - older.len()).unwrap_or_default();
-        let mut bands = [0.0f32; BITS + 1];
-        let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else { return bands };
-        let mut spectrum = [0.0f32; SIZE / 2];
-        self.spectrum.power([older.as_flattened(), newer.as_flattened()], first..last + 1, &mut spectrum);
-        for (band, edge) in bands.iter_mut().zip(edges.windows(2)) {
-            let &[from, to] = edge else { continue };
-            let power = spectrum.get(from..to.max(from + 1)).unwrap_or_default();
-            *band = (sum(power) + 1.0).ln();
-        }
-        bands
+        let (Some(&first), Some(&last)) = (edges.first(), edges.last()) else { return [0.0; BITS + 1] };
+        self.spectrum.power([older.as_flattened(), newer.as_flattened()], first..last + 1, |power| {
+            let mut bands = [0.0f32; BITS + 1];
+            widely(
+                #[inline(always)]
+                || {
+                    for (band, edge) in bands.iter_mut().zip(edges.windows(2)) {
+                        let &[from, to] = edge else { continue };
+                        *band = sum(power.get(from - first..to.max(from + 1) - first).unwrap_or_default());
+                    }
+                },
+            );
+            bands.map(|band| (band + 1.0).ln())
+        })
     }
 
     fn word(&mut self) -> Heard {
@@ -152,38 +161,40 @@ impl Fingerprinter {
         let before = self.before.unwrap_or_else(|| self.bands(0));
         let bands = self.bands(STEP);
         let mut word = 0u32;
-        let mut certainty = [(0.0f32, 0u32); BITS];
+        let mut certainty = [0.0; BITS];
         let pairs = bands.windows(2).zip(before.windows(2)).zip(&mut certainty);
         for (bit, ((now, before), slot)) in pairs.enumerate() {
             if let ([now_low, now_high], [low, high]) = (now, before) {
                 let change = (now_low - now_high) - (low - high);
-                if change > 0.0 {
-                    word |= 1 << bit;
-                }
-                *slot = (change.abs(), 1 << bit);
+                word |= u32::from(change > 0.0) << bit;
+                *slot = change.abs();
             }
         }
         self.before = Some(bands);
-        // The least certain ones first; of equals the lower bit.
-        let mut least = [(f32::INFINITY, 0u32); UNCERTAIN];
-        for &bit in &certainty {
-            let place = least.iter().position(|kept| bit.0 < kept.0).unwrap_or(UNCERTAIN);
-            if let Some(behind) = least.get_mut(place..) {
-                behind.rotate_right(usize::from(!behind.is_empty()));
-                behind.first_mut().into_iter().for_each(|first| *first = bit);
-            }
-        }
-        let uncertain = least.map(|(_, bit)| bit);
-        Heard { word: Some(word), uncertain }
+        Heard { word: Some(word), certainty }
     }
 }
 
 impl Heard {
+    /// Its least certain bits, the least certain one first; of equals the lower bit.
+    fn uncertain(&self) -> [u32; UNCERTAIN] {
+        let mut least = [(f32::INFINITY, 0u32); UNCERTAIN];
+        for (bit, &certainty) in self.certainty.iter().enumerate() {
+            let place = least.iter().position(|kept| certainty < kept.0).unwrap_or(UNCERTAIN);
+            if let Some(behind) = least.get_mut(place..) {
+                behind.rotate_right(usize::from(!behind.is_empty()));
+                behind.first_mut().into_iter().for_each(|first| *first = (certainty, 1 << bit));
+            }
+        }
+        least.map(|(_, bit)| bit)
+    }
+
     /// The word with each set of its least certain bits flipped, itself first.
-    fn variants(self) -> impl Iterator<Item = u32> {
+    fn variants(&self) -> impl Iterator<Item = u32> {
+        let (word, uncertain) = (self.word.unwrap_or_default(), self.uncertain());
         let flipped = move |set: usize| {
-            let bits = self.uncertain.iter().enumerate().filter(move |(n, _)| set & (1 << n) != 0);
-            bits.fold(self.word.unwrap_or_default(), |word, (_, bit)| word ^ bit)
+            let bits = uncertain.iter().enumerate().filter(move |(n, _)| set & (1 << n) != 0);
+            bits.fold(word, |word, (_, bit)| word ^ bit)
         };
         (0..1 << UNCERTAIN).map(flipped)
     }
@@ -296,7 +307,7 @@ impl Library {
     #[must_use]
     pub fn knows(&self, recording: &Recording) -> bool {
         let mut matcher = Matcher::default();
-        let plain = |word: &Word| Heard { word: *word, uncertain: [0; UNCERTAIN] };
+        let plain = |word: &Word| Heard { word: *word, certainty: [f32::INFINITY; BITS] };
         recording.words.iter().any(|word| matcher.word(plain(word), self).is_some())
     }
 

@@ -31,8 +31,11 @@ impl Samples {
         }
         let other = if law == Law::A { Law::Mu } else { Law::A };
         for law in [law, other] {
-            if samples.iter().all(|&sample| law.decode(law.encode(sample)) == sample) {
-                return Self::Coded(law, Box::new(samples.map(|sample| law.encode(sample))));
+            let (mut coded, mut back) = ([0; FRAME_SAMPLES], [0; FRAME_SAMPLES]);
+            law.encode_into(samples, &mut coded);
+            law.decode_into(&coded, &mut back);
+            if back == *samples {
+                return Self::Coded(law, Box::new(coded));
             }
         }
         Self::Linear(Box::new(*samples))
@@ -96,7 +99,11 @@ impl Kept {
         for frame in self.frames.iter().take(to).skip(from) {
             match frame {
                 Samples::Silent => samples.extend([0; FRAME_SAMPLES]),
-                Samples::Coded(law, coded) => samples.extend(coded.iter().map(|&code| law.decode(code))),
+                Samples::Coded(law, coded) => {
+                    let mut linear = [0; FRAME_SAMPLES];
+                    law.decode_into(&**coded, &mut linear);
+                    samples.extend(linear);
+                }
                 Samples::Linear(linear) => samples.extend(linear.iter()),
             }
         }

@@ -2,13 +2,16 @@
 //!
 //! In: samples and a window. Out: power of the bins that are asked for. The transform of N real samples is that of N/2
 //! complex ones, taken apart afterwards; that is half the work. Nothing is kept between windows: what a transform
-//! needs lives on the stack, which is warm, where a buffer for each call would not be.
+//! works in belongs to the thread, and is as warm as the last call left it, where a buffer for each call would not be.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
+
+use crate::audio::widely;
 
 /// A Hann window over the first `window` samples, and the rotation of each bin for a transform of `size`.
 #[derive(Debug)]
@@ -41,35 +44,63 @@ impl<const HALF: usize> Spectrum<HALF> {
         Self { fft: planner.plan_fft_forward(HALF), tables }
     }
 
-    /// Power of the bins in `bins`, into their places of `power`; the others stay. `bins` begins above 0. The window comes
-    /// in two parts, as it lies in a ring: the older one first, each of an even length.
-    pub(super) fn power(&self, samples: [&[i16]; 2], bins: Range<usize>, power: &mut [f32; HALF]) {
-        let (mut values, mut scratch) = ([Complex::default(); HALF], [Complex::default(); HALF]);
-        let [older, newer] = samples;
+    /// Gives `take` the power of the bins in `bins`, which begin above 0. The window comes in two parts, as it lies in a
+    /// ring: the older one first, each of an even length.
+    pub(super) fn power<R>(&self, samples: [&[i16]; 2], bins: Range<usize>, take: impl FnOnce(&mut [f32]) -> R) -> R {
+        ROOM.with_borrow_mut(|room| {
+            let Room { values, scratch, power } = room;
+            let wanted = self.fft.get_inplace_scratch_len();
+            for (room, length) in [(&mut *values, HALF), (&mut *scratch, wanted)] {
+                if room.len() < length {
+                    room.resize(length, Complex::default());
+                }
+            }
+            if power.len() < HALF {
+                power.resize(HALF, 0.0);
+            }
+            let (Some(values), Some(scratch)) = (values.get_mut(..HALF), scratch.get_mut(..wanted)) else {
+                return take(&mut []);
+            };
+            widely(
+                #[inline(always)]
+                || self.weigh(samples, values),
+            );
+            self.fft.process_with_scratch(values, scratch);
+            let bins = bins.start..bins.end.min(HALF);
+            let power = power.get_mut(..bins.len()).unwrap_or_default();
+            widely(
+                #[inline(always)]
+                || self.take_apart(values, bins, power),
+            );
+            take(power)
+        })
+    }
+
+    /// Samples under the window, in pairs, and nothing behind them.
+    #[inline(always)]
+    fn weigh(&self, [older, newer]: [&[i16]; 2], values: &mut [Complex<f32>]) {
         let ((hann, _), middle) = (self.tables.hann.as_chunks::<2>(), older.len() / 2);
+        let (values, padding) = values.split_at_mut(hann.len().min(values.len()));
+        padding.fill(Complex::default());
         if let Some(((early, late), (rise, fall))) =
             values.split_at_mut_checked(middle).zip(hann.split_at_checked(middle))
         {
             weigh(older, rise, early);
             weigh(newer, fall, late);
         }
-        match scratch.get_mut(..self.fft.get_inplace_scratch_len()) {
-            Some(scratch) => self.fft.process_with_scratch(&mut values, scratch),
-            // A plan that wants more than its own length.
-            None => self.fft.process(&mut values),
-        }
-        let mirrored = bins.end.min(HALF);
-        let (Some(forth), Some(back)) =
-            (values.get(bins.start..mirrored), values.get(HALF + 1 - mirrored..=HALF - bins.start))
-        else {
+    }
+
+    /// The power of `bins` out of the transform of half the length.
+    #[inline(always)]
+    fn take_apart(&self, values: &[Complex<f32>], bins: Range<usize>, power: &mut [f32]) {
+        let (Some(forth), Some(back), Some(turns)) = (
+            values.get(bins.clone()),
+            values.get(HALF + 1 - bins.end..=HALF - bins.start),
+            self.tables.turns.get(bins),
+        ) else {
             return;
         };
-        let (Some(turns), Some(slots)) =
-            (self.tables.turns.get(bins.start..mirrored), power.get_mut(bins.start..mirrored))
-        else {
-            return;
-        };
-        for (((slot, turn), a), b) in slots.iter_mut().zip(turns).zip(forth).zip(back.iter().rev()) {
+        for (((slot, turn), a), b) in power.iter_mut().zip(turns).zip(forth).zip(back.iter().rev()) {
             // The even samples' part, and the odd ones' turned by -90 degrees; both twice.
             let even = Complex::new(a.re + b.re, a.im - b.im);
             let odd = Complex::new(a.im + b.im, b.re - a.re);
@@ -80,7 +111,20 @@ impl<const HALF: usize> Spectrum<HALF> {
     }
 }
 
+/// What the transforms of a thread work in.
+#[derive(Default)]
+struct Room {
+    values: Vec<Complex<f32>>,
+    scratch: Vec<Complex<f32>>,
+    power: Vec<f32>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
 /// Samples under their part of a window, in pairs.
+#[inline(always)]
 fn weigh(samples: &[i16], window: &[[f32; 2]], values: &mut [Complex<f32>]) {
     for ((value, [s0, s1]), [w0, w1]) in values.iter_mut().zip(samples.as_chunks().0).zip(window) {
         *value = Complex::new(f32::from(*s0) * w0, f32::from(*s1) * w1);
@@ -88,6 +132,7 @@ fn weigh(samples: &[i16], window: &[[f32; 2]], values: &mut [Complex<f32>]) {
 }
 
 /// Sum in an order that the processor can share out.
+#[inline(always)]
 pub(super) fn sum(values: &[f32]) -> f32 {
     let (eights, rest) = values.as_chunks::<8>();
     let mut sums = [0.0f32; 8];
@@ -100,6 +145,7 @@ pub(super) fn sum(values: &[f32]) -> f32 {
 }
 
 /// Place of the largest value, none of which is negative; the last of several.
+#[inline(always)]
 pub(super) fn largest(values: &[f32]) -> usize {
     let (eights, rest) = values.as_chunks::<8>();
     let mut most = [0.0f32; 8];
@@ -134,13 +180,17 @@ mod tests {
         }
         planner.plan_fft_forward(1_024).process(&mut whole);
 
-        let mut power = [0.0f32; 512];
         let (older, newer) = samples.split_at(160);
-        Spectrum::<512>::new(&mut planner, tables).power([older, newer], 3..500, &mut power);
+        let spectrum = Spectrum::<512>::new(&mut planner, tables);
+        // The room of the thread holds what a longer window has left.
+        let longer = Box::leak(Box::new(Tables::new(2_048, 2_048)));
+        Spectrum::<1_024>::new(&mut planner, longer).power([&[9_000; 2_048], &[]], 1..1_024, |_| ());
+        let power = spectrum.power([older, newer], 3..500, |power| power.to_vec());
 
         let loudest = whole.iter().map(Complex::norm_sqr).fold(0.0, f32::max);
-        for (bin, (power, whole)) in power.iter().zip(&whole).enumerate() {
-            let expected = if (3..500).contains(&bin) { whole.norm_sqr() } else { 0.0 };
+        assert_eq!(power.len(), 497);
+        for (bin, (power, whole)) in (3..).zip(power.iter().zip(whole.iter().skip(3))) {
+            let expected = whole.norm_sqr();
             assert!((power - expected).abs() < 1e-6 * loudest, "{bin}: {power} {expected}");
         }
     }

@@ -3,12 +3,13 @@
 //! In: 20 ms frames of one leg. Out: [`Kind`] per frame, and which tone it was when a run of them ends. A voice moves by
 //! several hertz from frame to frame even on a held vowel; a tone does not move at all.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use rustfft::FftPlanner;
 
 use super::spectrum::{Spectrum, Tables, largest, sum};
-use crate::audio::FRAME_SAMPLES;
+use crate::audio::{FRAME_SAMPLES, widely};
 use crate::units::Dbov;
 
 /// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
@@ -26,6 +27,9 @@ const LAST: usize = 460;
 
 /// Main lobe of a Hann window over 640 of 1,024 samples: this many bins to each side hold nearly all of it.
 const LOBE: usize = 3;
+
+/// Bins that are asked for.
+const KEPT: Range<usize> = FIRST - LOBE..LAST + LOBE + 1;
 
 /// Lines weaker than this are no tone anybody hears.
 const QUIETEST: f32 = -50.0;
@@ -199,37 +203,47 @@ impl ToneDetector {
     }
 
     fn lines(&mut self) -> Lines {
-        let mut power = [0.0f32; SIZE / 2];
-        let bins = FIRST - LOBE..LAST + LOBE + 1;
-        let (newer, older) = self.samples.split_at(self.next);
-        self.spectrum.power([older.as_flattened(), newer.as_flattened()], bins, &mut power);
-        self.music.spectrum(&power);
-        let lines = |power: &[f32; SIZE / 2]| FIRST + largest(power.get(FIRST..LAST).unwrap_or_default());
-        let total = sum(power.get(FIRST..LAST).unwrap_or_default()).max(1.0);
-        let one = take_line(&mut power, lines);
-        let two = take_line(&mut power, lines);
-        let share = (one.1 + two.1) / total;
-        // A single line leaves a rest, not a second line.
-        let second = if two.1 > 0.05 * one.1 { two.0 } else { 0.0 };
-        Lines { low: if second > 0.0 { one.0.min(second) } else { one.0 }, high: one.0.max(second), share }
+        let Self { spectrum, samples, next, music, .. } = self;
+        let (newer, older) = samples.split_at(*next);
+        spectrum.power([older.as_flattened(), newer.as_flattened()], KEPT, |power| {
+            widely(
+                #[inline(always)]
+                || {
+                    music.spectrum(power);
+                    strongest(power)
+                },
+            )
+        })
     }
+}
+
+/// One or two lines, and what they hold of the energy. Takes them out of `power`.
+#[inline(always)]
+fn strongest(power: &mut [f32]) -> Lines {
+    let total = sum(power.get(LOBE..LOBE + LAST - FIRST).unwrap_or_default()).max(1.0);
+    let one = take_line(power);
+    let two = take_line(power);
+    let share = (one.1 + two.1) / total;
+    // A single line leaves a rest, not a second line.
+    let second = if two.1 > 0.05 * one.1 { two.0 } else { 0.0 };
+    Lines { low: if second > 0.0 { one.0.min(second) } else { one.0 }, high: one.0.max(second), share }
 }
 
 /// Frequency and energy of the strongest line, which is then removed from `power`.
-fn take_line(power: &mut [f32; SIZE / 2], strongest: impl Fn(&[f32; SIZE / 2]) -> usize) -> (f32, f32) {
-    let bin = strongest(power);
-    let range = bin.saturating_sub(LOBE)..=(bin + LOBE).min(SIZE / 2 - 1);
-    let lobe = power.get(range.clone()).unwrap_or_default();
+#[inline(always)]
+fn take_line(power: &mut [f32]) -> (f32, f32) {
+    let place = LOBE + largest(power.get(LOBE..LOBE + LAST - FIRST).unwrap_or_default());
+    let Some(lobe) = power.get_mut(place - LOBE..=place + LOBE) else { return (0.0, 0.0) };
+    let bins = KEPT.start + place - LOBE..;
     let energy: f32 = lobe.iter().sum();
-    let centre: f32 = lobe.iter().zip(range.clone()).map(|(p, bin)| p * bin as f32).sum::<f32>() / energy.max(1e-9);
-    if let Some(lobe) = power.get_mut(range) {
-        lobe.fill(0.0);
-    }
+    let centre: f32 = lobe.iter().zip(bins).map(|(p, bin)| p * bin as f32).sum::<f32>() / energy.max(1e-9);
+    lobe.fill(0.0);
     (centre * HZ_PER_BIN, energy)
 }
 
-/// Bands of the music measure: 250 to 3,500 Hz.
+/// Bands of the music measure, of six bins: 250 to 3,250 Hz.
 const BANDS: usize = 64;
+const LOWEST_BAND: usize = 32;
 
 /// Frames that music is judged by: 2 s.
 const MUSIC_WINDOW: u32 = 100;
@@ -255,13 +269,15 @@ impl Default for Music {
 }
 
 impl Music {
-    fn spectrum(&mut self, power: &[f32; SIZE / 2]) {
+    #[inline(always)]
+    fn spectrum(&mut self, power: &[f32]) {
         let mut bands = [0.0f32; BANDS];
         // Narrow enough that a moving voice crosses bands.
-        let sixes = power.get(32..).unwrap_or_default().chunks_exact(6);
+        let sixes = power.get(LOWEST_BAND - KEPT.start..).unwrap_or_default().as_chunks::<6>().0;
         for (band, six) in bands.iter_mut().zip(sixes) {
-            *band = six.iter().sum::<f32>().sqrt();
+            *band = six.iter().sum::<f32>();
         }
+        bands = bands.map(f32::sqrt);
         let product = |a: &[f32; BANDS], b: &[f32; BANDS]| sum(&std::array::from_fn::<f32, BANDS, _>(|n| a[n] * b[n]));
         let norm = product(&bands, &bands).sqrt();
         let likeness = product(&bands, &self.before) / (norm * self.norm).max(1e-6);

@@ -180,15 +180,13 @@ impl Hearing {
             return None;
         }
         (self.judged, self.news) = (now, false);
-        let verdict = self.judge.verdict(now);
+        // Most verdicts are as the one before: reasons are put into words for the others only.
+        let (class, probabilities) = self.judge.opinion();
         let moved = self.last.as_ref().is_none_or(|last| {
-            let steps = last.probabilities.iter().zip(&verdict.probabilities);
-            last.class != verdict.class || steps.into_iter().any(|(a, b)| (a.get() - b.get()).abs() >= MOVED)
+            let steps = last.probabilities.iter().zip(&probabilities);
+            last.class != class || steps.into_iter().any(|(a, b)| (a.get() - b.get()).abs() >= MOVED)
         });
-        moved.then(|| {
-            self.last = Some(verdict.clone());
-            verdict
-        })
+        moved.then(|| self.last.insert(self.judge.verdict(now)).clone())
     }
 
     /// What was found, oldest first.

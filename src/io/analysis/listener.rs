@@ -1,6 +1,5 @@
 //! One listening thread: the calls of one relaying thread.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,11 +15,12 @@ use super::hearing::{Hearing, Knowledge};
 use super::learner::Learner;
 use super::words::{WordQueue, WordsHeard};
 use crate::audio::framer::Framer;
+use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::ear::Opposite;
 use crate::io::clock;
 use crate::io::media::{TapItem, TapReader};
 use crate::policy::judge::Verdict;
-use crate::units::{CallId, CallTime, Leg, PerLeg};
+use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
 /// In a round every call has its turn. Two frames of each leg have come since the last one: what an ear remembers is
 /// fetched once for both.
@@ -66,7 +66,7 @@ pub(super) struct Listener {
 struct Calls {
     #[expect(clippy::vec_box, reason = "kilobytes each, which a growing table would hold twice")]
     all: Vec<Box<Live>>,
-    places: HashMap<CallId, usize>,
+    places: OwnMap<CallId, usize>,
     /// Whose turn it is.
     next: usize,
 }
@@ -233,11 +233,13 @@ fn step(live: &mut Live, now: Instant) -> u64 {
     for leg in Leg::BOTH {
         live.framers[leg].advance(time);
     }
+    let mut pair = PerLeg::from_fn(|_| Frame { at: CallTime::ZERO, samples: [0; FRAME_SAMPLES], lost: true });
     // The leg that is behind catches up by the clock; what the other has made meanwhile waits with its framer.
     while Leg::BOTH.into_iter().all(|leg| live.framers[leg].is_ready()) {
-        let PerLeg { caller, callee } = &mut live.framers;
-        let (Some(caller), Some(callee)) = (caller.poll_frame(), callee.poll_frame()) else { break };
-        live.hearing.frames(&caller, &callee);
+        for leg in Leg::BOTH {
+            live.framers[leg].poll_into(&mut pair[leg]);
+        }
+        live.hearing.frames(&pair.caller, &pair.callee);
         frames += 2;
     }
     // Evidence has gone into the judge; nobody else reads it here.

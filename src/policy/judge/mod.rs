@@ -26,6 +26,9 @@ use crate::units::{CallTime, Ratio};
 /// Terms smaller than this, in log-odds, are not worth a line.
 const SMALLEST_REASON: f32 = 0.15;
 
+/// Where nobody has spoken.
+const NOBODY: (Class, [Ratio; 4]) = (Class::NoSpeech, [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO]);
+
 /// The judge of one call.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -51,18 +54,29 @@ impl Judge {
         &self.heard
     }
 
+    /// What is thought of the call now, without the reasons: the class, and the probability of each.
+    #[must_use]
+    pub fn opinion(&self) -> (Class, [Ratio; 4]) {
+        if self.heard.has_spoken() { self.weighed(&self.heard.measures()) } else { NOBODY }
+    }
+
     /// What is thought of the call now.
     #[must_use]
     pub fn verdict(&self, at: CallTime) -> Verdict {
         if !self.heard.has_spoken() {
-            let probabilities = [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO];
+            let (class, probabilities) = NOBODY;
             let text = Arc::from(self.heard.why_no_speech());
             let reasons = vec![Reason { text, weight: Arc::from("no_speech"), log_odds: 0.0 }];
-            return Verdict { at, class: Class::NoSpeech, probabilities, reasons };
+            return Verdict { at, class, probabilities, reasons };
         }
         let measures = self.heard.measures();
-        let automated = logistic(self.weights.automated.log_odds(&measures));
-        let scam = logistic(self.weights.scam.log_odds(&measures)).min(self.heard.most_scam());
+        let (class, probabilities) = self.weighed(&measures);
+        Verdict { at, class, probabilities, reasons: self.reasons(&measures) }
+    }
+
+    fn weighed(&self, measures: &[f32; Measure::COUNT]) -> (Class, [Ratio; 4]) {
+        let automated = logistic(self.weights.automated.log_odds(measures));
+        let scam = logistic(self.weights.scam.log_odds(measures)).min(self.heard.most_scam());
         let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
         let class = if live >= recorded.max(press_key) {
             Class::Live
@@ -71,8 +85,7 @@ impl Judge {
         } else {
             Class::PressKey
         };
-        let probabilities = [0.0, live, recorded, press_key].map(Ratio::clamped);
-        Verdict { at, class, probabilities, reasons: self.reasons(&measures) }
+        (class, [0.0, live, recorded, press_key].map(Ratio::clamped))
     }
 
     fn reasons(&self, measures: &[f32; Measure::COUNT]) -> Vec<Reason> {
