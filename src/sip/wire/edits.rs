@@ -63,7 +63,7 @@ impl Edits {
 
     /// Removes the topmost Via *value*, and its line if it held no other.
     pub fn pop_via(&mut self, message: &Message<'_>) {
-        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Via) else { return };
+        let Some(entry) = message.index().all(Name::Via).next() else { return };
         match message.top_via() {
             Ok((_, _, Some(rest))) => {
                 // With the white space behind the comma: what is left of a fold would be a line of nothing.
@@ -76,7 +76,7 @@ impl Edits {
 
     /// Removes the first Route *value*.
     pub fn pop_route(&mut self, message: &Message<'_>) {
-        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Route) else { return };
+        let Some(entry) = message.index().all(Name::Route).next() else { return };
         let value = message.head().get(entry.value.clone()).unwrap_or_default();
         match NameAddr::first(value) {
             Ok((_, Some(rest))) => {
@@ -89,7 +89,7 @@ impl Edits {
 
     /// Removes all lines of a class.
     pub fn remove_all(&mut self, message: &Message<'_>, name: Name) {
-        for entry in message.index().entries.iter().filter(|entry| entry.name == name) {
+        for entry in message.index().all(name) {
             self.splice(entry.line.clone(), |_| {});
         }
     }
@@ -100,7 +100,7 @@ impl Edits {
     }
 
     fn write_value(&mut self, message: &Message<'_>, name: Name, value: std::fmt::Arguments<'_>) {
-        let mut entries = message.index().entries.iter().filter(|entry| entry.name == name);
+        let mut entries = message.index().all(name);
         // Writing to a String cannot fail.
         match entries.next() {
             Some(first) => self.splice(first.value.clone(), |text| {
@@ -150,9 +150,10 @@ impl Edits {
         self.splice(span(message.head(), old), |text| text.push_str(new));
     }
 
-    /// Removes all lines with this name, case ignored.
+    /// Removes all lines with this name, case ignored; a name that is none of [`Name`].
     pub fn remove_other(&mut self, message: &Message<'_>, name_text: &str) {
-        for entry in &message.index().entries {
+        debug_assert_eq!(Name::of(name_text.as_bytes()), Name::Other, "{name_text}");
+        for entry in message.index().all(Name::Other) {
             let named = message.head().get(entry.name_at.clone()).unwrap_or_default();
             if named.eq_ignore_ascii_case(name_text) {
                 self.splice(entry.line.clone(), |_| {});

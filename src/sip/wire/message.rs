@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::index::{Entry, Index, Start};
 use super::name_addr::{self, NameAddr};
+use super::seek::Cursor;
 use super::{BadMessage, Method, Name, StatusCode, Via, number, trim, via};
 
 /// A message: the datagram and its offsets.
@@ -114,7 +115,7 @@ impl<'a> Message<'a> {
     /// Header fields of one class in order.
     pub fn all(&self, name: Name) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let message = *self;
-        message.index.entries.iter().filter(move |entry| entry.name == name).map(move |entry| message.field(entry))
+        message.index.all(name).map(move |entry| message.field(entry))
     }
 
     /// The first of a class.
@@ -123,15 +124,16 @@ impl<'a> Message<'a> {
         self.all(name).next()
     }
 
-    /// The first with this name, case ignored.
+    /// The first with this name, case ignored; a name that is none of [`Name`].
     #[must_use]
     pub fn other(&self, name_text: &str) -> Option<Header<'a>> {
-        self.headers().find(|header| header.name_text.eq_ignore_ascii_case(name_text))
+        self.others(name_text).next()
     }
 
-    /// All with this name, case ignored.
+    /// All with this name, case ignored; a name that is none of [`Name`].
     pub fn others<'n>(&self, name_text: &'n str) -> impl Iterator<Item = Header<'a>> + use<'a, 'n> {
-        self.headers().filter(move |header| header.name_text.eq_ignore_ascii_case(name_text))
+        debug_assert_eq!(Name::of(name_text.as_bytes()), Name::Other, "{name_text}");
+        self.all(Name::Other).filter(move |header| header.name_text.eq_ignore_ascii_case(name_text))
     }
 
     /// What stands behind the empty line.
@@ -150,8 +152,8 @@ impl<'a> Message<'a> {
 
     /// The topmost Via value, as it stands, and what stands behind its comma.
     pub(in crate::sip) fn top_via(&self) -> Result<(Via<'a>, &'a str, Option<&'a str>), BadMessage> {
-        let entry = self.index.entries.iter().find(|entry| entry.name == Name::Via).ok_or(BadMessage::Missing)?;
-        match &self.index.top {
+        let entry = self.index.all(Name::Via).next().ok_or(BadMessage::Missing)?;
+        match &self.index.found.via {
             Some(top) => Ok(top.read(self.head, entry.value.end)),
             None => Via::first(self.text(&entry.value)),
         }
@@ -167,6 +169,9 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is not one readable address.
     pub fn from(&self) -> Result<NameAddr<'a>, BadMessage> {
+        if let Some(from) = &self.index.found.from {
+            return Ok(from.read(self.head));
+        }
         NameAddr::only(self.header(Name::From).ok_or(BadMessage::Missing)?.value)
     }
 
@@ -175,6 +180,9 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is not one readable address.
     pub fn to(&self) -> Result<NameAddr<'a>, BadMessage> {
+        if let Some(to) = &self.index.found.to {
+            return Ok(to.read(self.head));
+        }
         NameAddr::only(self.header(Name::To).ok_or(BadMessage::Missing)?.value)
     }
 
@@ -183,6 +191,9 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn contact(&self) -> Result<Option<NameAddr<'a>>, BadMessage> {
+        if let Some(contact) = &self.index.found.contact {
+            return Ok(Some(contact.read(self.head)));
+        }
         if self.contact_is_star() { Ok(None) } else { self.contacts().next().transpose() }
     }
 
@@ -207,16 +218,25 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is no number below 2^31 and a method.
     pub fn cseq(&self) -> Result<CSeq<'a>, BadMessage> {
-        let value = self.header(Name::CSeq).ok_or(BadMessage::Missing)?.value;
-        let mut parts = value.split([' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
-        let (Some(number), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(BadMessage::CSeq);
+        let (number, method) = match &self.index.found.cseq {
+            Some((number, method)) => (*number, self.text(method)),
+            None => self.read_cseq()?,
         };
-        let number = self::number(number).filter(|number| *number < 1 << 31).ok_or(BadMessage::CSeq)?;
-        if !method.bytes().all(super::is_token) {
+        Ok(CSeq { number, method: Method::of(method) })
+    }
+
+    /// CSeq's number and method, as they stand.
+    pub(super) fn read_cseq(&self) -> Result<(u32, &'a str), BadMessage> {
+        let mut cursor = Cursor::new(self.header(Name::CSeq).ok_or(BadMessage::Missing)?.value);
+        let digits = cursor.take_while(|byte| byte.is_ascii_digit());
+        let parted = cursor.next().is_some_and(super::is_space);
+        cursor.skip_space();
+        let method = cursor.take_while(super::is_token);
+        let number = number(digits).filter(|number| *number < 1 << 31).ok_or(BadMessage::CSeq)?;
+        if !parted || method.is_empty() || !cursor.rest().is_empty() {
             return Err(BadMessage::CSeq);
         }
-        Ok(CSeq { number, method: Method::of(method) })
+        Ok((number, method))
     }
 
     /// Call-ID; empty where there is none.

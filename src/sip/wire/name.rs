@@ -25,11 +25,14 @@ pub enum Name {
 }
 
 impl Name {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Other as usize + 1;
+
     /// Class of a name as written. Length first: most names are told apart by it alone.
-    pub(super) fn of(text: &str) -> Self {
-        let is = |full: &str| text.eq_ignore_ascii_case(full);
+    pub(super) fn of(text: &[u8]) -> Self {
+        let is = |full: &str| text.eq_ignore_ascii_case(full.as_bytes());
         match text.len() {
-            1 => match text.as_bytes().first().map(u8::to_ascii_lowercase) {
+            1 => match text.first().map(u8::to_ascii_lowercase) {
                 Some(b'v') => Self::Via,
                 Some(b'f') => Self::From,
                 Some(b't') => Self::To,
