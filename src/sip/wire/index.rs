@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::message::{Message, StartLine};
 use super::name_addr::NameAddr;
-use super::{BadMessage, Method, Name, StatusCode, Uri, is_token, name_addr, number, via};
+use super::seek::{is_unfit, split_once};
+use super::{BadMessage, Method, Name, StatusCode, Uri, Via, is_token, name_addr, number, via};
 
 /// Strict limits, checked while indexing (SIP.md, trap 10; Identity headers are long).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,18 +34,18 @@ pub(super) struct Entry {
     /// From the name to behind the CRLF.
     pub line: Range<usize>,
     /// Number of the next one of its class, counted from 1; 0: there is none.
-    next: usize,
+    next: u32,
 }
 
 /// The first and the last entry of a class, counted from 1; 0: there is none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chain {
-    first: usize,
-    last: usize,
+    first: u32,
+    last: u32,
 }
 
 /// What has been read of a message and is not read again: what the strict checks look at, everybody behind them asks for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     /// The topmost Via value.
     pub via: Option<via::Place>,
@@ -64,7 +65,7 @@ pub(super) enum Start {
 }
 
 /// Reusable table of offsets: allocates only while it grows to the largest message seen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub(super) entries: Vec<Entry>,
     chains: [Chain; Name::COUNT],
@@ -113,7 +114,7 @@ impl Index {
         let view = Message::new(message, head, self);
         let length = content_length(&view)?;
         let top = view.header(Name::Via).ok_or(BadMessage::Missing)?;
-        self.found.via = Some(via::Place::of(head, top.value)?);
+        self.found.via = Some(via::Place::of(head, &Via::first(top.value)?));
         self.bound(message, length)?;
         Ok(Message::new(message, head, self))
     }
@@ -160,15 +161,15 @@ impl Index {
 
     /// Entries of a class, in order.
     pub(super) fn all(&self, name: Name) -> impl Iterator<Item = &Entry> {
-        let numbered = |number: usize| number.checked_sub(1).and_then(|number| self.entries.get(number));
+        let numbered = |number: u32| number.checked_sub(1).and_then(|number| self.entries.get(number as usize));
         let first = self.chains.get(name as usize).and_then(|chain| numbered(chain.first));
         std::iter::successors(first, move |entry| numbered(entry.next))
     }
 
     fn push(&mut self, entry: Entry) {
-        let number = self.entries.len() + 1;
+        let number = self.entries.len() as u32 + 1;
         if let Some(chain) = self.chains.get_mut(entry.name as usize) {
-            match chain.last.checked_sub(1).and_then(|last| self.entries.get_mut(last)) {
+            match chain.last.checked_sub(1).and_then(|last| self.entries.get_mut(last as usize)) {
                 Some(last) => {
                     last.next = number;
                     self.doubled |= SINGLE.contains(&entry.name);
@@ -298,7 +299,7 @@ fn start_line(bytes: &[u8], line: Range<usize>) -> (Option<Start>, Result<(), Ba
         return (start, outcome);
     }
     let not_sip = (None, Err(BadMessage::NotSip));
-    let Some((method, rest)) = text.split_once(' ') else { return not_sip };
+    let Some((method, rest)) = split_once(text, b' ') else { return not_sip };
     let Some((uri, version)) = rest.rsplit_once(' ') else { return not_sip };
     if method.is_empty() || !method.bytes().all(is_token) {
         return not_sip;
@@ -308,7 +309,7 @@ fn start_line(bytes: &[u8], line: Range<usize>) -> (Option<Start>, Result<(), Ba
     let other_version = version.len() > 4 && version.get(..4).is_some_and(|sip| sip.eq_ignore_ascii_case("SIP/"));
     let outcome = if version != "SIP/2.0" {
         Err(if other_version && version != "sip/2.0" { BadMessage::Version } else { BadMessage::StartLine })
-    } else if uri.is_empty() || uri.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F)) {
+    } else if uri.is_empty() || uri.bytes().any(is_unfit) {
         Err(BadMessage::StartLine)
     } else {
         Ok(())
@@ -336,18 +337,19 @@ fn check(message: &Message<'_>) -> Result<Found, BadMessage> {
     if index.doubled {
         return Err(BadMessage::Duplicate);
     }
-    let there = |name: Name| message.header(name).is_some();
+    let there = |name: Name| index.all(name).next().is_some();
     let named = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq].into_iter().all(there);
     if !named || message.call_id().is_empty() {
         return Err(BadMessage::Missing);
     }
     let mut lines = message.all(Name::Via);
     let top = lines.next().ok_or(BadMessage::Missing)?;
-    let place = via::Place::of(head, top.value)?;
-    let (first, _, rest) = place.read(head, super::span(head, top.value).end);
-    let others = lines.map(|header| header.value).chain(rest).flat_map(via::iter);
-    for via in std::iter::once(Ok(first)).chain(others) {
-        if via?.version != "2.0" {
+    let first @ (via, _, rest) = Via::first(top.value)?;
+    if via.version != "2.0" {
+        return Err(BadMessage::Via);
+    }
+    for other in lines.map(|header| header.value).chain(rest).flat_map(via::iter) {
+        if other?.version != "2.0" {
             return Err(BadMessage::Via);
         }
     }
@@ -374,7 +376,7 @@ fn check(message: &Message<'_>) -> Result<Found, BadMessage> {
     }
     let place_of = |address: &NameAddr<'_>| name_addr::Place::of(head, address);
     Ok(Found {
-        via: Some(place),
+        via: Some(via::Place::of(head, &first)),
         from: Some(place_of(&from)),
         to: Some(place_of(&to)),
         contact: addresses(message, Method::of(cseq_method))?.as_ref().map(place_of),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::params::{self, take_plain};
-use super::seek::{Cursor, is_unfit, split_once};
+use super::seek::{Cursor, NO_WORDS, PARTING, UNFIT, is_unfit, split_once};
 use super::{BadMessage, Uri, is_space, is_token, span, trim};
 
 /// One address of an address header.
@@ -82,7 +82,7 @@ impl<'a> NameAddr<'a> {
             Some(quoted)
         } else {
             let mut ahead = *cursor;
-            let words = trim(ahead.take_while(|byte| !matches!(byte, b'<' | b',' | b';' | b'"')));
+            let words = trim(ahead.take_until(NO_WORDS));
             match ahead.next() {
                 Some(b'<') => {
                     *cursor = ahead;
@@ -98,13 +98,13 @@ impl<'a> NameAddr<'a> {
         let bracketed = cursor.takes(b'<');
         let uri = if bracketed {
             // Nothing that is unfit stands in it, so the first such byte must be the bracket.
-            let uri = cursor.take_while(|byte| !is_unfit(byte));
+            let uri = cursor.take_until(UNFIT);
             if !cursor.takes(b'>') {
                 return None;
             }
             uri
         } else {
-            trim(cursor.take_while(|byte| !matches!(byte, b';' | b',')))
+            trim(cursor.take_until(PARTING))
         };
         if !has_scheme(uri) || !bracketed && uri.bytes().any(is_unfit) {
             return None;

@@ -1,7 +1,7 @@
 //! `;name=value` parameters, with quotes respected.
 
-use super::seek::{Cursor, ends_word, split_once};
-use super::{is_token, trim};
+use super::seek::{Cursor, NO_TOKEN, PARTING, UNFIT, split_once};
+use super::trim;
 
 /// Ends of a piece of `text`: the offset of the first `stop` outside quotes, or None. Err on an unterminated quote.
 pub(super) fn find_outside_quotes(text: &str, stop: impl Fn(u8) -> bool) -> Result<Option<usize>, ()> {
@@ -69,34 +69,36 @@ pub(super) struct Plain<'a> {
 /// because phones are; never in what could end it. None: it has more than one reading.
 pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<Plain<'a>> {
     cursor.skip_space();
-    let start = cursor.at();
-    let mut list = Plain { text: "", count: 0, value: None };
+    let start = *cursor;
+    let mut end = start;
+    let (mut count, mut found) = (0, None);
     while cursor.takes(b';') {
         cursor.skip_space();
-        let name = cursor.take_while(is_token);
+        let name = cursor.take_until(NO_TOKEN);
         if name.is_empty() {
             return None;
         }
-        list.text = cursor.since(start);
+        end = *cursor;
         cursor.skip_space();
         let mut value = None;
         if cursor.takes(b'=') {
             cursor.skip_space();
             let quoted = cursor.next() == Some(b'"');
-            let word = if quoted { cursor.take_quoted()? } else { cursor.take_while(|byte| !ends_word(byte)) };
+            let word = if quoted { cursor.take_quoted()? } else { cursor.take_until(UNFIT | PARTING) };
             if word.is_empty() {
                 return None;
             }
             value = Some(word);
-            list.text = cursor.since(start);
+            end = *cursor;
             cursor.skip_space();
         }
         if name.eq_ignore_ascii_case(wanted) {
-            list.value = if list.count == 0 { value } else { list.value };
-            list.count += 1;
+            found = if count == 0 { value } else { found };
+            count += 1;
         }
     }
-    matches!(cursor.next(), None | Some(b',')).then_some(list)
+    let text = end.since(start.at());
+    matches!(cursor.next(), None | Some(b',')).then_some(Plain { text, count, value: found })
 }
 
 /// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a part

@@ -289,12 +289,13 @@ impl<'a> Sdp<'a> {
 
     fn written(&self, section: Option<usize>, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
         out.clear();
+        out.reserve(self.text.len() + 64);
         let ip = at.ip();
         let ours = Ours {
             section,
-            net: format!("IN {} {}", if ip.is_ipv4() { "IP4" } else { "IP6" }, Plain(ip)),
-            port: at.port().to_string(),
-            rtcp_port: at.port().checked_add(1).map(|port| port.to_string()),
+            net: net(ip),
+            port: digits(at.port()),
+            rtcp_port: at.port().checked_add(1).map(digits),
             protection,
         };
         // What stays is copied in one piece, from here.
@@ -376,6 +377,20 @@ struct Ours<'a> {
     protection: &'a Protection,
 }
 
+/// `IN IP4 192.0.2.1`
+fn net(ip: IpAddr) -> String {
+    let mut net = String::with_capacity(24);
+    net.push_str(if ip.is_ipv4() { "IN IP4 " } else { "IN IP6 " });
+    Plain(ip).write_to(&mut net);
+    net
+}
+
+fn digits(port: u16) -> String {
+    let mut digits = String::with_capacity(5);
+    Plain(port).write_to(&mut digits);
+    digits
+}
+
 /// No control characters but tabs and line ends, and no CR without its LF: where a bare CR ends a line for the PBX and not
 /// for us, it reads an address that we have not rewritten.
 fn is_plain(bytes: &[u8]) -> bool {
@@ -423,7 +438,9 @@ fn section(
         if formats.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
-        formats.extend(number::<u8>(word).filter(|number| *number < 128));
+        if let Some(number) = number::<u8>(word).filter(|number| *number < 128) {
+            formats.push(number);
+        }
     }
     Ok(Media {
         kind,
@@ -442,13 +459,17 @@ fn section(
 }
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
-    if let Some(direction) = Direction::of(value) {
-        section.direction = direction;
-    } else if let Some(map) = value.strip_prefix("rtpmap:") {
+    // Most attributes begin with another letter.
+    if !matches!(value.as_bytes().first(), Some(b'c' | b'i' | b'r' | b's')) {
+        return Ok(());
+    }
+    if let Some(map) = value.strip_prefix("rtpmap:") {
         if section.rtpmaps.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
-        section.rtpmaps.extend(rtpmap(map));
+        if let Some(map) = rtpmap(map) {
+            section.rtpmaps.push(map);
+        }
     } else if let Some(keys) = value.strip_prefix("crypto:") {
         if section.crypto.len() < MAX_KEYS {
             section.crypto.extend(crypto(keys));
@@ -457,6 +478,8 @@ fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> 
         let (port, net) = split_once(rtcp, b' ').unwrap_or((rtcp, ""));
         let address = address(net).or(section.address);
         section.rtcp = address.zip(number(port)).map(|(address, port)| SocketAddr::new(address, port));
+    } else if let Some(direction) = Direction::of(value) {
+        section.direction = direction;
     }
     Ok(())
 }
@@ -501,10 +524,13 @@ fn connection(value: &str) -> Result<Option<IpAddr>, BadSdp> {
 /// `o=` up to where the address begins: ours goes there, the other side must not learn where the peer is. Counted from
 /// the end, because some phones write their name with spaces.
 fn origin(line: &str) -> &str {
-    line.trim_end_matches(' ')
-        .rmatch_indices(' ')
-        .nth(2)
-        .map_or("o=- 0 0 ", |(at, _)| line.get(..=at).unwrap_or_default())
+    let mut end = line.trim_end_matches(' ').len();
+    for _ in 0..3 {
+        let before = line.as_bytes().get(..end).and_then(|before| before.iter().rposition(|byte| *byte == b' '));
+        let Some(at) = before else { return "o=- 0 0 " };
+        end = at;
+    }
+    line.get(..=end).unwrap_or_default()
 }
 
 fn leads_around_us(line: &str) -> bool {

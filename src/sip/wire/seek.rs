@@ -3,14 +3,19 @@
 
 use super::is_space;
 
-/// Marks of a byte.
-const TOKEN: u8 = 1;
-const UNFIT: u8 = 2;
-const PARTING: u8 = 4;
-const HOST: u8 = 8;
-const URI_MARK: u8 = 16;
+/// What a byte ends: marks of a table, so that one look at each byte says it.
+pub(super) const NO_TOKEN: u8 = 1;
+pub(super) const UNFIT: u8 = 2;
+/// A comma or a semicolon.
+pub(super) const PARTING: u8 = 4;
+pub(super) const NO_HOST: u8 = 8;
+/// What parts a URI behind its scheme.
+pub(super) const URI_MARK: u8 = 16;
+pub(super) const NO_DIGIT: u8 = 32;
+/// What ends the words before a bracket: the bracket, a quote, or where there is none.
+pub(super) const NO_WORDS: u8 = 64;
 
-/// What each byte may be.
+/// The marks of each byte.
 const KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut number = 0;
@@ -19,42 +24,37 @@ const KINDS: [u8; 256] = {
         let token = byte.is_ascii_alphanumeric()
             || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
         let unfit = byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F);
-        let parting = matches!(byte, b',' | b';');
         let host = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        let uri_mark = unfit || matches!(byte, b'@' | b';' | b'?');
-        kinds[number] = (TOKEN * token as u8)
+        kinds[number] = (NO_TOKEN * !token as u8)
             | (UNFIT * unfit as u8)
-            | (PARTING * parting as u8)
-            | (HOST * host as u8)
-            | (URI_MARK * uri_mark as u8);
+            | (PARTING * matches!(byte, b',' | b';') as u8)
+            | (NO_HOST * !host as u8)
+            | (URI_MARK * matches!(byte, b'@' | b';' | b'?') as u8)
+            | (NO_DIGIT * !byte.is_ascii_digit() as u8)
+            | (NO_WORDS * matches!(byte, b'<' | b'"' | b',' | b';') as u8);
         number += 1;
     }
     kinds
 };
 
+/// How many bytes at the front have none of these marks.
+pub(super) fn run(bytes: &[u8], marks: u8) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    // Eight at a time, without a question between them, until one of eight is marked.
+    let marked = |word: &[u8; 8]| word.iter().fold(0, |all, byte| all | KINDS[usize::from(*byte)]) & marks != 0;
+    let start = 8 * words.iter().position(marked).unwrap_or(words.len());
+    let rest = bytes.get(start..).unwrap_or_default();
+    start + rest.iter().position(|byte| KINDS[usize::from(*byte)] & marks != 0).unwrap_or(rest.len())
+}
+
 /// RFC 3261 §25.1 `token`.
 pub(super) fn is_token(byte: u8) -> bool {
-    KINDS[usize::from(byte)] & TOKEN != 0
+    KINDS[usize::from(byte)] & NO_TOKEN == 0
 }
 
 /// White space, a control character, a bracket or a quote: in no URI, and in no word.
 pub(super) fn is_unfit(byte: u8) -> bool {
     KINDS[usize::from(byte)] & UNFIT != 0
-}
-
-/// The same, or a comma or a semicolon: it would end an unquoted value.
-pub(super) fn ends_word(byte: u8) -> bool {
-    KINDS[usize::from(byte)] & (UNFIT | PARTING) != 0
-}
-
-/// In host names and IPv4 addresses.
-pub(super) fn is_host(byte: u8) -> bool {
-    KINDS[usize::from(byte)] & HOST != 0
-}
-
-/// What parts a URI behind its scheme, or is unfit for one.
-pub(super) fn is_uri_mark(byte: u8) -> bool {
-    KINDS[usize::from(byte)] & URI_MARK != 0
 }
 
 /// Where the first `wanted` is; an ASCII character.
@@ -122,12 +122,18 @@ impl<'a> Cursor<'a> {
         there
     }
 
+    /// Goes over bytes that have none of these marks.
+    pub(super) fn take_until(&mut self, marks: u8) -> &'a str {
+        let start = self.at;
+        self.at += run(self.text.as_bytes().get(start..).unwrap_or_default(), marks);
+        self.since(start)
+    }
+
     /// Goes over bytes as long as they fit. All that are not ASCII fit or none.
     pub(super) fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &'a str {
         let start = self.at;
-        while self.next().is_some_and(&fits) {
-            self.at += 1;
-        }
+        let ahead = self.text.as_bytes().get(start..).unwrap_or_default();
+        self.at += ahead.iter().position(|byte| !fits(*byte)).unwrap_or(ahead.len());
         self.since(start)
     }
 
@@ -253,6 +259,19 @@ mod tests {
             let mut cursor = Cursor::new(text);
             assert_eq!(cursor.take_quoted(), quoted, "{text}");
             assert_eq!(cursor.rest(), rest, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_the_first_mark_wherever_it_is() {
+        for length in 0..40 {
+            let mut text = vec![b'a'; length];
+            assert_eq!(run(&text, NO_TOKEN | UNFIT), length);
+            for at in (0..length).rev() {
+                text[at] = [b' ', b'<', 0xC3, b'='][at % 4];
+                assert_eq!(run(&text, NO_TOKEN), at);
+                assert_eq!(run(&text, NO_DIGIT), 0);
+            }
         }
     }
 

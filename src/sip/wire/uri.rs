@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::seek::{Cursor, is_host, is_unfit, is_uri_mark, split_before, split_once};
+use super::seek::{Cursor, NO_HOST, UNFIT, URI_MARK, is_unfit, split_before, split_once};
 use super::{BadMessage, is_token, number, params};
 
 /// A URI's parts, as they stand.
@@ -34,8 +34,12 @@ impl<'a> Uri<'a> {
         }
         // Where the host begins, and where parameters and headers do. What stands before an @ is all the user's.
         let (mut host_at, mut params_at, mut headers_at) = (0, None, None);
-        for (at, byte) in rest.bytes().enumerate().filter(|(_, byte)| is_uri_mark(*byte)) {
-            match byte {
+        let mut cursor = Cursor::new(rest);
+        loop {
+            cursor.take_until(UNFIT | URI_MARK);
+            let at = cursor.at();
+            let Some(mark) = cursor.next() else { break };
+            match mark {
                 b'@' if host_at == 0 && at > 0 => (host_at, params_at, headers_at) = (at + 1, None, None),
                 b';' if params_at.is_none() && headers_at.is_none() => params_at = Some(at),
                 b'?' if headers_at.is_none() => headers_at = Some(at),
@@ -43,6 +47,7 @@ impl<'a> Uri<'a> {
                 // Unfit, or an @ too many.
                 _ => return Err(BadMessage::Uri),
             }
+            cursor.takes(mark);
         }
         let part = |from: usize, to: usize| rest.get(from..to).unwrap_or_default();
         let user = host_at.checked_sub(1).map(|at| split_before(part(0, at), b':').0);
@@ -98,7 +103,7 @@ pub(super) fn take_host<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
         let closed = cursor.takes(b']');
         return Some(cursor.since(start)).filter(|host| closed && host_ip(host).is_some());
     }
-    Some(cursor.take_while(is_host)).filter(|host| !host.is_empty())
+    Some(cursor.take_until(NO_HOST)).filter(|host| !host.is_empty())
 }
 
 pub(super) fn host_ip(host: &str) -> Option<IpAddr> {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::params::{self, take_plain};
-use super::seek::Cursor;
+use super::seek::{Cursor, NO_DIGIT, NO_TOKEN};
 use super::uri::take_host;
-use super::{BadMessage, is_space, is_token, number, span};
+use super::{BadMessage, is_space, number, span};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,10 +37,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Of the topmost value in `line`, a header value of `head`.
-    pub(super) fn of(head: &str, line: &str) -> Result<Self, BadMessage> {
-        let (via, value, rest) = Via::first(line)?;
-        Ok(Self {
+    /// Of the topmost value, as [`Via::first`] gives it; part of `head`.
+    pub(super) fn of(head: &str, (via, value, rest): &(Via<'_>, &str, Option<&str>)) -> Self {
+        Self {
             version: span(head, via.version),
             transport: span(head, via.transport),
             host: span(head, via.host),
@@ -49,21 +48,24 @@ impl Place {
             branch: via.branch.map(|branch| span(head, branch)),
             value: span(head, value),
             rest: rest.map(|rest| span(head, rest).start),
-        })
+        }
     }
 
-    /// The value, as [`Via::first`] gives it; `end`: of its header's value.
-    pub(super) fn read<'a>(&self, head: &'a str, end: usize) -> (Via<'a>, &'a str, Option<&'a str>) {
+    pub(super) fn via<'a>(&self, head: &'a str) -> Via<'a> {
         let text = |range: &Range<usize>| head.get(range.clone()).unwrap_or_default();
-        let via = Via {
+        Via {
             version: text(&self.version),
             transport: text(&self.transport),
             host: text(&self.host),
             port: self.port,
             params: text(&self.params),
             branch: self.branch.as_ref().map(text),
-        };
-        (via, text(&self.value), self.rest.map(|start| text(&(start..end))))
+        }
+    }
+
+    /// The whole value and what stands behind its comma, as [`Via::first`] gives them; `end`: of its header's value.
+    pub(super) fn value<'a>(&self, head: &'a str, end: usize) -> (&'a str, Option<&'a str>) {
+        (head.get(self.value.clone()).unwrap_or_default(), self.rest.and_then(|start| head.get(start..end)))
     }
 }
 
@@ -79,11 +81,11 @@ impl<'a> Via<'a> {
     /// Takes one value up to a comma or the end. White space is allowed around slashes and the colon (RFC 3261 §25.1).
     fn take(cursor: &mut Cursor<'a>) -> Option<Self> {
         cursor.skip_space();
-        let protocol = cursor.take_while(is_token);
+        let protocol = cursor.take_until(NO_TOKEN);
         take_slash(cursor)?;
         let version = cursor.take_while(|byte| byte.is_ascii_digit() || byte == b'.');
         take_slash(cursor)?;
-        let transport = cursor.take_while(is_token);
+        let transport = cursor.take_until(NO_TOKEN);
         let parted = cursor.next().is_some_and(is_space);
         if !protocol.eq_ignore_ascii_case("SIP") || version.is_empty() || transport.is_empty() || !parted {
             return None;
@@ -93,7 +95,7 @@ impl<'a> Via<'a> {
         cursor.skip_space();
         let port = if cursor.takes(b':') {
             cursor.skip_space();
-            Some(number(cursor.take_while(|byte| byte.is_ascii_digit()))?)
+            Some(number(cursor.take_until(NO_DIGIT))?)
         } else {
             None
         };
