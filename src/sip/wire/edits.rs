@@ -64,13 +64,13 @@ impl Edits {
     /// Removes the topmost Via *value*, and its line if it held no other.
     pub fn pop_via(&mut self, message: &Message<'_>) {
         let Some(entry) = message.index().all(Name::Via).next() else { return };
-        match message.top_via() {
-            Ok((_, _, Some(rest))) => {
+        match message.behind_top_via() {
+            Some(rest) => {
                 // With the white space behind the comma: what is left of a fold would be a line of nothing.
                 let rest = span(message.head(), trim_start(rest));
                 self.splice(entry.value.start..rest.start, |_| {});
             }
-            Ok((_, _, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
+            None => self.splice(entry.line.clone(), |_| {}),
         }
     }
 

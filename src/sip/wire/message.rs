@@ -167,12 +167,20 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// What stands behind the comma of the topmost Via value.
+    pub(super) fn behind_top_via(&self) -> Option<&'a str> {
+        let entry = self.index.all(Name::Via).next()?;
+        match &self.index.found.via {
+            Some(top) => top.value(self.head, entry.value.end).1,
+            None => Via::first(self.text(&entry.value)).ok()?.2,
+        }
+    }
+
     /// All Via values, across lines and commas.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'a>, BadMessage>> + use<'a> {
         let mut lines = self.all(Name::Via).map(|header| header.value);
-        let top = lines.next().map(|_| self.top_via());
-        let behind = top.and_then(|top| top.ok()?.2);
-        top.map(|top| top.map(|(via, _, _)| via)).into_iter().chain(behind.into_iter().chain(lines).flat_map(via::iter))
+        let top = lines.next().map(|_| self.via());
+        top.into_iter().chain(self.behind_top_via().into_iter().chain(lines).flat_map(via::iter))
     }
 
     /// From.
