@@ -73,7 +73,7 @@ impl Switchboard {
             call_id: Arc::from(message.call_id()),
             flow: PerLeg { caller: flow, callee: flow.towards(first.hop) },
             party: PerLeg { caller, callee },
-            invite: message.bytes().to_vec(),
+            invite: Some(Box::new(message.keep())),
             server: Some(server),
             invited: Invited::by(message),
             resumed_until: None,
@@ -88,6 +88,7 @@ impl Switchboard {
             security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: false,
             phase: Phase::Consulting,
+            due: None,
             began: now,
             rang: None,
             answered: None,
@@ -135,12 +136,15 @@ impl Switchboard {
         let hidden = private || shown.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
         let country = self.settings.policy.country;
         let caller = if hidden { CallerNumber::Withheld } else { country.caller(shown.and_then(|uri| uri.user)) };
-        let called: String = target.user.unwrap_or_default().chars().take(LONGEST_TEXT).collect();
+        let called = target.user.unwrap_or_default();
+        let called = called.char_indices().nth(LONGEST_TEXT).and_then(|(end, _)| called.get(..end)).unwrap_or(called);
         let direction = match side {
             Side::Outside => CallDirection::Inbound,
             Side::Inside => CallDirection::Outbound,
         };
-        let understands = |header: crate::sip::wire::Header<'_>| header.value.to_ascii_lowercase().contains("sip.608");
+        let understands = |header: crate::sip::wire::Header<'_>| {
+            header.value.as_bytes().windows(7).any(|word| word.eq_ignore_ascii_case(b"sip.608"))
+        };
         Facts {
             direction,
             source: flow.peer.ip(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::forward;
 use super::identity::{self, Turn};
-use super::machine::{SILENT_BEFORE, SILENT_PEER};
+use super::machine::{self, SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::state::Call;
 use super::switchboard::Switchboard;
@@ -70,10 +70,10 @@ impl Switchboard {
         call.party.callee.shift = 0;
         call.invite_shift.callee = (0, 0);
         call.authorization.callee = None;
-        let invite = std::mem::take(&mut call.invite);
-        let mut index = Index::new();
-        if let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) {
-            self.invite_callee(&mut call, &message, now);
+        let invite = call.invite.take();
+        if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
+            let description = machine::description(&call.settings, &message);
+            self.invite_callee(&mut call, &message, description.as_ref(), now);
         }
         call.invite = invite;
         if call.client.is_none() {

@@ -28,6 +28,20 @@ pub struct Party {
     pub shift: u32,
 }
 
+impl Party {
+    /// How a request inside the dialog reaches it.
+    pub(super) fn way(&self) -> Way<'_> {
+        Way { target: &self.target, routes: &self.routes }
+    }
+}
+
+/// How a request inside a dialog reaches its peer: request-URI and Route headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'a> {
+    pub(super) target: &'a str,
+    pub(super) routes: &'a [String],
+}
+
 /// Room for what is written into one line.
 const LINE: usize = 96;
 
@@ -46,22 +60,23 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
 
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
 pub(super) fn at_hop(uri: &str, to: Hop) -> String {
-    at(uri, &Plain(to.address).to_string(), to.transport)
+    let mut address = String::with_capacity(LINE);
+    Plain(to.address).write_to(&mut address);
+    at(uri, &address, to.transport)
 }
 
 /// The same at `address`, a name or an address as URIs write it.
 pub(super) fn at(uri: &str, address: &str, transport: Transport) -> String {
-    let way = transport.uri_parameter();
-    match Uri::parse(uri) {
-        Ok(parsed) => match parsed.user {
-            Some(user) if !parsed.scheme.eq_ignore_ascii_case("tel") => {
-                format!("sip:{user}@{address}{way}{}", without_transport(parsed.params))
-            }
-            Some(number) => format!("sip:{number}@{address}{way};user=phone"),
-            None => format!("sip:{address}{way}{}", without_transport(parsed.params)),
-        },
-        Err(_) => format!("sip:{address}{way}"),
+    let parsed = Uri::parse(uri).ok();
+    let (user, at) = parsed.and_then(|parsed| parsed.user).map_or(("", ""), |user| (user, "@"));
+    let mut out = String::with_capacity(LINE);
+    out.extend(["sip:", user, at, address, transport.uri_parameter()]);
+    match parsed {
+        Some(number) if at == "@" && number.scheme.eq_ignore_ascii_case("tel") => out.push_str(";user=phone"),
+        Some(parsed) => out.push_str(&without_transport(parsed.params)),
+        None => {}
     }
+    out
 }
 
 /// URI parameters (with the leading `;`, or empty) without the transport: it is a leg's own.
@@ -84,14 +99,14 @@ pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
     uri
 }
 
-/// Contact of ours on one leg: the peer's user stays, so that both sides see the names they know; so does `sips`, on a
-/// leg that has TLS (RFC 3261 §8.1.1.8).
-pub(super) fn contact(message: &Message<'_>, local: Hop) -> Option<String> {
-    let theirs = message.contact().ok().flatten()?;
+/// Contact of ours on one leg in place of the peer's: its user stays, so that both sides see the names they know; so does
+/// `sips`, on a leg that has TLS (RFC 3261 §8.1.1.8).
+fn set_contact(edits: &mut Edits, message: &Message<'_>, local: Hop) {
+    let Ok(Some(theirs)) = message.contact() else { return };
     let uri = Uri::parse(theirs.uri).ok();
     let secure = local.transport == Transport::Tls && uri.is_some_and(|uri| uri.scheme.eq_ignore_ascii_case("sips"));
     let user = uri.and_then(|uri| uri.user).filter(|user| !user.is_empty());
-    Some(our_uri(if secure { "sips" } else { "sip" }, user, local))
+    edits.set_uri_at(message, theirs.uri, &our_uri(if secure { "sips" } else { "sip" }, user, local));
 }
 
 /// Our Via line.
@@ -121,23 +136,21 @@ pub(super) fn edit_request(
     source: SocketAddr,
     local: Hop,
     branch: &str,
-    party: Option<&Party>,
+    way: Option<Way<'_>>,
 ) {
     edits.push_on_top(message, &via(local, branch));
     edits.stamp_via(message, source);
     let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-    edits.set(message, Name::MaxForwards, &hops.to_string());
+    edits.set_number(message, Name::MaxForwards, hops.into());
     edits.remove_all(message, Name::Route);
     edits.remove_all(message, Name::RecordRoute);
-    if let Some(party) = party {
-        edits.set_request_uri(message, &party.target);
-        for route in &party.routes {
+    if let Some(Way { target, routes }) = way {
+        edits.set_request_uri(message, target);
+        for route in routes {
             edits.append(message, &format!("Route: {route}"));
         }
     }
-    if let Some(contact) = contact(message, local) {
-        edits.set_uri(message, Name::Contact, &contact);
-    }
+    set_contact(edits, message, local);
 }
 
 /// Edits that every forwarded response needs. `routes`: the Record-Routes of the request that it answers.
@@ -148,8 +161,8 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop
         edits.append(message, &format!("Record-Route: {route}"));
     }
     let redirects = message.status().is_some_and(|code| code.0 / 100 == 3);
-    if !redirects && let Some(contact) = contact(message, local) {
-        edits.set_uri(message, Name::Contact, &contact);
+    if !redirects {
+        set_contact(edits, message, local);
     }
 }
 

@@ -10,14 +10,15 @@ use super::forward::{self};
 use super::identity::{self};
 use super::input::Output;
 use super::session::{self};
+use super::settings::Settings;
 use super::state::{Call, Phase};
 use super::switchboard::{Orphan, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route};
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::transaction::{ClientId, ClientKind};
-use crate::sip::wire::sdp::Direction;
-use crate::sip::wire::{Edits, Index, Message, Method, Name, StatusCode};
+use crate::sip::wire::sdp::{Direction, Sdp};
+use crate::sip::wire::{Edits, Message, Method, Name, StatusCode};
 use crate::units::{Leg, PerLeg};
 
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
@@ -44,21 +45,28 @@ pub(super) struct Said {
     pub refused: bool,
 }
 
-/// Writes our address into a description on its way from `from` to the other leg; gives what it says of `from`.
+/// The session description of a message, where it has one that can be read.
+pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Option<Sdp<'a>> {
+    message.has_sdp().then(|| settings.read_sdp(message.body()).ok()).flatten()
+}
+
+/// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of `from`.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
+    call.ports?;
+    rewrite(call, message, &description(&call.settings, message)?, from, edits)
+}
+
+/// The same with its description as it has been read.
+fn rewrite(call: &mut Call, message: &Message<'_>, sdp: &Sdp<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     let ports = call.ports?;
-    let sdp = message.has_sdp().then(|| call.settings.read_sdp(message.body()).ok()).flatten()?;
     let at = ports[from.other()];
-    let mut body = Vec::new();
     let anchored = sdp.anchored();
     let Some((anchored, media)) = anchored.and_then(|anchored| Some((anchored, sdp.media.get(anchored)?))) else {
-        sdp.refused(at.ip(), &mut body);
-        edits.set_body(message, &body);
+        edits.write_body(message, |body| sdp.refused(at.ip(), body));
         return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false, refused: sdp.has_nothing_left() });
     };
     let negotiated = call.negotiate(media, from);
-    sdp.protected(anchored, at, &negotiated.rewritten, &mut body);
-    edits.set_body(message, &body);
+    edits.write_body(message, |body| sdp.protected(anchored, at, &negotiated.rewritten, body));
     let both_ways = media.direction == Direction::SendRecv && !media.is_held();
     Some(Said { plan: negotiated.stream(media), both_ways, refused: negotiated.refused })
 }
@@ -94,9 +102,8 @@ impl Switchboard {
 
     /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us.
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
-        let mut index = Index::new();
-        let offer = index.read_again(&call.invite, &call.settings.wire_limits).is_ok_and(|invite| {
-            call.settings.read_sdp(invite.body()).is_ok_and(|sdp| {
+        let offer = call.invite.as_ref().is_some_and(|invite| {
+            call.settings.read_sdp(invite.message().body()).is_ok_and(|sdp| {
                 let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
                 answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
             })
@@ -129,9 +136,8 @@ impl Switchboard {
         body: &str,
         now: Instant,
     ) -> Vec<u8> {
-        let mut index = Index::new();
         let mut bytes = Vec::new();
-        if let Ok(invite) = index.read_again(&call.invite, &call.settings.wire_limits) {
+        if let Some(invite) = call.invite.as_ref().map(|invite| invite.message()) {
             let tag = self.own_tag(call.id);
             let peer = call.flow.caller.peer;
             crate::sip::wire::respond(&invite, code, peer, Some(&tag), extra, body.as_bytes(), &mut bytes);
@@ -184,17 +190,15 @@ impl Switchboard {
     }
 
     fn opened(&mut self, mut call: Box<Call>, route: Route, now: Instant) {
-        let invite = std::mem::take(&mut call.invite);
-        let mut index = Index::new();
-        let Ok(message) = index.read_again(&invite, &call.settings.wire_limits) else {
-            return self.end(call, None, "unreachable", None, now);
-        };
-        let sdp = message.has_sdp().then(|| call.settings.read_sdp(message.body()).ok()).flatten();
+        let Some(invite) = call.invite.take() else { return self.end(call, None, "unreachable", None, now) };
+        let message = invite.message();
+        let settings = Arc::clone(&call.settings);
+        let sdp = description(&settings, &message);
         let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
         if let Some(media) = media {
             let negotiated = call.negotiate(media, Leg::Caller);
             if negotiated.refused {
-                call.invite.clone_from(&invite);
+                call.invite = Some(invite.clone());
                 return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
             }
             call.unheard = answer::unheard(media, negotiated.plan.is_some());
@@ -207,8 +211,9 @@ impl Switchboard {
                     (CallDirection::Inbound, Route::Connect) => Some("trusted"),
                     (CallDirection::Inbound, _) => call.unheard,
                 };
-                self.invite_callee(&mut call, &message, now);
-                call.invite.clone_from(&invite);
+                self.invite_callee(&mut call, &message, sdp.as_ref(), now);
+                drop(sdp);
+                call.invite = Some(invite);
                 if call.client.is_none() {
                     return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
                 }
@@ -222,7 +227,8 @@ impl Switchboard {
                     .as_ref()
                     .zip(ports)
                     .and_then(|(sdp, ports)| answer::own(sdp, ports.caller, version, crypto.as_deref()));
-                call.invite.clone_from(&invite);
+                drop(sdp);
+                call.invite = Some(invite);
                 let Some(body) = body else {
                     return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
                 };
@@ -253,10 +259,17 @@ impl Switchboard {
         self.keep(call);
     }
 
-    pub(super) fn invite_callee(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
+    /// Sends a call's INVITE, read again as `message` with the description `sdp`, to the callee's side.
+    pub(super) fn invite_callee(
+        &mut self,
+        call: &mut Call,
+        message: &Message<'_>,
+        sdp: Option<&Sdp<'_>>,
+        now: Instant,
+    ) {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::Invite) else { return };
         let local = call.local(Leg::Callee);
-        let mut edits = Edits::new();
+        let mut edits = self.blank_edits();
         forward::edit_request(&mut edits, message, call.flow.caller.peer, local, &branch, None);
         edits.set_request_uri(message, &call.party.callee.target);
         let mut routes = forward::routes_onward(message, call.from, &call.settings);
@@ -268,12 +281,14 @@ impl Switchboard {
         }
         let history = call.screen(&mut edits, message, Leg::Caller);
         identity::diverted(&mut edits, message, &call.turns, history);
-        rewrite_sdp(call, message, Leg::Caller, &mut edits);
+        if let Some(sdp) = sdp {
+            rewrite(call, message, sdp, Leg::Caller, &mut edits);
+        }
         call.session.asked = Self::ask_for_timer(call, &mut edits, message);
-        let mut bytes = Vec::new();
-        edits.apply(message, &mut bytes);
-        self.credit(client, call.trunk_of(Leg::Callee), &call.settings, &bytes);
-        self.send(client, &bytes, call.flow.callee, now);
+        let bytes = edits.applied(message);
+        self.credit(client, call.trunk_of(Leg::Callee), &call.settings, bytes);
+        self.send(client, bytes, call.flow.callee, now);
+        self.edits = edits;
         self.clients.insert(client, call.id);
         call.client = Some(client);
         call.has_callee = true;
@@ -334,7 +349,7 @@ impl Switchboard {
             call.hung_up = orphan.ended;
             return self.keep(call);
         }
-        let mut edits = Edits::new();
+        let mut edits = self.blank_edits();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
         forward::renumber_back(&mut edits, message, call.invite_shift.callee.1);
         call.screen(&mut edits, message, Leg::Callee);
@@ -348,8 +363,6 @@ impl Switchboard {
         if let (true, Some(interval)) = (code.is_success(), call.session.granted) {
             session::grant(&mut edits, message, interval);
         }
-        let mut bytes = Vec::new();
-        edits.apply(message, &mut bytes);
         if let Some(plan) = plan {
             if plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some("codec");
@@ -357,8 +370,9 @@ impl Switchboard {
             self.plan(&mut call, Leg::Callee, plan);
         }
         if let Some(server) = call.server {
-            self.transactions.respond(server, code, &bytes, now);
+            self.transactions.respond(server, code, edits.applied(message), now);
         }
+        self.edits = edits;
         if code.is_provisional() {
             call.note_early(message);
             if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
@@ -401,7 +415,7 @@ impl Switchboard {
         call.early = Vec::new();
         call.answered = Some(now);
         call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
-        call.invite = Vec::new();
+        call.invite = None;
         call.phase = Phase::Answered { ack_by: Some(now + ACK_WAIT) };
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
         call.listens_until = analyse.then(|| now + call.settings.watch_for);
@@ -443,9 +457,9 @@ impl Switchboard {
         let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return false };
         self.transactions.release(reserved);
         let to = from.other();
-        let mut edits = Edits::new();
+        let mut edits = self.blank_edits();
         let party = &call.party[to];
-        forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party));
+        forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party.way()));
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         forward::renumber(&mut edits, message, call.shift(to, number, true));
         if let Some(line) = &call.authorization[to] {
@@ -458,9 +472,8 @@ impl Switchboard {
             self.plan(call, from, said.plan);
             self.changed(call.id);
         }
-        let mut bytes = Vec::new();
-        edits.apply(message, &mut bytes);
-        self.transmit(call.flow[to], &bytes);
+        self.transmit(call.flow[to], edits.applied(message));
+        self.edits = edits;
         refused
     }
 

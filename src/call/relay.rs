@@ -115,7 +115,7 @@ impl Switchboard {
             }
             return;
         };
-        let mut edits = Edits::new();
+        let mut edits = self.blank_edits();
         let settings = call.as_ref().map_or_else(|| Arc::clone(&self.settings), |call| Arc::clone(&call.settings));
         let mut relayed = Relayed {
             server,
@@ -138,11 +138,8 @@ impl Switchboard {
             Some(mut call) => {
                 let leg = call.leg_of(side);
                 let to = leg.other();
-                let party = match to {
-                    Leg::Callee => &call.callee_of(message.to().ok().and_then(|to| to.tag())),
-                    Leg::Caller => &call.party.caller,
-                };
-                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(party));
+                let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
+                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(way));
                 relayed.plan = machine::rewrite_sdp(&mut call, message, leg, &mut edits).map(|said| (leg, said.plan));
                 relayed.call = Some(call.id);
                 let hop = match side {
@@ -188,13 +185,13 @@ impl Switchboard {
                 to
             }
         };
-        let mut bytes = Vec::new();
-        edits.apply(message, &mut bytes);
+        let bytes = edits.applied(message);
         if let (Some(id), Side::Inside) = (relayed.call, side) {
             let trunk = self.calls.get(&id).and_then(|call| call.trunk.clone());
-            self.credit(client, trunk.as_ref(), &settings, &bytes);
+            self.credit(client, trunk.as_ref(), &settings, bytes);
         }
-        self.send(client, &bytes, to, now);
+        self.send(client, bytes, to, now);
+        self.edits = edits;
         self.relayed_by_server.insert(server, client);
         self.relayed.insert(client, relayed);
     }
@@ -214,7 +211,7 @@ impl Switchboard {
         edits.push_on_top(message, &forward::via(local, branch));
         edits.stamp_via(message, flow.peer);
         let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-        edits.set(message, Name::MaxForwards, &hops.to_string());
+        edits.set_number(message, Name::MaxForwards, hops.into());
         edits.remove_all(message, Name::Route);
         for route in forward::routes_onward(message, side, settings) {
             edits.append(message, &format!("Route: {route}"));
@@ -275,7 +272,7 @@ impl Switchboard {
         if code == StatusCode::TRYING {
             return;
         }
-        let mut edits = Edits::new();
+        let mut edits = self.blank_edits();
         let mut refused = None;
         identity::screen(&mut edits, message, &self.settings, relayed.from.other(), relayed.trunk.as_deref());
         match relayed.call.and_then(|id| self.take(id)) {
@@ -334,9 +331,8 @@ impl Switchboard {
                 }
             }
         }
-        let mut bytes = Vec::new();
-        edits.apply(message, &mut bytes);
-        self.transactions.respond(relayed.server, code, &bytes, now);
+        self.transactions.respond(relayed.server, code, edits.applied(message), now);
+        self.edits = edits;
         // Its side must encrypt and does not: as with the first answer, the call ends.
         if let Some(call) = refused.and_then(|id| self.take(id)) {
             self.hang_up(call, "media", now);

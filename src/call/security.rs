@@ -72,7 +72,7 @@ pub(super) struct Security {
 
 impl Security {
     /// None: no side has a word on it.
-    pub(super) fn new(settings: &SrtpSettings, secret: &[u8; 16], call: CallId) -> Option<Self> {
+    pub(super) fn new(settings: &SrtpSettings, secret: &[u8; 16], call: CallId) -> Option<Box<Self>> {
         let off = |policy: &SrtpPolicy| *policy == SrtpPolicy::Off;
         if off(&settings.inside) && settings.outside.iter().all(off) {
             return None;
@@ -81,7 +81,7 @@ impl Security {
             let [a, b, c, d, e, f, g, h] = call.0.to_be_bytes();
             MasterKey::derived(secret, &[a, b, c, d, e, f, g, h, u8::from(leg == Leg::Callee)])
         };
-        Some(Self { keys: PerLeg::from_fn(key), said: Secured::default() })
+        Some(Box::new(Self { keys: PerLeg::from_fn(key), said: Secured::default() }))
     }
 
     /// Keys that another process has told the peers.
@@ -101,7 +101,7 @@ fn usable(crypto: &Crypto<'_>) -> Option<(u32, Suite, MasterKey)> {
 /// What comes of one description.
 pub(super) struct Negotiated {
     /// For the leg that it is of.
-    pub plan: Option<SrtpPlan>,
+    pub plan: Option<Box<SrtpPlan>>,
     /// How it is written for the other leg.
     pub rewritten: Protection,
     /// The side that it came from must encrypt, and does not.
@@ -162,10 +162,12 @@ impl Call {
             theirs,
         };
         let (spoken, plan, refused) = match (policy, chosen) {
-            (SrtpPolicy::Offer | SrtpPolicy::Require, Some((tag, suite, theirs))) => {
-                (Spoken::Sdes { tag, suite, secure_profile: encrypted }, Some(plan(suite, Some(theirs))), false)
-            }
-            (SrtpPolicy::Require, None) => (Spoken::Plain, Some(plan(Suite::Aes128Sha1_80, None)), true),
+            (SrtpPolicy::Offer | SrtpPolicy::Require, Some((tag, suite, theirs))) => (
+                Spoken::Sdes { tag, suite, secure_profile: encrypted },
+                Some(Box::new(plan(suite, Some(theirs)))),
+                false,
+            ),
+            (SrtpPolicy::Require, None) => (Spoken::Plain, Some(Box::new(plan(Suite::Aes128Sha1_80, None))), true),
             (SrtpPolicy::Off | SrtpPolicy::Offer, _) => (Spoken::Plain, None, false),
         };
         security.said.spoken[from] = spoken;

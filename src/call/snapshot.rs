@@ -161,11 +161,13 @@ impl Switchboard {
 
     /// Tells what has changed since the last input, once for each call.
     pub(super) fn journal(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.changed) {
+        let mut changed = std::mem::take(&mut self.changed);
+        for id in changed.drain(..) {
             if let Some(snapshot) = self.calls.get(&id).and_then(|call| snapshot(call, now)) {
                 self.out(Output::Journal(Entry::Runs(Box::new(snapshot))));
             }
         }
+        self.changed = changed;
     }
 
     /// Goes on with a call of another process. `age`: since the snapshot was taken.
@@ -196,7 +198,7 @@ impl Switchboard {
             call_id: sip_call_id,
             flow,
             party,
-            invite: Vec::new(),
+            invite: None,
             server: None,
             invited: snapshot.invited,
             resumed_until: Some(resumed::answers_until(now)),
@@ -212,6 +214,7 @@ impl Switchboard {
             reopening: true,
             // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
             phase: Phase::Answered { ack_by: None },
+            due: None,
             began: ago(story.began),
             rang: story.rang.map(ago),
             answered: Some(ago(story.answered)),

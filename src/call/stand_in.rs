@@ -111,7 +111,8 @@ impl Switchboard {
         respond(message, StatusCode::OK, flow.peer, None, &[&contact, ALLOW], body.as_bytes(), &mut response);
         self.transactions.respond(server, StatusCode::OK, &response, now);
         let give_up = now + ACK_WAIT;
-        call.unacked = Some(Unacked { server, leg, response, repeat: now + T1, interval: T1, give_up });
+        let unacked = Unacked { server, leg, response, repeat: now + T1, interval: T1, give_up };
+        call.unacked = Some(Box::new(unacked));
         self.changed(call.id);
         self.keep(call);
     }

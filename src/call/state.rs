@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::diversion::Diversion;
-use super::forward::{self, Party};
+use super::forward::{self, Party, Way};
 use super::identity::{self, History, Turn};
 use super::resumed::Invited;
 use super::security::Security;
@@ -21,7 +21,7 @@ use crate::policy::judge::Verdict;
 use crate::rtp::control::StreamPlan;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ServerId};
-use crate::sip::wire::{Edits, Message};
+use crate::sip::wire::{Edits, Kept, Message};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A call.
@@ -34,8 +34,8 @@ pub(super) struct Call {
     pub call_id: Arc<str>,
     pub flow: PerLeg<Flow>,
     pub party: PerLeg<Party>,
-    /// As it came: what the callee's INVITE and our own answers are made from.
-    pub invite: Vec<u8>,
+    /// As it came, until the call is answered: what the callee's INVITE and our own answers are made from.
+    pub invite: Option<Box<Kept>>,
     /// Its INVITE's.
     pub server: Option<ServerId>,
     /// How another process knows its INVITE again.
@@ -56,10 +56,12 @@ pub(super) struct Call {
     /// Where a peer's media come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
     /// SRTP that ends here; None: no side has a word on it.
-    pub security: Option<Security>,
+    pub security: Option<Box<Security>>,
     /// Its ports have been asked for again after a restart.
     pub reopening: bool,
     pub phase: Phase,
+    /// Its entry in the table of deadlines, which is moved only where its next one is another.
+    pub due: Option<Instant>,
     pub began: Instant,
     pub rang: Option<Instant>,
     pub answered: Option<Instant>,
@@ -70,7 +72,7 @@ pub(super) struct Call {
     /// Tags of other forks that answered too and were hung up.
     pub hung_up: Vec<Box<str>>,
     /// A 2xx of ours to a re-INVITE.
-    pub unacked: Option<Unacked>,
+    pub unacked: Option<Box<Unacked>>,
     /// Longest that a call which we answered ourselves may last.
     pub until: Option<Instant>,
     pub listens_until: Option<Instant>,
@@ -141,9 +143,9 @@ impl Call {
             Phase::Answered { ack_by } => *ack_by,
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
-        let unacked = self.unacked.as_ref().map(Unacked::deadline);
-        let own = [self.listens_until, self.session.deadline(), self.until];
-        [phase, diversion, unacked].into_iter().chain(own).flatten().min()
+        let unacked = self.unacked.as_ref().map(|unacked| unacked.deadline());
+        let all = [phase, diversion, unacked, self.listens_until, self.session.deadline(), self.until];
+        all.into_iter().flatten().min()
     }
 
     pub(super) fn side(&self, leg: Leg) -> Side {
@@ -189,14 +191,13 @@ impl Call {
         tag.is_none() || tag == self.answered_by.as_deref()
     }
 
-    /// The callee's side as a request of the caller with this To tag reaches it.
-    pub(super) fn callee_of(&self, tag: Option<&str>) -> Party {
-        let mut party = self.party.callee.clone();
-        if let Some(early) = self.early.iter().find(|early| Some(&*early.tag) == tag) {
-            party.target.clone_from(&early.target);
-            party.routes.clone_from(&early.routes);
+    /// How a request with this To tag reaches `leg`.
+    pub(super) fn way(&self, leg: Leg, tag: Option<&str>) -> Way<'_> {
+        let early = self.early.iter().find(|early| leg == Leg::Callee && Some(&*early.tag) == tag);
+        match early {
+            Some(Early { target, routes, .. }) => Way { target, routes },
+            None => self.party[leg].way(),
         }
-        party
     }
 
     pub(super) fn note_early(&mut self, message: &Message<'_>) {

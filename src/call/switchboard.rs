@@ -19,7 +19,7 @@ use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{
     ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
-use crate::sip::wire::{BadMessage, Index, Message, Method, Name, StatusCode, Uri, respond};
+use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
 use crate::units::{CallId, Leg, OwnMap};
 
 /// A request on its way through.
@@ -96,7 +96,10 @@ pub struct Switchboard {
     pub(super) orphans: OwnMap<ClientId, Orphan>,
     pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
-    pub(super) index: Index,
+    /// None only while a message is being read.
+    pub(super) index: Option<Box<Index>>,
+    /// What the last message was edited with, for the next one.
+    pub(super) edits: Edits,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
     pub(super) draining: bool,
@@ -134,7 +137,8 @@ impl Switchboard {
             orphans: OwnMap::default(),
             questions: OwnMap::default(),
             deadlines: BTreeSet::new(),
-            index: Index::new(),
+            index: None,
+            edits: Edits::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
@@ -211,7 +215,8 @@ impl Switchboard {
         }
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id));
-            if let Some(call) = self.take(id) {
+            if let Some(mut call) = self.take(id) {
+                call.due = None;
                 self.call_due(call, now);
             }
         }
@@ -302,24 +307,24 @@ impl Switchboard {
         if side == Side::Inside {
             self.pbx_is_silent = false;
         }
-        let mut index = std::mem::take(&mut self.index);
+        let mut index = self.index.take().unwrap_or_default();
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
             Ok(message) => self.message(&message, flow.of_request(&message), side, now),
             Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
         }
-        self.index = index;
+        self.index = Some(index);
     }
 
     fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {
         if !self.knows(flow.peer) {
             return;
         }
-        let mut index = std::mem::take(&mut self.index);
+        let mut index = self.index.take().unwrap_or_default();
         // It is bad, whatever it looks like by itself: only what can be answered is of interest.
         let _ = index.read(head, &self.settings.wire_limits);
         self.refuse_message(index.salvage(head), error, flow);
-        self.index = index;
+        self.index = Some(index);
     }
 
     /// What cannot be read is counted, and its sender told where that is possible.
@@ -468,6 +473,13 @@ impl Switchboard {
         self.transactions.respond(server, code, &out, now);
     }
 
+    /// An empty list of edits, with the memory of the last one.
+    pub(super) fn blank_edits(&mut self) -> Edits {
+        let mut edits = std::mem::take(&mut self.edits);
+        edits.clear();
+        edits
+    }
+
     pub(super) fn out(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
@@ -482,16 +494,16 @@ impl Switchboard {
 
     /// Takes a call out of its table to change it; `keep` or `forget` follows.
     pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
-        let call = self.calls.remove(&id)?;
-        if let Some(at) = call.deadline() {
-            self.deadlines.remove(&(at, id));
-        }
-        Some(call)
+        self.calls.remove(&id)
     }
 
-    pub(super) fn keep(&mut self, call: Box<Call>) {
-        if let Some(at) = call.deadline() {
-            self.deadlines.insert((at, call.id));
+    pub(super) fn keep(&mut self, mut call: Box<Call>) {
+        let due = call.deadline();
+        if due != call.due {
+            self.deadlines.extend(due.map(|at| (at, call.id)));
+            if let Some(at) = std::mem::replace(&mut call.due, due) {
+                self.deadlines.remove(&(at, call.id));
+            }
         }
         self.calls.insert(call.id, call);
     }
@@ -514,6 +526,9 @@ impl Switchboard {
 
     pub(super) fn forget(&mut self, call: &Call) {
         self.by_call_id.remove(&call.call_id);
+        if let Some(at) = call.due {
+            self.deadlines.remove(&(at, call.id));
+        }
         if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.held.get_mut(trunk)) {
             *held = held.saturating_sub(1);
         }

@@ -50,7 +50,7 @@ pub struct StreamPlan {
     pub wide_event: Option<u8>,
     /// SRTP that ends here; None: plain RTP, or SRTP between the peers that passes as it is.
     #[serde(default)]
-    pub srtp: Option<SrtpPlan>,
+    pub srtp: Option<Box<SrtpPlan>>,
     /// A fax by T.38: datagrams that are no RTP, relayed as they are.
     #[serde(default)]
     pub fax: bool,

@@ -1,4 +1,4 @@
-//! Addresses as text, many a message.
+//! Addresses and small numbers as text, many a message.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -43,20 +43,44 @@ impl Text {
         }
     }
 
-    fn number(&mut self, number: u16) {
-        let mut unit = 10_000;
-        while unit > 1 && number < unit {
-            unit /= 10;
+    fn number(&mut self, mut number: u16) {
+        let mut digits = [0; 5];
+        let mut written = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            written += 1;
+            if number == 0 {
+                break;
+            }
         }
-        while unit > 0 {
-            // A digit.
-            self.put(b'0' + (number / unit % 10) as u8);
-            unit /= 10;
-        }
+        digits.iter().skip(digits.len() - written).for_each(|digit| self.put(*digit));
     }
 
     fn as_str(&self) -> &str {
         self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl Plain<u16> {
+    /// Appends it.
+    pub fn write_to(self, out: &mut String) {
+        let mut text = Text { bytes: [0; LONGEST], length: 0 };
+        text.number(self.0);
+        out.push_str(text.as_str());
+    }
+}
+
+impl Plain<IpAddr> {
+    /// Appends it.
+    pub fn write_to(self, out: &mut String) {
+        match self.0 {
+            IpAddr::V4(ip) => out.push_str(Text::of(ip).as_str()),
+            // Writing to a String cannot fail.
+            IpAddr::V6(ip) => {
+                let _ = write!(out, "{ip}");
+            }
+        }
     }
 }
 
@@ -102,6 +126,10 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(Plain(address).to_string(), text);
             assert_eq!(Plain(address.ip()).to_string(), address.ip().to_string());
+            let mut written = String::new();
+            Plain(address.ip()).write_to(&mut written);
+            Plain(address.port()).write_to(&mut written);
+            assert_eq!(written, format!("{}{}", address.ip(), address.port()));
         }
         for port in 0..=u16::MAX {
             let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -226,7 +226,7 @@ impl MediaPair {
             media.rtcp = None;
         }
         media.latch.plan(plan.rtp, now);
-        let before = media.plan.srtp.as_ref().zip(media.protection.take().map(|protection| *protection));
+        let before = media.plan.srtp.as_deref().zip(media.protection.take().map(|protection| *protection));
         media.protection = plan.srtp.as_ref().map(|srtp| Box::new(Protection::new(srtp, before)));
         media.plan = plan;
         for leg in Leg::BOTH {

@@ -3,6 +3,7 @@
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher24;
+use siphasher::sip128::{Hasher128 as _, SipHasher24 as SipHasher128};
 
 use crate::sip::wire::{Message, Method};
 
@@ -44,27 +45,24 @@ impl Keys {
             | Method::Other(_) => method.as_str(),
         };
         let branch = via.branch().unwrap_or_default();
-        let hash = |salt: u8| {
-            let mut hasher = SipHasher24::new_with_key(&self.secret);
-            hasher.write_u8(salt);
-            let mut part = |text: &str| {
-                hasher.write(text.as_bytes());
-                hasher.write_u8(0);
-            };
-            part(branch);
-            part(via.host);
-            part(method);
-            if branch.strip_prefix(COOKIE).is_none_or(str::is_empty) {
-                // RFC 2543 branches, and a bare cookie, need not be unique: the request's own identity decides
-                // (RFC 3261 §17.2.3).
-                part(message.call_id());
-                part(message.from().ok().and_then(|from| from.tag()).unwrap_or_default());
-                hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
-            }
-            hasher.write_u16(via.port.unwrap_or(0));
-            hasher.finish()
+        let mut hasher = SipHasher128::new_with_key(&self.secret);
+        let mut part = |text: &str| {
+            hasher.write(text.as_bytes());
+            hasher.write_u8(0);
         };
-        Some(ServerKey(hash(1), hash(2)))
+        part(branch);
+        part(via.host);
+        part(method);
+        if branch.strip_prefix(COOKIE).is_none_or(str::is_empty) {
+            // RFC 2543 branches, and a bare cookie, need not be unique: the request's own identity decides
+            // (RFC 3261 §17.2.3).
+            part(message.call_id());
+            part(message.from().ok().and_then(|from| from.tag()).unwrap_or_default());
+            hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
+        }
+        hasher.write_u16(via.port.unwrap_or(0));
+        let hash = hasher.finish128();
+        Some(ServerKey(hash.h1, hash.h2))
     }
 
     /// Our branch: cookie, shard, kind, slot, generation, and a MAC over them.
@@ -86,7 +84,8 @@ impl Keys {
     /// The id in a branch of ours; None: not ours, or forged.
     pub(super) fn client(&self, branch: &str) -> Option<ClientId> {
         let rest = branch.strip_prefix(COOKIE).filter(|rest| rest.len() == 2 + 1 + 8 + 8 + 16 && rest.is_ascii())?;
-        let number = |from: usize, to: usize| u64::from_str_radix(rest.get(from..to)?, 16).ok();
+        let digit = |number: u64, byte: u8| Some(number << 4 | u64::from(char::from(byte).to_digit(16)?));
+        let number = |from: usize, to: usize| rest.get(from..to)?.bytes().try_fold(0, digit);
         let shard = number(0, 2)?;
         let kind = u8::try_from(number(2, 3)?).ok()?;
         let id = ClientId { slot: number(3, 11)?.try_into().ok()?, generation: number(11, 19)?.try_into().ok()? };
@@ -106,7 +105,8 @@ impl Keys {
 
 /// The lowest `digits` of `number`.
 fn hex(text: &mut String, number: u64, digits: u32) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
     for place in (0..digits).rev() {
-        text.extend(char::from_digit((number >> (4 * place)) as u32 & 0xF, 16));
+        text.push(char::from(DIGITS[(number >> (4 * place)) as usize & 0xF]));
     }
 }

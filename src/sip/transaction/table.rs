@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::{self, Client, Fallback, Taken};
-use super::deadlines::{Deadlines, Who};
+use super::deadlines::{Deadlines, MOST_SLOTS, Who};
 use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
 use super::slab::Slab;
@@ -55,12 +55,13 @@ impl Transactions {
     /// Empty tables. `shard` and `secret` go into every branch we mint.
     #[must_use]
     pub fn new(shard: u8, secret: [u8; 16], settings: &TransactionSettings) -> Self {
+        let capacity = settings.capacity.min(MOST_SLOTS);
         Self {
             keys: Keys::new(shard, secret),
-            servers: Slab::new(settings.capacity),
+            servers: Slab::new(capacity),
             by_key: OwnMap::default(),
             held: HashMap::new(),
-            clients: Slab::new(settings.capacity),
+            clients: Slab::new(capacity),
             deadlines: Deadlines::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -291,7 +292,7 @@ impl Transactions {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, who)) = self.deadlines.pop(now) {
+        while let Some(who) = self.deadlines.pop(now) {
             match who {
                 Who::Server(slot, generation) => self.server_due(ServerId { slot, generation }, now),
                 Who::Client(slot, generation) => self.client_due(ClientId { slot, generation }, now),

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::name_addr::NameAddr;
-use super::{Message, Name, params, span, trim, trim_start};
+use super::seek::split_before;
+use super::{Message, Name, Via, params, span, trim, trim_start};
 use crate::units::Plain;
 
 /// A list of splices, reusable without allocation once it has grown.
@@ -18,7 +19,7 @@ pub struct Edits {
     text: String,
     body: Vec<u8>,
     has_body: bool,
-    scratch: Vec<usize>,
+    applied: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -31,8 +32,7 @@ impl Edits {
     /// No edits.
     #[must_use]
     pub fn new() -> Self {
-        // What forwarding a message takes.
-        Self { splices: Vec::with_capacity(16), text: String::with_capacity(512), ..Self::default() }
+        Self::default()
     }
 
     /// Forgets all edits, keeps the memory.
@@ -63,20 +63,20 @@ impl Edits {
 
     /// Removes the topmost Via *value*, and its line if it held no other.
     pub fn pop_via(&mut self, message: &Message<'_>) {
-        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Via) else { return };
-        match message.top_via() {
-            Ok((_, _, Some(rest))) => {
+        let Some(entry) = message.index().all(Name::Via).next() else { return };
+        match message.behind_top_via() {
+            Some(rest) => {
                 // With the white space behind the comma: what is left of a fold would be a line of nothing.
                 let rest = span(message.head(), trim_start(rest));
                 self.splice(entry.value.start..rest.start, |_| {});
             }
-            Ok((_, _, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
+            None => self.splice(entry.line.clone(), |_| {}),
         }
     }
 
     /// Removes the first Route *value*.
     pub fn pop_route(&mut self, message: &Message<'_>) {
-        let Some(entry) = message.index().entries.iter().find(|entry| entry.name == Name::Route) else { return };
+        let Some(entry) = message.index().all(Name::Route).next() else { return };
         let value = message.head().get(entry.value.clone()).unwrap_or_default();
         match NameAddr::first(value) {
             Ok((_, Some(rest))) => {
@@ -89,27 +89,37 @@ impl Edits {
 
     /// Removes all lines of a class.
     pub fn remove_all(&mut self, message: &Message<'_>, name: Name) {
-        for entry in message.index().entries.iter().filter(|entry| entry.name == name) {
+        for entry in message.index().all(name) {
             self.splice(entry.line.clone(), |_| {});
         }
     }
 
     /// Replaces the value of the first header of a class and removes further ones; appends where there is none.
     pub fn set(&mut self, message: &Message<'_>, name: Name, value: &str) {
-        self.write_value(message, name, format_args!("{value}"));
+        self.write_value(message, name, |text| text.push_str(value));
     }
 
-    fn write_value(&mut self, message: &Message<'_>, name: Name, value: std::fmt::Arguments<'_>) {
-        let mut entries = message.index().entries.iter().filter(|entry| entry.name == name);
-        // Writing to a String cannot fail.
-        match entries.next() {
-            Some(first) => self.splice(first.value.clone(), |text| {
+    /// The same with a number.
+    pub fn set_number(&mut self, message: &Message<'_>, name: Name, value: usize) {
+        self.write_value(message, name, |text| match u16::try_from(value) {
+            Ok(value) => Plain(value).write_to(text),
+            // Writing to a String cannot fail.
+            Err(_) => {
                 let _ = write!(text, "{value}");
-            }),
+            }
+        });
+    }
+
+    fn write_value(&mut self, message: &Message<'_>, name: Name, value: impl FnOnce(&mut String)) {
+        let mut entries = message.index().all(name);
+        match entries.next() {
+            Some(first) => self.splice(first.value.clone(), value),
             None => {
                 let at = message.index().headers_end;
                 self.splice(at..at, |text| {
-                    let _ = write!(text, "{}: {value}\r\n", name.as_str());
+                    text.extend([name.as_str(), ": "]);
+                    value(text);
+                    text.push_str("\r\n");
                 });
             }
         }
@@ -150,9 +160,10 @@ impl Edits {
         self.splice(span(message.head(), old), |text| text.push_str(new));
     }
 
-    /// Removes all lines with this name, case ignored.
+    /// Removes all lines with this name, case ignored; a name that is none of [`Name`].
     pub fn remove_other(&mut self, message: &Message<'_>, name_text: &str) {
-        for entry in &message.index().entries {
+        debug_assert_eq!(Name::of(name_text.as_bytes()), Name::Other, "{name_text}");
+        for entry in message.index().all(Name::Other) {
             let named = message.head().get(entry.name_at.clone()).unwrap_or_default();
             if named.eq_ignore_ascii_case(name_text) {
                 self.splice(entry.line.clone(), |_| {});
@@ -164,29 +175,39 @@ impl Edits {
     pub fn stamp_via(&mut self, message: &Message<'_>, source: SocketAddr) {
         let Ok((via, first, _)) = message.top_via() else { return };
         let at = span(message.head(), first);
-        self.splice(at, |text| write_stamped(text, first, via.host, source));
+        self.splice(at, |text| write_stamped(text, first, &via, source));
     }
 
     /// Another body, and its Content-Length.
     pub fn set_body(&mut self, message: &Message<'_>, body: &[u8]) {
-        self.write_value(message, Name::ContentLength, format_args!("{}", body.len()));
+        self.write_body(message, |out| out.extend_from_slice(body));
+    }
+
+    /// The same with a body as `write` writes it into an empty buffer.
+    pub fn write_body(&mut self, message: &Message<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         self.body.clear();
-        self.body.extend_from_slice(body);
+        write(&mut self.body);
         self.has_body = true;
+        self.set_number(message, Name::ContentLength, self.body.len());
+    }
+
+    /// The message with all edits.
+    pub fn applied(&mut self, message: &Message<'_>) -> &[u8] {
+        let mut out = std::mem::take(&mut self.applied);
+        self.apply(message, &mut out);
+        self.applied = out;
+        &self.applied
     }
 
     /// Applies all to `out`, which is cleared first.
     pub fn apply(&mut self, message: &Message<'_>, out: &mut Vec<u8>) {
         out.clear();
-        self.scratch.clear();
-        self.scratch.extend(0..self.splices.len());
         // Stable: insertions at one place keep their order, and stand before what is cut there.
-        let key = |number: &usize| self.splices.get(*number).map(|splice| (splice.cut.start, !splice.cut.is_empty()));
-        self.scratch.sort_by_key(key);
+        self.splices.sort_by_key(|splice| (splice.cut.start, !splice.cut.is_empty()));
         let raw = message.raw();
         out.reserve(raw.len() + self.text.len() + self.body.len());
         let mut at = message.index().from;
-        for splice in self.scratch.iter().filter_map(|number| self.splices.get(*number)) {
+        for splice in &self.splices {
             debug_assert!(splice.cut.start >= at, "two splices overlap");
             if splice.cut.start < at {
                 continue;
@@ -211,20 +232,19 @@ impl Edits {
     }
 }
 
-/// `value`, a Via value whose sent-by names `host`, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
+/// `via`, written as `value`, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
 /// for (RFC 3581 §4), else only where sent-by names another host.
-pub(super) fn write_stamped(text: &mut String, value: &str, host: &str, source: SocketAddr) {
-    let end = value.find(';').unwrap_or(value.len());
-    let (sent_by, list) = value.split_at(end);
-    text.push_str(trim(sent_by));
+pub(super) fn write_stamped(text: &mut String, value: &str, via: &Via<'_>, source: SocketAddr) {
+    text.push_str(trim(split_before(value, b';').0));
     let mut asked = false;
-    for (name, value) in params::iter(list) {
+    for (name, value) in params::iter(via.params) {
         if name.eq_ignore_ascii_case("received") {
             continue;
         }
         if name.eq_ignore_ascii_case("rport") {
             asked = true;
-            let _ = write!(text, ";rport={}", source.port());
+            text.push_str(";rport=");
+            Plain(source.port()).write_to(text);
             continue;
         }
         text.extend([";", name]);
@@ -232,7 +252,8 @@ pub(super) fn write_stamped(text: &mut String, value: &str, host: &str, source: 
             text.extend(["=", value]);
         }
     }
-    if asked || super::uri::host_ip(host) != Some(source.ip()) {
-        let _ = write!(text, ";received={}", Plain(source.ip()));
+    if asked || super::uri::host_ip(via.host) != Some(source.ip()) {
+        text.push_str(";received=");
+        Plain(source.ip()).write_to(text);
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::message::{Message, StartLine};
-use super::via::Place;
-use super::{BadMessage, Method, Name, StatusCode, Uri, is_token, number};
+use super::name_addr::NameAddr;
+use super::seek::{is_unfit, split_once};
+use super::{BadMessage, Method, Name, StatusCode, Uri, Via, is_token, name_addr, number, via};
 
 /// Strict limits, checked while indexing (SIP.md, trap 10; Identity headers are long).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +33,28 @@ pub(super) struct Entry {
     pub value: Range<usize>,
     /// From the name to behind the CRLF.
     pub line: Range<usize>,
+    /// Number of the next one of its class, counted from 1; 0: there is none.
+    next: u32,
+}
+
+/// The first and the last entry of a class, counted from 1; 0: there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+/// What has been read of a message and is not read again: what the strict checks look at, everybody behind them asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// The topmost Via value.
+    pub via: Option<via::Place>,
+    pub from: Option<name_addr::Place>,
+    pub to: Option<name_addr::Place>,
+    /// The first.
+    pub contact: Option<name_addr::Place>,
+    /// CSeq's number, and where its method is.
+    pub cseq: Option<(u32, Range<usize>)>,
 }
 
 /// Start line, taken apart.
@@ -42,12 +65,14 @@ pub(super) enum Start {
 }
 
 /// Reusable table of offsets: allocates only while it grows to the largest message seen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     pub(super) entries: Vec<Entry>,
+    chains: [Chain; Name::COUNT],
+    /// A header stands twice that must not.
+    doubled: bool,
     pub(super) start: Option<Start>,
-    /// The topmost Via value, once it has been read.
-    pub(super) top: Option<Place>,
+    pub(super) found: Found,
     /// Behind the start line's CRLF.
     pub(super) headers_at: usize,
     /// The empty line.
@@ -70,11 +95,13 @@ impl Index {
     /// The first thing that is wrong. [`Index::salvage`] tells whether it can still be answered.
     pub fn read<'a>(&'a mut self, datagram: &'a [u8], limits: &Limits) -> Result<Message<'a>, BadMessage> {
         self.scan(datagram, limits)?;
-        let message = self.view(datagram).ok_or(BadMessage::BadByte)?;
-        let top = check(&message)?;
+        let head = self.head(datagram)?;
+        let message = Message::new(datagram, head, self);
+        let found = check(&message)?;
         let length = content_length(&message)?;
-        self.top = Some(top);
-        self.bounded(datagram, length)
+        self.found = found;
+        self.bound(datagram, length)?;
+        Ok(Message::new(datagram, head, self))
     }
 
     /// A message that has been [`Index::read`] before, or that we wrote ourselves: it is not checked again.
@@ -83,20 +110,22 @@ impl Index {
     /// It is none.
     pub fn read_again<'a>(&'a mut self, message: &'a [u8], limits: &Limits) -> Result<Message<'a>, BadMessage> {
         self.scan(message, limits)?;
-        let view = self.view(message).ok_or(BadMessage::BadByte)?;
+        let head = self.head(message)?;
+        let view = Message::new(message, head, self);
         let length = content_length(&view)?;
         let top = view.header(Name::Via).ok_or(BadMessage::Missing)?;
-        self.top = Some(Place::of(view.head(), top.value)?);
-        self.bounded(message, length)
+        self.found.via = Some(via::Place::of(head, &Via::first(top.value)?));
+        self.bound(message, length)?;
+        Ok(Message::new(message, head, self))
     }
 
-    fn bounded<'a>(&'a mut self, datagram: &'a [u8], length: Option<usize>) -> Result<Message<'a>, BadMessage> {
+    fn bound(&mut self, datagram: &[u8], length: Option<usize>) -> Result<(), BadMessage> {
         let rest = datagram.len() - self.body.start;
         if length.is_some_and(|length| length > rest) {
             return Err(BadMessage::Length);
         }
         self.body.end = self.body.start + length.unwrap_or(rest);
-        self.view(datagram).ok_or(BadMessage::BadByte)
+        Ok(())
     }
 
     /// What the head at the front of a stream says of its body's length; None: nothing. What else is wrong with a message
@@ -106,7 +135,7 @@ impl Index {
     /// The head cannot be trusted to say where the message ends.
     pub fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
         self.scan(head, limits)?;
-        let message = self.view(head).ok_or(BadMessage::BadByte)?;
+        let message = Message::new(head, self.head(head)?, self);
         if message.all(Name::ContentLength).nth(1).is_some() {
             return Err(BadMessage::Duplicate);
         }
@@ -117,22 +146,47 @@ impl Index {
     /// and From, To, Call-ID and CSeq as they are. Nothing of it may be believed; it is for the answer alone.
     #[must_use]
     pub fn salvage<'a>(&'a self, datagram: &'a [u8]) -> Option<Message<'a>> {
-        let message = self.view(datagram)?;
+        self.start.as_ref()?;
+        let message = Message::new(datagram, self.head(datagram).ok()?, self);
         let there = [Name::From, Name::To, Name::CallId, Name::CSeq].iter().all(|name| message.header(*name).is_some());
         let answerable = message.method().is_some_and(|method| method != Method::Ack) && message.via().is_ok();
         (there && answerable).then_some(message)
     }
 
-    fn view<'a>(&'a self, datagram: &'a [u8]) -> Option<Message<'a>> {
-        let head = std::str::from_utf8(datagram.get(..self.body.start)?).ok()?;
-        self.start.as_ref()?;
-        Some(Message::new(datagram, head, self))
+    /// What stands before the body.
+    fn head<'a>(&self, datagram: &'a [u8]) -> Result<&'a str, BadMessage> {
+        let head = datagram.get(..self.body.start).unwrap_or_default();
+        std::str::from_utf8(head).map_err(|_| BadMessage::BadByte)
+    }
+
+    /// Entries of a class, in order.
+    pub(super) fn all(&self, name: Name) -> impl Iterator<Item = &Entry> {
+        let numbered = |number: u32| number.checked_sub(1).and_then(|number| self.entries.get(number as usize));
+        let first = self.chains.get(name as usize).and_then(|chain| numbered(chain.first));
+        std::iter::successors(first, move |entry| numbered(entry.next))
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let number = self.entries.len() as u32 + 1;
+        if let Some(chain) = self.chains.get_mut(entry.name as usize) {
+            match chain.last.checked_sub(1).and_then(|last| self.entries.get_mut(last as usize)) {
+                Some(last) => {
+                    last.next = number;
+                    self.doubled |= SINGLE.contains(&entry.name);
+                }
+                None => chain.first = number,
+            }
+            chain.last = number;
+        }
+        self.entries.push(entry);
     }
 
     fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), BadMessage> {
         self.entries.clear();
+        self.chains = Default::default();
+        self.doubled = false;
         self.start = None;
-        self.top = None;
+        self.found = Found::default();
         self.body = 0..0;
         let from = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(BadMessage::KeepAlive)?;
         self.from = from;
@@ -161,7 +215,7 @@ impl Index {
                     return Err(BadMessage::OverLimit);
                 }
                 match header(bytes, at..end) {
-                    Ok(entry) => self.entries.push(entry),
+                    Ok(entry) => self.push(entry),
                     Err(error) => outcome = outcome.and(Err(error)),
                 }
             }
@@ -206,21 +260,18 @@ fn line_end(bytes: &[u8], from: usize, longest: usize) -> Result<usize, BadMessa
 
 fn header(bytes: &[u8], line: Range<usize>) -> Result<Entry, BadMessage> {
     let text = bytes.get(line.clone()).unwrap_or_default();
-    let colon = text.iter().position(|byte| *byte == b':').ok_or(BadMessage::HeaderLine)?;
-    let mut name_end = colon;
-    while name_end > 0 && matches!(text[name_end - 1], b' ' | b'\t') {
-        name_end -= 1;
-    }
-    let name = text.get(..name_end).unwrap_or_default();
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+    let name_end = text.iter().position(|byte| !is_token(*byte)).ok_or(BadMessage::HeaderLine)?;
+    let (name, behind) = text.split_at_checked(name_end).unwrap_or_default();
+    let spaces = behind.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(behind.len());
+    if name.is_empty() || behind.get(spaces) != Some(&b':') {
         return Err(BadMessage::HeaderLine);
     }
-    let class = std::str::from_utf8(name).map_or(Name::Other, Name::of);
     Ok(Entry {
-        name: class,
+        name: Name::of(name),
         name_at: line.start..line.start + name_end,
-        value: trimmed(bytes, line.start + colon + 1..line.end),
+        value: trimmed(bytes, line.start + name_end + spaces + 1..line.end),
         line: line.start..line.end + 2,
+        next: 0,
     })
 }
 
@@ -248,7 +299,7 @@ fn start_line(bytes: &[u8], line: Range<usize>) -> (Option<Start>, Result<(), Ba
         return (start, outcome);
     }
     let not_sip = (None, Err(BadMessage::NotSip));
-    let Some((method, rest)) = text.split_once(' ') else { return not_sip };
+    let Some((method, rest)) = split_once(text, b' ') else { return not_sip };
     let Some((uri, version)) = rest.rsplit_once(' ') else { return not_sip };
     if method.is_empty() || !method.bytes().all(is_token) {
         return not_sip;
@@ -258,7 +309,7 @@ fn start_line(bytes: &[u8], line: Range<usize>) -> (Option<Start>, Result<(), Ba
     let other_version = version.len() > 4 && version.get(..4).is_some_and(|sip| sip.eq_ignore_ascii_case("SIP/"));
     let outcome = if version != "SIP/2.0" {
         Err(if other_version && version != "sip/2.0" { BadMessage::Version } else { BadMessage::StartLine })
-    } else if uri.is_empty() || uri.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7F)) {
+    } else if uri.is_empty() || uri.bytes().any(is_unfit) {
         Err(BadMessage::StartLine)
     } else {
         Ok(())
@@ -281,30 +332,29 @@ const SINGLE: [Name; 7] =
     [Name::From, Name::To, Name::CallId, Name::CSeq, Name::ContentLength, Name::MaxForwards, Name::ContentType];
 
 /// What must hold before anybody looks at a message (SIP.md, traps 1 and 2).
-fn check(message: &Message<'_>) -> Result<Place, BadMessage> {
-    let mut seen = [false; SINGLE.len()];
-    for header in message.headers() {
-        let single = SINGLE.iter().position(|name| *name == header.name);
-        if let Some(seen) = single.and_then(|slot| seen.get_mut(slot))
-            && std::mem::replace(seen, true)
-        {
-            return Err(BadMessage::Duplicate);
-        }
+fn check(message: &Message<'_>) -> Result<Found, BadMessage> {
+    let (head, index) = (message.head(), message.index());
+    if index.doubled {
+        return Err(BadMessage::Duplicate);
     }
-    if message.header(Name::Via).is_none() || seen[..4].contains(&false) || message.call_id().is_empty() {
+    let there = |name: Name| index.all(name).next().is_some();
+    let named = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq].into_iter().all(there);
+    if !named || message.call_id().is_empty() {
         return Err(BadMessage::Missing);
     }
     let mut lines = message.all(Name::Via);
     let top = lines.next().ok_or(BadMessage::Missing)?;
-    let place = Place::of(message.head(), top.value)?;
-    let (first, _, rest) = place.read(message.head(), super::span(message.head(), top.value).end);
-    let others = lines.map(|header| header.value).chain(rest).flat_map(super::via::iter);
-    for via in std::iter::once(Ok(first)).chain(others) {
-        if via?.version != "2.0" {
+    let first @ (via, _, rest) = Via::first(top.value)?;
+    if via.version != "2.0" {
+        return Err(BadMessage::Via);
+    }
+    for other in lines.map(|header| header.value).chain(rest).flat_map(via::iter) {
+        if other?.version != "2.0" {
             return Err(BadMessage::Via);
         }
     }
-    for address in [message.from()?, message.to()?] {
+    let (from, to) = (message.from()?, message.to()?);
+    for address in [&from, &to] {
         match address.parsed_uri() {
             Ok(_) | Err(BadMessage::Scheme) => {}
             Err(error) => return Err(error),
@@ -314,9 +364,9 @@ fn check(message: &Message<'_>) -> Result<Place, BadMessage> {
         return Err(BadMessage::HeaderLine);
     }
     message.max_forwards()?;
-    let cseq = message.cseq()?;
+    let (number, cseq_method) = message.read_cseq()?;
     if let StartLine::Request { method, uri } = message.start() {
-        if method != cseq.method {
+        if method.as_str() != cseq_method {
             return Err(BadMessage::CSeq);
         }
         // A URI's headers have no place in a request line (RFC 3261 §19.1.1): they would become ours.
@@ -324,25 +374,34 @@ fn check(message: &Message<'_>) -> Result<Place, BadMessage> {
             return Err(BadMessage::Uri);
         }
     }
-    addresses(message, cseq.method)?;
-    Ok(place)
+    let place_of = |address: &NameAddr<'_>| name_addr::Place::of(head, address);
+    Ok(Found {
+        via: Some(via::Place::of(head, &first)),
+        from: Some(place_of(&from)),
+        to: Some(place_of(&to)),
+        contact: addresses(message, Method::of(cseq_method))?.as_ref().map(place_of),
+        cseq: Some((number, super::span(head, cseq_method))),
+    })
 }
 
-/// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8).
-fn addresses(message: &Message<'_>, method: Method<'_>) -> Result<(), BadMessage> {
+/// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8). Gives the
+/// first Contact.
+fn addresses<'a>(message: &Message<'a>, method: Method<'_>) -> Result<Option<NameAddr<'a>>, BadMessage> {
     for name in [Name::Route, Name::RecordRoute] {
         message.addresses(name).try_for_each(|address| address.map(|_| ()))?;
     }
     if message.contact_is_star() && message.all(Name::Contact).nth(1).is_none() {
-        return Ok(());
+        return Ok(None);
     }
-    let mut contacts = 0_usize;
-    for address in message.contacts() {
+    let mut contacts = message.contacts();
+    let first = contacts.next().transpose()?;
+    let mut several = false;
+    for address in contacts {
         address?;
-        contacts += 1;
+        several = true;
     }
     let dialog = matches!(method, Method::Invite | Method::Update) && message.status().is_none_or(|code| code.0 < 300);
-    if dialog && contacts > 1 { Err(BadMessage::Duplicate) } else { Ok(()) }
+    if dialog && several { Err(BadMessage::Duplicate) } else { Ok(first) }
 }
 
 fn content_length(message: &Message<'_>) -> Result<Option<usize>, BadMessage> {

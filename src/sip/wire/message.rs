@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::index::{Entry, Index, Start};
 use super::name_addr::{self, NameAddr};
+use super::seek::{Cursor, NO_DIGIT, NO_TOKEN, split_before};
 use super::{BadMessage, Method, Name, StatusCode, Via, number, trim, via};
 
 /// A message: the datagram and its offsets.
@@ -81,27 +82,29 @@ impl<'a> Message<'a> {
     /// A request's method.
     #[must_use]
     pub fn method(&self) -> Option<Method<'a>> {
-        match self.start() {
-            StartLine::Request { method, .. } => Some(method),
-            StartLine::Status { .. } => None,
+        match &self.index.start {
+            Some(Start::Request { method, .. }) => Some(Method::of(self.text(method))),
+            Some(Start::Status { .. }) | None => None,
         }
     }
 
     /// A request's URI.
     #[must_use]
     pub fn request_uri(&self) -> Option<&'a str> {
-        match self.start() {
-            StartLine::Request { uri, .. } => Some(uri),
-            StartLine::Status { .. } => None,
+        match &self.index.start {
+            Some(Start::Request { uri, .. }) => Some(self.text(uri)),
+            Some(Start::Status { .. }) | None => None,
         }
     }
 
     /// A response's code.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
-        match self.start() {
-            StartLine::Request { .. } => None,
-            StartLine::Status { code, .. } => Some(code),
+        match &self.index.start {
+            Some(Start::Status { code, .. }) => Some(*code),
+            Some(Start::Request { .. }) => None,
+            // A message is never made without a start line.
+            None => Some(StatusCode::BAD_REQUEST),
         }
     }
 
@@ -114,7 +117,7 @@ impl<'a> Message<'a> {
     /// Header fields of one class in order.
     pub fn all(&self, name: Name) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let message = *self;
-        message.index.entries.iter().filter(move |entry| entry.name == name).map(move |entry| message.field(entry))
+        message.index.all(name).map(move |entry| message.field(entry))
     }
 
     /// The first of a class.
@@ -123,15 +126,16 @@ impl<'a> Message<'a> {
         self.all(name).next()
     }
 
-    /// The first with this name, case ignored.
+    /// The first with this name, case ignored; a name that is none of [`Name`].
     #[must_use]
     pub fn other(&self, name_text: &str) -> Option<Header<'a>> {
-        self.headers().find(|header| header.name_text.eq_ignore_ascii_case(name_text))
+        self.others(name_text).next()
     }
 
-    /// All with this name, case ignored.
+    /// All with this name, case ignored; a name that is none of [`Name`].
     pub fn others<'n>(&self, name_text: &'n str) -> impl Iterator<Item = Header<'a>> + use<'a, 'n> {
-        self.headers().filter(move |header| header.name_text.eq_ignore_ascii_case(name_text))
+        debug_assert_eq!(Name::of(name_text.as_bytes()), Name::Other, "{name_text}");
+        self.all(Name::Other).filter(move |header| header.name_text.eq_ignore_ascii_case(name_text))
     }
 
     /// What stands behind the empty line.
@@ -145,21 +149,38 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn via(&self) -> Result<Via<'a>, BadMessage> {
-        self.top_via().map(|(via, _, _)| via)
+        match &self.index.found.via {
+            Some(top) => Ok(top.via(self.head)),
+            None => self.top_via().map(|(via, _, _)| via),
+        }
     }
 
     /// The topmost Via value, as it stands, and what stands behind its comma.
     pub(in crate::sip) fn top_via(&self) -> Result<(Via<'a>, &'a str, Option<&'a str>), BadMessage> {
-        let entry = self.index.entries.iter().find(|entry| entry.name == Name::Via).ok_or(BadMessage::Missing)?;
-        match &self.index.top {
-            Some(top) => Ok(top.read(self.head, entry.value.end)),
+        let entry = self.index.all(Name::Via).next().ok_or(BadMessage::Missing)?;
+        match &self.index.found.via {
+            Some(top) => {
+                let (value, rest) = top.value(self.head, entry.value.end);
+                Ok((top.via(self.head), value, rest))
+            }
             None => Via::first(self.text(&entry.value)),
+        }
+    }
+
+    /// What stands behind the comma of the topmost Via value.
+    pub(super) fn behind_top_via(&self) -> Option<&'a str> {
+        let entry = self.index.all(Name::Via).next()?;
+        match &self.index.found.via {
+            Some(top) => top.value(self.head, entry.value.end).1,
+            None => Via::first(self.text(&entry.value)).ok()?.2,
         }
     }
 
     /// All Via values, across lines and commas.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'a>, BadMessage>> + use<'a> {
-        self.all(Name::Via).flat_map(|header| via::iter(header.value))
+        let mut lines = self.all(Name::Via).map(|header| header.value);
+        let top = lines.next().map(|_| self.via());
+        top.into_iter().chain(self.behind_top_via().into_iter().chain(lines).flat_map(via::iter))
     }
 
     /// From.
@@ -167,7 +188,10 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is not one readable address.
     pub fn from(&self) -> Result<NameAddr<'a>, BadMessage> {
-        NameAddr::only(self.header(Name::From).ok_or(BadMessage::Missing)?.value)
+        if let Some(from) = &self.index.found.from {
+            return Ok(from.read(self.head));
+        }
+        NameAddr::only(self.value(Name::From).ok_or(BadMessage::Missing)?)
     }
 
     /// To.
@@ -175,7 +199,10 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is not one readable address.
     pub fn to(&self) -> Result<NameAddr<'a>, BadMessage> {
-        NameAddr::only(self.header(Name::To).ok_or(BadMessage::Missing)?.value)
+        if let Some(to) = &self.index.found.to {
+            return Ok(to.read(self.head));
+        }
+        NameAddr::only(self.value(Name::To).ok_or(BadMessage::Missing)?)
     }
 
     /// First Contact; `Ok(None)` where there is none or only `*`.
@@ -183,6 +210,9 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn contact(&self) -> Result<Option<NameAddr<'a>>, BadMessage> {
+        if let Some(contact) = &self.index.found.contact {
+            return Ok(Some(contact.read(self.head)));
+        }
         if self.contact_is_star() { Ok(None) } else { self.contacts().next().transpose() }
     }
 
@@ -194,7 +224,7 @@ impl<'a> Message<'a> {
     /// `Contact: *` (RFC 3261 §10.2.2).
     #[must_use]
     pub fn contact_is_star(&self) -> bool {
-        self.header(Name::Contact).is_some_and(|header| header.value == "*")
+        self.value(Name::Contact) == Some("*")
     }
 
     /// Addresses of all headers of a class, in order, across lines and commas.
@@ -215,22 +245,31 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is no number below 2^31 and a method.
     pub fn cseq(&self) -> Result<CSeq<'a>, BadMessage> {
-        let value = self.header(Name::CSeq).ok_or(BadMessage::Missing)?.value;
-        let mut parts = value.split([' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
-        let (Some(number), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(BadMessage::CSeq);
+        let (number, method) = match &self.index.found.cseq {
+            Some((number, method)) => (*number, self.text(method)),
+            None => self.read_cseq()?,
         };
-        let number = self::number(number).filter(|number| *number < 1 << 31).ok_or(BadMessage::CSeq)?;
-        if !method.bytes().all(super::is_token) {
+        Ok(CSeq { number, method: Method::of(method) })
+    }
+
+    /// CSeq's number and method, as they stand.
+    pub(super) fn read_cseq(&self) -> Result<(u32, &'a str), BadMessage> {
+        let mut cursor = Cursor::new(self.value(Name::CSeq).ok_or(BadMessage::Missing)?);
+        let digits = cursor.take_until(NO_DIGIT);
+        let parted = cursor.next().is_some_and(super::is_space);
+        cursor.skip_space();
+        let method = cursor.take_until(NO_TOKEN);
+        let number = number(digits).filter(|number| *number < 1 << 31).ok_or(BadMessage::CSeq)?;
+        if !parted || method.is_empty() || !cursor.rest().is_empty() {
             return Err(BadMessage::CSeq);
         }
-        Ok(CSeq { number, method: Method::of(method) })
+        Ok((number, method))
     }
 
     /// Call-ID; empty where there is none.
     #[must_use]
     pub fn call_id(&self) -> &'a str {
-        self.header(Name::CallId).map_or("", |header| header.value)
+        self.value(Name::CallId).unwrap_or_default()
     }
 
     /// Max-Forwards.
@@ -238,8 +277,8 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is no number up to 255.
     pub fn max_forwards(&self) -> Result<Option<u8>, BadMessage> {
-        let Some(header) = self.header(Name::MaxForwards) else { return Ok(None) };
-        number(header.value).map(Some).ok_or(BadMessage::MaxForwards)
+        let Some(value) = self.value(Name::MaxForwards) else { return Ok(None) };
+        number(value).map(Some).ok_or(BadMessage::MaxForwards)
     }
 
     /// Is `token` in this comma-separated header? Case is ignored.
@@ -256,8 +295,7 @@ impl<'a> Message<'a> {
     /// A body of type `application/sdp` (case and parameters ignored).
     #[must_use]
     pub fn has_sdp(&self) -> bool {
-        let kind = self.header(Name::ContentType).map_or("", |header| header.value);
-        let kind = trim(kind.split(';').next().unwrap_or_default());
+        let kind = trim(split_before(self.value(Name::ContentType).unwrap_or_default(), b';').0);
         kind.eq_ignore_ascii_case("application/sdp") && !self.body().is_empty()
     }
 
@@ -271,6 +309,11 @@ impl<'a> Message<'a> {
 
     pub(super) fn index(&self) -> &'a Index {
         self.index
+    }
+
+    /// The value of the first of a class.
+    fn value(&self, name: Name) -> Option<&'a str> {
+        self.index.all(name).next().map(|entry| self.text(&entry.value))
     }
 
     fn field(&self, entry: &'a Entry) -> Header<'a> {

@@ -12,6 +12,7 @@ mod edits;
 mod error;
 mod glance;
 mod index;
+mod kept;
 mod message;
 mod name;
 mod name_addr;
@@ -28,6 +29,7 @@ pub use edits::Edits;
 pub use error::BadMessage;
 pub use glance::begins;
 pub use index::{Index, Limits};
+pub use kept::Kept;
 pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;
@@ -45,9 +47,13 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// A number in digits alone. What `str::parse` takes besides, a leading plus, another element may read otherwise.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
+fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    let mut number = 0_u64;
+    for byte in text.bytes() {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    if text.is_empty() { None } else { number.try_into().ok() }
 }
 
 /// Where `part`, a slice of `whole`, lies in it.

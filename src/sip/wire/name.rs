@@ -25,38 +25,39 @@ pub enum Name {
 }
 
 impl Name {
-    /// Class of a name as written. Length first: most names are told apart by it alone.
-    pub(super) fn of(text: &str) -> Self {
-        let is = |full: &str| text.eq_ignore_ascii_case(full);
-        match text.len() {
-            1 => match text.as_bytes().first().map(u8::to_ascii_lowercase) {
-                Some(b'v') => Self::Via,
-                Some(b'f') => Self::From,
-                Some(b't') => Self::To,
-                Some(b'i') => Self::CallId,
-                Some(b'm') => Self::Contact,
-                Some(b'l') => Self::ContentLength,
-                Some(b'c') => Self::ContentType,
-                Some(b'k') => Self::Supported,
-                Some(_) | None => Self::Other,
-            },
-            2 if is("To") => Self::To,
-            3 if is("Via") => Self::Via,
-            4 if is("From") => Self::From,
-            4 if is("CSeq") => Self::CSeq,
-            5 if is("Route") => Self::Route,
-            7 if is("Call-ID") => Self::CallId,
-            7 if is("Contact") => Self::Contact,
-            7 if is("Require") => Self::Require,
-            7 if is("Expires") => Self::Expires,
-            9 if is("Supported") => Self::Supported,
-            12 if is("Max-Forwards") => Self::MaxForwards,
-            12 if is("Content-Type") => Self::ContentType,
-            12 if is("Record-Route") => Self::RecordRoute,
-            12 if is("Feature-Caps") => Self::FeatureCaps,
-            13 if is("Proxy-Require") => Self::ProxyRequire,
-            14 if is("Content-Length") => Self::ContentLength,
-            19 if is("P-Asserted-Identity") => Self::PAssertedIdentity,
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Other as usize + 1;
+
+    /// Class of a name as written. Length and first letter tell most names apart.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let is = |full: &str| text.eq_ignore_ascii_case(full.as_bytes());
+        let first = text.first().map_or(0, u8::to_ascii_lowercase);
+        match (text.len(), first) {
+            (1, b'v') => Self::Via,
+            (1, b'f') => Self::From,
+            (1, b't') => Self::To,
+            (1, b'i') => Self::CallId,
+            (1, b'm') => Self::Contact,
+            (1, b'l') => Self::ContentLength,
+            (1, b'c') => Self::ContentType,
+            (1, b'k') => Self::Supported,
+            (2, b't') if is("To") => Self::To,
+            (3, b'v') if is("Via") => Self::Via,
+            (4, b'f') if is("From") => Self::From,
+            (4, b'c') if is("CSeq") => Self::CSeq,
+            (5, b'r') if is("Route") => Self::Route,
+            (7, b'c') if is("Call-ID") => Self::CallId,
+            (7, b'c') if is("Contact") => Self::Contact,
+            (7, b'r') if is("Require") => Self::Require,
+            (7, b'e') if is("Expires") => Self::Expires,
+            (9, b's') if is("Supported") => Self::Supported,
+            (12, b'm') if is("Max-Forwards") => Self::MaxForwards,
+            (12, b'c') if is("Content-Type") => Self::ContentType,
+            (12, b'r') if is("Record-Route") => Self::RecordRoute,
+            (12, b'f') if is("Feature-Caps") => Self::FeatureCaps,
+            (13, b'p') if is("Proxy-Require") => Self::ProxyRequire,
+            (14, b'c') if is("Content-Length") => Self::ContentLength,
+            (19, b'p') if is("P-Asserted-Identity") => Self::PAssertedIdentity,
             _ => Self::Other,
         }
     }

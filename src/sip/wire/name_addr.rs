@@ -1,8 +1,10 @@
 //! `"Display" <uri>;params` (RFC 3261 §20.10): From, To, Contact, Route and their like.
 
-use super::params::{self, find_outside_quotes, is_one_quoted_string};
-use super::seek::{find, is_unfit, split_once};
-use super::{BadMessage, Uri, is_space, is_token, trim, trim_start};
+use std::ops::Range;
+
+use super::params::{self, take_plain};
+use super::seek::{Cursor, NO_WORDS, PARTING, UNFIT, is_unfit, split_once};
+use super::{BadMessage, Uri, is_space, is_token, span, trim};
 
 /// One address of an address header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,78 +15,113 @@ pub struct NameAddr<'a> {
     pub uri: &'a str,
     /// The header's own parameters, with the leading `;`, or empty.
     pub params: &'a str,
+    tag: Option<&'a str>,
+}
+
+/// Where an address that has been read lies in its message.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    display: Option<Range<usize>>,
+    uri: Range<usize>,
+    params: Range<usize>,
+    tag: Option<Range<usize>>,
+}
+
+impl Place {
+    /// Of `address`, part of `head`.
+    pub(super) fn of(head: &str, address: &NameAddr<'_>) -> Self {
+        let place = |part: &str| span(head, part);
+        Self {
+            display: address.display.map(place),
+            uri: place(address.uri),
+            params: place(address.params),
+            tag: address.tag.map(place),
+        }
+    }
+
+    pub(super) fn read<'a>(&self, head: &'a str) -> NameAddr<'a> {
+        let text = |range: &Range<usize>| head.get(range.clone()).unwrap_or_default();
+        NameAddr {
+            display: self.display.as_ref().map(text),
+            uri: text(&self.uri),
+            params: text(&self.params),
+            tag: self.tag.as_ref().map(text),
+        }
+    }
 }
 
 impl<'a> NameAddr<'a> {
     /// Reads the first address of `text`, and what stands behind its comma.
     pub(super) fn first(text: &'a str) -> Result<(Self, Option<&'a str>), BadMessage> {
-        let text = trim_start(text);
-        let bad = BadMessage::Address;
-        let (display, bracketed) = if text.starts_with('"') {
-            // Behind the closing quote only white space may stand before the bracket.
-            let open = find_outside_quotes(text, |byte| byte == b'<').map_err(|()| bad)?.ok_or(bad)?;
-            let display = trim(&text[..open]);
-            if !is_one_quoted_string(display) {
-                return Err(bad);
-            }
-            (Some(display), Some(&text[open + 1..]))
-        } else {
-            match text.bytes().position(|byte| matches!(byte, b'<' | b',' | b';' | b'"')) {
-                Some(at) if text.as_bytes().get(at) == Some(&b'<') => {
-                    let display = trim(&text[..at]);
-                    if !display.bytes().all(|byte| is_token(byte) || is_space(byte) || byte >= 0x80) {
-                        return Err(bad);
-                    }
-                    (Some(display).filter(|display| !display.is_empty()), Some(&text[at + 1..]))
-                }
-                Some(at) if text.as_bytes().get(at) == Some(&b'"') => return Err(bad),
-                Some(_) | None => (None, None),
-            }
-        };
-        let (uri, behind) = match bracketed {
-            Some(inside) => {
-                let close = find(inside, b'>').ok_or(bad)?;
-                (&inside[..close], &inside[close + 1..])
-            }
-            None => {
-                let end = text.bytes().position(|byte| matches!(byte, b';' | b',')).unwrap_or(text.len());
-                let (uri, behind) = text.split_at(end);
-                (trim(uri), behind)
-            }
-        };
-        if !has_scheme(uri) || uri.bytes().any(is_unfit) {
-            return Err(bad);
-        }
-        let comma = find_outside_quotes(behind, |byte| byte == b',').map_err(|()| bad)?;
-        let (params, rest) = match comma {
-            Some(at) => (&behind[..at], Some(&behind[at + 1..])),
-            None => (behind, None),
-        };
-        let params = trim(params);
-        // Without brackets the parameters are the header's (RFC 3261 §20.10). An element that takes a `;` before an `@`
-        // for a part of the user, or a `?` for URI headers, reads another address: such a one needs brackets.
-        let unclear = bracketed.is_none() && (uri.contains('?') || params.contains(['@', '?']));
-        if unclear || !params::are_plain(params) {
-            return Err(bad);
-        }
-        Ok((Self { display, uri, params }, rest))
+        let mut cursor = Cursor::new(text);
+        let (address, _) = Self::take(&mut cursor).ok_or(BadMessage::Address)?;
+        Ok((address, cursor.takes(b',').then(|| cursor.rest())))
     }
 
     /// The only address of `text`: a comma outside quotes, a second tag, or one without a value is an error.
     pub fn only(text: &'a str) -> Result<Self, BadMessage> {
-        let (address, rest) = Self::first(text)?;
-        let mut tags = params::iter(address.params).filter(|(name, _)| name.eq_ignore_ascii_case("tag"));
-        let tag_fits = tags.next().is_none_or(|(_, tag)| tag.is_some_and(|tag| !tag.starts_with('"')));
-        if rest.is_some() || !tag_fits || tags.next().is_some() {
+        let mut cursor = Cursor::new(text);
+        let (address, tags) = Self::take(&mut cursor).ok_or(BadMessage::Address)?;
+        let tag_fits = tags == 0 || tags == 1 && address.tag.is_some_and(|tag| !tag.starts_with('"'));
+        if !cursor.rest().is_empty() || !tag_fits {
             return Err(BadMessage::Address);
         }
         Ok(address)
     }
 
+    /// Takes one address up to a comma or the end; says how many tags it has. None: it has more than one reading, or none.
+    fn take(cursor: &mut Cursor<'a>) -> Option<(Self, usize)> {
+        cursor.skip_space();
+        let display = if cursor.next() == Some(b'"') {
+            // Behind the closing quote only white space may stand before the bracket.
+            let quoted = cursor.take_quoted()?;
+            cursor.skip_space();
+            if cursor.next() != Some(b'<') {
+                return None;
+            }
+            Some(quoted)
+        } else {
+            let mut ahead = *cursor;
+            let words = trim(ahead.take_until(NO_WORDS));
+            match ahead.next() {
+                Some(b'<') => {
+                    *cursor = ahead;
+                    if !words.bytes().all(|byte| is_token(byte) || is_space(byte) || byte >= 0x80) {
+                        return None;
+                    }
+                    Some(words).filter(|words| !words.is_empty())
+                }
+                Some(b'"') => return None,
+                Some(_) | None => None,
+            }
+        };
+        let bracketed = cursor.takes(b'<');
+        let uri = if bracketed {
+            // Nothing that is unfit stands in it, so the first such byte must be the bracket.
+            let uri = cursor.take_until(UNFIT);
+            if !cursor.takes(b'>') {
+                return None;
+            }
+            uri
+        } else {
+            trim(cursor.take_until(PARTING))
+        };
+        if !has_scheme(uri) || !bracketed && uri.bytes().any(is_unfit) {
+            return None;
+        }
+        let list = take_plain(cursor, "tag")?;
+        // Without brackets the parameters are the header's (RFC 3261 §20.10). An element that takes a `;` before an `@`
+        // for a part of the user, or a `?` for URI headers, reads another address: such a one needs brackets.
+        if !bracketed && (uri.contains('?') || list.text.contains(['@', '?'])) {
+            return None;
+        }
+        Some((Self { display, uri, params: list.text, tag: list.value }, list.count))
+    }
+
     /// Its tag (RFC 3261 §19.3).
     #[must_use]
     pub fn tag(&self) -> Option<&'a str> {
-        self.param("tag").flatten()
+        self.tag
     }
 
     /// A header parameter. Outer None: not there. Inner None: without value.

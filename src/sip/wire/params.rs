@@ -1,7 +1,7 @@
 //! `;name=value` parameters, with quotes respected.
 
-use super::seek::{ends_word, split_once};
-use super::{is_token, trim};
+use super::seek::{Cursor, NO_TOKEN, PARTING, UNFIT, split_once};
+use super::trim;
 
 /// Ends of a piece of `text`: the offset of the first `stop` outside quotes, or None. Err on an unterminated quote.
 pub(super) fn find_outside_quotes(text: &str, stop: impl Fn(u8) -> bool) -> Result<Option<usize>, ()> {
@@ -53,52 +53,52 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// True for a list that has one reading: `text` is empty, or each `;` is followed by a token and perhaps `=` and one
-/// word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold, because
-/// phones are; never in what could end it.
-pub(super) fn are_plain(text: &str) -> bool {
-    find_plain(text, "").is_some()
+/// Parameters that have one reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain<'a> {
+    /// With the leading `;`, or empty.
+    pub text: &'a str,
+    /// How many have the wanted name.
+    pub count: usize,
+    /// The value of the first of them.
+    pub value: Option<&'a str>,
 }
 
-/// The same; how many parameters have this name, and the value of the first. None: the list has more than one reading.
-pub(super) fn find_plain<'a>(text: &'a str, wanted: &str) -> Option<(usize, Option<&'a str>)> {
-    let mut rest = trim(text);
+/// Takes a list that has one reading, up to a comma or the end: it is empty, or each `;` is followed by a token and perhaps
+/// `=` and one word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold,
+/// because phones are; never in what could end it. None: it has more than one reading.
+pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<Plain<'a>> {
+    cursor.skip_space();
+    let start = *cursor;
+    let mut end = start;
     let (mut count, mut found) = (0, None);
-    while let Some(list) = rest.strip_prefix(';') {
-        let end = find_outside_quotes(list, |byte| byte == b';').ok()?;
-        let (one, more) = list.split_at_checked(end.unwrap_or(list.len()))?;
-        rest = more;
-        let (name, value) = match split_once(one, b'=') {
-            Some((name, value)) => (trim(name), Some(trim(value))),
-            None => (trim(one), None),
-        };
-        let word = |value: &str| !value.is_empty() && !value.bytes().any(ends_word);
-        let name_fits = !name.is_empty() && name.bytes().all(is_token);
-        if !name_fits || value.is_some_and(|value| !word(value) && !is_one_quoted_string(value)) {
+    while cursor.takes(b';') {
+        cursor.skip_space();
+        let name = cursor.take_until(NO_TOKEN);
+        if name.is_empty() {
             return None;
+        }
+        end = *cursor;
+        cursor.skip_space();
+        let mut value = None;
+        if cursor.takes(b'=') {
+            cursor.skip_space();
+            let quoted = cursor.next() == Some(b'"');
+            let word = if quoted { cursor.take_quoted()? } else { cursor.take_until(UNFIT | PARTING) };
+            if word.is_empty() {
+                return None;
+            }
+            value = Some(word);
+            end = *cursor;
+            cursor.skip_space();
         }
         if name.eq_ignore_ascii_case(wanted) {
             found = if count == 0 { value } else { found };
             count += 1;
         }
     }
-    rest.is_empty().then_some((count, found))
-}
-
-/// `"..."` with nothing before, behind or between.
-pub(super) fn is_one_quoted_string(text: &str) -> bool {
-    let Some(inside) = text.strip_prefix('"') else { return false };
-    let mut escaped = false;
-    for (at, byte) in inside.bytes().enumerate() {
-        if escaped {
-            escaped = false;
-        } else if byte == b'\\' {
-            escaped = true;
-        } else if byte == b'"' {
-            return at + 1 == inside.len();
-        }
-    }
-    false
+    let text = end.since(start.at());
+    matches!(cursor.next(), None | Some(b',')).then_some(Plain { text, count, value: found })
 }
 
 /// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a part
@@ -135,6 +135,8 @@ pub(super) fn find<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
@@ -142,6 +144,22 @@ mod tests {
         let all: Vec<_> = iter("; a = \"x;tag=evil\" ;tag=real;;flag").collect();
 
         assert_eq!(all, [("a", Some("\"x;tag=evil\"")), ("tag", Some("real")), ("flag", None)]);
+    }
+
+    /// True for a list that has one reading to its end.
+    fn are_plain(text: &str) -> bool {
+        let mut cursor = Cursor::new(text);
+        take_plain(&mut cursor, "").is_some() && cursor.rest().is_empty()
+    }
+
+    #[test]
+    fn a_plain_list_ends_at_a_comma_and_counts_what_is_wanted() {
+        let mut cursor = Cursor::new(" ; a = 1;b=\",\";A;a=2 , next");
+
+        let list = take_plain(&mut cursor, "a").unwrap();
+
+        assert_eq!((list.text, list.count, list.value), ("; a = 1;b=\",\";A;a=2", 3, Some("1")));
+        assert_eq!(cursor.rest(), ", next");
     }
 
     #[test]

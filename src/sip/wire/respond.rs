@@ -31,7 +31,7 @@ pub fn respond(
             Name::Via => {
                 let mut value = String::new();
                 if let (true, Ok((via, first, rest))) = (top, request.top_via()) {
-                    write_stamped(&mut value, first, via.host, source);
+                    write_stamped(&mut value, first, &via, source);
                     if let Some(rest) = rest {
                         value.extend([",", rest]);
                     }

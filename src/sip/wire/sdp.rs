@@ -5,15 +5,13 @@
 
 mod codecs;
 
-use std::fmt;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use self::codecs::{Left, is_of_no_format, static_encoding};
-use super::seek::{find, split_once};
+use self::codecs::{Left, is_of_none, static_encoding};
+use super::seek::{line_feed, pieces, split_before, split_once};
 use super::{number, span};
 use crate::units::Plain;
 
@@ -225,13 +223,13 @@ impl<'a> Sdp<'a> {
             if number == MAX_LINES {
                 return Err(BadSdp::OverLimit);
             }
-            let (kind, value) = match split_once(line, b'=') {
-                Some((kind, value)) if kind.len() == 1 && kind.as_bytes()[0].is_ascii_lowercase() => (kind, value),
-                Some(_) | None if line.is_empty() => continue,
-                Some(_) | None => return Err(BadSdp::Malformed),
+            let (kind, value) = match line.as_bytes() {
+                [kind @ b'a'..=b'z', b'=', ..] => (kind, line.get(2..).unwrap_or_default()),
+                [] => continue,
+                [..] => return Err(BadSdp::Malformed),
             };
             match (kind, media.last_mut()) {
-                ("m", _) => {
+                (b'm', _) => {
                     if media.len() == MAX_MEDIA {
                         return Err(BadSdp::OverLimit);
                     }
@@ -240,10 +238,10 @@ impl<'a> Sdp<'a> {
                     media.push(section(value, range, session)?);
                     continue;
                 }
-                ("c", None) => (session_address, session_connected) = (connection(value)?, true),
-                ("c", Some(section)) => (section.address, section.connected) = (connection(value)?, true),
-                ("a", None) => session_direction = Direction::of(value).unwrap_or(session_direction),
-                ("a", Some(section)) => attribute(section, value)?,
+                (b'c', None) => (session_address, session_connected) = (connection(value)?, true),
+                (b'c', Some(section)) => (section.address, section.connected) = (connection(value)?, true),
+                (b'a', None) => session_direction = Direction::of(value).unwrap_or(session_direction),
+                (b'a', Some(section)) => attribute(section, value)?,
                 (_, _) => {}
             }
             if let Some(section) = media.last_mut() {
@@ -291,67 +289,110 @@ impl<'a> Sdp<'a> {
 
     fn written(&self, section: Option<usize>, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
         out.clear();
-        let net = Net(at.ip());
-        let rewritten = *protection != Protection::AsItIs;
+        out.reserve(self.text.len() + 64);
+        let ip = at.ip();
+        let ours = Ours {
+            section,
+            net: net(ip),
+            port: digits(at.port()),
+            rtcp_port: at.port().checked_add(1).map(digits),
+            protection,
+        };
+        // What stays is copied in one piece, from here.
+        let mut from = 0;
         for (range, line) in lines(self.text) {
-            let here = self.media.iter().enumerate().find(|(_, media)| media.lines.contains(&range.start));
-            let in_session = range.start < self.session_end;
-            let anchored = here.is_some_and(|(number, _)| Some(number) == section);
-            let last = here.is_some_and(|(_, media)| media.lines.end == range.end);
-            let raw = self.text.get(range).unwrap_or_default();
-            let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
-            // Writing to a Vec cannot fail.
-            let _ = match (line.get(..2), here) {
-                (Some("o="), _) if in_session => write!(out, "{}{net}{ending}", origin(line)),
-                (Some("c="), _) => match address(line.get(2..).unwrap_or_default()) {
-                    Some(old) if old.is_unspecified() => write!(out, "{raw}"),
-                    Some(_) | None => write!(out, "c={net}{ending}"),
-                },
-                (Some("m="), Some((_, media))) => {
-                    let port = if anchored { at.port() } else { 0 };
-                    let old = span(line, media.port_text);
-                    let (before, behind) = (line.get(..old.start), line.get(old.end..));
-                    let (before, behind) = (before.unwrap_or_default(), behind.unwrap_or_default());
-                    let formats = line.get(span(line, media.protocol).end..).unwrap_or_default();
-                    match protection.protocol(media.protocol).filter(|_| anchored) {
-                        None if media.left != Left::Some => write!(out, "{before}{port}{behind}{ending}"),
-                        protocol => {
-                            let _ = write!(out, "{before}{port} {}", protocol.unwrap_or(media.protocol));
-                            let _ = match media.left {
-                                Left::Some => media.formats.iter().try_for_each(|format| write!(out, " {format}")),
-                                Left::All | Left::None => write!(out, "{formats}"),
-                            };
-                            write!(out, "{ending}")
-                        }
-                    }
-                }
-                (Some("a="), Some((_, media))) if media.left == Left::Some && is_of_no_format(line, &media.formats) => {
-                    Ok(())
-                }
-                (Some("a="), _) if leads_around_us(line) => Ok(()),
-                // Where nothing flows, there is nobody to tell a key.
-                (Some("a="), _) if line.starts_with("a=crypto:") && (section.is_none() || anchored && rewritten) => {
-                    Ok(())
-                }
-                (Some("a="), _) if line.starts_with("a=rtcp:") => match (anchored, at.port().checked_add(1)) {
-                    (true, Some(port)) => write!(out, "a=rtcp:{port}{ending}"),
-                    (true, None) | (false, _) => Ok(()),
-                },
-                (Some(_) | None, _) => {
-                    out.extend_from_slice(raw.as_bytes());
-                    Ok(())
-                }
-            };
-            if let (true, true, Protection::Encrypted { attributes, .. }) = (anchored, last, protection) {
+            if let Some(parts) = self.edited(&range, line, &ours) {
+                out.extend_from_slice(self.text.get(from..range.start).unwrap_or_default().as_bytes());
+                parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+                from = range.end;
+            }
+            let anchored = section.and_then(|section| self.media.get(section));
+            if let (true, Protection::Encrypted { attributes, .. }) =
+                (anchored.is_some_and(|media| media.lines.end == range.end), protection)
+            {
+                out.extend_from_slice(self.text.get(from..range.end).unwrap_or_default().as_bytes());
+                from = range.end;
                 if !out.ends_with(b"\n") {
                     out.extend(b"\r\n");
                 }
                 for attribute in attributes {
-                    let _ = write!(out, "{attribute}\r\n");
+                    out.extend_from_slice(attribute.as_bytes());
+                    out.extend_from_slice(b"\r\n");
                 }
             }
         }
+        out.extend_from_slice(self.text.get(from..).unwrap_or_default().as_bytes());
     }
+
+    /// What stands in place of the line at `range`, in parts; nothing, if it goes. None: it stays as it is.
+    fn edited<'o>(&'o self, range: &Range<usize>, line: &'o str, ours: &'o Ours<'_>) -> Option<[&'o str; 6]> {
+        const GONE: Option<[&str; 6]> = Some([""; 6]);
+
+        let here = || self.media.iter().enumerate().find(|(_, media)| media.lines.contains(&range.start));
+        let anchored = || here().is_some_and(|(number, _)| Some(number) == ours.section);
+        let raw = self.text.get(range.clone()).unwrap_or_default();
+        let ending = raw.get(line.len()..).filter(|ending| !ending.is_empty()).unwrap_or("\r\n");
+        let (kind, value) = line.split_at_checked(2).unwrap_or_default();
+        match kind {
+            "o=" if range.start < self.session_end => Some([origin(line), &ours.net, ending, "", "", ""]),
+            "c=" if address(value).is_some_and(|old| old.is_unspecified()) => None,
+            "c=" => Some([kind, &ours.net, ending, "", "", ""]),
+            "m=" => {
+                let (number, media) = here()?;
+                let anchored = Some(number) == ours.section;
+                let port = if anchored { &ours.port } else { "0" };
+                let old = span(line, media.port_text);
+                let before = line.get(..old.start).unwrap_or_default();
+                let as_written = line.get(span(line, media.protocol).end..).unwrap_or_default();
+                match (ours.protection.protocol(media.protocol).filter(|_| anchored), &media.left) {
+                    (None, Left::All | Left::None) => {
+                        Some([before, port, line.get(old.end..).unwrap_or_default(), ending, "", ""])
+                    }
+                    (Some(protocol), Left::All | Left::None) => Some([before, port, " ", protocol, as_written, ending]),
+                    (protocol, Left::Some(formats)) => {
+                        Some([before, port, " ", protocol.unwrap_or(media.protocol), formats, ending])
+                    }
+                }
+            }
+            "a=" if here().is_some_and(|(_, media)| is_of_none(line, media)) => GONE,
+            "a=" if leads_around_us(line) => GONE,
+            "a=" if line.starts_with("a=crypto:") => {
+                // Where nothing flows, there is nobody to tell a key.
+                let rewritten = *ours.protection != Protection::AsItIs;
+                if ours.section.is_none() || anchored() && rewritten { GONE } else { None }
+            }
+            "a=" if line.starts_with("a=rtcp:") => match (anchored(), &ours.rtcp_port) {
+                (true, Some(port)) => Some(["a=rtcp:", port, ending, "", "", ""]),
+                (true, None) | (false, _) => GONE,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What is written into a description.
+struct Ours<'a> {
+    /// The section that is anchored.
+    section: Option<usize>,
+    /// `IN IP4 192.0.2.1`
+    net: String,
+    port: String,
+    rtcp_port: Option<String>,
+    protection: &'a Protection,
+}
+
+/// `IN IP4 192.0.2.1`
+fn net(ip: IpAddr) -> String {
+    let mut net = String::with_capacity(24);
+    net.push_str(if ip.is_ipv4() { "IN IP4 " } else { "IN IP6 " });
+    Plain(ip).write_to(&mut net);
+    net
+}
+
+fn digits(port: u16) -> String {
+    let mut digits = String::with_capacity(5);
+    Plain(port).write_to(&mut digits);
+    digits
 }
 
 /// No control characters but tabs and line ends, and no CR without its LF: where a bare CR ends a line for the PBX and not
@@ -372,13 +413,13 @@ fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
     std::iter::from_fn(move || {
         let start = at;
         let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
-        let end = find(rest, b'\n').map_or(rest.len(), |line_end| line_end + 1);
+        let end = line_feed(rest.as_bytes()).map_or(rest.len(), |line_end| line_end + 1);
         at += end;
-        let mut line = rest.get(..end).unwrap_or_default();
-        while let Some(shorter) = line.strip_suffix('\n').or_else(|| line.strip_suffix('\r')) {
-            line = shorter;
+        let mut text_end = end;
+        while text_end > 0 && matches!(rest.as_bytes().get(text_end - 1), Some(b'\r' | b'\n')) {
+            text_end -= 1;
         }
-        Some((start..at, line))
+        Some((start..at, rest.get(..text_end).unwrap_or_default()))
     })
 }
 
@@ -388,12 +429,12 @@ fn section(
     (address, connected, direction): (Option<IpAddr>, bool, Direction),
 ) -> Result<Media<'_>, BadSdp> {
     // Single spaces (RFC 8866 §9, media-field); a format list may end in one.
-    let mut words = value.trim_end_matches(' ').split(' ');
+    let mut words = pieces(value.trim_end_matches(' '), b' ');
     let (Some(kind), Some(port_text), Some(protocol)) = (words.next(), words.next(), words.next()) else {
         return Err(BadSdp::Malformed);
     };
-    let port = port_text.split('/').next().and_then(number).ok_or(BadSdp::Malformed)?;
-    if kind.is_empty() || protocol.is_empty() || value.contains('\t') {
+    let port = number(split_before(port_text, b'/').0).ok_or(BadSdp::Malformed)?;
+    if kind.is_empty() || protocol.is_empty() || value.bytes().any(|byte| byte == b'\t') {
         return Err(BadSdp::Malformed);
     }
     let mut formats = SmallVec::new();
@@ -401,7 +442,9 @@ fn section(
         if formats.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
-        formats.extend(number::<u8>(word).filter(|number| *number < 128));
+        if let Some(number) = number::<u8>(word).filter(|number| *number < 128) {
+            formats.push(number);
+        }
     }
     Ok(Media {
         kind,
@@ -421,21 +464,27 @@ fn section(
 }
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
-    if let Some(direction) = Direction::of(value) {
-        section.direction = direction;
-    } else if let Some(map) = value.strip_prefix("rtpmap:") {
+    // Most attributes begin with another letter.
+    if !matches!(value.as_bytes().first(), Some(b'c' | b'i' | b'r' | b's')) {
+        return Ok(());
+    }
+    if let Some(map) = value.strip_prefix("rtpmap:") {
         if section.rtpmaps.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
-        section.rtpmaps.extend(rtpmap(map));
+        if let Some(map) = rtpmap(map) {
+            section.rtpmaps.push(map);
+        }
     } else if let Some(keys) = value.strip_prefix("crypto:") {
         if section.crypto.len() < MAX_KEYS {
             section.crypto.extend(crypto(keys));
         }
     } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
-        let (port, net) = rtcp.split_once(' ').unwrap_or((rtcp, ""));
+        let (port, net) = split_once(rtcp, b' ').unwrap_or((rtcp, ""));
         let address = address(net).or(section.address);
         section.rtcp = address.zip(number(port)).map(|(address, port)| SocketAddr::new(address, port));
+    } else if let Some(direction) = Direction::of(value) {
+        section.direction = direction;
     }
     Ok(())
 }
@@ -455,43 +504,38 @@ fn crypto(text: &str) -> Option<Crypto<'_>> {
 fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
     let (number, rest) = split_once(text, b' ')?;
     let payload_type = self::number(number).filter(|number| *number < 128)?;
-    let mut parts = rest.trim().split('/');
+    let mut parts = pieces(rest.trim(), b'/');
     Some(RtpMap { payload_type, encoding: parts.next()?, clock: self::number(parts.next()?)? })
 }
 
 /// `IN IP4 192.0.2.1`, a TTL ignored; None for a host name.
 fn address(value: &str) -> Option<IpAddr> {
-    let mut words = value.split(' ').filter(|word| !word.is_empty());
+    let mut words = pieces(value, b' ').filter(|word| !word.is_empty());
     let (Some("IN"), Some("IP4" | "IP6"), Some(host)) = (words.next(), words.next(), words.next()) else { return None };
-    host.split('/').next()?.parse().ok()
+    split_before(host, b'/').0.parse().ok()
 }
 
 /// The value of a c= line. A host name is one too; what is not `IN`, a kind and one word is none.
 fn connection(value: &str) -> Result<Option<IpAddr>, BadSdp> {
-    let mut words = value.trim_end_matches(' ').split(' ');
+    let mut words = pieces(value.trim_end_matches(' '), b' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some("IN"), Some("IP4" | "IP6"), Some(host), None) if !host.is_empty() => Ok(address(value)),
+        (Some("IN"), Some("IP4" | "IP6"), Some(host), None) if !host.is_empty() => {
+            Ok(split_before(host, b'/').0.parse().ok())
+        }
         _ => Err(BadSdp::Malformed),
-    }
-}
-
-/// `IN IP4 192.0.2.1`
-struct Net(IpAddr);
-
-impl fmt::Display for Net {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.0.is_ipv4() { "IP4" } else { "IP6" };
-        write!(f, "IN {kind} {}", Plain(self.0))
     }
 }
 
 /// `o=` up to where the address begins: ours goes there, the other side must not learn where the peer is. Counted from
 /// the end, because some phones write their name with spaces.
 fn origin(line: &str) -> &str {
-    line.trim_end_matches(' ')
-        .rmatch_indices(' ')
-        .nth(2)
-        .map_or("o=- 0 0 ", |(at, _)| line.get(..=at).unwrap_or_default())
+    let mut end = line.trim_end_matches(' ').len();
+    for _ in 0..3 {
+        let before = line.as_bytes().get(..end).and_then(|before| before.iter().rposition(|byte| *byte == b' '));
+        let Some(at) = before else { return "o=- 0 0 " };
+        end = at;
+    }
+    line.get(..=end).unwrap_or_default()
 }
 
 fn leads_around_us(line: &str) -> bool {
@@ -508,7 +552,9 @@ fn leads_around_us(line: &str) -> bool {
         "a=rtcp-fb:",
         "a=altc:",
     ];
-    PREFIXES.iter().any(|prefix| line.starts_with(prefix))
+    // Most lines are told apart by the first letter of their name.
+    let letter = line.as_bytes().get(2);
+    PREFIXES.iter().any(|prefix| prefix.as_bytes().get(2) == letter && line.starts_with(prefix))
 }
 
 /// The address that says "hold" in the old spelling.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::seek::{find, is_unfit, split_before, split_once};
+use super::seek::{Cursor, NO_HOST, UNFIT, URI_MARK, is_unfit, split_before, split_once};
 use super::{BadMessage, is_token, number, params};
 
 /// A URI's parts, as they stand.
@@ -29,6 +29,39 @@ impl<'a> Uri<'a> {
     /// [`BadMessage::Scheme`] for another scheme, [`BadMessage::Uri`] for what cannot be read in one way.
     pub fn parse(text: &'a str) -> Result<Self, BadMessage> {
         let (scheme, rest) = split_once(text, b':').ok_or(BadMessage::Uri)?;
+        if !(scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips")) {
+            return Self::of_another_scheme(text, scheme, rest);
+        }
+        // Where the host begins, and where parameters and headers do. What stands before an @ is all the user's.
+        let (mut host_at, mut params_at, mut headers_at) = (0, None, None);
+        let mut cursor = Cursor::new(rest);
+        loop {
+            cursor.take_until(UNFIT | URI_MARK);
+            let at = cursor.at();
+            let Some(mark) = cursor.next() else { break };
+            match mark {
+                b'@' if host_at == 0 && at > 0 => (host_at, params_at, headers_at) = (at + 1, None, None),
+                b';' if params_at.is_none() && headers_at.is_none() => params_at = Some(at),
+                b'?' if headers_at.is_none() => headers_at = Some(at),
+                b';' | b'?' => {}
+                // Unfit, or an @ too many.
+                _ => return Err(BadMessage::Uri),
+            }
+            cursor.takes(mark);
+        }
+        let part = |from: usize, to: usize| rest.get(from..to).unwrap_or_default();
+        let user = host_at.checked_sub(1).map(|at| split_before(part(0, at), b':').0);
+        let behind_params = headers_at.unwrap_or(rest.len());
+        let behind_host = params_at.unwrap_or(behind_params);
+        let (host, port) = split_host_port(part(host_at, behind_host)).ok_or(BadMessage::Uri)?;
+        let headers = headers_at.map_or("", |at| part(at + 1, rest.len()));
+        if headers_at.is_some() && headers.is_empty() {
+            return Err(BadMessage::Uri);
+        }
+        Ok(Self { scheme, user, host, port, params: part(behind_host, behind_params), headers })
+    }
+
+    fn of_another_scheme(text: &'a str, scheme: &'a str, rest: &'a str) -> Result<Self, BadMessage> {
         if text.bytes().any(is_unfit) {
             return Err(BadMessage::Uri);
         }
@@ -37,25 +70,8 @@ impl<'a> Uri<'a> {
             let user = Some(number).filter(|number| !number.is_empty());
             return Ok(Self { scheme, user, host: "", port: None, params, headers: "" });
         }
-        if !(scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips")) {
-            let known = !scheme.is_empty() && scheme.bytes().all(is_token);
-            return Err(if known { BadMessage::Scheme } else { BadMessage::Uri });
-        }
-        let (user, rest) = match split_once(rest, b'@') {
-            Some((user, rest)) if !user.is_empty() && find(rest, b'@').is_none() => {
-                (Some(split_before(user, b':').0), rest)
-            }
-            Some(_) => return Err(BadMessage::Uri),
-            None => (None, rest),
-        };
-        let (rest, headers) = match split_once(rest, b'?') {
-            Some((_, "")) => return Err(BadMessage::Uri),
-            Some(parts) => parts,
-            None => (rest, ""),
-        };
-        let (host_port, params) = split_before(rest, b';');
-        let (host, port) = split_host_port(host_port).ok_or(BadMessage::Uri)?;
-        Ok(Self { scheme, user, host, port, params, headers })
+        let known = !scheme.is_empty() && scheme.bytes().all(is_token);
+        Err(if known { BadMessage::Scheme } else { BadMessage::Uri })
     }
 
     /// A URI parameter. Outer None: not there. Inner None: without value.
@@ -72,20 +88,22 @@ impl<'a> Uri<'a> {
 }
 
 /// `host[:port]`, IPv6 in brackets.
-pub(super) fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let host_end = match text.strip_prefix('[') {
-        Some(inside) => find(inside, b']')? + 2,
-        None => find(text, b':').unwrap_or(text.len()),
-    };
-    let (host, behind) = text.split_at(host_end);
-    let port = match behind.strip_prefix(':') {
-        Some(port) => Some(number(port)?),
-        None if behind.is_empty() => None,
-        None => return None,
-    };
-    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    let fits = if host.starts_with('[') { host_ip(host).is_some() } else { !host.is_empty() && plain };
-    fits.then_some((host, port))
+fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let mut cursor = Cursor::new(text);
+    let host = take_host(&mut cursor)?;
+    let port = if cursor.takes(b':') { Some(number(cursor.rest())?) } else { None };
+    (port.is_some() || cursor.rest().is_empty()).then_some((host, port))
+}
+
+/// Takes a host name, an IPv4 address or a bracketed IPv6 address.
+pub(super) fn take_host<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
+    let start = cursor.at();
+    if cursor.takes(b'[') {
+        cursor.take_while(|byte| byte != b']');
+        let closed = cursor.takes(b']');
+        return Some(cursor.since(start)).filter(|host| closed && host_ip(host).is_some());
+    }
+    Some(cursor.take_until(NO_HOST)).filter(|host| !host.is_empty())
 }
 
 pub(super) fn host_ip(host: &str) -> Option<IpAddr> {

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::params::{self, find_outside_quotes};
-use super::seek::{split_before, split_once};
-use super::uri::split_host_port;
-use super::{BadMessage, is_space, is_token, number, span, trim, trim_start};
+use super::params::{self, take_plain};
+use super::seek::{Cursor, NO_DIGIT, NO_TOKEN};
+use super::uri::take_host;
+use super::{BadMessage, is_space, number, span};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,10 +37,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Of the topmost value in `line`, a header value of `head`.
-    pub(super) fn of(head: &str, line: &str) -> Result<Self, BadMessage> {
-        let (via, value, rest) = Via::first(line)?;
-        Ok(Self {
+    /// Of the topmost value, as [`Via::first`] gives it; part of `head`.
+    pub(super) fn of(head: &str, (via, value, rest): &(Via<'_>, &str, Option<&str>)) -> Self {
+        Self {
             version: span(head, via.version),
             transport: span(head, via.transport),
             host: span(head, via.host),
@@ -49,60 +48,59 @@ impl Place {
             branch: via.branch.map(|branch| span(head, branch)),
             value: span(head, value),
             rest: rest.map(|rest| span(head, rest).start),
-        })
+        }
     }
 
-    /// The value, as [`Via::first`] gives it; `end`: of its header's value.
-    pub(super) fn read<'a>(&self, head: &'a str, end: usize) -> (Via<'a>, &'a str, Option<&'a str>) {
+    pub(super) fn via<'a>(&self, head: &'a str) -> Via<'a> {
         let text = |range: &Range<usize>| head.get(range.clone()).unwrap_or_default();
-        let via = Via {
+        Via {
             version: text(&self.version),
             transport: text(&self.transport),
             host: text(&self.host),
             port: self.port,
             params: text(&self.params),
             branch: self.branch.as_ref().map(text),
-        };
-        (via, text(&self.value), self.rest.map(|start| text(&(start..end))))
+        }
+    }
+
+    /// The whole value and what stands behind its comma, as [`Via::first`] gives them; `end`: of its header's value.
+    pub(super) fn value<'a>(&self, head: &'a str, end: usize) -> (&'a str, Option<&'a str>) {
+        (head.get(self.value.clone()).unwrap_or_default(), self.rest.and_then(|start| head.get(start..end)))
     }
 }
 
 impl<'a> Via<'a> {
     /// Reads the first value of `text`; gives its extent in `text` and what stands behind the comma.
     pub(in crate::sip) fn first(text: &'a str) -> Result<(Self, &'a str, Option<&'a str>), BadMessage> {
-        let bad = BadMessage::Via;
-        let comma = find_outside_quotes(text, |byte| byte == b',').map_err(|()| bad)?;
-        let (value, rest) = match comma {
-            Some(at) => (&text[..at], Some(&text[at + 1..])),
-            None => (text, None),
-        };
-        let (protocol, after) = split_once(value, b'/').ok_or(bad)?;
-        let (version, after) = split_once(after, b'/').ok_or(bad)?;
-        let after = trim_start(after);
-        let (transport, after) = after.split_at(after.bytes().position(is_space).ok_or(bad)?);
-        let version = trim(version);
-        let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let sip = trim(protocol).eq_ignore_ascii_case("SIP") && numbered;
-        if !sip || transport.is_empty() || !transport.bytes().all(is_token) {
-            return Err(bad);
+        let mut cursor = Cursor::new(text);
+        let via = Self::take(&mut cursor).ok_or(BadMessage::Via)?;
+        let value = cursor.since(0);
+        Ok((via, value, cursor.takes(b',').then(|| cursor.rest())))
+    }
+
+    /// Takes one value up to a comma or the end. White space is allowed around slashes and the colon (RFC 3261 §25.1).
+    fn take(cursor: &mut Cursor<'a>) -> Option<Self> {
+        cursor.skip_space();
+        let protocol = cursor.take_until(NO_TOKEN);
+        take_slash(cursor)?;
+        let version = cursor.take_while(|byte| byte.is_ascii_digit() || byte == b'.');
+        take_slash(cursor)?;
+        let transport = cursor.take_until(NO_TOKEN);
+        let parted = cursor.next().is_some_and(is_space);
+        if !protocol.eq_ignore_ascii_case("SIP") || version.is_empty() || transport.is_empty() || !parted {
+            return None;
         }
-        let (sent_by, params) = split_before(after, b';');
-        let sent_by = trim(sent_by);
-        let (host, port) = match split_host_port(sent_by) {
-            Some(parts) => parts,
-            // White space is allowed around the colon (RFC 3261 §25.1, COLON).
-            None => {
-                let (host, port) = sent_by.rsplit_once(':').ok_or(bad)?;
-                let (host, port) = (trim(host), number(trim(port)).ok_or(bad)?);
-                (split_host_port(host).filter(|(_, inner)| inner.is_none()).ok_or(bad)?.0, Some(port))
-            }
+        cursor.skip_space();
+        let host = take_host(cursor)?;
+        cursor.skip_space();
+        let port = if cursor.takes(b':') {
+            cursor.skip_space();
+            Some(number(cursor.take_until(NO_DIGIT))?)
+        } else {
+            None
         };
-        let params = trim(params);
-        let (branches, branch) = params::find_plain(params, "branch").ok_or(bad)?;
-        if branches > 1 {
-            return Err(bad);
-        }
-        Ok((Self { version, transport, host, port, params, branch }, value, rest))
+        let list = take_plain(cursor, "branch").filter(|list| list.count < 2)?;
+        Some(Self { version, transport, host, port, params: list.text, branch: list.value })
     }
 
     /// Its branch.
@@ -122,6 +120,13 @@ impl<'a> Via<'a> {
     pub fn rport(&self) -> Option<Option<u16>> {
         params::find(self.params, "rport").map(|value| value.and_then(number))
     }
+}
+
+fn take_slash(cursor: &mut Cursor<'_>) -> Option<()> {
+    cursor.skip_space();
+    let there = cursor.takes(b'/');
+    cursor.skip_space();
+    there.then_some(())
 }
 
 /// All values of one Via header, comma by comma. Ends behind the first bad one.

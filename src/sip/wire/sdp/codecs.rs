@@ -2,16 +2,16 @@
 
 use smallvec::SmallVec;
 
-use super::Sdp;
+use super::{Media, Sdp};
 use crate::sip::wire::number;
 
 /// Formats of a section that may pass.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Left {
     /// As written.
     All,
-    /// Those in `formats`.
-    Some,
+    /// Those in `formats`, as the media line is to say it.
+    Some(Box<str>),
     /// No codec: the section counts as refused.
     None,
 }
@@ -54,7 +54,8 @@ impl Sdp<'_> {
             if !codec {
                 media.left = Left::None;
             } else if kept.len() < media.formats.len() {
-                (media.formats, media.left) = (kept, Left::Some);
+                let formats: String = kept.iter().map(|number| format!(" {number}")).collect();
+                (media.formats, media.left) = (kept, Left::Some(formats.into()));
             }
         }
     }
@@ -66,8 +67,11 @@ impl Sdp<'_> {
     }
 }
 
-/// An attribute of a payload type that is not among `formats`.
-pub(super) fn is_of_no_format(line: &str, formats: &[u8]) -> bool {
+/// An attribute of a payload type that has been taken out of this section.
+pub(super) fn is_of_none(line: &str, Media { left, formats, .. }: &Media<'_>) -> bool {
+    if !matches!(left, Left::Some(_)) {
+        return false;
+    }
     let value = line.strip_prefix("a=rtpmap:").or_else(|| line.strip_prefix("a=fmtp:"));
     let number = value.and_then(|value| value.split([' ', '\t']).next());
     number.is_some_and(|number| self::number::<u8>(number).is_none_or(|number| !formats.contains(&number)))
