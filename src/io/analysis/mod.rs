@@ -22,7 +22,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::detect::phrase::Recogniser;
 use crate::io::media::TapReader;
-use crate::io::threads::StandBack;
 use crate::policy::judge::Verdict;
 use crate::units::CallId;
 use listener::Listener;
@@ -106,10 +105,7 @@ impl Analysis {
             let queue = words.as_ref().map(WordPool::queue);
             let (knowledge, sender, wake) = (Arc::clone(&knowledge), Sender::clone(&sender), Arc::clone(&wake));
             let (counts, stop, learner) = (Arc::clone(&counts), Arc::clone(&stop), learner.clone());
-            let run = move || {
-                StandBack::Ear.apply();
-                Listener::new(tap, knowledge, queue, sender, wake, counts, stop, learner).run();
-            };
+            let run = move || Listener::new(tap, knowledge, queue, sender, wake, counts, stop, learner).run();
             threads.push(std::thread::Builder::new().name(format!("listening-{number}")).spawn(run)?);
         }
         Ok(StartedAnalysis { analysis: Self { counts, stop, learner, words, threads }, verdicts })
