@@ -153,6 +153,7 @@ fn main() {
         }
     }
     phrases(&calls, &heard);
+    phrases_in(&texts);
     let weights = fit(&calls, of_manifest, &heard, &every, &written.iter().collect::<Vec<_>>());
     eprintln!("\n{}", weights.to_toml());
     if options.write {
@@ -423,6 +424,27 @@ fn phrases(calls: &[Labelled], heard: &[Heard]) {
     eprintln!("\nphrase: calls of no_speech, live, recorded, press_key in which it was heard");
     for (phrase, counts) in counts {
         eprintln!("  {phrase:45} {counts:3?}");
+    }
+}
+
+/// The same of the texts whose authors had not read the phrase file, and what a phrase is worth by them: the logarithm of
+/// how much more often scams say it than lawful recordings.
+fn phrases_in(texts: &[Text]) {
+    let book = Book::built_in();
+    let mut totals = [0.5f64; 4];
+    let mut counts: BTreeMap<String, ([f64; 4], f32)> = BTreeMap::new();
+    for text in texts.iter().filter(|text| wording::is_unread(text)) {
+        let class = Class::ALL.iter().position(|class| *class == text.label).unwrap();
+        totals[class] += 1.0;
+        for heard in book.hear(&text.text) {
+            let name = format!("{:10} {}", heard.meaning.label(), heard.phrase);
+            counts.entry(name).or_insert(([0.0; 4], heard.weight)).0[class] += 1.0;
+        }
+    }
+    eprintln!("\nphrase: unread texts of live, recorded, press_key that hold it; log-odds of scam by them; weight");
+    for (phrase, ([_, live, recorded, press_key], weight)) in counts {
+        let odds = ((press_key + 0.5) / totals[3] / ((recorded + 0.5) / totals[2])).ln();
+        eprintln!("  {phrase:45} {live:4} {recorded:4} {press_key:4} {odds:+6.2} {weight:5.1}");
     }
 }
 

@@ -8,10 +8,13 @@
 //! A source that changes (SSRC, a timestamp that jumps, a path that got slower for good) gets a new anchor. Nothing
 //! here delays the call itself: this is the tap.
 
+mod slot;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use self::slot::{Run, Slot};
 use super::g711::Law;
 use super::{FRAME_SAMPLES, Frame};
 use super::{g722, opus};
@@ -117,101 +120,6 @@ pub struct Framer {
     decoder: Option<(Ssrc, Decoder)>,
     late_run: u8,
     counters: FramerCounters,
-}
-
-/// A frame in the making. What came as G.711 waits as it came, in half the room, and is decoded when it goes out: that is
-/// three lines of a cache, which are fetched for each packet.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-struct Slot {
-    coded: [u8; FRAME_SAMPLES],
-    /// Of `coded`.
-    law: Law,
-    /// Samples of `coded` that have come; what has not is silent.
-    from: u8,
-    to: u8,
-    /// Samples that have come, as often as they did.
-    filled: u32,
-    /// All of it, where it is not one run of one law.
-    linear: Option<Box<[i16; FRAME_SAMPLES]>>,
-}
-
-/// Samples of a packet that go into one frame.
-enum Run<'a> {
-    Coded(Law, &'a [u8]),
-    Linear(&'a [i16]),
-    /// So many of silence.
-    Silent(usize),
-}
-
-impl Run<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Coded(_, coded) => coded.len(),
-            Self::Linear(linear) => linear.len(),
-            Self::Silent(length) => *length,
-        }
-    }
-}
-
-impl Slot {
-    const EMPTY: Self = Self { coded: [0; FRAME_SAMPLES], law: Law::A, from: 0, to: 0, filled: 0, linear: None };
-
-    /// Samples from `offset` on, which end within the frame.
-    fn put(&mut self, offset: usize, run: &Run<'_>) {
-        let end = offset + run.len();
-        let (from, to) = (usize::from(self.from), usize::from(self.to));
-        let untouched = self.linear.is_none() && from == to;
-        self.filled = self.filled.saturating_add(run.len() as u32);
-        match run {
-            Run::Coded(law, coded) if untouched || self.joins(*law, offset, end) => {
-                if let Some(place) = self.coded.get_mut(offset..end) {
-                    place.copy_from_slice(coded);
-                }
-                self.law = *law;
-                let (from, to) = if untouched { (offset, end) } else { (from.min(offset), to.max(end)) };
-                // A frame's samples are fewer than 256.
-                (self.from, self.to) = (from as u8, to as u8);
-                return;
-            }
-            Run::Silent(_) if untouched => return,
-            Run::Coded(..) | Run::Linear(_) | Run::Silent(_) => {}
-        }
-        let Some(place) = self.linear().get_mut(offset..end) else { return };
-        match run {
-            Run::Coded(law, coded) => law.decode_into(coded, place),
-            Run::Linear(linear) => place.copy_from_slice(linear),
-            Run::Silent(_) => place.fill(0),
-        }
-    }
-
-    /// Do these samples and what is there make one run of one law?
-    fn joins(&self, law: Law, offset: usize, end: usize) -> bool {
-        self.linear.is_none() && self.law == law && offset <= self.to.into() && end >= self.from.into()
-    }
-
-    fn linear(&mut self) -> &mut [i16; FRAME_SAMPLES] {
-        if self.linear.is_none() {
-            let mut linear = Box::new([0; FRAME_SAMPLES]);
-            self.read(&mut linear);
-            self.linear = Some(linear);
-        }
-        self.linear.get_or_insert_with(|| Box::new([0; FRAME_SAMPLES]))
-    }
-
-    fn read(&self, samples: &mut [i16; FRAME_SAMPLES]) {
-        if let Some(linear) = &self.linear {
-            *samples = **linear;
-            return;
-        }
-        let range = usize::from(self.from)..usize::from(self.to);
-        if range.len() < FRAME_SAMPLES {
-            samples.fill(0);
-        }
-        if let (Some(coded), Some(samples)) = (self.coded.get(range.clone()), samples.get_mut(range)) {
-            self.law.decode_into(coded, samples);
-        }
-    }
 }
 
 /// Where a source's clock stands in the call.

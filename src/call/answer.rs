@@ -54,7 +54,8 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
     }
 }
 
-/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that it leaves us;
+/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that
+/// it leaves us;
 /// encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it has neither
 /// codec, or is encrypted and we are not. `version`: higher than that of our last one.
 pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {

@@ -50,7 +50,8 @@ pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Opt
     message.has_sdp().then(|| settings.read_sdp(message.body()).ok()).flatten()
 }
 
-/// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of `from`.
+/// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
+/// `from`.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
     call.ports?;
     rewrite(call, message, &description(&call.settings, message)?, from, edits)
