@@ -205,7 +205,8 @@ pub(crate) fn run(options: &Options) -> Value {
     let memory = options.pid.map(cpu::memory_kb);
     stream.rest(&mut counted);
 
-    let spent = options.pid.zip(spent_before).map(|(pid, before)| (cpu::spent(pid) - before).as_secs_f64() * 1e6);
+    let spent =
+        options.pid.zip(spent_before).map(|(pid, before)| cpu::spent(pid).saturating_sub(before).as_secs_f64() * 1e6);
     let threads = options.pid.zip(by_thread_before).map(|(pid, before)| by_thread(&before, cpu::spent_by_thread(pid)));
     let memory = memory.zip(memory_before).map(|(after, before)| after as f64 - before as f64);
     if let Dialler::Sip(telephones) = &mut dialler {

@@ -260,7 +260,8 @@ pub(crate) fn run(options: &Options) -> Value {
     if options.pid.is_some() {
         std::thread::sleep(AFTERWARDS);
     }
-    let spent = options.pid.zip(spent_before).map(|(pid, before)| (cpu::spent(pid) - before).as_secs_f64() * 1e6);
+    let spent =
+        options.pid.zip(spent_before).map(|(pid, before)| cpu::spent(pid).saturating_sub(before).as_secs_f64() * 1e6);
     let Telephones { setup, forward, done, failed, .. } = telephones;
     json!({
         "calls": options.calls,

@@ -85,7 +85,8 @@ pub(crate) fn run(options: &Options) -> Value {
         std::thread::sleep(Duration::from_micros(500));
     }
     let window = sent + 1 - measured.max(1);
-    let spent = options.pid.zip(spent_before).map(|(pid, before)| (cpu::spent(pid) - before).as_secs_f64() * 1e6);
+    let spent =
+        options.pid.zip(spent_before).map(|(pid, before)| cpu::spent(pid).saturating_sub(before).as_secs_f64() * 1e6);
     json!({
         "sent": sent,
         "not_sent": refused,

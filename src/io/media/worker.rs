@@ -251,7 +251,7 @@ impl Worker {
                             let content = match payload {
                                 Payload::Audio(codec) => Some(TapContent::Audio(codec)),
                                 Payload::Noise => Some(TapContent::Noise),
-                                Payload::Event(_) | Payload::Other => None,
+                                Payload::Event | Payload::WideEvent | Payload::Other => None,
                             };
                             if let Some(content) = content {
                                 let bytes = packet.get(header.payload.clone()).unwrap_or_default();

@@ -4,10 +4,12 @@
 //! if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that and
 //! sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
 
+mod payloads;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::control::{Codec, OPUS_CLOCK, Rollovers, SrtpPlan, StreamPlan};
+use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
 use super::packet::Header;
@@ -16,10 +18,9 @@ use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
 use super::srtp::{BadSrtp, Opening, Sealing};
-use crate::units::{Leg, PerLeg, SampleRate};
-
-/// Static payload type of comfort noise (RFC 3389 §4).
-const COMFORT_NOISE: u8 = 13;
+use crate::units::{Leg, PerLeg};
+pub use payloads::Payload;
+use payloads::Payloads;
 
 /// Time from one packet of a prompt to the next.
 pub const PLAYOUT_INTERVAL: Duration = Duration::from_millis(20);
@@ -90,19 +91,6 @@ impl DropReason {
     }
 }
 
-/// What a packet's payload is, by the call's session descriptions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Payload {
-    /// Not agreed on, or a codec that is only relayed.
-    Other,
-    /// Audio that the tap can decode.
-    Audio(Codec),
-    /// Comfort noise (RFC 3389).
-    Noise,
-    /// Key presses (RFC 4733), by this clock.
-    Event(SampleRate),
-}
-
 /// A datagram's way, and what was in it.
 #[derive(Clone, Debug)]
 pub struct Relayed {
@@ -147,7 +135,7 @@ struct LegMedia {
     /// Where the peer's RTCP comes from.
     rtcp: Option<SocketAddr>,
     /// What each payload type of packets *from* this leg means.
-    payloads: [Payload; 128],
+    payloads: Payloads,
     keys: Keys,
     reception: Reception,
     /// Media from this leg do not reach the other.
@@ -156,7 +144,8 @@ struct LegMedia {
     outgoing: Outgoing,
     /// Payload type last forwarded to this leg's peer: a prompt goes on in the same codec.
     receives: Option<u8>,
-    player: Option<Player>,
+    /// In a box: hardly a call has one.
+    player: Option<Box<Player>>,
 }
 
 /// Both directions of a leg whose SRTP ends here.
@@ -204,7 +193,7 @@ impl MediaPair {
             latch: Latch::new(),
             elsewhere: None,
             rtcp: None,
-            payloads: [Payload::Other; 128],
+            payloads: Payloads::default(),
             keys: Keys::default(),
             reception: Reception::default(),
             cut: false,
@@ -268,7 +257,7 @@ impl MediaPair {
         let current = codecs.iter().find(|(payload_type, _)| Some(*payload_type) == media.receives);
         let agreed = codecs.iter().find(|(_, codec)| common.contains(codec));
         let chosen = current.or(agreed).or(codecs.first());
-        media.player = chosen.map(|&(payload_type, codec)| Player::new(prompts, payload_type, codec));
+        media.player = chosen.map(|&(payload_type, codec)| Box::new(Player::new(prompts, payload_type, codec)));
         media.player.is_some()
     }
 
@@ -357,7 +346,7 @@ impl MediaPair {
         }
         let Some(mut header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
         let media = &mut self.legs[from];
-        let payload = media.payloads[usize::from(header.payload_type & 0x7F)];
+        let payload = media.payloads.of(header.payload_type);
         // Where nothing can be decoded, no payload type is known to us.
         let known = payload != Payload::Other || media.plan.codecs.is_empty();
         let before = media.latch.source();
@@ -371,12 +360,9 @@ impl MediaPair {
         }
         media.reception.count(header.ssrc, header.sequence);
         self.counters.packets_in[from] += 1;
-        let digit = match payload {
-            Payload::Event(clock) => {
-                media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock)
-            }
-            Payload::Audio(_) | Payload::Noise | Payload::Other => None,
-        };
+        let digit = payload
+            .event_clock()
+            .and_then(|clock| media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock));
         let elsewhere = media.latch.elsewhere();
         let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;
         let way = self.forward(from, &header, payload, packet, now);
@@ -473,22 +459,8 @@ impl MediaPair {
         }
     }
 
-    /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is the other
-    /// leg's; but a peer that goes by its own is understood too.
-    fn payloads_from(&self, leg: Leg) -> [Payload; 128] {
-        let mut payloads = [Payload::Other; 128];
-        payloads[usize::from(COMFORT_NOISE)] = Payload::Noise;
-        for plan in [&self.legs[leg].plan, &self.legs[leg.other()].plan] {
-            let codecs = plan.codecs.iter().map(|&(number, codec)| (number, Payload::Audio(codec)));
-            let event = plan.telephone_event.map(|number| (number, Payload::Event(SampleRate::TELEPHONE)));
-            let wide = plan.wide_event.map(|number| (number, Payload::Event(OPUS_CLOCK)));
-            for (number, payload) in codecs.chain(event).chain(wide) {
-                if let Some(slot) = payloads.get_mut(usize::from(number)) {
-                    *slot = payload;
-                }
-            }
-        }
-        payloads
+    fn payloads_from(&self, leg: Leg) -> Payloads {
+        Payloads::new(&self.legs[leg.other()].plan, &self.legs[leg].plan)
     }
 
     fn dropped(&mut self, reason: DropReason) -> Relayed {

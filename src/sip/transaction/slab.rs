@@ -11,7 +11,8 @@ pub(super) struct Slab<T> {
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    /// In a box, so that a table that was full once is small again.
+    value: Option<Box<T>>,
 }
 
 impl<T> Slab<T> {
@@ -32,17 +33,17 @@ impl<T> Slab<T> {
             }
         };
         let slot = self.slots.get_mut(number as usize)?;
-        slot.value = Some(value);
+        slot.value = Some(Box::new(value));
         self.used += 1;
         Some((number, slot.generation))
     }
 
     pub(super) fn get(&self, number: u32, generation: u32) -> Option<&T> {
-        self.slots.get(number as usize).filter(|slot| slot.generation == generation)?.value.as_ref()
+        self.slots.get(number as usize).filter(|slot| slot.generation == generation)?.value.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, number: u32, generation: u32) -> Option<&mut T> {
-        self.slots.get_mut(number as usize).filter(|slot| slot.generation == generation)?.value.as_mut()
+        self.slots.get_mut(number as usize).filter(|slot| slot.generation == generation)?.value.as_deref_mut()
     }
 
     pub(super) fn remove(&mut self, number: u32, generation: u32) -> Option<T> {
@@ -51,7 +52,7 @@ impl<T> Slab<T> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(number);
         self.used -= 1;
-        Some(value)
+        Some(*value)
     }
 
     /// How many more it takes.

@@ -1,0 +1,101 @@
+//! What the payload types of one leg's packets mean.
+
+use crate::rtp::control::{Codec, OPUS_CLOCK, StreamPlan};
+use crate::units::SampleRate;
+
+/// Static payload type of comfort noise (RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
+
+/// What a packet's payload is, by the call's session descriptions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Payload {
+    /// Not agreed on, or a codec that is only relayed.
+    Other,
+    /// Audio that the tap can decode.
+    Audio(Codec),
+    /// Comfort noise (RFC 3389).
+    Noise,
+    /// Key presses (RFC 4733), by the clock of a telephone.
+    Event,
+    /// The same by the clock of Opus (RFC 4733 §2.1).
+    WideEvent,
+}
+
+impl Payload {
+    /// The clock of a key press.
+    pub(super) fn event_clock(self) -> Option<SampleRate> {
+        match self {
+            Payload::Event => Some(SampleRate::TELEPHONE),
+            Payload::WideEvent => Some(OPUS_CLOCK),
+            Payload::Other | Payload::Audio(_) | Payload::Noise => None,
+        }
+    }
+}
+
+/// Those payload types that mean something: a handful in a call, so they are looked through. A description may name 64
+/// of them, and all are known: a caller must not escape the tap behind a long list.
+#[derive(Debug, Default)]
+pub(super) struct Payloads(Box<[(u8, Payload)]>);
+
+impl Payloads {
+    /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is `given`, the
+    /// other leg's; but a peer that goes by its `own` is understood too.
+    pub(super) fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
+        let mut known: Vec<(u8, Payload)> = Vec::new();
+        for plan in [given, own] {
+            let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
+            let event = plan.telephone_event.map(|number| (number, Payload::Event));
+            // Of a number that stands for two things in one description, the codec that stands last is meant.
+            let codecs = plan.codecs.iter().rev().map(|&(number, codec)| (number, Payload::Audio(codec)));
+            for (number, payload) in wide.into_iter().chain(event).chain(codecs) {
+                if known.iter().all(|(other, _)| *other != number) {
+                    known.push((number, payload));
+                }
+            }
+        }
+        if known.iter().all(|(number, _)| *number != COMFORT_NOISE) {
+            known.push((COMFORT_NOISE, Payload::Noise));
+        }
+        Self(known.into())
+    }
+
+    pub(super) fn of(&self, number: u8) -> Payload {
+        self.0.iter().find(|(other, _)| *other == number).map_or(Payload::Other, |(_, payload)| *payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_that_the_sender_was_given_come_first_and_its_own_are_understood_too() {
+        let plan = |codecs: &[(u8, Codec)], event| StreamPlan {
+            codecs: codecs.to_vec(),
+            telephone_event: event,
+            ..StreamPlan::default()
+        };
+        let given = plan(&[(0, Codec::Pcmu), (9, Codec::G722)], Some(101));
+        let own = plan(&[(9, Codec::Pcma), (8, Codec::Pcma)], Some(96));
+        let payloads = Payloads::new(&given, &own);
+        let expected = [
+            (0, Payload::Audio(Codec::Pcmu)),
+            (8, Payload::Audio(Codec::Pcma)),
+            (9, Payload::Audio(Codec::G722)),
+            (13, Payload::Noise),
+            (96, Payload::Event),
+            (101, Payload::Event),
+            (97, Payload::Other),
+        ];
+        for (number, payload) in expected {
+            assert_eq!(payloads.of(number), payload, "{number}");
+        }
+    }
+
+    #[test]
+    fn no_list_is_too_long_to_be_known() {
+        let given = StreamPlan { codecs: (64..128).map(|n| (n, Codec::Pcmu)).collect(), ..StreamPlan::default() };
+        let payloads = Payloads::new(&given, &StreamPlan::default());
+        assert!((64..128).all(|number| payloads.of(number) == Payload::Audio(Codec::Pcmu)));
+    }
+}
