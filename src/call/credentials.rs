@@ -86,7 +86,7 @@ impl Switchboard {
             (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
             if relayed.invite {
                 call.invite_shift[to].1 = relayed.shift;
-                call.authorization[to] = Some(line);
+                call.authorization[to] = Some(line.into());
             }
             self.changed(call.id);
             self.keep(call);

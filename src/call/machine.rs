@@ -333,7 +333,7 @@ impl Switchboard {
             let party = &mut call.party.callee;
             (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
             call.invite_shift.callee = (party.cseq - party.shift, party.shift);
-            call.authorization.callee = Some(line);
+            call.authorization.callee = Some(line.into());
             call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
             return self.keep(call);
         }

@@ -99,7 +99,7 @@ pub(super) struct Call {
     /// Of the last INVITE to each leg: the number it came with, and by how much it left higher. Its ACK follows it.
     pub invite_shift: PerLeg<(u32, u32)>,
     /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
-    pub authorization: PerLeg<Option<String>>,
+    pub authorization: PerLeg<Option<Box<str>>>,
     /// Where it has been sent on.
     pub turns: Vec<Turn>,
     /// Its source is known for this call only.

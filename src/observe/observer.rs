@@ -55,7 +55,8 @@ impl Default for Records {
 /// The one door for events. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Observer {
-    events: Sender<Happened>,
+    /// In boxes: the channel has room for thousands, and hardly ever holds one.
+    events: Sender<Box<Happened>>,
     stop: Sender<Instant>,
     done: Receiver<()>,
     shared: Arc<Shared>,
@@ -105,7 +106,7 @@ impl Observer {
     /// Takes one event. Never waits: without room it is lost and counted, the least important ones first.
     pub fn happened(&self, happened: &Happened) {
         let crowded = self.events.len() >= EVENTS - FOR_MILESTONES;
-        if (crowded && !is_milestone(&happened.event)) || self.events.try_send(happened.clone()).is_err() {
+        if (crowded && !is_milestone(&happened.event)) || self.events.try_send(Box::new(happened.clone())).is_err() {
             self.shared.metrics.event_lost();
         }
     }
@@ -176,7 +177,7 @@ struct Observing {
 }
 
 impl Observing {
-    fn run(mut self, events: &Receiver<Happened>, stopped: &Receiver<Instant>) {
+    fn run(mut self, events: &Receiver<Box<Happened>>, stopped: &Receiver<Instant>) {
         loop {
             crossbeam_channel::select! {
                 recv(events) -> happened => match happened {
@@ -194,7 +195,7 @@ impl Observing {
     }
 
     /// Takes what is there.
-    fn all(&mut self, events: &Receiver<Happened>) {
+    fn all(&mut self, events: &Receiver<Box<Happened>>) {
         // Whoever keeps sending is cut off by the count, so that a stop is seen.
         for happened in events.try_iter().take(EVENTS) {
             self.happened(&happened);
@@ -215,7 +216,7 @@ impl Observing {
         }
     }
 
-    fn finish(mut self, events: &Receiver<Happened>, deadline: Instant) {
+    fn finish(mut self, events: &Receiver<Box<Happened>>, deadline: Instant) {
         self.all(events);
         let Some(writer) = self.writer.take() else { return };
         let unfinished = self.shared.history().unfinished();
