@@ -19,6 +19,9 @@ const ONE_SIGN_ALONE: f32 = 0.85;
 /// Log-odds of the wording that count as 1.
 const WORDING_SCALE: f32 = 10.0;
 
+/// The most that a wording counts for: terms of one sentence hang together, and their sum says more than they do.
+const MOST_WORDING: f32 = 3.0;
+
 /// Log-odds of the wording from which one phrase of a scam is more than chance.
 const LIKELY_WORDING: f32 = 5.0;
 
@@ -369,8 +372,8 @@ impl Heard {
             Measure::PromptTalkedOn => flag(self.prompts[0]),
             Measure::PromptYielded => flag(self.prompts[1]),
             Measure::PromptAnswered => flag(self.prompts[2]),
-            Measure::WordingAutomated => (self.wording.automated / WORDING_SCALE).clamp(-2.0, 2.0),
-            Measure::WordingScam => (self.wording.scam / WORDING_SCALE).clamp(-2.0, 2.0),
+            Measure::WordingAutomated => (self.wording.automated / WORDING_SCALE).clamp(-MOST_WORDING, MOST_WORDING),
+            Measure::WordingScam => (self.wording.scam / WORDING_SCALE).clamp(-MOST_WORDING, MOST_WORDING),
         }
     }
 
