@@ -217,7 +217,7 @@ fn a_machine_talks_on_over_a_prompt_and_a_person_answers_it() {
 
 #[test]
 fn no_speech_is_taken_for_a_key_that_is_to_be_held() {
-    let calls = ["live", "neighbour", "reminder", "scam"].map(|name| recording(name));
+    let calls = ["live", "neighbour", "reminder", "scam"].map(recording);
     let mut voices: Vec<Vec<i16>> = calls.into_iter().flat_map(|call| [call.caller, call.callee]).collect();
     for file in std::fs::read_dir("config/announcements").unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|extension| extension == "wav") {
