@@ -161,7 +161,7 @@ pub enum MediaCommand {
         /// False: they do again.
         held: bool,
     },
-    /// Press a key for the other leg, as an event (RFC 4733), where the peer takes events; `Finished` follows.
+    /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished` follows.
     Press {
         /// Which call.
         call: CallId,

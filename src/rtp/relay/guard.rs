@@ -95,9 +95,13 @@ impl MediaPair {
         }
     }
 
-    /// Presses a key for `to`; false if that peer takes no events, or something plays there.
+    /// Presses a key for `to`; false if the peers have not agreed on events (RFC 3264 §6.1), or something plays there.
     pub fn press(&mut self, to: Leg, key: char) -> bool {
         let codec = self.codec_to(to).map(|(_, codec)| codec);
+        let other = &self.legs[to.other()].plan;
+        if other.telephone_event.or(other.wide_event).is_none() {
+            return false;
+        }
         let media = &mut self.legs[to];
         let narrow = media.plan.telephone_event.map(|number| (number, SampleRate::TELEPHONE));
         let wide = media.plan.wide_event.map(|number| (number, OPUS_CLOCK)).filter(|_| codec == Some(Codec::Opus));

@@ -310,7 +310,12 @@ fn a_key_that_is_pressed_for_a_leg_is_one_press_in_its_stream() {
     assert_eq!(after.0, 48);
     assert!((7 * 160..9 * 160).contains(&(after.1 - begin)), "the clock has gone on: {}", after.1 - begin);
 
-    let plan = StreamPlan { telephone_event: None, ..call.pair.legs.caller.plan.clone() };
-    call.pair.plan(Leg::Caller, plan, call.now);
-    assert!(!call.pair.press(Leg::Caller, '5'), "that peer takes no events");
+    for leg in Leg::BOTH {
+        let agreed = call.pair.legs[leg].plan.clone();
+        let plan = StreamPlan { telephone_event: None, ..agreed.clone() };
+        call.pair.plan(leg, plan, call.now);
+        assert!(!call.pair.press(Leg::Caller, '5'), "one of them knows no events");
+        call.pair.plan(leg, agreed, call.now);
+    }
+    assert!(call.pair.press(Leg::Caller, '5'));
 }
