@@ -72,6 +72,37 @@ fn media(criterion: &mut Criterion) {
         });
     });
 
+    criterion.bench_function("relay one packet whose leg's keys are held", |bencher| {
+        let (mut pair, address) = call(start);
+        pair.hold_keys(Leg::Caller, true);
+        let mut sequence = 0u16;
+        bencher.iter(|| {
+            sequence = sequence.wrapping_add(1);
+            let mut packet = packet(sequence);
+            black_box(pair.relay(Leg::Caller, black_box(&mut packet), address, start))
+        });
+    });
+
+    criterion.bench_function("relay one packet and mix a whisper into it", |bencher| {
+        let (mut pair, address) = call(start);
+        let coded: Arc<[u8]> = vec![1; 80_000].into();
+        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() };
+        let mut sequence = 0u16;
+        bencher.iter(|| {
+            if !pair.is_playing(Leg::Callee) || pair.is_due(Leg::Callee, start) {
+                pair.stop_play(Leg::Callee);
+                pair.whisper(Leg::Callee, [prompt.clone()], start);
+            }
+            sequence = sequence.wrapping_add(1);
+            let mut packet = packet(sequence);
+            let relayed = pair.relay(Leg::Caller, black_box(&mut packet), address, start);
+            if let Some((header, payload)) = &relayed.heard {
+                pair.mix(Leg::Callee, header, *payload, &mut packet, start);
+            }
+            black_box(packet)
+        });
+    });
+
     criterion.bench_function("prompt packet", |bencher| {
         let (mut pair, _) = call(start);
         let coded: Arc<[u8]> = vec![1; 80_000].into();

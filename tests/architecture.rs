@@ -11,7 +11,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("gate", &["units"]),
     ("sip", &["units"]),
-    ("rtp", &["units"]),
+    // Keys in the audio itself, and a warning mixed into it.
+    ("rtp", &["units", "audio::g711"]),
     ("audio", &["units"]),
     ("detect", &["units", "audio"]),
     ("policy", &["units", "detect::evidence"]),

@@ -7,6 +7,8 @@
 mod codecs;
 #[path = "dialogs/forks.rs"]
 mod forks;
+#[path = "dialogs/guarded.rs"]
+mod guarded;
 #[path = "dialogs/large.rs"]
 mod large;
 #[path = "dialogs/offers.rs"]

@@ -8,12 +8,14 @@ use std::time::Duration;
 use ringfence::audio::FRAME_SAMPLES;
 use ringfence::audio::framer::{Arrived, Content, Framer};
 use ringfence::audio::g711::Law;
+use ringfence::audio::wav::Wav;
 use ringfence::detect::ear::Opposite;
 use ringfence::detect::evidence::{Finding, Screened};
 use ringfence::offline::{Ear, EarFiles, Heard, Recording, hear};
 use ringfence::policy::action::StepUp;
 use ringfence::policy::judge::Class;
 use ringfence::policy::rules::Policy;
+use ringfence::rtp::tones::Tones;
 use ringfence::units::{CallTime, RtpTimestamp, SequenceNumber, Ssrc};
 
 const WATCH: Duration = Duration::from_secs(25);
@@ -211,4 +213,27 @@ fn a_machine_talks_on_over_a_prompt_and_a_person_answers_it() {
     let (found, person) = screened(answer, prompt);
     assert!(matches!(found.as_slice(), [Screened::Answered { .. }]), "{found:?}");
     assert!(machine.of(Class::Live) < person.of(Class::Live), "{machine:?} {person:?}");
+}
+
+#[test]
+fn no_speech_is_taken_for_a_key_that_is_to_be_held() {
+    let calls = ["live", "neighbour", "reminder", "scam"].map(recording);
+    let mut voices: Vec<Vec<i16>> = calls.into_iter().flat_map(|call| [call.caller, call.callee]).collect();
+    for file in std::fs::read_dir("config/announcements").unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "wav") {
+            voices.push(Wav::read(&std::fs::read(file).unwrap()).unwrap().telephone_mono().unwrap());
+        }
+    }
+    for law in [Law::Mu, Law::A] {
+        for voice in &voices {
+            let mut tones = Tones::new();
+            for samples in voice.chunks(160) {
+                let coded = law.encode_all(samples);
+                let mut payload = coded.clone();
+                assert_eq!(tones.silence(law, &mut payload), None);
+                assert_eq!(payload, coded, "as it was");
+            }
+        }
+    }
+    assert!(voices.iter().map(Vec::len).sum::<usize>() > 200 * 8_000, "minutes of it");
 }

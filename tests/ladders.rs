@@ -1035,20 +1035,6 @@ fn observing_does_nothing_and_says_so() {
 }
 
 #[test]
-fn guard_and_whisper_are_recorded_and_not_done() {
-    let (mut world, mut caller, _) = answered(settings());
-    world.media_in_ladder = true;
-    world.judge(0.6);
-    world.judge(0.75);
-
-    expect(&mut world, "");
-    let steps: Vec<&String> = world.events.iter().filter(|event| event.contains("not enforced")).collect();
-    assert_eq!(steps, ["guard not enforced", "whisper not enforced"]);
-    world.send(TRUNK, &caller.next("BYE", ""));
-    world.rest();
-}
-
-#[test]
 fn hang_up_ends_both_legs_at_once() {
     let policy = Policy { hang_up_at: Some(ringfence::units::Ratio::clamped(0.98)), ..Policy::default() };
     let (mut world, _, _) = answered(Settings { policy: Arc::new(policy), ..settings() });

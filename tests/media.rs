@@ -93,6 +93,50 @@ fn a_missing_prompt_counts_as_played() {
 }
 
 #[test]
+fn a_whisper_is_for_the_callee_alone_and_the_ear_hears_neither_it_nor_what_is_said_to_it() {
+    let mut world = World::new(22_250);
+    let (caller, callee) = world.connected(true);
+    let (speech, reply) = ([0x9A; 160], [0x92; 160]);
+    caller.send(0, &speech);
+    callee.send(0, &reply);
+    assert_eq!((callee.receive().1, caller.receive().1), (speech.to_vec(), reply.to_vec()));
+
+    world.send(MediaCommand::Whisper { call: CALL, to: Leg::Callee, prompts: vec![PromptId("short".into())] });
+    world.settle();
+    let mut heard = Vec::new();
+    for n in 1..=8 {
+        caller.send(n, &speech);
+        callee.send(n, &reply);
+        heard.push(callee.receive().1);
+        assert_eq!(caller.receive().1, reply);
+    }
+
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee });
+    assert!(heard.iter().any(|payload| *payload != speech), "something was mixed, or played between");
+    let tapped = world.tapped(10);
+    assert_eq!(tapped.iter().filter(|(leg, _)| *leg == Leg::Caller).count(), 9);
+    assert!(tapped.iter().all(|(leg, payload)| *payload == if *leg == Leg::Caller { speech } else { reply }));
+}
+
+#[test]
+fn a_held_key_is_told_and_a_key_of_ours_is_heard() {
+    let world = World::new(22_270);
+    let (caller, callee) = world.connected(false);
+    world.send(MediaCommand::HoldKeys { call: CALL, from: Leg::Callee, held: true });
+    world.settle();
+    callee.send_to(callee.relay(), &rtp(101, 1, 8_000, callee.ssrc, &[4, 0x80, 3, 0x20]));
+    assert_eq!(world.event(), MediaEvent::Digit { leg: Leg::Callee, digit: '4' });
+    assert!(caller.hears_nothing());
+
+    world.send(MediaCommand::Press { call: CALL, to: Leg::Caller, key: '4' });
+    let packets: Vec<_> = (0..7).map(|_| caller.receive()).collect();
+
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Caller });
+    assert!(packets.iter().all(|(header, payload)| header.payload_type == 101 && payload[0] == 4));
+    assert_eq!(packets.iter().filter(|(_, payload)| payload[1] & 0x80 != 0).count(), 3);
+}
+
+#[test]
 fn keys_are_told_once_per_press_from_both_legs() {
     let world = World::new(22_300);
     let (caller, callee) = world.connected(false);

@@ -375,6 +375,7 @@ fn was_a_scam(taken_away: &mut HashSet<CallId>, happened: &Happened) -> bool {
         | Event::Answered { .. }
         | Event::Judged { .. }
         | Event::SteppedUp { .. }
+        | Event::GuardLifted { .. }
         | Event::Digit { .. } => false,
     }
 }

@@ -106,6 +106,8 @@ impl Switchboard {
             taken: Vec::new(),
             steps: Vec::new(),
             taken_back: None,
+            guard: None,
+            lifted: None,
             digits: PerLeg::default(),
             diversion: None,
             shown: None,

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::Event;
+use super::event::{Event, Lifted};
+use super::guard::Way;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
@@ -47,29 +48,41 @@ impl Switchboard {
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
             call.shown = Some(verdict.clone());
         }
-        let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) else {
-            return self.keep(call);
-        };
-        call.taken.push(decision.action);
-        self.step_up(call, decision, now);
+        if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
+            self.lift(&mut call, Lifted::Live, now);
+        }
+        while let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) {
+            call.taken.push(decision.action);
+            match self.step_up(call, decision, now) {
+                Some(left) => call = left,
+                None => return,
+            }
+        }
+        self.keep(call);
     }
 
-    fn step_up(&mut self, mut call: Box<Call>, decision: StepUpDecision, now: Instant) {
+    /// None: the call has ended with it.
+    fn step_up(&mut self, mut call: Box<Call>, decision: StepUpDecision, now: Instant) -> Option<Box<Call>> {
         let action = decision.action;
-        let enforcement = match (call.settings.enforce, action) {
-            (false, _) => Enforcement::Observed,
-            (true, StepUp::Guard | StepUp::Whisper) => Enforcement::NotEnforced,
-            (true, StepUp::Divert | StepUp::HangUp) => Enforcement::Done,
+        let mild = matches!(action, StepUp::Guard | StepUp::Whisper);
+        let enforcement = match call.settings.enforce {
+            false => Enforcement::Observed,
+            // Its callee is not there, or hears a warning already.
+            true if mild && (!call.has_callee || call.diversion.is_some()) => Enforcement::NotEnforced,
+            true => Enforcement::Done,
         };
         self.took(&mut call, decision, enforcement, now);
         match (enforcement, action) {
-            (Enforcement::Done, StepUp::HangUp) => self.hang_up(call, "hang_up", now),
-            (Enforcement::Done, StepUp::Divert) => {
-                self.divert(&mut call, now);
-                self.keep(call);
+            (Enforcement::Done, StepUp::Guard) => self.guard(&mut call),
+            (Enforcement::Done, StepUp::Whisper) => self.whisper(&call),
+            (Enforcement::Done, StepUp::Divert) => self.divert(&mut call, now),
+            (Enforcement::Done, StepUp::HangUp) => {
+                self.hang_up(call, "hang_up", now);
+                return None;
             }
-            (Enforcement::Done | Enforcement::Observed | Enforcement::NotEnforced, _) => self.keep(call),
+            (Enforcement::Observed | Enforcement::NotEnforced, _) => {}
         }
+        Some(call)
     }
 
     /// An operator takes a call away. One that is not answered, or has been taken away, stays as it is.
@@ -110,6 +123,7 @@ impl Switchboard {
     fn divert(&mut self, call: &mut Call, now: Instant) {
         // It has been decided: the ear is for calls that have not.
         call.listens_until = None;
+        self.guard_ends(call);
         self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
             self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
@@ -139,8 +153,12 @@ impl Switchboard {
         call.diversion = Some(diversion);
     }
 
-    /// A key of a leg: the callee may take a diverted call back.
-    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, now: Instant) {
+    /// A key of a leg: the callee may take a diverted call back, or send what is held.
+    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, way: Way, now: Instant) {
+        if leg == Leg::Callee && call.guard.is_some() {
+            self.held(&mut call, digit, way, now);
+            return self.keep(call);
+        }
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
         if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
             call.diversion = None;

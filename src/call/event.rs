@@ -1,5 +1,6 @@
 //! What observers are told. Plain facts; who logs, counts or stores them is not known here.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,6 +76,13 @@ pub enum Event {
         /// When, since the answer.
         at: CallTime,
     },
+    /// The callee's keys reach the caller again, for the rest of the call.
+    GuardLifted {
+        /// When, since the answer.
+        at: CallTime,
+        /// Why.
+        by: Lifted,
+    },
     /// A key was pressed.
     Digit {
         /// By whom.
@@ -85,6 +93,26 @@ pub enum Event {
         /// How.
         ending: Ending,
     },
+}
+
+/// Why keys are no longer held back.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub enum Lifted {
+    /// The callee pressed nine twice.
+    Callee,
+    /// The caller turned out to be a person.
+    Live,
+}
+
+impl Lifted {
+    /// Fixed word for logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Callee => "callee",
+            Self::Live => "live",
+        }
+    }
 }
 
 /// How a call ended.

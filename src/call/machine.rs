@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::answer;
 use super::event::Event;
 use super::forward::{self};
+use super::guard::Way;
 use super::identity::{self};
 use super::input::Output;
 use super::session::{self};
@@ -169,7 +170,7 @@ impl Switchboard {
             MediaEvent::Failed => self.keep(call),
             MediaEvent::Digit { leg, digit } => {
                 self.pressed(&mut call, leg, now);
-                self.digit(call, leg, digit, now);
+                self.digit(call, leg, digit, Way::Media, now);
             }
             MediaEvent::Latched { leg, address } => {
                 call.latched[leg] = address;

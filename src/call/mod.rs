@@ -17,6 +17,7 @@ mod ending;
 mod event;
 mod failover;
 mod forward;
+mod guard;
 mod identity;
 mod input;
 mod large;
@@ -33,7 +34,7 @@ mod switchboard;
 mod transfer;
 mod trunks;
 
-pub use event::{Counters, Ending, Event, Happened};
+pub use event::{Counters, Ending, Event, Happened, Lifted};
 pub use forward::Party;
 pub use input::{Input, Output, Sizes};
 pub use resumed::Invited;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::failover::Again;
 use super::forward::{self, Party};
+use super::guard::Way;
 use super::identity;
 use super::machine;
 use super::session::{self, Asked};
@@ -74,7 +75,10 @@ impl Switchboard {
         }
         let key = dtmf_key(message);
         let id = call.id;
-        if alone {
+        if call.holds_info(leg, now) && carries_key(message) {
+            self.reply(message, server, flow, StatusCode::OK, &[], now);
+            self.keep(call);
+        } else if alone {
             self.stand_in(call, message, server, flow, leg, now);
         } else {
             self.relay(message, server, flow, side, Some(call), now);
@@ -88,7 +92,7 @@ impl Switchboard {
             (false, Some(key)) => {
                 if let Some(mut call) = self.take(id) {
                     self.pressed(&mut call, leg, now);
-                    self.digit(call, leg, key, now);
+                    self.digit(call, leg, key, Way::Info, now);
                 }
             }
             (false, None) => {}
@@ -386,19 +390,28 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg))
 }
 
-/// The key in an INFO (application/dtmf-relay or application/dtmf).
-fn dtmf_key(message: &Message<'_>) -> Option<char> {
+/// The type of an INFO that says a key (application/dtmf-relay or application/dtmf).
+fn dtmf_type(message: &Message<'_>) -> Option<String> {
     if message.method() != Some(Method::Info) {
         return None;
     }
     let kind = message.header(Name::ContentType)?.value.to_ascii_lowercase();
+    Some(kind).filter(|kind| kind.starts_with("application/dtmf"))
+}
+
+/// True for an INFO that says a key, even one that we do not know.
+fn carries_key(message: &Message<'_>) -> bool {
+    dtmf_type(message).is_some()
+}
+
+/// The key in an INFO.
+fn dtmf_key(message: &Message<'_>) -> Option<char> {
+    let kind = dtmf_type(message)?;
     let body = std::str::from_utf8(message.body()).ok()?;
     let text = if kind.starts_with("application/dtmf-relay") {
         body.lines().find_map(|line| line.trim().strip_prefix("Signal="))?
-    } else if kind.starts_with("application/dtmf") {
-        body
     } else {
-        return None;
+        body
     };
     text.trim().chars().next().filter(|key| key.is_ascii_digit() || "*#ABCD".contains(*key))
 }

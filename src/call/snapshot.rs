@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::diversion::Diversion;
-use super::event::Event;
+use super::event::{Event, Lifted};
 use super::forward::Party;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
@@ -129,6 +129,9 @@ pub struct Story {
     pub steps: Vec<Taken>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
+    /// Keys were no longer held back from then on.
+    #[serde(default)]
+    pub lifted: Option<(CallTime, Lifted)>,
     /// Keys pressed by each side.
     pub digits: PerLeg<u32>,
 }
@@ -185,6 +188,7 @@ impl Switchboard {
         let until = |(interval, rest): (Duration, Duration)| Some((interval, now.checked_add(left(rest))?));
         let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
             snapshot;
+        let guarded = story.is_guarded();
         let told = Story {
             began: story.began.saturating_add(age),
             rang: story.rang.map(|rang| rang.saturating_add(age)),
@@ -233,6 +237,8 @@ impl Switchboard {
             taken: story.steps.iter().map(|step| step.decision.action).collect(),
             steps: story.steps,
             taken_back: story.taken_back,
+            guard: None,
+            lifted: story.lifted,
             digits: story.digits,
             diversion: None,
             shown: story.verdict,
@@ -278,6 +284,8 @@ impl Switchboard {
             self.divert_again(&mut call, diverting, now);
         } else if !call.has_callee {
             self.play(&call, Leg::Caller, "caller-diverted");
+        } else if guarded {
+            self.guard(&mut call);
         }
         self.changed(id);
         self.keep(call);
@@ -313,6 +321,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         verdict: call.shown.clone(),
         steps: call.steps.clone(),
         taken_back: call.taken_back,
+        lifted: call.lifted,
         digits: call.digits,
     };
     let ports = call.ports?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::diversion::Diversion;
+use super::event::Lifted;
 use super::forward::{self, Party, Way};
+use super::guard::Guard;
 use super::identity::{self, History, Turn};
 use super::resumed::Invited;
 use super::security::Security;
@@ -88,6 +90,10 @@ pub(super) struct Call {
     /// `taken`, with when and why.
     pub steps: Vec<Taken>,
     pub taken_back: Option<CallTime>,
+    /// The callee's keys are held back. In a box: hardly a call has one.
+    pub guard: Option<Box<Guard>>,
+    /// They no longer are, since then.
+    pub lifted: Option<(CallTime, Lifted)>,
     /// Keys pressed.
     pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,

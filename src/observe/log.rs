@@ -71,6 +71,9 @@ pub(super) fn happened(happened: &Happened) {
             "SteppedUp"
         ),
         Event::TakenBack { at } => info!(target: CALL, %call, at_ms = at.as_millis(), "TakenBack"),
+        Event::GuardLifted { at, by } => {
+            info!(target: CALL, %call, at_ms = at.as_millis(), by = by.label(), "GuardLifted");
+        }
         // Which key is nobody's business: it may be a PIN.
         Event::Digit { leg } => debug!(target: CALL, %call, leg = leg.label(), "Digit"),
         Event::Ended { ending } => info!(

@@ -165,6 +165,7 @@ fn is_milestone(event: &Event) -> bool {
         | Event::Answered { .. }
         | Event::SteppedUp { .. }
         | Event::TakenBack { .. }
+        | Event::GuardLifted { .. }
         | Event::Ended { .. } => true,
         Event::Ringing | Event::Judged { .. } | Event::Digit { .. } => false,
     }

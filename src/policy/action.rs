@@ -74,7 +74,7 @@ pub enum Enforcement {
     Done,
     /// `enforce = false`: it would have been.
     Observed,
-    /// Decided and recorded only: acting on guard and whisper is not built yet.
+    /// Decided and recorded only: it could not be done, as nobody was there to do it to.
     NotEnforced,
 }
 

@@ -134,8 +134,8 @@ impl Policy {
         decide(self.otherwise, "default")
     }
 
-    /// The strongest step that `verdict` earns beyond those `taken`. None: nothing new. Whoever took a call back has
-    /// decided for this call: nothing stronger than a guard follows.
+    /// The next step that `verdict` earns beyond those `taken`: the strongest, but for a whisper, which a guard goes
+    /// before. None: nothing new. Whoever took a call back has decided for this call: nothing stronger than a guard follows.
     #[must_use]
     pub fn step_up(&self, verdict: &Verdict, taken: &[StepUp], taken_back: bool) -> Option<StepUpDecision> {
         let probability = verdict.of(Class::PressKey);
@@ -150,11 +150,19 @@ impl Policy {
             let earned = probability >= threshold;
             let allowed = !taken_back || action == StepUp::Guard;
             let stronger = taken.iter().all(|step| *step < action);
-            if earned && allowed && stronger {
+            let goes_before = action == StepUp::Whisper && taken.is_empty();
+            if earned && allowed && stronger && !goes_before {
                 return Some(StepUpDecision { action, rule: Arc::from(rule), verdict: verdict.clone() });
             }
         }
         None
+    }
+
+    /// Whether keys that are held reach the caller again: it must be as sure that he is a person as it would have to be of
+    /// a scam to take him away.
+    #[must_use]
+    pub fn lifts_guard(&self, verdict: &Verdict) -> bool {
+        verdict.class == Class::Live && verdict.of(Class::Live) >= self.divert_at
     }
 }
 
@@ -240,5 +248,31 @@ mod tests {
         assert_eq!(step(0.95, &[StepUp::Guard], false), Some(StepUp::Divert));
         assert_eq!(step(0.99, &[StepUp::Guard, StepUp::Divert], false), None);
         assert_eq!(step(0.99, &[], true), Some(StepUp::Guard));
+    }
+
+    #[test]
+    fn a_whisper_comes_behind_a_guard_and_a_diversion_needs_neither() {
+        let policy = Policy::default();
+        let step =
+            |probability, taken: &[StepUp]| policy.step_up(&verdict(probability), taken, false).map(|d| d.action);
+
+        assert_eq!(step(0.75, &[]), Some(StepUp::Guard));
+        assert_eq!(step(0.75, &[StepUp::Guard]), Some(StepUp::Whisper));
+        assert_eq!(step(0.75, &[StepUp::Guard, StepUp::Whisper]), None);
+        assert_eq!(step(0.95, &[]), Some(StepUp::Divert));
+    }
+
+    #[test]
+    fn a_guard_is_lifted_for_a_person_and_not_for_less() {
+        let policy = Policy::default();
+        let live = |probability: f32| {
+            let rest = Ratio::clamped(1.0 - probability);
+            let probabilities = [Ratio::ZERO, Ratio::clamped(probability), rest, Ratio::ZERO];
+            Verdict { class: Class::Live, probabilities, ..verdict(0.0) }
+        };
+
+        assert!(policy.lifts_guard(&live(0.95)));
+        assert!(!policy.lifts_guard(&live(0.8)));
+        assert!(!policy.lifts_guard(&verdict(0.95)));
     }
 }

@@ -152,6 +152,34 @@ pub enum MediaCommand {
         /// Who hears it.
         to: Leg,
     },
+    /// Keys that one leg presses no longer reach the other, or do again from the next press on. They are still told.
+    HoldKeys {
+        /// Which call.
+        call: CallId,
+        /// Whose keys.
+        from: Leg,
+        /// False: they do again.
+        held: bool,
+    },
+    /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished` follows.
+    Press {
+        /// Which call.
+        call: CallId,
+        /// Who hears it.
+        to: Leg,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        key: char,
+    },
+    /// Play prompts over what the other leg says, which is quieter meanwhile; where it cannot be mixed, in its place.
+    /// Behind what plays there already. `Finished` follows.
+    Whisper {
+        /// Which call.
+        call: CallId,
+        /// Who hears it.
+        to: Leg,
+        /// At most eight.
+        prompts: Vec<PromptId>,
+    },
     /// The call has ended: close its sockets and rest its ports.
     Close {
         /// Which call.
@@ -169,7 +197,7 @@ pub enum MediaEvent {
     },
     /// No port pair could be had, or the media path has lost the call by a fault of its own.
     Failed,
-    /// The peer on `leg` pressed a key (RFC 4733), once per press.
+    /// The peer on `leg` pressed a key (RFC 4733; while keys are held, also as a tone in G.711), once per press.
     Digit {
         /// Who pressed.
         leg: Leg,

@@ -11,6 +11,16 @@ use crate::units::{RtpTimestamp, SampleRate, Ssrc};
 /// Events 0 to 15 (RFC 4733 §3.2, table 7); beyond them are tones and trunk events.
 const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
+/// The event of a key.
+pub(super) fn event(key: char) -> Option<u8> {
+    KEYS.iter().position(|other| *other == key).and_then(|event| u8::try_from(event).ok())
+}
+
+/// True for what looks like the event of a key, whatever its payload type is said to be: a clock that we do not know.
+pub(super) fn is_key(payload: &[u8]) -> bool {
+    matches!(payload, &[event, ..] if payload.len() == 4 && KEYS.get(usize::from(event)).is_some())
+}
+
 /// Same key, not ended, no marker, and its clock moved by no more than this beyond the duration told: the same press.
 /// Long presses go on in a new segment at a new timestamp (RFC 4733 §2.5.1.3), and some gateways wrongly move the
 /// timestamp with each update. A finger needs longer between two presses.
@@ -32,6 +42,12 @@ struct Press {
 }
 
 impl Keys {
+    /// This leg presses keys as events.
+    #[must_use]
+    pub fn have_come(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Hears one event packet by this clock; a key if this is the first of a press.
     pub fn hear(&mut self, header: &Header, payload: &[u8], clock: SampleRate) -> Option<char> {
         let &[event, flags, high, low] = payload.first_chunk::<4>()?;

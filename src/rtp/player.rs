@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::control::Codec;
 use super::packet::{HEADER, Header};
+use super::press::Press;
 use super::report::{About, Moved, Sender};
+use crate::audio::g711::Law;
 use crate::units::{RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 
 /// Samples, and with G.711 bytes, in a packet of a prompt: 20 ms.
@@ -80,6 +82,13 @@ impl Prompt {
     }
 }
 
+/// Beneath a prompt, the other leg is heard with this share of its amplitude: 12 dB quieter.
+const BENEATH: i32 = 4;
+
+/// A prompt that is to be mixed into packets, and has seen none for this long, goes on in packets of its own. Longer than
+/// packets come apart, with some jitter.
+const NOTHING_TO_MIX: Duration = Duration::from_millis(100);
+
 /// A packet this far before the first one that was forwarded after a prompt is no straggler: the source has restarted.
 const MAX_STRAGGLE: i16 = 100;
 
@@ -130,7 +139,7 @@ struct Sent {
 
 #[derive(Clone, Copy, Debug)]
 enum Shift {
-    /// No prompt was ever played here: packets pass as they are.
+    /// No prompt was ever played here, and nothing left out: packets pass as they are.
     Untouched,
     /// A prompt has been played; the next forwarded packet settles the offset.
     Pending,
@@ -196,7 +205,8 @@ impl Outgoing {
             sent.sequence.0 = sent.sequence.0.wrapping_add(*sequence);
             sent.timestamp.0 = sent.timestamp.0.wrapping_add(*timestamp);
             Header {
-                marker: header.marker || !settled,
+                // The first one behind a prompt, or behind what was left out.
+                marker: header.marker || !settled || ahead == 0,
                 ssrc: sent.ssrc,
                 sequence: sent.sequence,
                 timestamp: sent.timestamp,
@@ -228,6 +238,21 @@ impl Outgoing {
         if !first {
             sent.timestamp.0 = self.last.timestamp.0.wrapping_add(self.clock.samples_in(PACKET_TIME) as u32);
         }
+        self.own(sent, payload_type, payload, first)
+    }
+
+    /// The next packet of a key press. `first`: it opens the press, and its timestamp stands for all of it (RFC 4733
+    /// §2.5.1.2).
+    pub(super) fn event(&mut self, payload_type: u8, payload: &[u8], first: bool, now: Instant) -> Played {
+        let mut sent = self.next(now);
+        if !first {
+            // What follows counts from the beginning of the press.
+            (sent.timestamp, sent.at) = (self.last.timestamp, self.last.at);
+        }
+        self.own(sent, payload_type, payload, first)
+    }
+
+    fn own(&mut self, sent: Sent, payload_type: u8, payload: &[u8], marker: bool) -> Played {
         self.last = sent;
         self.started = true;
         self.shift = Shift::Pending;
@@ -236,19 +261,34 @@ impl Outgoing {
         let mut packet = [0; PACKET_BYTES];
         packet[0] = 0x80;
         let length = PACKET_BYTES.min(HEADER + payload.len());
-        Header {
-            payload_type,
-            marker: first,
-            sequence: sent.sequence,
-            timestamp: sent.timestamp,
-            ssrc: sent.ssrc,
-            payload: HEADER..length,
-        }
-        .stamp(&mut packet);
+        let (sequence, timestamp, ssrc) = (sent.sequence, sent.timestamp, sent.ssrc);
+        Header { payload_type, marker, sequence, timestamp, ssrc, payload: HEADER..length }.stamp(&mut packet);
         for (to, from) in packet[HEADER..].iter_mut().zip(payload) {
             *to = *from;
         }
         Played { packet, length }
+    }
+
+    /// A packet that is left out for good while those around it are forwarded: what follows it moves up, so that its
+    /// receiver sees a pause and no loss.
+    pub fn left_out(&mut self, header: &Header) {
+        self.held_back(header);
+        let next = SequenceNumber(header.sequence.0.wrapping_add(1));
+        match &mut self.shift {
+            Shift::Untouched => {
+                let follows = self.last.ssrc == header.ssrc && header.sequence.since(self.last.sequence) > 0;
+                if self.started && follows {
+                    self.shift = Shift::By { source: header.ssrc, first: next, sequence: u16::MAX, timestamp: 0 };
+                }
+            }
+            Shift::By { source, first, sequence, .. } => {
+                // One that has come twice is left out once.
+                if *source == header.ssrc && header.sequence.since(*first) >= 0 {
+                    (*first, *sequence) = (next, sequence.wrapping_sub(1));
+                }
+            }
+            Shift::Pending => {}
+        }
     }
 
     /// A packet that would have gone here and has not.
@@ -289,7 +329,7 @@ impl Outgoing {
         About { heard_as: self.last.ssrc, source }
     }
 
-    /// A prompt has been heard on this stream: reports about it no longer match what the other peer sends.
+    /// A prompt has been heard on this stream, or something was left out of it: reports about it no longer match what the other peer sends.
     #[must_use]
     pub fn is_spliced(&self) -> bool {
         !matches!(self.shift, Shift::Untouched)
@@ -324,6 +364,33 @@ impl Deref for Played {
     }
 }
 
+/// What plays to one leg.
+#[derive(Debug)]
+pub enum Playing {
+    /// Prompts.
+    Prompts(Player),
+    /// A key.
+    Key(Press),
+}
+
+impl Playing {
+    /// The packet that is due, every 20 ms; None when all has been played.
+    pub fn packet(&mut self, outgoing: &mut Outgoing, now: Instant) -> Option<Played> {
+        match self {
+            Self::Prompts(player) => player.packet(outgoing, now),
+            Self::Key(press) => press.packet(outgoing, now),
+        }
+    }
+
+    /// The prompts that are mixed into what is forwarded.
+    pub fn over(&mut self) -> Option<&mut Player> {
+        match self {
+            Self::Prompts(player) if player.mixed.is_some() => Some(player),
+            Self::Prompts(_) | Self::Key(_) => None,
+        }
+    }
+}
+
 /// Prompts that play to one leg, one after another.
 #[derive(Debug)]
 pub struct Player {
@@ -332,6 +399,8 @@ pub struct Player {
     codec: Codec,
     position: usize,
     first: bool,
+    /// They are mixed into what is forwarded, last then; None: they replace it.
+    mixed: Option<Instant>,
 }
 
 impl Player {
@@ -339,30 +408,71 @@ impl Player {
     #[must_use]
     pub fn new(prompts: impl IntoIterator<Item = Prompt>, payload_type: u8, codec: Codec) -> Self {
         let queue = prompts.into_iter().take(MAX_QUEUE).collect();
-        Self { queue, payload_type, codec, position: 0, first: true }
+        Self { queue, payload_type, codec, position: 0, first: true, mixed: None }
+    }
+
+    /// The same over what is forwarded in G.711, and in packets of its own where nothing is; in any other codec they
+    /// replace it, as nothing can be mixed.
+    #[must_use]
+    pub fn over(self, now: Instant) -> Self {
+        let mixes = matches!(self.codec, Codec::Pcmu | Codec::Pcma);
+        Self { mixed: mixes.then_some(now), ..self }
+    }
+
+    /// Plays these behind what plays.
+    pub fn append(&mut self, prompts: impl IntoIterator<Item = Prompt>) {
+        let room = MAX_QUEUE.saturating_sub(self.queue.len());
+        self.queue.extend(prompts.into_iter().take(room));
+    }
+
+    /// True while packets carry the rest of it, and none of its own is due.
+    #[must_use]
+    pub fn is_carried(&self, now: Instant) -> bool {
+        let left = |prompt: &Prompt| self.queue.len() > 1 || self.position < prompt.coded(self.codec).len();
+        self.mixed.is_some_and(|at| now.saturating_duration_since(at) < NOTHING_TO_MIX)
+            && self.queue.front().is_some_and(left)
+    }
+
+    /// Mixes what is due into a packet of the other leg, whose own sound is quieter beneath it.
+    pub fn mix(&mut self, law: Law, payload: &mut [u8], now: Instant) {
+        let codec = if law == Law::Mu { Codec::Pcmu } else { Codec::Pcma };
+        if self.front(codec).is_none() {
+            return;
+        }
+        // Both laws have one byte a sample.
+        let rest = self.queue.front().and_then(|prompt| prompt.coded(codec).get(self.position..)).unwrap_or_default();
+        for (code, voice) in payload.iter_mut().zip(rest) {
+            let both = i32::from(law.decode(*code)) / BENEATH + i32::from(law.decode(*voice));
+            *code = law.encode(both.clamp(i16::MIN.into(), i16::MAX.into()) as i16);
+        }
+        self.position += payload.len();
+        // What comes in a packet of its own next is as a new talkspurt to the callee.
+        (self.mixed, self.first) = (Some(now), true);
+    }
+
+    /// The prompt of which something is left; those that have ended go.
+    fn front(&mut self, codec: Codec) -> Option<&Prompt> {
+        while self.position >= self.queue.front()?.coded(codec).len() {
+            self.queue.pop_front();
+            self.position = 0;
+        }
+        self.queue.front()
     }
 
     /// The packet that is due, every 20 ms; None when all has been played. The last one is filled up with silence.
     pub fn packet(&mut self, outgoing: &mut Outgoing, now: Instant) -> Option<Played> {
         outgoing.runs_at(self.codec.clock());
-        let bytes = if self.codec == Codec::Opus { OPUS_BYTES } else { PACKET_SAMPLES };
-        loop {
-            let coded = self.queue.front()?.coded(self.codec);
-            let rest = coded.get(self.position..).unwrap_or_default();
-            if rest.is_empty() {
-                self.queue.pop_front();
-                self.position = 0;
-                continue;
-            }
-            let mut payload = [silence(self.codec); PACKET_SAMPLES];
-            for (to, from) in payload.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            self.position += bytes;
-            let payload = payload.get(..bytes).unwrap_or_default();
-            let first = std::mem::replace(&mut self.first, false);
-            return Some(outgoing.prompt(self.payload_type, payload, first, now));
+        let (codec, bytes) = (self.codec, if self.codec == Codec::Opus { OPUS_BYTES } else { PACKET_SAMPLES });
+        let mut payload = [silence(codec); PACKET_SAMPLES];
+        self.front(codec)?;
+        let rest = self.queue.front()?.coded(codec).get(self.position..)?;
+        for (to, from) in payload.iter_mut().zip(rest) {
+            *to = *from;
         }
+        self.position += bytes;
+        let payload = payload.get(..bytes).unwrap_or_default();
+        let first = std::mem::replace(&mut self.first, false);
+        Some(outgoing.prompt(self.payload_type, payload, first, now))
     }
 }
 

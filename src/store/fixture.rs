@@ -73,6 +73,7 @@ pub(crate) fn diverted_call() -> CallRecord {
             },
         ],
         taken_back: Some(CallTime::from_millis(9_100)),
+        lifted: None,
         digits: PerLeg { caller: 0, callee: 1 },
         ending: EndingRecord {
             by: Some("callee".into()),

@@ -82,6 +82,8 @@ pub struct CallRecord {
     pub steps: Vec<Step>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
+    /// The callee's keys reached the caller again from then on, and why: `callee`, `live`.
+    pub lifted: Option<(CallTime, Label)>,
     /// Keys pressed by each side: how many, never which.
     pub digits: PerLeg<u32>,
     /// How it ended.
@@ -178,6 +180,8 @@ pub struct CallSummary {
     pub action_at_ms: Option<u64>,
     /// The callee took it back.
     pub taken_back: bool,
+    /// The callee's keys were held, and reached the caller again later.
+    pub guard_lifted: bool,
     /// How it ended.
     pub how: Label,
     /// From the answer to the end, in milliseconds.
@@ -219,6 +223,7 @@ impl CallRecord {
             action_enforcement: action.map(|step| step.enforcement.clone()),
             action_at_ms: action.map(|step| step.at.as_millis()),
             taken_back: self.taken_back.is_some(),
+            guard_lifted: self.lifted.is_some(),
             how: self.ending.how.clone(),
             talked_ms: self.ending.talked.map(|talked| CallTime(talked).as_millis()),
         }

@@ -14,7 +14,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
     // By position, in the order of the columns: names would be looked up for each record.
     let mut calls = transaction.prepare_cached(
         "INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
     )?;
     calls.execute(params![
         id,
@@ -49,6 +49,8 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         ending.status,
         ending.talked.map(|talked| millis(CallTime(talked))),
         record.restored.map(|at| at.0),
+        record.lifted.as_ref().map(|(at, _)| millis(*at)),
+        record.lifted.as_ref().map(|(_, by)| by),
     ])?;
     if record.verdicts.is_empty() && record.steps.is_empty() {
         return Ok(());
@@ -104,6 +106,7 @@ pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<CallSummary> {
         action_enforcement: row.get::<_, Option<String>>("action_enforcement")?.map(Into::into),
         action_at_ms: row.get::<_, Option<i64>>("action_ms")?.map(i64::unsigned_abs),
         taken_back: row.get::<_, Option<i64>>("taken_back_ms")?.is_some(),
+        guard_lifted: row.get::<_, Option<i64>>("lifted_ms")?.is_some(),
         how: row.get::<_, String>("how")?.into(),
         talked_ms: row.get::<_, Option<i64>>("talked_ms")?.map(i64::unsigned_abs),
     })
@@ -137,6 +140,7 @@ pub(super) fn call(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
         verdicts_left_out: row.get("verdicts_left_out")?,
         steps: Vec::new(),
         taken_back: row.get::<_, Option<i64>>("taken_back_ms")?.map(call_time),
+        lifted: row.get::<_, Option<i64>>("lifted_ms")?.map(call_time).zip(label("lifted_by")?),
         digits: PerLeg { caller: row.get("digits_caller")?, callee: row.get("digits_callee")? },
         ending: EndingRecord {
             by: label("ended_by")?,

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One step for each `user_version`, from 0. A released step is never edited: the next one changes what it left.
-const STEPS: &[&str] = &[FIRST, RESTORED];
+const STEPS: &[&str] = &[FIRST, RESTORED, LIFTED];
 
 /// `user_version` of a file that is up to date.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -79,6 +79,12 @@ CREATE TABLE steps (
 
 /// When another process went on with the call.
 const RESTORED: &str = "ALTER TABLE calls ADD COLUMN restored_utc INTEGER;";
+
+/// When keys were no longer held back, and why.
+const LIFTED: &str = "
+ALTER TABLE calls ADD COLUMN lifted_ms INTEGER;
+ALTER TABLE calls ADD COLUMN lifted_by TEXT;
+";
 
 /// `user_version` of the file.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

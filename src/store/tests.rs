@@ -41,6 +41,7 @@ fn a_record_comes_back_as_it_was_written() {
         verdicts_left_out: 7,
         steps: Vec::new(),
         taken_back: None,
+        lifted: Some((crate::units::CallTime::from_millis(3_000), "live".into())),
         source: "2001:db8::9".parse().unwrap(),
         generation: u64::MAX,
         ending: EndingRecord { by: None, how: UNFINISHED.into(), status: Some(486), talked: None },
@@ -153,7 +154,7 @@ fn an_empty_file_gets_the_schema_once() {
 fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_records() {
     let (folder, store) = with(&[call_at(1)]);
     let path = folder.path().join("calls.db");
-    store.connection().execute_batch("ALTER TABLE calls DROP COLUMN restored_utc; PRAGMA user_version = 1;").unwrap();
+    store.connection().execute_batch("ALTER TABLE calls DROP COLUMN restored_utc; ALTER TABLE calls DROP COLUMN lifted_ms; ALTER TABLE calls DROP COLUMN lifted_by; PRAGMA user_version = 1;").unwrap();
     drop(store);
 
     let mut store = Store::open(&path).unwrap();

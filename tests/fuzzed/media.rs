@@ -25,7 +25,7 @@ pub(crate) fn media(bytes: &[u8]) {
         let leg = if what & 1 == 0 { Leg::Caller } else { Leg::Callee };
         let own = if leg == Leg::Caller { CALLER } else { CALLEE };
         let other = if leg == Leg::Caller { CALLEE } else { CALLER };
-        match (what >> 1) % 10 {
+        match (what >> 1) % 13 {
             0 => pair.plan(leg, plan(&mut choices, own), now),
             1 => pair.answered(now),
             2 => pair.cut(leg, choices.below(2) == 1),
@@ -43,6 +43,15 @@ pub(crate) fn media(bytes: &[u8]) {
                 }
             }
             7 => pair.resume(leg, choices.one_of(&own).parse().unwrap(), now),
+            10 => pair.hold_keys(leg, choices.below(4) > 0),
+            11 => {
+                let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
+                let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));
+                pair.whisper(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded.into() }], now);
+            }
+            12 => {
+                pair.press(leg, choices.one_of(&['1', '#', 'x']));
+            }
             kind => {
                 let source: SocketAddr = choices.one_of(&[own[0], own[1], STRANGER, other[0]]).parse().unwrap();
                 let mut packet = packet(&mut choices);
@@ -50,6 +59,17 @@ pub(crate) fn media(bytes: &[u8]) {
                     let relayed = pair.relay(leg, &mut packet, source, now);
                     let known = is_of(source, own);
                     assert!(known || relayed.heard.is_none() && relayed.digit.is_none(), "{source} was heard");
+                    if let (Relay::Forward { .. }, Some((header, payload))) = (relayed.way, &relayed.heard) {
+                        let length = packet.len();
+                        pair.mix(
+                            if leg == Leg::Caller { Leg::Callee } else { Leg::Caller },
+                            header,
+                            *payload,
+                            &mut packet,
+                            now,
+                        );
+                        assert_eq!(packet.len(), length);
+                    }
                     relayed.way
                 } else {
                     pair.relay_rtcp(leg, &mut packet, source).0

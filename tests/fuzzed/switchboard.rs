@@ -447,6 +447,9 @@ impl World {
         | MediaCommand::Cut { call, .. }
         | MediaCommand::Play { call, .. }
         | MediaCommand::StopPlay { call, .. }
+        | MediaCommand::HoldKeys { call, .. }
+        | MediaCommand::Press { call, .. }
+        | MediaCommand::Whisper { call, .. }
         | MediaCommand::Close { call }) = command;
         let call = *call;
         let seen = self.seen.entry(call).or_default();
@@ -476,7 +479,10 @@ impl World {
             | MediaCommand::StopTap { .. }
             | MediaCommand::Cut { .. }
             | MediaCommand::Play { .. }
-            | MediaCommand::StopPlay { .. } => assert!(seen.opened, "before the Open: {command:?}"),
+            | MediaCommand::StopPlay { .. }
+            | MediaCommand::HoldKeys { .. }
+            | MediaCommand::Press { .. }
+            | MediaCommand::Whisper { .. } => assert!(seen.opened, "before the Open: {command:?}"),
         }
     }
 
@@ -498,6 +504,7 @@ impl World {
             | Event::Judged { .. }
             | Event::SteppedUp { .. }
             | Event::TakenBack { .. }
+            | Event::GuardLifted { .. }
             | Event::Digit { .. } => {
                 assert!(self.seen.get(&call).is_some_and(|seen| !seen.ended), "not running: {event:?}");
             }

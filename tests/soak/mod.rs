@@ -651,6 +651,9 @@ impl World {
         | MediaCommand::Cut { call, .. }
         | MediaCommand::Play { call, .. }
         | MediaCommand::StopPlay { call, .. }
+        | MediaCommand::HoldKeys { call, .. }
+        | MediaCommand::Press { call, .. }
+        | MediaCommand::Whisper { call, .. }
         | MediaCommand::Close { call }) = &command;
         let call = *call;
         let Some(talk) = self.calls.get(&call).copied() else {
@@ -672,14 +675,17 @@ impl World {
                 seen.answered = true;
                 self.at(now + MEDIA_CHECK, What::MediaCheck { talk, call });
             }
-            MediaCommand::Play { to, .. } => {
+            MediaCommand::Play { to, .. } | MediaCommand::Press { to, .. } | MediaCommand::Whisper { to, .. } => {
                 seen.plays[to] += 1;
                 let play = seen.plays[to];
                 let lasts = self.talks[talk].dice.ms(1_000, 8_000);
                 self.at(now + lasts, What::Finished { talk, call, to, play });
             }
             MediaCommand::StopPlay { to, .. } => seen.plays[to] += 1,
-            MediaCommand::StopTap { .. } | MediaCommand::Cut { .. } | MediaCommand::Latch { .. } => {}
+            MediaCommand::StopTap { .. }
+            | MediaCommand::Cut { .. }
+            | MediaCommand::Latch { .. }
+            | MediaCommand::HoldKeys { .. } => {}
         }
     }
 
@@ -823,6 +829,7 @@ fn name_of(event: &Event) -> String {
         Event::Judged { .. } => "judged".to_owned(),
         Event::SteppedUp { decision, .. } => decision.action.label().to_owned(),
         Event::TakenBack { .. } => "taken back".to_owned(),
+        Event::GuardLifted { by, .. } => format!("guard lifted, {}", by.label()),
         Event::Digit { .. } => "digit".to_owned(),
         Event::Ended { ending } => format!("ended {}", ending.how),
     }

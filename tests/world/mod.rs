@@ -240,6 +240,12 @@ impl World {
                 let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
                 format!("play {} to {}", names.join(" "), to.label())
             }
+            MediaCommand::Whisper { to, prompts, .. } => {
+                let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
+                format!("whisper {} to {}", names.join(" "), to.label())
+            }
+            MediaCommand::HoldKeys { from, held, .. } => format!("hold keys of {} {held}", from.label()),
+            MediaCommand::Press { to, key, .. } => format!("press {key} for {}", to.label()),
             MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
             MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
             MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
@@ -395,6 +401,7 @@ fn event(event: &Event) -> String {
             format!("{} {}", decision.action.label(), enforcement.label())
         }
         Event::TakenBack { .. } => "taken back".to_owned(),
+        Event::GuardLifted { by, .. } => format!("guard lifted, {}", by.label()),
         Event::Digit { leg } => format!("digit {}", leg.label()),
         Event::Ended { ending } => {
             let by = ending.by.map_or("us", Leg::label);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counts::MediaCounts;
 use super::poll::Poll;
@@ -12,6 +12,9 @@ use crate::units::{CallId, Leg, PerLeg};
 
 /// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
 const MAX_TRIES: usize = 32;
+
+/// Behind a prompt, a callee reacts to it for this long.
+const ANSWERS_US: Duration = Duration::from_secs(2);
 
 /// Sockets of one call.
 pub(super) const SOCKETS: usize = Port::ALL.len();
@@ -79,6 +82,8 @@ pub(super) struct MediaCall {
     pub(super) answered: Option<Instant>,
     /// Copies go to the ear.
     pub(super) tapped: bool,
+    /// A prompt last played to the callee.
+    pub(super) told: Option<Instant>,
     /// Last RTP of either leg; the answer counts as such.
     pub(super) heard: Instant,
     /// The silence since then has been told.
@@ -133,9 +138,15 @@ impl MediaCall {
             sockets,
             answered: None,
             tapped: false,
+            told: None,
             heard: now,
             silent_told: false,
         }
+    }
+
+    /// True for what a callee says to a prompt of ours: the ear would take it for a reply to the caller.
+    pub(super) fn answers_us(&self, leg: Leg, now: Instant) -> bool {
+        leg == Leg::Callee && self.told.is_some_and(|at| now.saturating_duration_since(at) < ANSWERS_US)
     }
 
     /// Sends the datagram of `length` in `buffer` to the peer of a socket's leg, sealed where that is agreed on.

@@ -265,6 +265,9 @@ fn call_of(command: &MediaCommand) -> CallId {
         | MediaCommand::Cut { call, .. }
         | MediaCommand::Play { call, .. }
         | MediaCommand::StopPlay { call, .. }
+        | MediaCommand::HoldKeys { call, .. }
+        | MediaCommand::Press { call, .. }
+        | MediaCommand::Whisper { call, .. }
         | MediaCommand::Close { call } => *call,
     }
 }

@@ -108,6 +108,15 @@ pub(super) struct Worker {
     stopping: bool,
 }
 
+/// How prompts go with what the other leg says.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum How {
+    /// In its place.
+    Alone,
+    /// Over it.
+    Over,
+}
+
 /// How far rounds are kept apart, by how many datagrams came in the last [`PLAYOUT_INTERVAL`].
 struct Pace {
     since: Instant,
@@ -244,12 +253,12 @@ impl Worker {
                 }
                 Port::Rtp(leg) => {
                     let Relayed { way, length, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
-                    if let Some((header, payload)) = heard {
+                    if let Some((header, payload)) = &heard {
                         (call.heard, call.silent_told) = (now, false);
-                        if let Some(answered) = call.answered.filter(|_| call.tapped) {
+                        if let Some(answered) = call.answered.filter(|_| call.tapped && !call.answers_us(leg, now)) {
                             let at = CallTime(now.saturating_duration_since(answered));
                             let content = match payload {
-                                Payload::Audio(codec) => Some(TapContent::Audio(codec)),
+                                Payload::Audio(codec) => Some(TapContent::Audio(*codec)),
                                 Payload::Noise => Some(TapContent::Noise),
                                 Payload::Event | Payload::WideEvent | Payload::Other => None,
                             };
@@ -257,7 +266,7 @@ impl Worker {
                                 let bytes = packet.get(header.payload.clone()).unwrap_or_default();
                                 let waiting = !self.tap_backlog.is_empty();
                                 let tap = &mut self.parts.tap;
-                                if waiting || !tap.packet(call.id, leg, at, &header, content, bytes) {
+                                if waiting || !tap.packet(call.id, leg, at, header, content, bytes) {
                                     self.counts.tap_lost += 1;
                                 }
                             }
@@ -266,6 +275,9 @@ impl Worker {
                     if let Relay::Forward { to } = way {
                         // Also what cannot be heard, a fax or a report, is a sign of life.
                         (call.heard, call.silent_told) = (now, false);
+                        if let Some((header, payload)) = &heard {
+                            call.pair.mix(leg.other(), header, *payload, packet, now);
+                        }
                         call.send(Port::Rtp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                     if moved {
@@ -356,7 +368,20 @@ impl Worker {
                     call.pair.cut(from, cut);
                 }
             }
-            MediaCommand::Play { call, to, prompts } => self.start_play(call, to, &prompts, now),
+            MediaCommand::Play { call, to, prompts } => self.start_play(call, to, &prompts, How::Alone, now),
+            MediaCommand::Whisper { call, to, prompts } => self.start_play(call, to, &prompts, How::Over, now),
+            MediaCommand::HoldKeys { call, from, held } => {
+                if let Some(call) = self.call(call) {
+                    call.pair.hold_keys(from, held);
+                }
+            }
+            MediaCommand::Press { call, to, key } => {
+                if self.call(call).is_some_and(|call| call.pair.press(to, key)) {
+                    self.plays(call, now);
+                } else {
+                    emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Finished { to });
+                }
+            }
             MediaCommand::StopPlay { call, to } => {
                 if let Some(call) = self.call(call) {
                     call.pair.stop_play(to);
@@ -379,8 +404,7 @@ impl Worker {
         }
     }
 
-    fn start_play(&mut self, id: CallId, to: Leg, prompts: &[PromptId], now: Instant) {
-        let Some(&slot) = self.slots.get(&id) else { return };
+    fn start_play(&mut self, id: CallId, to: Leg, prompts: &[PromptId], how: How, now: Instant) {
         let mut found = Vec::new();
         for prompt in prompts {
             match self.parts.prompts.get(prompt) {
@@ -393,8 +417,15 @@ impl Worker {
         }
         let Some(call) = self.call(id) else { return };
         let nothing = found.is_empty();
-        if nothing || !call.pair.play(to, found) {
-            call.pair.stop_play(to);
+        let plays = !nothing
+            && match how {
+                How::Alone => call.pair.play(to, found),
+                How::Over => call.pair.whisper(to, found, now),
+            };
+        if !plays {
+            if how == How::Alone {
+                call.pair.stop_play(to);
+            }
             if !nothing {
                 self.counts.prompts_missing += 1;
                 warn!(call = %id, leg = to.label(), "Announcement has no codec in common with the peer");
@@ -402,6 +433,12 @@ impl Worker {
             emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to });
             return;
         }
+        self.plays(id, now);
+    }
+
+    /// A call has something to play.
+    fn plays(&mut self, id: CallId, now: Instant) {
+        let Some(&slot) = self.slots.get(&id) else { return };
         if self.playing.is_empty() {
             self.play_due = now;
         }
@@ -418,7 +455,10 @@ impl Worker {
         playing.retain(|&slot| {
             let Some(call) = calls.get_mut(slot).and_then(Option::as_mut) else { return false };
             for leg in Leg::BOTH {
-                if !call.pair.is_playing(leg) {
+                if leg == Leg::Callee && call.pair.is_playing(leg) {
+                    call.told = Some(now);
+                }
+                if !call.pair.is_due(leg, now) {
                     continue;
                 }
                 match call.pair.played(leg, now) {

@@ -430,7 +430,10 @@ fn waits(command: &MediaCommand) -> bool {
         | MediaCommand::Latch { .. }
         | MediaCommand::Cut { .. }
         | MediaCommand::Play { .. }
-        | MediaCommand::StopPlay { .. } => true,
+        | MediaCommand::StopPlay { .. }
+        | MediaCommand::HoldKeys { .. }
+        | MediaCommand::Press { .. }
+        | MediaCommand::Whisper { .. } => true,
         MediaCommand::Plan { .. }
         | MediaCommand::Answered { .. }
         | MediaCommand::StopTap { .. }

@@ -43,7 +43,11 @@ where
     let done = match (&call.action, &call.action_enforcement, call.action_at_ms) {
         (Some(action), enforcement, at_ms) => {
             let at = at_ms.map_or_else(String::new, |ms| format!(" at {:.1} s", seconds(ms)));
-            let back = if call.taken_back { ", taken back" } else { "" };
+            let back = match (call.taken_back, call.guard_lifted) {
+                (true, _) => ", taken back",
+                (false, true) => ", lifted",
+                (false, false) => "",
+            };
             format!("{}{at}{back}", enforced(action, enforcement.as_deref()))
         }
         (None, _, _) => enforced(&call.route, Some(&call.route_enforcement)),
@@ -124,6 +128,7 @@ mod tests {
             class: None,
             action: None,
             taken_back: false,
+            guard_lifted: false,
             talked_ms: None,
             how: "cancelled".into(),
             ..diverted.clone()

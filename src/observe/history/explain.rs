@@ -79,6 +79,7 @@ fn timeline(page: &mut Page, record: &CallRecord) {
             Entry::Verdict(verdict) => judgement(page, verdict.at, verdict, ""),
             Entry::Step(step) => action(page, step, &record.verdicts),
             Entry::TakenBack(at) => page.moment(at, "the callee pressed the take-back key and has the caller back"),
+            Entry::Lifted(at, by) => page.moment(at, &format!("keys reach the caller again: {}", why_lifted(by))),
         }
     }
     if record.verdicts_left_out > 0 {
@@ -105,6 +106,7 @@ enum Entry<'a> {
     Verdict(&'a Judgement),
     Step(&'a Step),
     TakenBack(CallTime),
+    Lifted(CallTime, &'a str),
 }
 
 /// In the order of time; a verdict stands before the action that it led to.
@@ -116,10 +118,11 @@ fn entries(record: &CallRecord) -> Vec<Entry<'_>> {
     entries.extend(restored);
     entries.extend(record.steps.iter().map(Entry::Step));
     entries.extend(record.taken_back.map(Entry::TakenBack));
+    entries.extend(record.lifted.as_ref().map(|(at, by)| Entry::Lifted(*at, by)));
     entries.sort_by_key(|entry| match entry {
         Entry::Verdict(verdict) => verdict.at,
         Entry::Step(step) => step.at,
-        Entry::TakenBack(at) | Entry::Restored(at) => *at,
+        Entry::TakenBack(at) | Entry::Restored(at) | Entry::Lifted(at, _) => *at,
     });
     entries
 }
@@ -177,6 +180,14 @@ fn whether_done(enforcement: &str) -> &str {
     match enforcement {
         "observed" => "not done, enforce = false",
         "not enforced" => "decided and recorded, not enforced",
+        other => other,
+    }
+}
+
+fn why_lifted(by: &str) -> &str {
+    match by {
+        "callee" => "the callee pressed nine twice",
+        "live" => "the caller is a person",
         other => other,
     }
 }

@@ -78,6 +78,7 @@ impl History {
             | Event::Judged { .. }
             | Event::SteppedUp { .. }
             | Event::TakenBack { .. }
+            | Event::GuardLifted { .. }
             | Event::Digit { .. } => None,
         }
     }
@@ -144,6 +145,7 @@ fn begun(id: CallId, began: UtcMillis, facts: &Facts, sip_call_id: &str, generat
         verdicts_left_out: 0,
         steps: Vec::new(),
         taken_back: None,
+        lifted: None,
         digits: PerLeg::default(),
         ending: EndingRecord { how: UNFINISHED.into(), ..EndingRecord::default() },
     }
@@ -166,6 +168,7 @@ fn restored(id: CallId, at: SystemTime, sip_call_id: &str, story: &Story) -> Cal
         record.steps.push(stepped(*at, decision, *enforcement, record.verdicts.last()));
     }
     record.taken_back = story.taken_back;
+    record.lifted = story.lifted.map(|(at, by)| (at, by.label().into()));
     record.digits = story.digits;
     record
 }
@@ -211,6 +214,7 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
         }
         Event::SteppedUp { .. } => {}
         Event::TakenBack { at } => record.taken_back = Some(*at),
+        Event::GuardLifted { at, by } => record.lifted = Some((*at, by.label().into())),
         Event::Digit { leg } => record.digits[*leg] = record.digits[*leg].saturating_add(1),
         Event::Ended { ending } => {
             record.ended = Some(at);

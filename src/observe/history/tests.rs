@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::call::Ending;
+use crate::call::{Ending, Lifted};
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::CallDirection;
 use crate::policy::judge::Class;
@@ -83,8 +83,10 @@ fn the_whole_life_of_a_call_is_one_record() {
     told.tell(1, 0, Event::SteppedUp { at: CallTime::from_millis(5_000), decision, enforcement });
     told.tell(1, 500, Event::Digit { leg: Leg::Callee });
     told.tell(1, 0, Event::TakenBack { at: CallTime::from_millis(5_500) });
+    told.tell(1, 0, Event::GuardLifted { at: CallTime::from_millis(5_600), by: Lifted::Live });
     let record = told.tell(1, 500, ended()).unwrap();
 
+    assert_eq!(record.lifted, Some((CallTime::from_millis(5_600), "live".into())));
     assert_eq!(record.caller.as_deref(), Some("+447700900123"));
     assert_eq!((&*record.rule, &*record.route, &*record.route_enforcement), ("default", "watch", "done"));
     let since = |at: Option<UtcMillis>| at.map(|at| at.0 - record.began.0);
@@ -122,6 +124,7 @@ fn a_call_of_another_process_has_a_whole_record_too() {
         verdict: Some(verdict(5_000, 0.6, 1)),
         steps: vec![Taken { at, decision, enforcement: Enforcement::NotEnforced }],
         taken_back: None,
+        lifted: Some((CallTime::from_millis(7_000), Lifted::Callee)),
         digits: PerLeg { caller: 0, callee: 2 },
     };
     let now = UtcMillis::from(told.anchor.wall_at(told.now)).0;
@@ -137,6 +140,7 @@ fn a_call_of_another_process_has_a_whole_record_too() {
     );
     assert!(near(record.ended, -1_000), "{record:?}");
     assert_eq!((&*record.rule, &*record.route, record.generation), ("default", "watch", 3));
+    assert_eq!(record.lifted, Some((CallTime::from_millis(7_000), "callee".into())));
     assert_eq!((record.steps.len(), record.verdicts.len(), record.digits.callee), (1, 1, 3));
     assert_eq!(&*record.ending.how, "bye");
 }

@@ -103,6 +103,7 @@ pub struct Metrics {
     step_ups: By<2>,
     decision: Family<Labels<1>, Histogram, fn() -> Histogram>,
     taken_back: Counter,
+    guards_lifted: By<1>,
     digits: By<1>,
     ended: By<1>,
     classes: By<1>,
@@ -134,6 +135,7 @@ impl Metrics {
             step_ups: Family::default(),
             decision: Family::new_with_constructor(decision),
             taken_back: Counter::default(),
+            guards_lifted: Family::default(),
             digits: Family::default(),
             ended: Family::default(),
             classes: Family::default(),
@@ -161,6 +163,7 @@ impl Metrics {
         registry.register("step_ups", "Actions decided on running calls", self.step_ups.clone());
         registry.register("decision_seconds", "From the answer to an action", self.decision.clone());
         registry.register("taken_back", "Diverted calls that the callee took back", self.taken_back.clone());
+        registry.register("guards_lifted", "Calls whose keys are no longer held, by why", self.guards_lifted.clone());
         registry.register("digits", "Keys pressed, by side", self.digits.clone());
         registry.register("calls_ended", "Calls that are over, by how", self.ended.clone());
         registry.register("calls_judged", "Calls that are over, by their final class", self.classes.clone());
@@ -212,6 +215,7 @@ impl Metrics {
             Event::TakenBack { .. } => {
                 self.taken_back.inc();
             }
+            Event::GuardLifted { by, .. } => inc(&self.guards_lifted, [("by", by.label())]),
             Event::Digit { leg } => inc(&self.digits, [("leg", leg.label())]),
             Event::Ended { ending } => {
                 inc(&self.ended, [("how", ending.how)]);

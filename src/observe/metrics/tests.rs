@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::call::Ending;
+use crate::call::{Ending, Lifted};
 use crate::policy::action::{Rejection, Route, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::policy::judge::Verdict;
@@ -63,10 +63,14 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
         verdict: None,
         steps: Vec::new(),
         taken_back: None,
+        lifted: None,
         digits: crate::units::PerLeg::default(),
     };
     tell(metrics, Event::Restored { sip_call_id: Arc::clone(&text), story: Box::new(story) }, None);
     tell(metrics, Event::TakenBack { at: CallTime::ZERO }, None);
+    for by in [Lifted::Callee, Lifted::Live] {
+        tell(metrics, Event::GuardLifted { at: CallTime::ZERO, by }, None);
+    }
     tell(metrics, Event::Digit { leg: Leg::Callee }, None);
     let ending = Ending { by: None, how: "diverted", status: None, talked: Some(Duration::from_secs(9)) };
     tell(metrics, Event::Ended { ending }, Some(&diverted_call()));
@@ -111,6 +115,7 @@ fn events_are_counted_under_fixed_names() {
         "ringfence_decision_seconds_bucket{action=\"divert\",le=\"6\"} 3",
         "ringfence_decision_seconds_count{action=\"divert\"} 3",
         "ringfence_taken_back_total 1",
+        "ringfence_guards_lifted_total{by=\"callee\"} 1",
         "ringfence_digits_total{leg=\"callee\"} 1",
         "ringfence_calls_ended_total{how=\"diverted\"} 2",
         "ringfence_calls_judged_total{class=\"press_key\"} 1",

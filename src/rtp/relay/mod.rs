@@ -4,6 +4,7 @@
 //! if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that and
 //! sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
 
+mod guard;
 mod payloads;
 
 use std::net::SocketAddr;
@@ -13,12 +14,13 @@ use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
 use super::packet::Header;
-use super::player::{Outgoing, Played, Player, Prompt};
+use super::player::{Outgoing, Played, Player, Playing, Prompt};
 use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
 use super::srtp::{BadSrtp, Opening, Sealing};
 use crate::units::{Leg, PerLeg};
+use guard::Guard;
 pub use payloads::Payload;
 use payloads::Payloads;
 
@@ -58,11 +60,13 @@ pub enum DropReason {
     BeforePrompt,
     /// A report whose numbers do not match the stream that the other peer knows.
     Contradicts,
+    /// A key, and keys of its leg are held back.
+    KeyHeld,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`Counters::dropped`].
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 10] = [
         DropReason::NotRtp,
         DropReason::UnknownSource,
         DropReason::Forged,
@@ -72,6 +76,7 @@ impl DropReason {
         DropReason::Cut,
         DropReason::BeforePrompt,
         DropReason::Contradicts,
+        DropReason::KeyHeld,
     ];
 
     /// Fixed word for metric labels.
@@ -87,6 +92,7 @@ impl DropReason {
             DropReason::Cut => "cut",
             DropReason::BeforePrompt => "before_prompt",
             DropReason::Contradicts => "contradicts",
+            DropReason::KeyHeld => "key_held",
         }
     }
 }
@@ -140,12 +146,14 @@ struct LegMedia {
     reception: Reception,
     /// Media from this leg do not reach the other.
     cut: bool,
+    /// Keys from this leg do not reach the other.
+    guard: Option<Box<Guard>>,
     /// The stream that this leg's peer receives.
     outgoing: Outgoing,
     /// Payload type last forwarded to this leg's peer: a prompt goes on in the same codec.
     receives: Option<u8>,
     /// In a box: hardly a call has one.
-    player: Option<Box<Player>>,
+    player: Option<Box<Playing>>,
 }
 
 /// Both directions of a leg whose SRTP ends here.
@@ -197,6 +205,7 @@ impl MediaPair {
             keys: Keys::default(),
             reception: Reception::default(),
             cut: false,
+            guard: None,
             outgoing: Outgoing::new(random[leg], now),
             receives: None,
             player: None,
@@ -250,15 +259,22 @@ impl MediaPair {
 
     /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec of ours.
     pub fn play(&mut self, to: Leg, prompts: impl IntoIterator<Item = Prompt>) -> bool {
-        let common: Vec<Codec> = self.legs[to.other()].plan.codecs.iter().map(|&(_, codec)| codec).collect();
+        let chosen = self.codec_to(to);
         let media = &mut self.legs[to];
+        media.player =
+            chosen.map(|(payload_type, codec)| Box::new(Playing::Prompts(Player::new(prompts, payload_type, codec))));
+        media.player.is_some()
+    }
+
+    /// What a prompt for `to` is played in.
+    fn codec_to(&self, to: Leg) -> Option<(u8, Codec)> {
+        let common = &self.legs[to.other()].plan.codecs;
+        let media = &self.legs[to];
         let codecs = &media.plan.codecs;
         // What flows already; or what both descriptions know, as the answer narrows what was offered (RFC 3264 §6.1).
         let current = codecs.iter().find(|(payload_type, _)| Some(*payload_type) == media.receives);
-        let agreed = codecs.iter().find(|(_, codec)| common.contains(codec));
-        let chosen = current.or(agreed).or(codecs.first());
-        media.player = chosen.map(|&(payload_type, codec)| Box::new(Player::new(prompts, payload_type, codec)));
-        media.player.is_some()
+        let agreed = codecs.iter().find(|(_, codec)| common.iter().any(|(_, other)| other == codec));
+        current.or(agreed).or(codecs.first()).copied()
     }
 
     /// Ends what plays to `to`.
@@ -272,7 +288,14 @@ impl MediaPair {
         self.legs[to].player.is_some()
     }
 
-    /// The packet of the prompt that plays to `to`, due every 20 ms. None: it has ended, and media flow again.
+    /// Whether a packet of what plays to `to` is due every 20 ms: it is not while forwarded packets carry it.
+    #[must_use]
+    pub fn is_due(&mut self, to: Leg, now: Instant) -> bool {
+        let Some(playing) = self.legs[to].player.as_deref_mut() else { return false };
+        !playing.over().is_some_and(|player| player.is_carried(now))
+    }
+
+    /// The packet of what plays to `to`, due every 20 ms. None: it has ended, and media flow again.
     pub fn played(&mut self, to: Leg, now: Instant) -> Option<(Played, Option<SocketAddr>)> {
         let media = &mut self.legs[to];
         let packet = media.player.as_mut()?.packet(&mut media.outgoing, now);
@@ -360,12 +383,16 @@ impl MediaPair {
         }
         media.reception.count(header.ssrc, header.sequence);
         self.counters.packets_in[from] += 1;
-        let digit = payload
+        let mut digit = payload
             .event_clock()
             .and_then(|clock| media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock));
+        let mut held = false;
+        if media.guard.is_some() {
+            (held, digit) = media.hold(payload, &header, packet, digit);
+        }
         let elsewhere = media.latch.elsewhere();
         let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;
-        let way = self.forward(from, &header, payload, packet, now);
+        let way = if held { self.leave_out(from, &header) } else { self.forward(from, &header, payload, packet, now) };
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 
@@ -397,7 +424,8 @@ impl MediaPair {
     fn forward(&mut self, from: Leg, header: &Header, payload: Payload, packet: &mut [u8], now: Instant) -> Relay {
         let cut = self.legs[from].cut;
         let media = &mut self.legs[from.other()];
-        if cut || media.player.is_some() {
+        let mixes = |playing: &mut Playing| guard::passes(payload) && playing.over().is_some();
+        if cut || media.player.as_deref_mut().is_some_and(|playing| !mixes(playing)) {
             media.outgoing.held_back(header);
             return Relay::Drop(if cut { DropReason::Cut } else { DropReason::Playing });
         }

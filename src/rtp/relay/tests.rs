@@ -4,19 +4,19 @@ use super::*;
 use crate::rtp::packet::HEADER;
 use std::sync::Arc;
 
-const CALLER: &str = "192.0.2.1:4000";
-const CALLEE: &str = "198.51.100.2:6000";
+pub(super) const CALLER: &str = "192.0.2.1:4000";
+pub(super) const CALLEE: &str = "198.51.100.2:6000";
 
-struct Call {
-    pair: MediaPair,
-    now: Instant,
+pub(super) struct Call {
+    pub(super) pair: MediaPair,
+    pub(super) now: Instant,
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn rtp(payload_type: u8, sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn rtp(payload_type: u8, sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x80, payload_type];
     packet.extend(sequence.to_be_bytes());
     packet.extend((u32::from(sequence) * 160).to_be_bytes());
@@ -30,7 +30,7 @@ fn rtcp(kind: u8, ssrc: u32) -> Vec<u8> {
 }
 
 impl Call {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = crate::io::clock::now();
         let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
         for (leg, at, event) in [(Leg::Caller, CALLER, 101), (Leg::Callee, CALLEE, 96)] {
@@ -44,13 +44,13 @@ impl Call {
         Self { pair, now }
     }
 
-    fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
+    pub(super) fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
         self.now += Duration::from_millis(20);
         self.pair.relay(from, packet, address(src), self.now)
     }
 
     /// A datagram on the RTCP port; cut to what goes on.
-    fn report(&mut self, from: Leg, packet: &mut Vec<u8>, src: &str) -> Relay {
+    pub(super) fn report(&mut self, from: Leg, packet: &mut Vec<u8>, src: &str) -> Relay {
         let (way, length) = self.pair.relay_rtcp(from, packet, address(src));
         packet.truncate(length);
         way
@@ -106,7 +106,7 @@ fn strangers_and_noise_are_counted_drops() {
     assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
     assert!(stranger.heard.is_none());
     assert_eq!(noise.way, Relay::Drop(DropReason::NotRtp));
-    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn reports_pass_beside_the_media_and_only_from_their_source() {
 }
 
 /// The words of a report of `ssrc` about `heard`, whose newest packet was `highest`.
-fn report(ssrc: u32, heard: u32, highest: u32) -> Vec<u8> {
+pub(super) fn report(ssrc: u32, heard: u32, highest: u32) -> Vec<u8> {
     let sender = [0x81C8_000C, ssrc, 1, 2, 8_000, 50, 8_000];
     let words = sender.into_iter().chain([heard, 0, highest, 0, 0, 0]);
     words.flat_map(u32::to_be_bytes).collect()
 }
 
-fn word(packet: &[u8], at: usize) -> u32 {
+pub(super) fn word(packet: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(*packet[at * 4..].first_chunk().unwrap())
 }
 

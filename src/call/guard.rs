@@ -1,0 +1,127 @@
+//! The mild steps: the callee's keys held back, and a warning in the callee's ear.
+//!
+//! A key that is held is told to whoever pressed it, with the way to send it all the same: pressing nine twice. That
+//! lifts the guard for the rest of the call, and so does a caller who turns out to be a person.
+
+use std::time::{Duration, Instant};
+
+use super::event::{Event, Lifted};
+use super::input::Output;
+use super::snapshot::{Story, Taken};
+use super::state::Call;
+use super::switchboard::Switchboard;
+use crate::policy::action::{Enforcement, StepUp};
+use crate::rtp::control::{MediaCommand, PromptId};
+use crate::units::Leg;
+
+/// Pressed twice, it sends what was held. `callee-guard` says so.
+const ANYWAY: char = '9';
+/// From one nine to the next.
+const TWICE: Duration = Duration::from_secs(5);
+/// A callee who goes on pressing is told anew after this: the prompt takes six seconds.
+const TOLD_AGAIN: Duration = Duration::from_secs(8);
+
+/// The second nine may come by INFO too, a little later, and is no key for the caller.
+const LAST_NINE: Duration = Duration::from_secs(1);
+
+/// How a key was pressed. A telephone may press each in two ways at once: a nine in one and the same nine in the other
+/// are not two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// In the media.
+    Media,
+    /// By INFO.
+    Info,
+}
+
+/// The callee's keys are held back.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    /// The callee was told so last.
+    told: Option<Instant>,
+    /// The last key, if it was a nine.
+    nine: Option<(Way, Instant)>,
+    /// The last other key that was held.
+    key: Option<char>,
+}
+
+impl Call {
+    /// Whether an INFO with a key of `leg` goes no further.
+    pub(super) fn holds_info(&self, leg: Leg, now: Instant) -> bool {
+        let lifted = self.lifted.filter(|(_, by)| *by == Lifted::Callee);
+        let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_NINE);
+        leg == Leg::Callee && (self.guard.is_some() || just_lifted && self.diversion.is_none())
+    }
+}
+
+impl Switchboard {
+    /// Holds the callee's keys back from now on.
+    pub(super) fn guard(&mut self, call: &mut Call) {
+        call.guard = Some(Box::default());
+        self.hold_keys(call, true);
+    }
+
+    /// Warns the callee, who goes on hearing the caller.
+    pub(super) fn whisper(&mut self, call: &Call) {
+        let prompts = vec![PromptId("callee-whisper".into())];
+        self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts }));
+    }
+
+    /// The call is taken away: its legs no longer hear each other anyway.
+    pub(super) fn guard_ends(&mut self, call: &mut Call) {
+        if call.guard.take().is_some() {
+            self.hold_keys(call, false);
+        }
+    }
+
+    /// The guard is lifted for the rest of the call.
+    pub(super) fn lift(&mut self, call: &mut Call, by: Lifted, now: Instant) {
+        let Some(guard) = call.guard.take() else { return };
+        let at = call.time(now);
+        call.lifted = Some((at, by));
+        self.hold_keys(call, false);
+        if guard.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_AGAIN) {
+            self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to: Leg::Callee }));
+        }
+        if by == Lifted::Callee {
+            let key = guard.key.unwrap_or(ANYWAY);
+            self.out(Output::Media(MediaCommand::Press { call: call.id, to: Leg::Caller, key }));
+        }
+        self.changed(call.id);
+        self.happened(call, now, Event::GuardLifted { at, by });
+    }
+
+    /// A key of the callee that does not reach the caller.
+    pub(super) fn held(&mut self, call: &mut Call, key: char, way: Way, now: Instant) {
+        let Some(guard) = &mut call.guard else { return };
+        let within = |at: Instant, span| now.saturating_duration_since(at) < span;
+        if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == way && within(at, TWICE)) {
+            return self.lift(call, Lifted::Callee, now);
+        }
+        if key == ANYWAY {
+            if guard.nine.is_none_or(|(before, at)| before == way || !within(at, TWICE)) {
+                guard.nine = Some((way, now));
+            }
+        } else {
+            (guard.nine, guard.key) = (None, Some(key));
+        }
+        if guard.told.is_none_or(|told| !within(told, TOLD_AGAIN)) {
+            guard.told = Some(now);
+            self.play(call, Leg::Callee, "callee-guard");
+        }
+    }
+
+    fn hold_keys(&mut self, call: &Call, held: bool) {
+        self.out(Output::Media(MediaCommand::HoldKeys { call: call.id, from: Leg::Callee, held }));
+    }
+}
+
+impl Story {
+    /// Keys were held when it was told.
+    pub(super) fn is_guarded(&self) -> bool {
+        let done = |step: &Taken, action| step.enforcement == Enforcement::Done && step.decision.action == action;
+        self.steps.iter().any(|step| done(step, StepUp::Guard))
+            && !self.steps.iter().any(|step| done(step, StepUp::Divert))
+            && self.lifted.is_none()
+    }
+}

@@ -1,0 +1,161 @@
+//! Keys of one leg that are held back from the other, in events and as tones; and a prompt that is mixed into packets.
+
+use std::time::Instant;
+
+use super::{DropReason, LegMedia, MediaPair, Payload, Relay};
+use crate::audio::g711::Law;
+use crate::rtp::control::{Codec, OPUS_CLOCK};
+use crate::rtp::dtmf;
+use crate::rtp::packet::Header;
+use crate::rtp::player::{Player, Playing, Prompt};
+use crate::rtp::press::Press;
+use crate::rtp::tones::Tones;
+use crate::units::{Leg, SampleRate};
+
+/// Keys of a leg that are held back.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// False: it has been lifted, and only the rest of the press under way is held.
+    on: bool,
+    /// The press under way is held. One that began before the guard goes on to its end, or the other leg would hear a key
+    /// that nobody lets go.
+    holds: bool,
+    /// None: lifted, and no tone sounds any more.
+    tones: Option<Tones>,
+}
+
+impl Guard {
+    fn new() -> Self {
+        Self { on: true, holds: false, tones: Some(Tones::new()) }
+    }
+
+    /// True for a packet of a press that is held. `begins`: it is the first of one.
+    fn event(&mut self, begins: bool) -> bool {
+        if begins {
+            self.holds = self.on;
+        }
+        self.holds
+    }
+
+    /// Takes tones out of a payload; a key that was pressed as one.
+    fn tone(&mut self, law: Law, payload: &mut [u8]) -> Option<char> {
+        let tones = self.tones.as_mut()?;
+        let key = tones.silence(law, payload);
+        if !self.on && !tones.is_on() {
+            self.tones = None;
+        }
+        key.filter(|_| self.on)
+    }
+
+    fn is_over(&self) -> bool {
+        !self.on && !self.holds && self.tones.is_none()
+    }
+}
+
+impl LegMedia {
+    /// What becomes of a packet while keys are held: true if it goes nowhere; and the key that is pressed with it, which
+    /// for an event has been read.
+    pub(super) fn hold(
+        &mut self,
+        payload: Payload,
+        header: &Header,
+        packet: &mut [u8],
+        key: Option<char>,
+    ) -> (bool, Option<char>) {
+        let Some(guard) = &mut self.guard else { return (false, key) };
+        let bytes = packet.get_mut(header.payload.clone()).unwrap_or_default();
+        let (held, key) = match payload {
+            Payload::Event | Payload::WideEvent => (guard.event(key.is_some()), key),
+            Payload::Other if dtmf::is_key(bytes) => {
+                let key = self.keys.hear(header, bytes, SampleRate::TELEPHONE);
+                (guard.event(key.is_some()), key)
+            }
+            Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
+                let key = guard.tone(if codec == Codec::Pcmu { Law::Mu } else { Law::A }, bytes);
+                // Of one who sends events, a tone is the beginning of a key that comes as an event too.
+                (false, key.filter(|_| !self.keys.have_come()))
+            }
+            Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => (false, key),
+        };
+        if guard.is_over() {
+            self.guard = None;
+        }
+        (held, key)
+    }
+}
+
+impl MediaPair {
+    /// Keys of `from` no longer reach the other leg, or do again, from the next press on.
+    pub fn hold_keys(&mut self, from: Leg, held: bool) {
+        let guard = &mut self.legs[from].guard;
+        match (guard.as_mut(), held) {
+            (Some(guard), false) => guard.on = false,
+            (None, false) => {}
+            (Some(_) | None, true) => *guard = Some(Box::new(Guard::new())),
+        }
+    }
+
+    /// Presses a key for `to`; false if the peers have not agreed on events (RFC 3264 §6.1), or something plays there.
+    pub fn press(&mut self, to: Leg, key: char) -> bool {
+        let codec = self.codec_to(to).map(|(_, codec)| codec);
+        let other = &self.legs[to.other()].plan;
+        if other.telephone_event.or(other.wide_event).is_none() {
+            return false;
+        }
+        let media = &mut self.legs[to];
+        let narrow = media.plan.telephone_event.map(|number| (number, SampleRate::TELEPHONE));
+        let wide = media.plan.wide_event.map(|number| (number, OPUS_CLOCK)).filter(|_| codec == Some(Codec::Opus));
+        let press = wide.or(narrow).and_then(|(number, clock)| Press::new(key, number, clock));
+        let Some(press) = press.filter(|_| media.player.is_none()) else { return false };
+        media.player = Some(Box::new(Playing::Key(press)));
+        true
+    }
+
+    /// Plays prompts to `to` over the other leg's media, behind what plays there; false if that peer takes no codec of
+    /// ours. Whoever sends packets mixes them with [`MediaPair::mix`].
+    pub fn whisper(&mut self, to: Leg, prompts: impl IntoIterator<Item = Prompt>, now: Instant) -> bool {
+        let codec = self.codec_to(to);
+        let media = &mut self.legs[to];
+        if let Some(Playing::Prompts(player)) = media.player.as_deref_mut() {
+            player.append(prompts);
+            return true;
+        }
+        media.player = codec.map(|(payload_type, codec)| {
+            Box::new(Playing::Prompts(Player::new(prompts, payload_type, codec).over(now)))
+        });
+        media.player.is_some()
+    }
+
+    /// Mixes what plays to `to` into a packet that is about to go there, if it is mixed at all. Behind the tap, which
+    /// hears the other leg alone.
+    pub fn mix(&mut self, to: Leg, header: &Header, payload: Payload, packet: &mut [u8], now: Instant) {
+        let Some(player) = self.legs[to].player.as_deref_mut().and_then(Playing::over) else { return };
+        let law = match payload {
+            Payload::Audio(Codec::Pcmu) => Law::Mu,
+            Payload::Audio(Codec::Pcma) => Law::A,
+            Payload::Audio(Codec::G722 | Codec::Opus)
+            | Payload::Noise
+            | Payload::Event
+            | Payload::WideEvent
+            | Payload::Other => return,
+        };
+        player.mix(law, packet.get_mut(header.payload.clone()).unwrap_or_default(), now);
+    }
+
+    /// A key that is held: the stream that the other peer receives goes on without it.
+    pub(super) fn leave_out(&mut self, from: Leg, header: &Header) -> Relay {
+        self.legs[from.other()].outgoing.left_out(header);
+        Relay::Drop(DropReason::KeyHeld)
+    }
+}
+
+/// True for a packet that passes beneath a prompt that is mixed: what cannot be mixed would sound beside it.
+pub(super) fn passes(payload: Payload) -> bool {
+    match payload {
+        Payload::Audio(Codec::Pcmu | Codec::Pcma) | Payload::Event | Payload::WideEvent => true,
+        Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! Calls whose callee's keys are held back, or whose callee is warned.
+
+use ringfence::call::Input;
+use ringfence::policy::judge::{Class, Verdict};
+use ringfence::rtp::control::MediaEvent;
+use ringfence::units::{CallTime, Leg, Ratio};
+
+use super::{MS, Phone, S, Settings, TRUNK, World, answered, expect, hang_up, response, settings};
+use crate::world::PBX;
+
+/// A call whose keys are held: world, caller, callee; the ladder is emptied, and media are in it from now on.
+fn guarded() -> (World, Phone, Phone) {
+    let (mut world, caller, callee) = answered(settings());
+    world.judge(0.6);
+    world.media_in_ladder = true;
+    world.ladder();
+    (world, caller, callee)
+}
+
+fn press(world: &mut World, digit: char) {
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit });
+}
+
+fn info(phone: &mut Phone, body: &str) -> String {
+    phone.next("INFO", body).replace("application/sdp", "application/dtmf-relay")
+}
+
+/// An INFO with a key has come to the caller, who answers.
+fn take_info(world: &mut World) {
+    let asked = world.last(TRUNK);
+    assert!(asked.starts_with("INFO ") && asked.contains("Signal="), "{asked}");
+    world.send(TRUNK, &response(&asked, "200 OK", "", ""));
+}
+
+fn lifted(world: &World) -> bool {
+    world.events.iter().any(|event| event.starts_with("guard lifted"))
+}
+
+#[test]
+fn a_key_by_info_is_answered_here_and_the_callee_is_told_once() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.6);
+    world.send(PBX, &info(&mut callee, "Signal=1\r\nDuration=160\r\n"));
+    world.run(MS(2_000));
+    world.send(PBX, &info(&mut callee, "Signal=1\r\nDuration=160\r\n"));
+    // Nobody knows this key, but it is one.
+    world.send(PBX, &info(&mut callee, "Signal=flash\r\n"));
+    // Whatever else an INFO says, and what the caller presses, passes.
+    world.send(PBX, &callee.next("INFO", ""));
+    let asked = world.last(TRUNK);
+    world.send(TRUNK, &response(&asked, "200 OK", "", ""));
+    world.send(TRUNK, &info(&mut caller, "Signal=5\r\n"));
+    let asked = world.last(PBX);
+    world.send(PBX, &response(&asked, "200 OK", "", ""));
+    world.run(MS(6_000));
+    press(&mut world, '1');
+
+    expect(
+        &mut world,
+        "
+             0       * hold keys of callee true
+             0 pbx > INFO sip:x@10.0.0.1:5060
+             0       * play callee-guard to callee
+             0       > pbx 200 OK (101 INFO)
+          2000 pbx > INFO sip:x@10.0.0.1:5060
+          2000       > pbx 200 OK (102 INFO)
+          2000 pbx > INFO sip:x@10.0.0.1:5060
+          2000       > pbx 200 OK (103 INFO)
+          2000 pbx > INFO sip:x@10.0.0.1:5060
+          2000       > trunk INFO sip:x@192.0.2.10:5060
+          2000 trunk > 200 OK (104 INFO)
+          2000       > pbx 200 OK (104 INFO)
+          2000 trunk > INFO sip:y@192.0.2.1:5060
+          2000       > pbx INFO sip:y@10.0.0.5:5060
+          2000 pbx > 200 OK (2 INFO)
+          2000       > trunk 200 OK (2 INFO)
+          8000       * play callee-guard to callee
+        ",
+    );
+    assert!(world.events.contains(&"guard done".to_owned()), "{:?}", world.events);
+    assert_eq!(world.events.iter().filter(|event| *event == "digit callee").count(), 3);
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn nine_twice_sends_the_key_and_lifts_the_guard_for_good() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '1');
+    world.run(MS(4_000));
+    press(&mut world, '9');
+    world.run(MS(900));
+    press(&mut world, '9');
+    // The same nine by INFO, as its telephone presses each key in both ways.
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    world.run(MS(1_500));
+    world.send(PBX, &info(&mut callee, "Signal=2\r\n"));
+    take_info(&mut world);
+    press(&mut world, '3');
+    world.judge(0.65);
+
+    expect(
+        &mut world,
+        "
+             0       * play callee-guard to callee
+          4900       * hold keys of callee false
+          4900       * stop playing to callee
+          4900       * press 1 for caller
+          4900 pbx > INFO sip:x@10.0.0.1:5060
+          4900       > pbx 200 OK (101 INFO)
+          6400 pbx > INFO sip:x@10.0.0.1:5060
+          6400       > trunk INFO sip:x@192.0.2.10:5060
+          6400 trunk > 200 OK (102 INFO)
+          6400       > pbx 200 OK (102 INFO)
+        ",
+    );
+    assert!(world.events.contains(&"guard lifted, callee".to_owned()), "{:?}", world.events);
+    assert_eq!(world.events.iter().filter(|event| event.starts_with("guard done")).count(), 1);
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn nines_that_are_not_two_in_a_row_lift_nothing() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '9');
+    world.run(MS(5_000));
+    press(&mut world, '9');
+    press(&mut world, '1');
+    press(&mut world, '9');
+    // One press, which its telephone says in both ways.
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    world.run(MS(5_000));
+    // Nines of the caller are nobody's business.
+    for _ in 0..2 {
+        world.media_says(MediaEvent::Digit { leg: Leg::Caller, digit: '9' });
+    }
+    assert!(!lifted(&world), "{:?}", world.events);
+
+    // By INFO alone they are as good.
+    for _ in 0..2 {
+        world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+        world.run(MS(500));
+    }
+
+    assert!(lifted(&world));
+    assert!(world.ladder().contains("press 1 for caller"), "the last key that was not part of it");
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_nine_can_be_sent_too() {
+    let (mut world, mut caller, _) = guarded();
+    for _ in 0..2 {
+        press(&mut world, '9');
+        world.run(MS(400));
+    }
+
+    assert!(world.ladder().contains("press 9 for caller"));
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_caller_who_turns_out_to_be_a_person_lifts_the_guard() {
+    let (mut world, mut caller, mut callee) = guarded();
+    let call = world.calls[0];
+    let live = |probability: f32| Verdict {
+        at: CallTime::from_millis(9_000),
+        class: Class::Live,
+        probabilities: [Ratio::ZERO, Ratio::clamped(probability), Ratio::clamped(1.0 - probability), Ratio::ZERO],
+        reasons: Vec::new(),
+    };
+    world.input(Input::Judged { call, verdict: live(0.85) });
+    assert!(!lifted(&world));
+    world.input(Input::Judged { call, verdict: live(0.95) });
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    take_info(&mut world);
+    world.judge(0.6);
+
+    let ladder = world.ladder();
+    assert!(ladder.contains("hold keys of callee false") && !ladder.contains("press "), "{ladder}");
+    assert!(world.events.contains(&"guard lifted, live".to_owned()), "{:?}", world.events);
+    assert_eq!(ladder.matches("hold keys of callee true").count(), 0, "once a call");
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn without_enforcement_and_without_suspicion_keys_pass() {
+    for (settings, suspicion) in [(Settings { enforce: false, ..settings() }, 0.75), (settings(), 0.4)] {
+        let (mut world, mut caller, mut callee) = answered(settings);
+        world.media_in_ladder = true;
+        world.judge(suspicion);
+        world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+        take_info(&mut world);
+        press(&mut world, '1');
+
+        assert!(!world.ladder().contains('*'), "no command to the media");
+        world.forget_peer(PBX);
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_whisper_comes_once_and_behind_a_guard() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.75);
+    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.judge(0.8);
+    world.run(S(5));
+
+    expect(
+        &mut world,
+        "
+             0       * hold keys of callee true
+             0       * whisper callee-whisper to callee
+        ",
+    );
+    let steps: Vec<&String> = world.events.iter().filter(|event| event.ends_with(" done")).skip(1).collect();
+    assert_eq!(steps, ["guard done", "whisper done"]);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '1');
+    world.judge(0.95);
+    let diverted = world.ladder();
+    press(&mut world, '9');
+    press(&mut world, '9');
+    world.kill_and_start(MS(500));
+    world.judge(0.6);
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    take_info(&mut world);
+
+    assert!(diverted.contains("hold keys of callee false") && diverted.contains("play callee-diverted"), "{diverted}");
+    assert!(world.events.contains(&"taken back".to_owned()), "the first nine is the key for that");
+    let after = world.ladder();
+    assert!(!after.contains("hold keys") && !after.contains("press "), "{after}");
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_guard_outlives_a_kill_and_so_does_its_end() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '4');
+    world.ladder();
+    world.kill_and_start(MS(1_000));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+
+    expect(
+        &mut world,
+        "
+          1000 --- started again
+          1000       * plan caller [(0, Pcmu)]
+          1000       * plan callee [(0, Pcmu)]
+          1000       * answered, analyse false
+          1000       * hold keys of callee true
+          1000 pbx > INFO sip:x@10.0.0.1:5060
+          1000       * play callee-guard to callee
+          1000       > pbx 200 OK (101 INFO)
+          1000 pbx > INFO sip:x@10.0.0.1:5060
+          1000       * hold keys of callee false
+          1000       * stop playing to callee
+          1000       * press 9 for caller
+          1000       > pbx 200 OK (102 INFO)
+        ",
+    );
+    // Which key was held is written nowhere; it may have been part of a secret.
+    world.kill_and_start(MS(1_000));
+    world.judge(0.65);
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    take_info(&mut world);
+
+    assert!(!world.ladder().contains("hold keys"));
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_guard_outlives_a_hold_and_a_re_invite() {
+    let (mut world, mut caller, mut callee) = guarded();
+    for direction in ["a=sendonly\r\n", ""] {
+        world.send(PBX, &callee.next("INVITE", &super::sdp(PBX, direction)));
+        let offer = world.last(TRUNK);
+        world.send(TRUNK, &response(&offer, "200 OK", "", &super::sdp(TRUNK, "")));
+        world.send(PBX, &callee.ack());
+        world.forget_peer(TRUNK);
+    }
+    world.ladder();
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+
+    let ladder = world.ladder();
+    assert!(ladder.contains("play callee-guard") && !ladder.contains("trunk"), "{ladder}");
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}

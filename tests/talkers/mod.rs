@@ -1,0 +1,193 @@
+//! Two telephones that talk through the real binary: their SIP and their media, each by hand.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "test helpers, not all used by each suite")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::firewall::{Firewall, agent};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PCMU: u8 = 0;
+pub(crate) const OPUS: u8 = 111;
+
+/// One telephone: its SIP and its media.
+pub(crate) struct Phone {
+    pub(crate) sip: UdpSocket,
+    pub(crate) media: UdpSocket,
+    pub(crate) relay: Option<SocketAddr>,
+    pub(crate) sequence: u16,
+}
+
+impl Phone {
+    pub(crate) fn new(ip: &str) -> Self {
+        let socket = || {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        Self { sip: socket(), media: socket(), relay: None, sequence: 0 }
+    }
+
+    pub(crate) fn here(&self) -> SocketAddr {
+        self.sip.local_addr().unwrap()
+    }
+
+    pub(crate) fn describes(&self, formats: &str) -> String {
+        let media = self.media.local_addr().unwrap();
+        let (ip, port) = (media.ip(), media.port());
+        format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {formats}\r\n")
+    }
+
+    pub(crate) fn receive_sip(&self, start: &str) -> String {
+        let mut buffer = [0; 65_535];
+        loop {
+            let length = self.sip.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.starts_with(start) {
+                return text;
+            }
+        }
+    }
+
+    /// 20 ms of audio.
+    pub(crate) fn send(&mut self, payload_type: u8, payload: &[u8]) {
+        let ticks = if payload_type == OPUS { 960 } else { 160 };
+        self.send_at(payload_type, u32::from(self.sequence + 1) * ticks, payload);
+    }
+
+    /// The next packet, with this timestamp.
+    pub(crate) fn send_at(&mut self, payload_type: u8, timestamp: u32, payload: &[u8]) {
+        self.sequence += 1;
+        let [high, low] = self.sequence.to_be_bytes();
+        let mut packet = vec![0x80, payload_type, high, low];
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend([1, 2, 3, self.here().ip().is_ipv4().into()]);
+        packet.extend(payload);
+        self.media.send_to(&packet, self.relay.unwrap()).unwrap();
+    }
+
+    /// Payload type and payload of the next packet.
+    pub(crate) fn hears(&self) -> (u8, Vec<u8>) {
+        let mut buffer = [0; 2_048];
+        let length = self.media.recv(&mut buffer).unwrap();
+        (buffer[1] & 0x7F, buffer[12..length].to_vec())
+    }
+
+    /// Hears packets of this kind and length; true once they are not all alike, as silence would be.
+    pub(crate) fn hears_a_prompt(&self, payload_type: u8) -> bool {
+        let mut first = None;
+        (0..200).any(|_| {
+            let (heard, payload) = self.hears();
+            if heard != payload_type || payload.len() != bytes(payload_type) {
+                return false;
+            }
+            *first.get_or_insert_with(|| payload.clone()) != payload
+        })
+    }
+}
+
+/// Of 20 ms.
+pub(crate) fn bytes(payload_type: u8) -> usize {
+    if payload_type == OPUS { 60 } else { 160 }
+}
+
+/// Where a description says that media go.
+pub(crate) fn media(message: &str) -> SocketAddr {
+    let line = |start: &str| message.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+    let port = line("m=audio ").split(' ').next().unwrap();
+    SocketAddr::new(line("c=IN IP4 ").parse().unwrap(), port.parse().unwrap())
+}
+
+pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {
+    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+}
+
+pub(crate) fn answer(request: &str, contact: SocketAddr, body: &str) -> String {
+    let vias: String =
+        request.lines().filter(|line| line.starts_with("Via:")).map(|line| format!("{line}\r\n")).collect();
+    let to = header(request, "To");
+    let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag=p") };
+    format!(
+        "SIP/2.0 200 OK\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:p@{contact}>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        header(request, "From"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+        body.len()
+    )
+}
+
+pub(crate) struct Call {
+    pub(crate) firewall: Firewall,
+    pub(crate) caller: Phone,
+    pub(crate) callee: Phone,
+    pub(crate) to: String,
+    pub(crate) target: String,
+    pub(crate) cseq: u32,
+}
+
+impl Call {
+    pub(crate) fn new(firewall: Firewall, caller: Phone, callee: Phone) -> Self {
+        let target = format!("sip:201@{}", firewall.sip);
+        Self { firewall, caller, callee, to: format!("<{target}>"), target, cseq: 0 }
+    }
+
+    pub(crate) fn request(&self, method: &str, body: &str) -> String {
+        let (here, cseq) = (self.caller.here(), self.cseq);
+        format!(
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKg{}{method}{cseq};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:+441632960001@{here}>;tag=c\r\nTo: {}\r\nCall-ID: g{here}\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            self.target,
+            here.port(),
+            self.to,
+            body.len()
+        )
+    }
+
+    /// An offer of the caller and the callee's answer: what the callee was offered, and the caller answered.
+    pub(crate) fn agrees(&mut self, offered: &str, taken: &str) -> (String, String) {
+        self.cseq += 1;
+        let invite = self.request("INVITE", &self.caller.describes(offered));
+        self.caller.sip.send_to(invite.as_bytes(), self.firewall.sip).unwrap();
+        let asked = self.callee.receive_sip("INVITE ");
+        let body = self.callee.describes(taken);
+        self.callee.sip.send_to(answer(&asked, self.callee.here(), &body).as_bytes(), self.firewall.sip).unwrap();
+        let ok = self.caller.receive_sip("SIP/2.0 200");
+        self.to = header(&ok, "To").to_owned();
+        self.target = header(&ok, "Contact").trim_matches(['<', '>']).to_owned();
+        self.caller.sip.send_to(self.request("ACK", "").as_bytes(), self.firewall.sip).unwrap();
+        self.callee.receive_sip("ACK ");
+        (self.callee.relay, self.caller.relay) = (Some(media(&asked)), Some(media(&ok)));
+        (asked, ok)
+    }
+
+    /// Both ways, in these payload types, which arrive as they were sent.
+    pub(crate) fn talk(&mut self, caller_sends: (u8, &[u8]), callee_sends: (u8, &[u8])) {
+        for n in 0..50 {
+            let part = |(kind, audio): (u8, &[u8])| (kind, audio[n * bytes(kind)..][..bytes(kind)].to_vec());
+            let (there, back) = (part(caller_sends), part(callee_sends));
+            self.caller.send(there.0, &there.1);
+            assert_eq!(self.callee.hears(), there);
+            self.callee.send(back.0, &back.1);
+            assert_eq!(self.caller.hears(), back);
+        }
+    }
+
+    pub(crate) fn frames(&self) -> u64 {
+        self.firewall.metric("analysis_frames_total")
+    }
+
+    pub(crate) fn divert(&self) {
+        let calls = self.firewall.get("/api/calls");
+        let name = calls["calls"][0]["id"].as_str().unwrap().to_owned();
+        agent().post(format!("http://{}/api/calls/{name}/divert", self.firewall.admin)).send_empty().unwrap();
+    }
+}
+
+pub(crate) fn firewall(pbx: SocketAddr, more: &str) -> Firewall {
+    let prompts = concat!(env!("CARGO_MANIFEST_DIR"), "/config/announcements");
+    let settings = Firewall::settings(pbx, more);
+    Firewall::start_as(&settings.replace("[media]\n", &format!("[media]\nannouncements = \"{prompts}\"\n")))
+}
