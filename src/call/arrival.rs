@@ -85,6 +85,7 @@ impl Switchboard {
             ports: None,
             plan: PerLeg::default(),
             latched: PerLeg::default(),
+            video: None,
             security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: false,
             phase: Phase::Consulting,

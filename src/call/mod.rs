@@ -32,6 +32,7 @@ mod state;
 mod switchboard;
 mod transfer;
 mod trunks;
+mod video;
 
 pub use event::{Counters, Ending, Event, Happened};
 pub use forward::Party;
@@ -42,3 +43,4 @@ pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Setting
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
+pub use video::Shown;

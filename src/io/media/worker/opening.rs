@@ -47,6 +47,7 @@ impl Worker {
         if let Some(entry) = self.calls.get_mut(slot) {
             *entry = Some(Box::new(MediaCall::new(id, sockets, now)));
             self.slots.insert(id, slot);
+            self.videos += usize::from(id.of_video().is_some());
         }
     }
 
