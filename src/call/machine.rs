@@ -100,10 +100,7 @@ impl Switchboard {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
                 call.phase = Phase::Opening { route };
-                let offers = call.invite.as_ref().is_some_and(|invite| call.offers_video(&invite.message()));
-                if offers && matches!(route, Route::Connect | Route::Watch) {
-                    self.open_video(&mut call, None);
-                }
+                self.open_offered_video(&mut call, route);
                 self.keep(call);
             }
         }

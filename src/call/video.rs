@@ -1,8 +1,9 @@
 //! A call's video: a second stream of each leg, relayed as it is through ports of its own (RFC 3264 §5.1, §8.1).
 //!
-//! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or codecs of ours. Its ports are asked
-//! for when the first description offers it; that message waits for them, a millisecond at most as a rule, and goes on
-//! without video where there are none. They are given back as soon as an answer refuses it, and with the call.
+//! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or
+//! codecs of ours. Its ports are asked for when the first description offers it; that message waits for them, a
+//! millisecond at most as a rule, and goes on without video where there are none. They are given back as soon as an answer
+//! refuses it, and with the call.
 //!
 //! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where the
 //! talk must not, or with keys to a side that is told none.
@@ -17,6 +18,7 @@ use super::input::Output;
 use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
+use crate::policy::action::Route;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ServerId};
@@ -36,6 +38,8 @@ pub(super) struct Video {
 
 #[derive(Debug)]
 enum State {
+    /// The call's INVITE offers it, and what becomes of the call is not known.
+    Offered,
     /// Ports have been asked for; the offer that waits for them, unless that is the call's INVITE.
     Asked(Option<Box<Waiting>>),
     /// Ours, towards each peer.
@@ -67,10 +71,15 @@ impl Video {
         Box::new(Self { state, plan: PerLeg::default(), latched: PerLeg::default() })
     }
 
+    /// Of a call whose INVITE offers it.
+    pub(super) fn offered() -> Box<Self> {
+        Self::new(State::Offered)
+    }
+
     fn ports(&self) -> Option<PerLeg<SocketAddr>> {
         match self.state {
             State::Open(ports) => Some(ports),
-            State::Asked(_) | State::Lacking => None,
+            State::Offered | State::Asked(_) | State::Lacking => None,
         }
     }
 
@@ -89,7 +98,7 @@ impl Call {
     }
 
     /// `message` describes a video that may pass.
-    pub(super) fn offers_video(&self, message: &Message<'_>) -> bool {
+    fn offers_video(&self, message: &Message<'_>) -> bool {
         message.has_sdp()
             && may_show(message.body())
             && !self.may_end_srtp()
@@ -106,8 +115,16 @@ impl Call {
 }
 
 impl Switchboard {
+    /// A call takes this route: its INVITE's video has ports, where somebody is to see it.
+    pub(super) fn open_offered_video(&mut self, call: &mut Call, route: Route) {
+        let offers = call.video.take().is_some();
+        if offers && !call.may_end_srtp() && matches!(route, Route::Connect | Route::Watch) {
+            self.open_video(call, None);
+        }
+    }
+
     /// Asks for ports.
-    pub(super) fn open_video(&mut self, call: &mut Call, waiting: Option<Box<Waiting>>) {
+    fn open_video(&mut self, call: &mut Call, waiting: Option<Box<Waiting>>) {
         call.video = Some(Video::new(State::Asked(waiting)));
         self.ask_for_ports(call, None);
     }
@@ -136,7 +153,7 @@ impl Switchboard {
     /// The same of a response, where that is the offer: to an INVITE without one. True: it waits, or is a repetition of
     /// what does.
     pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>) -> bool {
-        if !message.has_sdp() || !may_show(message.body()) {
+        if !message.has_sdp() {
             return false;
         }
         let relayed = self.relayed.get(&client).filter(|relayed| relayed.invite && relayed.plan.is_none());
@@ -160,7 +177,7 @@ impl Switchboard {
             Some(State::Asked(Some(waiting))) => {
                 matches!(**waiting, Waiting::Response { client: first, .. } if first == client)
             }
-            Some(State::Asked(None) | State::Open(_) | State::Lacking) => false,
+            Some(State::Offered | State::Asked(None) | State::Open(_) | State::Lacking) => false,
         }
     }
 
@@ -216,7 +233,7 @@ impl Switchboard {
                     Waiting::Response { message, client } => self.response(&message.message(), client, now),
                 }
             }
-            State::Asked(None) | State::Open(_) | State::Lacking => self.opened(call, now),
+            State::Offered | State::Asked(None) | State::Open(_) | State::Lacking => self.opened(call, now),
         }
     }
 
@@ -293,7 +310,7 @@ impl Switchboard {
                 }
             }
             State::Open(_) => {}
-            State::Lacking => return,
+            State::Offered | State::Lacking => return,
         }
         self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
     }

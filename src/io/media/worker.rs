@@ -88,6 +88,8 @@ pub(super) struct Worker {
     slots: HashMap<CallId, usize>,
     /// Of those, the videos of calls.
     videos: usize,
+    /// Port pairs of this thread.
+    pairs: usize,
     /// Sets in slots without a call.
     stock: Stock,
     /// The shelf is not full.
@@ -141,6 +143,7 @@ impl Worker {
         Self {
             stock: Stock::new(parts.shelf.clone()),
             filling: false,
+            pairs: parts.ports.free(),
             parts,
             calls: Vec::new(),
             free_slots: Vec::new(),

@@ -2,8 +2,8 @@
 
 use super::{Media, Sdp, digits};
 
-/// Asks for pictures anew (RFC 4585 §4.2, RFC 5104 §7). It passes with video; of audio, what our prompts play into has other
-/// numbers than feedback would name.
+/// Which feedback may come, as a wish for a whole picture (RFC 4585 §4.2, RFC 5104 §7). It passes with video; in audio,
+/// prompts of ours change the numbers that it would name.
 pub(super) const FEEDBACK: &str = "a=rtcp-fb:";
 
 /// A section beside the anchored one, and our port for it; RTCP is one above.
@@ -49,6 +49,9 @@ impl Sdp<'_> {
     /// The section that may pass beside the anchored one: the first video that is not refused. None beside a fax.
     #[must_use]
     pub fn video(&self) -> Option<usize> {
+        if self.media.len() < 2 {
+            return None;
+        }
         let talk = self.anchored().and_then(|anchored| self.media.get(anchored)).is_some_and(|media| !media.is_fax());
         talk.then(|| self.media.iter().position(Media::is_video))?
     }
@@ -113,6 +116,21 @@ mod tests {
             "m=audio 5000 RTP/AVP 0\r\nm=video 5010 RTP/SAVPF 99 100\r\nc=IN IP4 192.0.2.9\r\nb=AS:2000\r\na=rtcp:5011\r\n\
              a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
              a=rtpmap:99 H264/90000\r\na=fmtp:99 profile-level-id=42e01f\r\na=rtcp-fb:99 nack pli\r\na=recvonly\r\n"
+        );
+    }
+
+    #[test]
+    fn in_the_other_family_the_address_changes_with_the_family() {
+        let text = format!("{HEAD}{AUDIO}{VIDEO}c=IN IP4 192.0.2.7\r\n");
+        let sdp = Sdp::read(text.as_bytes()).unwrap();
+        let beside = sdp.video().map(|section| Beside { section, port: 5_010 });
+        let mut out = Vec::new();
+        sdp.protected(0, beside, "[2001:db8::9]:5000".parse().unwrap(), &Protection::AsItIs, &mut out);
+
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "v=0\r\no=- 1 1 IN IP6 2001:db8::9\r\ns=-\r\nc=IN IP6 2001:db8::9\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n\
+             m=video 5010 RTP/AVP 99\r\nc=IN IP6 2001:db8::9\r\n"
         );
     }
 
