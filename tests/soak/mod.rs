@@ -712,22 +712,16 @@ impl World {
         if opens == *open {
             return self.violation(Some(talk), format!("of video, open already or not open: {command:?}"));
         }
-        match command {
-            MediaCommand::Open { .. } => {
-                *open = true;
-                let wait = self.talks[talk].dice.ms(1, 5);
-                self.at(self.now + wait, What::Opened { talk, call: call.video() });
-            }
-            MediaCommand::Close { .. } => (*open, *plans) = (false, PerLeg::default()),
-            MediaCommand::Plan { leg, plan, .. } => plans[*leg] = plan.rtp.map(|rtp| rtp.port()),
-            MediaCommand::Answered { analyse: false, .. } | MediaCommand::Cut { .. } => {}
-            MediaCommand::Answered { .. }
-            | MediaCommand::Play { .. }
-            | MediaCommand::StopPlay { .. }
-            | MediaCommand::StopTap { .. }
-            | MediaCommand::Latch { .. } => {
-                self.violation(Some(talk), format!("nobody hears or speaks a video: {command:?}"));
-            }
+        if let MediaCommand::Open { .. } = command {
+            *open = true;
+            let wait = self.talks[talk].dice.ms(1, 5);
+            self.at(self.now + wait, What::Opened { talk, call: call.video() });
+        } else if let MediaCommand::Close { .. } = command {
+            (*open, *plans) = (false, PerLeg::default());
+        } else if let MediaCommand::Plan { leg, plan, .. } = command {
+            plans[*leg] = plan.rtp.map(|rtp| rtp.port());
+        } else if !matches!(command, MediaCommand::Answered { analyse: false, .. } | MediaCommand::Cut { .. }) {
+            self.violation(Some(talk), format!("nobody hears or speaks a video: {command:?}"));
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct World {
     pub(crate) no_ports: bool,
     /// The same for video alone.
     pub(crate) no_video_ports: bool,
-    /// Media commands wait until they are told to go on.
+    /// What video asks of the media path waits.
     pub(crate) slow_video: Option<Vec<MediaCommand>>,
     begun: Instant,
     pub(crate) now: Instant,
@@ -170,7 +170,7 @@ impl World {
                     self.switchboard.handle_input(answer, self.now);
                 }
                 Output::Media(command) => match &mut self.slow_video {
-                    Some(waiting) if call_of(&command).of_video().is_some() => waiting.push(command),
+                    Some(waiting) if is_of_video(&command) => waiting.push(command),
                     Some(_) | None => self.media(command),
                 },
                 Output::Journal(entry) => self.keep(&entry),
@@ -222,7 +222,7 @@ impl World {
     }
 
     fn media(&mut self, command: MediaCommand) {
-        let video = if call_of(&command).of_video().is_some() { "video: " } else { "" };
+        let video = if is_of_video(&command) { "video: " } else { "" };
         let line = match &command {
             MediaCommand::Open { call, ports, .. } => {
                 *self.open.entry(*call).or_default() += 1;
@@ -380,18 +380,18 @@ impl World {
     }
 }
 
-fn call_of(command: &MediaCommand) -> CallId {
-    match command {
-        MediaCommand::Open { call, .. }
-        | MediaCommand::Plan { call, .. }
-        | MediaCommand::Latch { call, .. }
-        | MediaCommand::Answered { call, .. }
-        | MediaCommand::StopTap { call }
-        | MediaCommand::Cut { call, .. }
-        | MediaCommand::Play { call, .. }
-        | MediaCommand::StopPlay { call, .. }
-        | MediaCommand::Close { call } => *call,
-    }
+/// All that a video may be asked for.
+fn is_of_video(command: &MediaCommand) -> bool {
+    let (MediaCommand::Open { call, .. }
+    | MediaCommand::Latch { call, .. }
+    | MediaCommand::Plan { call, .. }
+    | MediaCommand::Answered { call, .. }
+    | MediaCommand::Cut { call, .. }
+    | MediaCommand::Close { call }) = command
+    else {
+        return false;
+    };
+    call.of_video().is_some()
 }
 
 pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {
