@@ -425,7 +425,7 @@ impl Switchboard {
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
         call.early = Vec::new();
-        if call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
+        if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
             self.settle_video(&mut call);
         }
         call.answered = Some(now);

@@ -153,7 +153,7 @@ impl Switchboard {
     /// The same of a response, where that is the offer: to an INVITE without one. True: it waits, or is a repetition of
     /// what does.
     pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>) -> bool {
-        if !message.has_sdp() {
+        if message.body().is_empty() {
             return false;
         }
         let relayed = self.relayed.get(&client).filter(|relayed| relayed.invite && relayed.plan.is_none());
@@ -161,7 +161,7 @@ impl Switchboard {
         let Some(call) = self.clients.get(&client).copied().or(relayed).and_then(|id| self.calls.get_mut(&id)) else {
             return false;
         };
-        let bare = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
+        let bare = call.invite.as_ref().is_some_and(|invite| invite.message().body().is_empty());
         if relayed.is_none() && !bare || call.ports.is_none() || !call.offers_video(message) {
             return false;
         }
