@@ -104,7 +104,7 @@ fn report(total: &Tally, spent: f64) {
         as_meant += count.as_meant;
     }
     println!("{:<36}{calls:>9}{as_meant:>12}{:>9}\n", "all", calls - as_meant);
-    println!("answered: {} calls", total.answered);
+    println!("answered: {} calls, {} with video at their end", total.answered, total.shown);
     println!("at once: {} calls at most", total.most_at_once);
     println!(
         "datagrams: {}, {} lost ({:.1} %)",

@@ -25,6 +25,8 @@ mod stand_in;
 mod timers;
 #[path = "dialogs/transfers.rs"]
 mod transfers;
+#[path = "dialogs/video.rs"]
+mod video;
 mod world;
 
 use std::sync::Arc;

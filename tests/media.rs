@@ -185,6 +185,79 @@ fn reports_travel_on_the_odd_ports() {
     assert_eq!(from.port(), callee.relay().port() + 1);
 }
 
+/// Video: any payload, large frames over several packets, reports and feedback, nobody else's.
+#[test]
+fn a_video_is_relayed_as_it_is_and_no_stranger_gets_in() {
+    let world = World::new(23_400);
+    world.connected(false);
+    let (caller, callee) = world.shown();
+    let stranger = Phone::new([127, 0, 0, 66]);
+    let picture = |n: u16, byte: u8| rtp(99 | 0x80, n, 90_000, caller.ssrc, &[byte; 1_200]);
+    let arrives = |phone: &Phone, sent: &[u8]| {
+        let mut buffer = [0; 2_000];
+        let (length, from) = phone.socket.recv_from(&mut buffer).unwrap();
+        assert!(buffer[..length] == *sent && from == phone.relay(), "{:?} from {from}", &buffer[..12]);
+    };
+
+    for n in 0..40 {
+        stranger.send_to(caller.relay(), &picture(n, 66));
+        caller.send_to(caller.relay(), &picture(n, 1));
+    }
+    (0..40).for_each(|n| arrives(&callee, &picture(n, 1)));
+    callee.send(1, &[2; 900]);
+    arrives(&caller, &callee.packet(1, &[2; 900]));
+
+    // Asks for a whole picture (PSFB, PLI), on the port of reports and on that of media; a stranger says BYE.
+    let beside = |relay: SocketAddr| SocketAddr::new(relay.ip(), relay.port() + 1);
+    let feedback = [&[0x81, 206, 0, 2][..], &callee.ssrc.to_be_bytes(), &caller.ssrc.to_be_bytes()].concat();
+    let bye = [&[0x81, 203, 0, 1][..], &caller.ssrc.to_be_bytes()].concat();
+    stranger.send_to(beside(caller.relay()), &bye);
+    stranger.send_to(caller.relay(), &bye);
+    callee.send_to(beside(callee.relay()), &feedback);
+    let mut buffer = [0; 100];
+    assert_eq!(caller.reports.recv(&mut buffer).map(|length| buffer[..length].to_vec()).unwrap(), feedback);
+    callee.send_to(callee.relay(), &feedback);
+    arrives(&caller, &feedback);
+
+    // What was cut off lacks, and nothing is renumbered behind it.
+    for (cut, n) in [(true, 40), (false, 41)] {
+        world.send(MediaCommand::Cut { call: CALL.video(), from: Leg::Caller, cut });
+        world.settle();
+        caller.send_to(caller.relay(), &picture(n, 3));
+        if cut {
+            assert!(callee.hears_nothing());
+        } else {
+            arrives(&callee, &picture(n, 3));
+        }
+    }
+    assert!(callee.hears_nothing() && stranger.hears_nothing());
+    callee.reports.set_read_timeout(Some(NOT_COMING)).unwrap();
+    assert!(callee.reports.recv(&mut buffer).is_err(), "the BYE");
+}
+
+/// Sixteen ports: four sets.
+#[test]
+fn video_has_ports_of_its_own_and_stands_back_behind_calls() {
+    let world = World::new(23_500);
+    world.connected(false);
+    world.until(|counts| (counts.calls, counts.sockets) == (1, 4));
+    world.shown();
+    world.until(|counts| (counts.calls, counts.sockets) == (1, 8));
+    let opens = |call: CallId| {
+        world.send(MediaCommand::Open { call, local: BOTH_LOOPBACK, ports: None });
+        matches!(world.event(), MediaEvent::Opened { .. })
+    };
+
+    assert!(opens(CallId(2)) && !opens(CallId(2).video()) && opens(CallId(3)));
+    assert_eq!(world.media.path.begin(CALL.video(), BOTH_LOOPBACK), None, "what lies ready is for calls");
+
+    world.send(MediaCommand::Close { call: CALL.video() });
+    for call in [CALL, CallId(2), CallId(3)] {
+        world.send(MediaCommand::Close { call });
+    }
+    world.until(|counts| counts.calls == 0);
+}
+
 #[test]
 fn ports_are_counted_given_back_and_rested() {
     let mut world = World::new(22_600);
@@ -426,6 +499,23 @@ impl World {
             self.send(MediaCommand::Plan { call: CALL, leg, plan });
         }
         self.send(MediaCommand::Answered { call: CALL, analyse });
+        self.settle();
+        let [caller, callee] = phones;
+        (caller, callee)
+    }
+
+    /// The call's video, and the cameras.
+    fn shown(&self) -> (Phone, Phone) {
+        let call = CALL.video();
+        self.send(MediaCommand::Open { call, local: BOTH_LOOPBACK, ports: None });
+        let MediaEvent::Opened { ports } = self.event() else { panic!("no ports") };
+        let mut phones = [Phone::new([127, 0, 0, 1]), Phone::new([127, 0, 0, 2])];
+        for (leg, phone) in Leg::BOTH.into_iter().zip(&mut phones) {
+            phone.relay = Some(ports[leg]);
+            let plan = StreamPlan { rtp: Some(phone.address()), ..StreamPlan::default() };
+            self.send(MediaCommand::Plan { call, leg, plan });
+        }
+        self.send(MediaCommand::Answered { call, analyse: false });
         self.settle();
         let [caller, callee] = phones;
         (caller, callee)

@@ -14,6 +14,7 @@ fn every_call_of_a_lossy_network_leaves_nothing_behind() {
         let (tally, violations) = World::new(network, 0, 500).run();
 
         assert!(tally.most_at_once > 100, "calls overlap: {}", tally.most_at_once);
+        assert!(tally.shown > 10, "calls have video: {}", tally.shown);
         assert!(violations.is_empty(), "{}", told(network, &violations));
     }
 }

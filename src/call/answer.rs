@@ -36,6 +36,13 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
     plan
 }
 
+/// What the media path is told of a video: where it goes. It is relayed as it is, whatever it holds.
+pub(super) fn opaque(media: &Media<'_>) -> StreamPlan {
+    let address = media.address.filter(|address| !address.is_unspecified());
+    let rtp = address.map(|address| SocketAddr::new(address, media.port));
+    StreamPlan { rtp, rtcp: media.rtcp, ..StreamPlan::default() }
+}
+
 /// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not forgotten.
 pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
     StreamPlan { rtp: None, ..plan.clone() }

@@ -13,6 +13,7 @@ use super::settings::Side;
 use super::state::{Call, Phase};
 use super::switchboard::{LONGEST_TEXT, Switchboard};
 use super::trunks::Order;
+use super::video::Video;
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;
@@ -47,10 +48,11 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &[], now);
         }
         let first = candidates.remove(0);
+        let mut shows = false;
         if message.has_sdp() {
-            let usable = self.settings.read_sdp(message.body()).is_ok_and(|sdp| sdp.anchored().is_some());
-            if !usable {
-                return self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
+            match self.settings.read_sdp(message.body()) {
+                Ok(sdp) if sdp.anchored().is_some() => shows = sdp.video().is_some(),
+                Ok(_) | Err(_) => return self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now),
             }
         }
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
@@ -85,6 +87,7 @@ impl Switchboard {
             ports: None,
             plan: PerLeg::default(),
             latched: PerLeg::default(),
+            video: shows.then(Video::offered),
             security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: false,
             phase: Phase::Consulting,

@@ -107,7 +107,7 @@ impl Switchboard {
     /// Goes on with a diversion of another process: who has not heard all hears it from its beginning.
     pub(super) fn divert_again(&mut self, call: &mut Call, diverting: Diverting, now: Instant) {
         for from in Leg::BOTH {
-            self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
+            self.cut(call, from, true);
         }
         let Diverting { caller_done, callee_done, caller_gone } = diverting;
         if !callee_done {
@@ -126,7 +126,7 @@ impl Switchboard {
         self.guard_ends(call);
         self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
-            self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut: true }));
+            self.cut(call, from, true);
         }
         let mut diversion =
             Diversion { caller_done: false, callee_done: false, caller_gone: false, until: now + LONGEST_DIVERSION };
@@ -167,7 +167,7 @@ impl Switchboard {
             self.changed(call.id);
             for to in Leg::BOTH {
                 self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
-                self.out(Output::Media(MediaCommand::Cut { call: call.id, from: to, cut: false }));
+                self.cut(&call, to, false);
             }
             self.happened(&call, now, Event::TakenBack { at });
         }

@@ -128,6 +128,7 @@ impl Switchboard {
         status: Option<u16>,
         now: Instant,
     ) {
+        self.part_video(call, now);
         if self.journals && call.answered.is_some() {
             self.out(Output::Journal(Entry::Over(call.id)));
         }

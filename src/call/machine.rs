@@ -40,6 +40,8 @@ pub(super) const T2: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub(super) struct Said {
     pub plan: StreamPlan,
+    /// Its video; None: it has none, or none that passes.
+    pub video: Option<Box<StreamPlan>>,
     /// Audio flows both ways: the call is not on hold.
     pub both_ways: bool,
     /// Its side must encrypt, and it does not; or none of its codecs may pass.
@@ -65,12 +67,14 @@ fn rewrite(call: &mut Call, message: &Message<'_>, sdp: &Sdp<'_>, from: Leg, edi
     let anchored = sdp.anchored();
     let Some((anchored, media)) = anchored.and_then(|anchored| Some((anchored, sdp.media.get(anchored)?))) else {
         edits.write_body(message, |body| sdp.refused(at.ip(), body));
-        return Some(Said { plan: answer::held(&call.plan[from]), both_ways: false, refused: sdp.has_nothing_left() });
+        let (plan, refused) = (answer::held(&call.plan[from]), sdp.has_nothing_left());
+        return Some(Said { plan, video: None, both_ways: false, refused });
     };
     let negotiated = call.negotiate(media, from);
-    edits.write_body(message, |body| sdp.protected(anchored, at, &negotiated.rewritten, body));
+    let (beside, video) = call.passing_video(sdp, from).unzip();
+    edits.write_body(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
     let both_ways = media.direction == Direction::SendRecv && !media.is_held();
-    Some(Said { plan: negotiated.stream(media), both_ways, refused: negotiated.refused })
+    Some(Said { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused })
 }
 
 impl Switchboard {
@@ -97,6 +101,7 @@ impl Switchboard {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
                 call.phase = Phase::Opening { route };
+                self.open_offered_video(&mut call, route);
                 self.keep(call);
             }
         }
@@ -155,11 +160,8 @@ impl Switchboard {
         match event {
             MediaEvent::Opened { ports } => {
                 call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port())));
-                if let Phase::Opening { route } = call.phase {
-                    return self.opened(call, route, now);
-                }
                 call.reopening = false;
-                self.keep(call);
+                self.opened(call, now);
             }
             MediaEvent::Failed if call.answered.is_none() => {
                 self.abandon(&call, &[], now);
@@ -191,7 +193,12 @@ impl Switchboard {
         }
     }
 
-    fn opened(&mut self, mut call: Box<Call>, route: Route, now: Instant) {
+    /// Ports are there, or none are to be had for video: a call that waits for nothing more goes on.
+    pub(super) fn opened(&mut self, mut call: Box<Call>, now: Instant) {
+        let Phase::Opening { route } = call.phase else { return self.keep(call) };
+        if call.ports.is_none() || call.waits_for_video() {
+            return self.keep(call);
+        }
         let Some(invite) = call.invite.take() else { return self.end(call, None, "unreachable", None, now) };
         let message = invite.message();
         let settings = Arc::clone(&call.settings);
@@ -205,6 +212,8 @@ impl Switchboard {
             }
             call.unheard = answer::unheard(media, negotiated.plan.is_some());
             self.plan(&mut call, Leg::Caller, negotiated.stream(media));
+            let video = sdp.as_ref().and_then(|sdp| call.passing_video(sdp, Leg::Caller));
+            self.plan_video(&mut call, Leg::Caller, video.map(|(_, plan)| plan));
         }
         match route {
             Route::Connect | Route::Watch => {
@@ -357,7 +366,8 @@ impl Switchboard {
         call.screen(&mut edits, message, Leg::Callee);
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
         let said = rewrite_sdp(&mut call, message, Leg::Callee, &mut edits).filter(|_| call.answered.is_none());
-        let (plan, refused) = said.map(|said| (said.plan, said.refused)).unzip();
+        let (plan, rest) = said.map(|said| (said.plan, (said.refused, said.video))).unzip();
+        let (refused, video) = rest.unzip();
         if code.is_success() && call.answered.is_none() {
             let asked = call.session.asked;
             call.session.granted = call.session.refreshed(asked, message, now);
@@ -370,6 +380,7 @@ impl Switchboard {
                 call.unheard = Some("codec");
             }
             self.plan(&mut call, Leg::Callee, plan);
+            self.plan_video(&mut call, Leg::Callee, video.flatten());
         }
         if let Some(server) = call.server {
             self.transactions.respond(server, code, edits.applied(message), now);
@@ -415,6 +426,9 @@ impl Switchboard {
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
         call.early = Vec::new();
+        if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
+            self.settle_video(&mut call);
+        }
         call.answered = Some(now);
         call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = None;
@@ -422,6 +436,7 @@ impl Switchboard {
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
         call.listens_until = analyse.then(|| now + call.settings.watch_for);
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
+        self.answered_video(&call);
         let not_analysed = if analyse { None } else { call.unheard.or(Some("outbound")) };
         (call.analysed, call.not_analysed) = (analyse, not_analysed.map(Arc::from));
         self.happened(&call, now, Event::Answered { analysed: analyse, not_analysed });
@@ -472,6 +487,8 @@ impl Switchboard {
         if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
             refused = said.refused;
             self.plan(call, from, said.plan);
+            self.plan_video(call, from, said.video);
+            self.settle_video(call);
             self.changed(call.id);
         }
         self.transmit(call.flow[to], edits.applied(message));

@@ -33,6 +33,7 @@ mod state;
 mod switchboard;
 mod transfer;
 mod trunks;
+mod video;
 
 pub use event::{Counters, Ending, Event, Happened, Lifted};
 pub use forward::Party;
@@ -43,3 +44,4 @@ pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Setting
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
+pub use video::Shown;

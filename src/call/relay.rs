@@ -14,6 +14,7 @@ use super::settings::Side;
 use super::state::Call;
 use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
 use super::trunks::{Candidate, Order};
+use super::video::Waiting;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
@@ -73,6 +74,13 @@ impl Switchboard {
             self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
             return self.keep(call);
         }
+        if !alone {
+            let waiting = |message: &Message<'_>| Waiting::Request { message: message.keep(), server, flow, side };
+            match self.let_wait_for_video(call, message, waiting) {
+                Some(left) => call = left,
+                None => return,
+            }
+        }
         let key = dtmf_key(message);
         let id = call.id;
         if call.holds_info(leg, now) && carries_key(message) {
@@ -127,6 +135,7 @@ impl Switchboard {
             from: side,
             invite,
             plan: None,
+            video: None,
             routes: forward::record_routes(message),
             contacts: Vec::new(),
             local: settings.local(side, flow.transport),
@@ -144,7 +153,9 @@ impl Switchboard {
                 let to = leg.other();
                 let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
                 forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(way));
-                relayed.plan = machine::rewrite_sdp(&mut call, message, leg, &mut edits).map(|said| (leg, said.plan));
+                if let Some(said) = machine::rewrite_sdp(&mut call, message, leg, &mut edits) {
+                    (relayed.plan, relayed.video) = (Some((leg, said.plan)), said.video);
+                }
                 relayed.call = Some(call.id);
                 let hop = match side {
                     Side::Outside => settings.pbx,
@@ -243,7 +254,7 @@ impl Switchboard {
 
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
-        if self.own_response(client, message, code, now) {
+        if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message) {
             return;
         }
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
@@ -291,16 +302,25 @@ impl Switchboard {
                     call.on_hold = !said.both_ways;
                     refused = Some(call.id).filter(|_| said.refused);
                 }
-                let answer = said.map(|said| (from, said.plan));
+                let answers = relayed.plan.is_some() && said.is_some();
+                let answer = said.map(|said| (from, said.plan, said.video));
                 if let (true, Some(asked)) = (accepted, relayed.timer) {
                     relayed.granted = call.session.refreshed(asked, message, now);
                 }
                 if let (true, Some(interval)) = (code.is_success(), relayed.granted) {
                     session::grant(&mut edits, message, interval);
                 }
+                if relayed.video.is_some() && code.is_final() && !code.is_success() {
+                    self.settle_video(&mut call);
+                }
                 if accepted {
-                    for (leg, plan) in relayed.plan.iter().cloned().chain(answer) {
+                    let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));
+                    for (leg, plan, video) in offer.into_iter().chain(answer) {
                         self.plan(&mut call, leg, plan);
+                        self.plan_video(&mut call, leg, video);
+                    }
+                    if answers {
+                        self.settle_video(&mut call);
                     }
                     if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
                         contact.uri.clone_into(&mut call.party[from].target);

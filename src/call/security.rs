@@ -129,6 +129,11 @@ impl Call {
         }
     }
 
+    /// A side has a word on SRTP: what passes here is not left to the peers alone.
+    pub(super) fn may_end_srtp(&self) -> bool {
+        self.security.is_some() && Leg::BOTH.into_iter().any(|leg| self.srtp_policy(leg) != SrtpPolicy::Off)
+    }
+
     /// Takes what `media` says for the leg `from`, and says what the other is told.
     pub(super) fn negotiate(&mut self, media: &Media<'_>, from: Leg) -> Negotiated {
         let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));

@@ -23,6 +23,7 @@ use super::session::Session;
 use super::settings::Side;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
+use super::video::Shown;
 use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
@@ -77,6 +78,9 @@ pub struct Snapshot {
     pub plan: PerLeg<StreamPlan>,
     /// Where media of a peer come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
+    /// Its video, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Shown>,
     /// What has been said of SRTP.
     #[serde(default)]
     pub secured: Option<Secured>,
@@ -214,6 +218,7 @@ impl Switchboard {
             ports: None,
             plan,
             latched,
+            video: None,
             security: Security::new(&self.settings.srtp, &self.secret, id),
             reopening: true,
             // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
@@ -280,6 +285,9 @@ impl Switchboard {
             }
         }
         self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
+        if let Some(shown) = snapshot.video {
+            self.restore_video(&mut call, shown);
+        }
         if let Some(diverting) = snapshot.diversion {
             self.divert_again(&mut call, diverting, now);
         } else if !call.has_callee {
@@ -336,6 +344,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         ports: PerLeg::from_fn(|leg| ports[leg].port()),
         plan: call.plan.clone(),
         latched: call.latched,
+        video: call.video.as_ref().and_then(|video| video.shown()),
         secured: call.security.as_ref().map(|security| security.said),
         on_hold: call.on_hold,
         session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),

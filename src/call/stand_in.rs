@@ -138,6 +138,8 @@ impl Switchboard {
             media.as_ref().is_none_or(|(media, _)| media.direction != Direction::SendRecv || media.is_held());
         let plan = media.map_or_else(|| answer::held(&call.plan[leg]), |(media, negotiated)| negotiated.stream(media));
         self.plan(call, leg, plan);
+        // What we say for others has no pictures.
+        self.close_video(call);
         self.changed(call.id);
     }
 

@@ -17,6 +17,7 @@ use super::snapshot::Taken;
 use super::stand_in::Unacked;
 use super::switchboard::{MAX_FORKS, Orphan};
 use super::trunks::Candidate;
+use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
@@ -57,6 +58,8 @@ pub(super) struct Call {
     pub plan: PerLeg<StreamPlan>,
     /// Where a peer's media come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
+    /// Most calls have none.
+    pub video: Option<Box<Video>>,
     /// SRTP that ends here; None: no side has a word on it.
     pub security: Option<Box<Security>>,
     /// Its ports have been asked for again after a restart.

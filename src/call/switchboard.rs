@@ -32,6 +32,8 @@ pub(super) struct Relayed {
     pub(super) invite: bool,
     /// What an offer in it says, in force once it is accepted.
     pub(super) plan: Option<(Leg, StreamPlan)>,
+    /// The same of its video.
+    pub(super) video: Option<Box<StreamPlan>>,
     /// Record-Routes for its response.
     pub(super) routes: Vec<String>,
     /// Contacts of a REGISTER: ours and theirs.
@@ -164,8 +166,11 @@ impl Switchboard {
                 self.consulted(call, now);
             }
             Input::Media { call, event } => {
-                if let Some(call) = self.take(call) {
-                    self.media(call, event, now);
+                let video = call.of_video();
+                match (self.take(video.unwrap_or(call)), video) {
+                    (Some(call), None) => self.media(call, event, now),
+                    (Some(call), Some(_)) => self.video(call, event, now),
+                    (None, _) => {}
                 }
             }
             Input::Judged { call, verdict } => {
@@ -560,6 +565,6 @@ impl Switchboard {
 
     /// All of an id but its counter.
     pub(super) fn next_id_prefix(&self) -> u64 {
-        u64::from(self.shard) << 32 | u64::from(self.started)
+        u64::from(self.shard & 0x7F) << 32 | u64::from(self.started)
     }
 }

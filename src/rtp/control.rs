@@ -84,7 +84,8 @@ pub struct Rollovers {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PromptId(pub Arc<str>);
 
-/// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored.
+/// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored. A call's video has
+/// ports and streams of its own, under the name [`CallId::video`]: neither tap nor prompts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MediaCommand {
     /// Take a port pair for each leg and answer with `MediaEvent::Opened` or `Failed`.

@@ -6,10 +6,27 @@ use std::str::FromStr;
 
 /// One call: two legs, one pair of media streams, one record.
 ///
-/// Minted by the switchboard as its shard (8 bits), the second the shard was started (32 bits) and a counter
+/// Minted by the switchboard as its shard (7 bits), the second the shard was started (32 bits) and a counter
 /// (24 bits), so that two runs of the process never share one. Written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CallId(pub u64);
+
+/// The bit above a shard's.
+const VIDEO: u64 = 1 << 63;
+
+impl CallId {
+    /// By what the media path knows this call's video: ports and streams of its own beside those of the talk.
+    #[must_use]
+    pub fn video(self) -> Self {
+        Self(self.0 | VIDEO)
+    }
+
+    /// The call whose video this names.
+    #[must_use]
+    pub fn of_video(self) -> Option<Self> {
+        (self.0 & VIDEO != 0).then_some(Self(self.0 & !VIDEO))
+    }
+}
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

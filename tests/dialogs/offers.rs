@@ -91,8 +91,9 @@ fn a_fax_and_the_way_back_pass_through_the_calls_own_ports() {
 }
 
 #[test]
-fn video_is_refused_and_the_sound_goes_on() {
+fn video_without_ports_for_it_is_refused_and_the_sound_goes_on() {
     let mut world = World::new(settings());
+    world.no_video_ports = true;
     let mut caller = Phone::caller("call");
     let video = "m=video 4002 RTP/AVP 99\r\nc=IN IP4 192.0.2.77\r\na=rtpmap:99 H264/90000\r\n";
     world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, video)));
@@ -107,8 +108,9 @@ fn video_is_refused_and_the_sound_goes_on() {
 }
 
 #[test]
-fn video_that_is_added_inside_a_call_is_refused_and_the_sound_goes_on() {
+fn video_that_is_added_inside_a_call_and_finds_no_ports_is_refused_and_the_sound_goes_on() {
     let (mut world, mut caller, mut callee) = answered(settings());
+    world.no_video_ports = true;
     let video = "m=video 4002 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n";
     for from in [PBX, TRUNK] {
         let (phone, to, ours) =

@@ -70,12 +70,14 @@ pub(crate) fn tag(value: &str) -> &str {
     value.split_once(";tag=").map_or("", |(_, tag)| tag)
 }
 
-/// A session description of the telephone at `at`.
-pub(crate) fn sdp(at: &str, port: u16, direction: &str) -> String {
+/// A session description of the telephone at `at`; with a video section that has this port, 0 to refuse it.
+pub(crate) fn sdp(at: &str, port: u16, direction: &str, video: Option<u16>) -> String {
     let ip = at.split(':').next().unwrap_or_default();
+    let video = video.map(|port| format!("m=video {port} RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\na={direction}\r\n"));
     format!(
         "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
-         a=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
+         a=rtpmap:101 telephone-event/8000\r\na={direction}\r\n{}",
+        video.unwrap_or_default()
     )
 }
 

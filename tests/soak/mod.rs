@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use dice::Dice;
 use message::{Read, response, summary};
-use phone::Phone;
+use phone::{Phone, TO_VIDEO};
 use ringfence::call::{self, DivertCallee, DivertCaller, Entry as Kept, Event, Input, Output, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
@@ -93,6 +93,8 @@ pub(crate) struct Count {
 pub(crate) struct Tally {
     pub(crate) scenarios: BTreeMap<&'static str, Count>,
     pub(crate) answered: u64,
+    /// Ended with video in force.
+    pub(crate) shown: u64,
     pub(crate) datagrams: u64,
     pub(crate) lost: u64,
     pub(crate) most_at_once: usize,
@@ -107,6 +109,7 @@ impl Tally {
             sum.as_meant += count.as_meant;
         }
         self.answered += other.answered;
+        self.shown += other.shown;
         self.datagrams += other.datagrams;
         self.lost += other.lost;
         self.most_at_once = self.most_at_once.max(other.most_at_once);
@@ -138,6 +141,14 @@ struct Seen {
     plans: PerLeg<Option<u16>>,
     /// Which `Play` to a leg is the last.
     plays: PerLeg<u32>,
+    video: Pictures,
+}
+
+/// A call's video.
+#[derive(Debug, Default)]
+struct Pictures {
+    open: bool,
+    plans: PerLeg<Option<u16>>,
 }
 
 /// One call as it was meant.
@@ -387,12 +398,15 @@ impl World {
             What::Opened { talk, call } => {
                 // A pair for each call of the batch: no two calls share one.
                 let port = 10_000 + (talk % 12_000) as u16 * 4;
+                let video = call.of_video().is_some();
+                let (first, second) = if video { (port + 2, port) } else { (port, port + 2) };
                 let ports = PerLeg::from_fn(|leg| match leg {
-                    Leg::Caller => SocketAddr::new(self.addresses[0].ip(), port),
-                    Leg::Callee => SocketAddr::new(self.addresses[1].ip(), port + 2),
+                    Leg::Caller => SocketAddr::new(self.addresses[0].ip(), first),
+                    Leg::Callee => SocketAddr::new(self.addresses[1].ip(), second),
                 });
-                let event =
-                    if self.talks[talk].script.no_ports { MediaEvent::Failed } else { MediaEvent::Opened { ports } };
+                let Talk { script, number, .. } = &self.talks[talk];
+                let refused = script.no_ports || video && number % 7 == 3;
+                let event = if refused { MediaEvent::Failed } else { MediaEvent::Opened { ports } };
                 self.input(Input::Media { call, event });
             }
             What::Finished { talk, call, to, play } => {
@@ -427,6 +441,9 @@ impl World {
         (callee.ignores_cancel, callee.challenges) = (script.ignores_cancel, script.challenges);
         callee.slow_re_invite = script.slow_re_invite;
         (caller.timer, callee.timer) = (script.timer, script.timer);
+        // Both show themselves, or one, or one only while nobody holds, or nobody.
+        (caller.shows, callee.shows) = (matches!(number % 6, 0..=2), matches!(number % 6, 0 | 2 | 3));
+        (caller.hides_on_hold, callee.hides_on_hold) = (number % 6 == 2, number % 6 == 2);
         callee.script.clone_from(&script.replies);
         callee.vanished = script.replies.is_empty();
         let outage = dice.chance(self.network.outages).then(|| {
@@ -656,6 +673,9 @@ impl World {
         | MediaCommand::Whisper { call, .. }
         | MediaCommand::Close { call }) = &command;
         let call = *call;
+        if let Some(of) = call.of_video() {
+            return self.video(of, &command);
+        }
         let Some(talk) = self.calls.get(&call).copied() else {
             return self.violation(None, format!("a media command for no call: {command:?}"));
         };
@@ -686,6 +706,28 @@ impl World {
             | MediaCommand::Cut { .. }
             | MediaCommand::Latch { .. }
             | MediaCommand::HoldKeys { .. } => {}
+        }
+    }
+
+    fn video(&mut self, call: CallId, command: &MediaCommand) {
+        let Some(talk) = self.calls.get(&call).copied() else {
+            return self.violation(None, format!("a media command for no call: {command:?}"));
+        };
+        let Some(Pictures { open, plans }) = self.seen(talk, call).map(|seen| &mut seen.video) else { return };
+        let opens = matches!(command, MediaCommand::Open { .. });
+        if opens == *open {
+            return self.violation(Some(talk), format!("of video, open already or not open: {command:?}"));
+        }
+        if let MediaCommand::Open { .. } = command {
+            *open = true;
+            let wait = self.talks[talk].dice.ms(1, 5);
+            self.at(self.now + wait, What::Opened { talk, call: call.video() });
+        } else if let MediaCommand::Close { .. } = command {
+            (*open, *plans) = (false, PerLeg::default());
+        } else if let MediaCommand::Plan { leg, plan, .. } = command {
+            plans[*leg] = plan.rtp.map(|rtp| rtp.port());
+        } else if !matches!(command, MediaCommand::Answered { analyse: false, .. } | MediaCommand::Cut { .. }) {
+            self.violation(Some(talk), format!("nobody hears or speaks a video: {command:?}"));
         }
     }
 
@@ -732,6 +774,7 @@ impl World {
                 silent: 0,
                 plans: PerLeg::default(),
                 plays: PerLeg::default(),
+                video: Pictures::default(),
             });
             return;
         }
@@ -763,6 +806,17 @@ impl World {
         if !up || !settled || script.delayed_offer {
             return;
         }
+        let shown = seen.video.open;
+        let video = |leg: &Leg| shown && seen.video.plans[*leg] != Some(phones[*leg].port + TO_VIDEO);
+        let both = Leg::BOTH.into_iter().all(|leg| phones[leg].shows && !phones[leg].hides_on_hold);
+        let lacking = both && !shown && self.talks[talk].number % 7 != 3;
+        if lacking || Leg::BOTH.iter().any(video) {
+            let text = format!("video is {:?} where both are settled", seen.video);
+            return self.violation(Some(talk), text);
+        }
+        self.tally.shown += u64::from(shown);
+        let Talk { phones, calls, .. } = &self.talks[talk];
+        let Some(seen) = calls.last() else { return };
         let wrong = Leg::BOTH.into_iter().find(|leg| seen.plans[*leg] != Some(phones[*leg].port));
         if let Some(leg) = wrong {
             let text =
@@ -800,6 +854,9 @@ impl World {
             }
             if seen.kept {
                 problems.push("the journal keeps a call that is over".to_owned());
+            }
+            if seen.video.open {
+                problems.push("ports of video outlive their call".to_owned());
             }
             if seen.opened != seen.closed || seen.opened > 1 {
                 problems.push(format!("media opened {} times and closed {} times", seen.opened, seen.closed));

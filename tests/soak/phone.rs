@@ -21,6 +21,9 @@ const LONGEST_RINGING: Duration = Duration::from_secs(240);
 /// Thinking about a re-INVITE, where the script says so.
 const SLOW: Duration = Duration::from_secs(5);
 
+/// From a telephone's port to that of its pictures.
+pub(crate) const TO_VIDEO: u16 = 1_000;
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
     Early,
@@ -141,6 +144,10 @@ pub(crate) struct Phone {
     pub(crate) delayed_offer: bool,
     /// Asks for a session timer, and grants one.
     pub(crate) timer: bool,
+    /// Offers video and accepts it.
+    pub(crate) shows: bool,
+    /// Its hold refuses it.
+    pub(crate) hides_on_hold: bool,
     pub(crate) script: Vec<(Duration, Reply)>,
     replies: VecDeque<(Duration, Reply)>,
     dialogs: Vec<Dialog>,
@@ -176,6 +183,8 @@ impl Phone {
             slow_re_invite: false,
             delayed_offer: false,
             timer: false,
+            shows: false,
+            hides_on_hold: false,
             script: Vec::new(),
             replies: VecDeque::new(),
             dialogs: Vec::new(),
@@ -214,7 +223,7 @@ impl Phone {
     }
 
     fn send_initial(&mut self, now: Duration) {
-        let body = if self.delayed_offer { String::new() } else { sdp(self.at, self.port, "sendrecv") };
+        let body = if self.delayed_offer { String::new() } else { self.describes(self.port, "sendrecv", "") };
         self.send("INVITE", 0, "Supported: 100rel\r\n", &body, now);
         if let Some(sent) = self.sent.last_mut() {
             sent.initial = true;
@@ -308,7 +317,22 @@ impl Phone {
 
     fn offer(&mut self, hold: bool) -> String {
         self.last_port += 2;
-        sdp(self.at, self.last_port, if hold { "sendonly" } else { "sendrecv" })
+        if hold && self.hides_on_hold {
+            return sdp(self.at, self.last_port, "sendonly", Some(0));
+        }
+        self.describes(self.last_port, if hold { "sendonly" } else { "sendrecv" }, "")
+    }
+
+    /// Its description, as an answer to `offer` where there is one.
+    fn describes(&self, port: u16, direction: &str, offer: &str) -> String {
+        let shows = self.shows.then_some(port + TO_VIDEO);
+        let video = match offer {
+            "" => shows,
+            offer if offer.contains("m=video 0 ") => Some(0),
+            offer if offer.contains("m=video ") => Some(shows.unwrap_or(0)),
+            _ => None,
+        };
+        sdp(self.at, port, direction, video)
     }
 
     fn note_offer(&mut self, hold: bool) {
@@ -587,7 +611,7 @@ impl Phone {
 
     fn acknowledge(&mut self, dialog: usize, cseq: u32, read: &Read<'_>) {
         let answers = self.delayed_offer && !read.body.is_empty() && self.sent_body_was_empty(cseq);
-        let body = if answers { sdp(self.at, self.port, "sendrecv") } else { String::new() };
+        let body = if answers { self.describes(self.port, "sendrecv", read.body) } else { String::new() };
         let branch = self.branch();
         let bytes = self.write("ACK", dialog, cseq, &branch, "", &body);
         self.dialogs[dialog].ack = Some((cseq, Arc::clone(&bytes)));
@@ -698,7 +722,8 @@ impl Phone {
     fn accept(&mut self, number: usize, dialog: usize, now: Duration) {
         let got = &self.got[number];
         let (cseq, invite, holds) = (got.cseq, got.method == "INVITE", Read::new(&got.request).holds());
-        let body = sdp(self.at, self.port, if holds { "recvonly" } else { "sendrecv" });
+        let offer = Read::new(&got.request).body;
+        let body = self.describes(self.port, if holds { "recvonly" } else { "sendrecv" }, offer);
         self.held = holds;
         let contact = self.contact();
         let text = response(&self.got[number].request, 200, "", &contact, self.grants(), &body);
@@ -769,7 +794,8 @@ impl Phone {
                 let own = tag(&self.dialogs[dialog].local).to_owned();
                 self.rseq += 1;
                 let more = if reliable { format!("Require: 100rel\r\nRSeq: {}\r\n", self.rseq) } else { String::new() };
-                let body = if with_sdp { sdp(self.at, self.port, "sendrecv") } else { String::new() };
+                let offer = Read::new(&self.got[number].request).body;
+                let body = if with_sdp { self.describes(self.port, "sendrecv", offer) } else { String::new() };
                 let code = if with_sdp { 183 } else { 180 };
                 let text = response(&self.got[number].request, code, &own, &self.contact(), &more, &body);
                 let bytes = self.put(number, code, text, now);
@@ -788,7 +814,7 @@ impl Phone {
                 self.dialogs[dialog].stage = Stage::Confirmed;
                 self.ever_confirmed = true;
                 self.unacked.retain(|unacked| unacked.reliable.is_none());
-                let body = sdp(self.at, self.port, "sendrecv");
+                let body = self.describes(self.port, "sendrecv", Read::new(&self.got[number].request).body);
                 let text = response(&self.got[number].request, 200, &own, &self.contact(), self.grants(), &body);
                 let bytes = self.put(number, 200, text, now);
                 let got = &mut self.got[number];

@@ -69,6 +69,10 @@ pub(crate) struct World {
     kept: BTreeMap<CallId, (String, Instant)>,
     /// The media path refuses ports.
     pub(crate) no_ports: bool,
+    /// The same for video alone.
+    pub(crate) no_video_ports: bool,
+    /// What video asks of the media path waits.
+    pub(crate) slow_video: Option<Vec<MediaCommand>>,
     begun: Instant,
     pub(crate) now: Instant,
     ladder: String,
@@ -100,6 +104,8 @@ impl World {
             settings,
             kept: BTreeMap::new(),
             no_ports: false,
+            no_video_ports: false,
+            slow_video: None,
             begun,
             now: begun,
             ladder: String::new(),
@@ -163,7 +169,10 @@ impl World {
                     let answer = Input::Consulted { call, over_limit, dialled_before: false, hour: 12, weekday: 2 };
                     self.switchboard.handle_input(answer, self.now);
                 }
-                Output::Media(command) => self.media(command),
+                Output::Media(command) => match &mut self.slow_video {
+                    Some(waiting) if is_of_video(&command) => waiting.push(command),
+                    Some(_) | None => self.media(command),
+                },
                 Output::Journal(entry) => self.keep(&entry),
                 Output::Happened(happened) => self.events.push(event(&happened.event)),
                 Output::Trunk(event) => self.trunk_events.push(format!("{} {:?}", event.trunk, event.change)),
@@ -213,10 +222,11 @@ impl World {
     }
 
     fn media(&mut self, command: MediaCommand) {
+        let video = if is_of_video(&command) { "video: " } else { "" };
         let line = match &command {
             MediaCommand::Open { call, ports, .. } => {
                 *self.open.entry(*call).or_default() += 1;
-                if self.no_ports {
+                if self.no_ports || self.no_video_ports && call.of_video().is_some() {
                     let event = MediaEvent::Failed;
                     self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
                     return;
@@ -258,7 +268,15 @@ impl World {
             }
         };
         if self.media_in_ladder {
-            self.line(&format!("      * {line}"));
+            self.line(&format!("      * {video}{line}"));
+        }
+    }
+
+    /// What has been asked of the media path for video is done.
+    pub(crate) fn video_goes_on(&mut self) {
+        for command in self.slow_video.take().unwrap_or_default() {
+            self.media(command);
+            self.drain();
         }
     }
 
@@ -366,6 +384,20 @@ impl World {
         let strangers = self.inbox.keys().filter(|to| Self::name(**to) == "stranger").count();
         assert_eq!(strangers, 0, "something was sent to a stranger");
     }
+}
+
+/// All that a video may be asked for.
+fn is_of_video(command: &MediaCommand) -> bool {
+    let (MediaCommand::Open { call, .. }
+    | MediaCommand::Latch { call, .. }
+    | MediaCommand::Plan { call, .. }
+    | MediaCommand::Answered { call, .. }
+    | MediaCommand::Cut { call, .. }
+    | MediaCommand::Close { call }) = command
+    else {
+        return false;
+    };
+    call.of_video().is_some()
 }
 
 pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {

@@ -73,7 +73,7 @@ pub(super) struct Place {
     pub(super) dscp: u8,
 }
 
-/// One call.
+/// One call, or its video.
 pub(super) struct MediaCall {
     pub(super) id: CallId,
     pub(super) pair: MediaPair,

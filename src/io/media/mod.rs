@@ -46,7 +46,7 @@ const CONTROLS: usize = 8_192;
 pub struct MediaSettings {
     /// First port of the range; an odd one is skipped, as RTP takes even ports and RTCP the next (RFC 3550 §11).
     pub first_port: u16,
-    /// Last port of the range. A call takes four.
+    /// Last port of the range. A call takes four, and as many more with video.
     pub last_port: u16,
     /// An answered call in which neither leg has sent RTP for this long is told to be silent.
     pub timeout: Duration,
@@ -181,9 +181,9 @@ impl MediaPath {
 
     /// Begins a call at once where ports lie ready for it; what [`MediaEvent::Opened`] would say of it. None: nothing has
     /// been done, and [`MediaCommand::Open`] asks for ports in the ordinary way. The thread need not look at it before
-    /// [`MediaPath::wake`] or the next packet.
+    /// [`MediaPath::wake`] or the next packet. Video always asks.
     pub fn begin(&self, call: CallId, local: PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> {
-        let thread = self.thread(call)?;
+        let thread = self.thread(call).filter(|_| call.of_video().is_none())?;
         let set = thread.shelf.take(local)?;
         let ports = PerLeg::from_fn(|leg: Leg| SocketAddr::new(local[leg], set.ports[leg]));
         let put = thread.put(ToWorker::Begin(call, set));

@@ -86,6 +86,10 @@ pub(super) struct Worker {
     calls: Vec<Option<Box<MediaCall>>>,
     free_slots: Vec<usize>,
     slots: HashMap<CallId, usize>,
+    /// Of those, the videos of calls.
+    videos: usize,
+    /// Port pairs of this thread.
+    pairs: usize,
     /// Sets in slots without a call.
     stock: Stock,
     /// The shelf is not full.
@@ -148,10 +152,12 @@ impl Worker {
         Self {
             stock: Stock::new(parts.shelf.clone()),
             filling: false,
+            pairs: parts.ports.free(),
             parts,
             calls: Vec::new(),
             free_slots: Vec::new(),
             slots: HashMap::new(),
+            videos: 0,
             playing: Vec::new(),
             play_due: now,
             tick_due: now + TICK,
@@ -312,7 +318,7 @@ impl Worker {
         let (slot, _) = Port::of(name);
         let Some(id) = self.calls.get(slot).and_then(Option::as_ref).map(|call| call.id) else { return };
         self.counts.internal += 1;
-        error!(call = %id, "Media of a call given up after an internal fault");
+        error!(call = %id.of_video().unwrap_or(id), "Media of a call given up after an internal fault");
         self.close(id, now);
         emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Failed);
     }
@@ -394,6 +400,7 @@ impl Worker {
     fn close(&mut self, id: CallId, now: Instant) {
         self.stop_tap(id);
         let Some(slot) = self.slots.remove(&id) else { return };
+        self.videos -= usize::from(id.of_video().is_some());
         self.playing.retain(|&playing| playing != slot);
         let Some(call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
         self.counts.add_call(&call.pair);
@@ -552,12 +559,13 @@ impl Worker {
     }
 
     fn publish_gauges(&mut self) {
-        let calls = self.slots.len() as u64;
+        let sets = self.slots.len();
         let (kept, resting) = (self.stock.len(), self.stock.resting());
         // A set has two pairs.
         let free = (self.parts.ports.free() + 2 * kept.saturating_sub(resting)) as u64;
         let resting = (self.parts.ports.resting() + 2 * resting) as u64;
-        let sockets = (calls + kept as u64) * SOCKETS as u64;
+        let calls = sets.saturating_sub(self.videos) as u64;
+        let sockets = ((sets + kept) * SOCKETS) as u64;
         let mut shared = self.parts.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for counts in [&mut self.counts, &mut *shared] {
             (counts.calls, counts.sockets) = (calls, sockets);

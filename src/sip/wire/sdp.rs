@@ -4,6 +4,7 @@
 //! more is refused, so that a long description costs no more than its length.
 
 mod codecs;
+mod video;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -11,6 +12,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use self::codecs::{Left, is_of_none, static_encoding};
+pub use self::video::{Beside, may_show};
+use self::video::{FEEDBACK, Written};
 use super::seek::{line_feed, pieces, split_before, split_once};
 use super::{number, span};
 use crate::units::Plain;
@@ -271,7 +274,7 @@ impl<'a> Sdp<'a> {
 
     /// The same description with every section refused, as on hold by port 0 (RFC 3264 §8.2); no address of the peer.
     pub fn refused(&self, at: IpAddr, out: &mut Vec<u8>) {
-        self.written(None, SocketAddr::new(at, 0), &Protection::AsItIs, out);
+        self.written(None, None, SocketAddr::new(at, 0), &Protection::AsItIs, out);
     }
 
     /// The same description with `section` at `at` (RTCP one above), every other section refused with port 0, and
@@ -279,15 +282,29 @@ impl<'a> Sdp<'a> {
     ///
     /// `c=0.0.0.0` stays, so that hold in the old spelling arrives as hold.
     pub fn rewritten(&self, section: usize, at: SocketAddr, out: &mut Vec<u8>) {
-        self.protected(section, at, &Protection::AsItIs, out);
+        self.protected(section, None, at, &Protection::AsItIs, out);
     }
 
-    /// The same with another word on encryption.
-    pub fn protected(&self, section: usize, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
-        self.written(Some(section), at, protection, out);
+    /// The same with another word on encryption, and with a second section that passes at a port of its own.
+    pub fn protected(
+        &self,
+        section: usize,
+        beside: Option<Beside>,
+        at: SocketAddr,
+        protection: &Protection,
+        out: &mut Vec<u8>,
+    ) {
+        self.written(Some(section), beside, at, protection, out);
     }
 
-    fn written(&self, section: Option<usize>, at: SocketAddr, protection: &Protection, out: &mut Vec<u8>) {
+    fn written(
+        &self,
+        section: Option<usize>,
+        beside: Option<Beside>,
+        at: SocketAddr,
+        protection: &Protection,
+        out: &mut Vec<u8>,
+    ) {
         out.clear();
         out.reserve(self.text.len() + 64);
         let ip = at.ip();
@@ -296,6 +313,7 @@ impl<'a> Sdp<'a> {
             net: net(ip),
             port: digits(at.port()),
             rtcp_port: at.port().checked_add(1).map(digits),
+            beside: beside.map(Written::new),
             protection,
         };
         // What stays is copied in one piece, from here.
@@ -340,7 +358,11 @@ impl<'a> Sdp<'a> {
             "m=" => {
                 let (number, media) = here()?;
                 let anchored = Some(number) == ours.section;
-                let port = if anchored { &ours.port } else { "0" };
+                let port = match ours.beside(number) {
+                    Some(beside) => beside.port.as_str(),
+                    None if anchored => &ours.port,
+                    None => "0",
+                };
                 let old = span(line, media.port_text);
                 let before = line.get(..old.start).unwrap_or_default();
                 let as_written = line.get(span(line, media.protocol).end..).unwrap_or_default();
@@ -355,16 +377,22 @@ impl<'a> Sdp<'a> {
                 }
             }
             "a=" if here().is_some_and(|(_, media)| is_of_none(line, media)) => GONE,
-            "a=" if leads_around_us(line) => GONE,
+            "a=" if leads_around_us(line) => {
+                let feedback = line.starts_with(FEEDBACK) && here().is_some_and(|(n, _)| ours.beside(n).is_some());
+                if feedback { None } else { GONE }
+            }
             "a=" if line.starts_with("a=crypto:") => {
                 // Where nothing flows, there is nobody to tell a key.
                 let rewritten = *ours.protection != Protection::AsItIs;
                 if ours.section.is_none() || anchored() && rewritten { GONE } else { None }
             }
-            "a=" if line.starts_with("a=rtcp:") => match (anchored(), &ours.rtcp_port) {
-                (true, Some(port)) => Some(["a=rtcp:", port, ending, "", "", ""]),
-                (true, None) | (false, _) => GONE,
-            },
+            "a=" if line.starts_with("a=rtcp:") => {
+                let beside = here().and_then(|(number, _)| ours.beside(number)).map(|beside| &beside.rtcp_port);
+                match beside.or_else(|| ours.rtcp_port.as_ref().filter(|_| anchored())) {
+                    Some(port) => Some(["a=rtcp:", port, ending, "", "", ""]),
+                    None => GONE,
+                }
+            }
             _ => None,
         }
     }
@@ -378,7 +406,15 @@ struct Ours<'a> {
     net: String,
     port: String,
     rtcp_port: Option<String>,
+    beside: Option<Written>,
     protection: &'a Protection,
+}
+
+impl Ours<'_> {
+    /// What is written of the second section, if this is it.
+    fn beside(&self, number: usize) -> Option<&Written> {
+        self.beside.as_ref().filter(|beside| beside.section == number)
+    }
 }
 
 /// `IN IP4 192.0.2.1`
@@ -549,7 +585,7 @@ fn leads_around_us(line: &str) -> bool {
         "a=rtcp-mux",
         "a=group:BUNDLE",
         "a=mid:",
-        "a=rtcp-fb:",
+        FEEDBACK,
         "a=altc:",
     ];
     // Most lines are told apart by the first letter of their name.

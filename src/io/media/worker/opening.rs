@@ -15,6 +15,9 @@ impl Worker {
         if self.slots.contains_key(&id) {
             return;
         }
+        if id.of_video().is_some() && place.ports.is_none() && !self.has_room_for_video() {
+            return emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Failed);
+        }
         let kept = match place.ports {
             Some(ports) => {
                 // Those of a set without a call are to be had again.
@@ -32,7 +35,9 @@ impl Worker {
         let event = match kept {
             Some((slot, sockets)) => {
                 let ports = PerLeg::from_fn(|leg| sockets[leg].address);
-                self.begin(id, slot, sockets, place.ports.is_none(), now);
+                // What a call waits for is to lie ready for the next one; pictures are rare, and wait.
+                let waited = place.ports.is_none() && id.of_video().is_none();
+                self.begin(id, slot, sockets, waited, now);
                 MediaEvent::Opened { ports }
             }
             None => MediaEvent::Failed,
@@ -47,6 +52,7 @@ impl Worker {
         if let Some(entry) = self.calls.get_mut(slot) {
             *entry = Some(Box::new(MediaCall::new(id, sockets, now)));
             self.slots.insert(id, slot);
+            self.videos += usize::from(id.of_video().is_some());
         }
     }
 
@@ -72,6 +78,12 @@ impl Worker {
         }
         self.free_slots.push(slot);
         None
+    }
+
+    /// Pictures stand back behind talks: the last quarter of all sets is for calls.
+    fn has_room_for_video(&self) -> bool {
+        let most = self.parts.sets.min(self.pairs / 2);
+        self.slots.len() * 4 < most * 3
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,0 +1,317 @@
+//! A call's video: a second stream of each leg, relayed as it is through ports of its own (RFC 3264 §5.1, §8.1).
+//!
+//! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or
+//! codecs of ours. Its ports are asked for when the first description offers it; that message waits for them, a
+//! millisecond at most as a rule, and goes on without video where there are none. They are given back as soon as an answer
+//! refuses it, and with the call.
+//!
+//! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where the
+//! talk must not, or with keys to a side that is told none.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer;
+use super::input::Output;
+use super::settings::Side;
+use super::state::Call;
+use super::switchboard::Switchboard;
+use crate::policy::action::Route;
+use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
+use crate::sip::flow::Flow;
+use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::wire::sdp::{Beside, Sdp, may_show};
+use crate::sip::wire::{Kept, Message, Method, StatusCode};
+use crate::units::{Leg, PerLeg};
+
+/// A call's part.
+#[derive(Debug)]
+pub(super) struct Video {
+    state: State,
+    /// What each peer's description says of it; None: nothing yet, or that it is refused.
+    plan: PerLeg<Option<Box<StreamPlan>>>,
+    /// Where it comes from, where that is not what a description says.
+    latched: PerLeg<Option<SocketAddr>>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The call's INVITE offers it, and what becomes of the call is not known.
+    Offered,
+    /// Ports have been asked for; the offer that waits for them, unless that is the call's INVITE.
+    Asked(Option<Box<Waiting>>),
+    /// Ours, towards each peer.
+    Open(PerLeg<SocketAddr>),
+    /// None are to be had, for the offer that is being passed on.
+    Lacking,
+}
+
+/// A message that has been let in and waits for ports.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Request { message: Kept, server: ServerId, flow: Flow, side: Side },
+    Response { message: Kept, client: ClientId },
+}
+
+/// What a process that goes on with a call must know of its video.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Shown {
+    /// Our RTP port towards each peer.
+    pub ports: PerLeg<u16>,
+    /// What each peer's description says.
+    pub plan: PerLeg<Option<Box<StreamPlan>>>,
+    /// Where it comes from, where that is not what its description says.
+    pub latched: PerLeg<Option<SocketAddr>>,
+}
+
+impl Video {
+    fn new(state: State) -> Box<Self> {
+        Box::new(Self { state, plan: PerLeg::default(), latched: PerLeg::default() })
+    }
+
+    /// Of a call whose INVITE offers it.
+    pub(super) fn offered() -> Box<Self> {
+        Self::new(State::Offered)
+    }
+
+    fn ports(&self) -> Option<PerLeg<SocketAddr>> {
+        match self.state {
+            State::Open(ports) => Some(ports),
+            State::Offered | State::Asked(_) | State::Lacking => None,
+        }
+    }
+
+    /// For the journal.
+    pub(super) fn shown(&self) -> Option<Shown> {
+        let ports = self.ports()?;
+        let ports = PerLeg::from_fn(|leg| ports[leg].port());
+        Some(Shown { ports, plan: self.plan.clone(), latched: self.latched })
+    }
+}
+
+impl Call {
+    /// Its ports have been asked for.
+    pub(super) fn waits_for_video(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| matches!(video.state, State::Asked(_)))
+    }
+
+    /// `message` describes a video that may pass.
+    fn offers_video(&self, message: &Message<'_>) -> bool {
+        message.has_sdp()
+            && may_show(message.body())
+            && !self.may_end_srtp()
+            && self.settings.read_sdp(message.body()).is_ok_and(|sdp| sdp.video().is_some())
+    }
+
+    /// How the video of a description of `from` is written for the other leg, and what it says. None: it is refused.
+    pub(super) fn passing_video(&self, sdp: &Sdp<'_>, from: Leg) -> Option<(Beside, Box<StreamPlan>)> {
+        let ports = self.video.as_ref()?.ports()?;
+        let section = sdp.video().filter(|_| !self.may_end_srtp())?;
+        let media = sdp.media.get(section)?;
+        Some((Beside { section, port: ports[from.other()].port() }, Box::new(answer::opaque(media))))
+    }
+}
+
+impl Switchboard {
+    /// A call takes this route: its INVITE's video has ports, where somebody is to see it.
+    pub(super) fn open_offered_video(&mut self, call: &mut Call, route: Route) {
+        let offers = call.video.take().is_some();
+        if offers && !call.may_end_srtp() && matches!(route, Route::Connect | Route::Watch) {
+            self.open_video(call, None);
+        }
+    }
+
+    /// Asks for ports.
+    fn open_video(&mut self, call: &mut Call, waiting: Option<Box<Waiting>>) {
+        call.video = Some(Video::new(State::Asked(waiting)));
+        self.ask_for_ports(call, None);
+    }
+
+    fn ask_for_ports(&mut self, call: &Call, ports: Option<PerLeg<u16>>) {
+        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
+        self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local, ports }));
+    }
+
+    /// Lets a request with an offer of video wait where there are no ports for it yet. None: it waits.
+    pub(super) fn let_wait_for_video(
+        &mut self,
+        mut call: Box<Call>,
+        message: &Message<'_>,
+        waiting: impl FnOnce(&Message<'_>) -> Waiting,
+    ) -> Option<Box<Call>> {
+        let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
+        if !offers || call.video.is_some() || call.ports.is_none() || !call.offers_video(message) {
+            return Some(call);
+        }
+        self.open_video(&mut call, Some(Box::new(waiting(message))));
+        self.keep(call);
+        None
+    }
+
+    /// The same of a response, where that is the offer: to an INVITE without one. True: it waits, or is a repetition of
+    /// what does.
+    pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>) -> bool {
+        if message.body().is_empty() {
+            return false;
+        }
+        let relayed = self.relayed.get(&client).filter(|relayed| relayed.invite && relayed.plan.is_none());
+        let relayed = relayed.filter(|relayed| !relayed.accepted).and_then(|relayed| relayed.call);
+        let Some(call) = self.clients.get(&client).copied().or(relayed).and_then(|id| self.calls.get_mut(&id)) else {
+            return false;
+        };
+        let bare = call.invite.as_ref().is_some_and(|invite| invite.message().body().is_empty());
+        if relayed.is_none() && !bare || call.ports.is_none() || !call.offers_video(message) {
+            return false;
+        }
+        match call.video.as_ref().map(|video| &video.state) {
+            None => {
+                let id = call.id;
+                let Some(mut call) = self.take(id) else { return false };
+                let waiting = Waiting::Response { message: message.keep(), client };
+                self.open_video(&mut call, Some(Box::new(waiting)));
+                self.keep(call);
+                true
+            }
+            Some(State::Asked(Some(waiting))) => {
+                matches!(**waiting, Waiting::Response { client: first, .. } if first == client)
+            }
+            Some(State::Offered | State::Asked(None) | State::Open(_) | State::Lacking) => false,
+        }
+    }
+
+    /// What the media path tells of a call's video.
+    pub(super) fn video(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
+        match event {
+            MediaEvent::Opened { ports } => {
+                let ports = PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port()));
+                let Some(video) = &mut call.video else { return self.keep(call) };
+                let before = std::mem::replace(&mut video.state, State::Open(ports));
+                if call.diversion.is_some() {
+                    for leg in Leg::BOTH {
+                        self.cut_video(&call, leg, true);
+                    }
+                }
+                self.go_on(call, before, now);
+            }
+            MediaEvent::Failed => {
+                let Some(video) = &mut call.video else { return self.keep(call) };
+                let before = std::mem::replace(&mut video.state, State::Lacking);
+                self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+                let id = call.id;
+                self.changed(id);
+                self.go_on(call, before, now);
+                // The next offer may be luckier.
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.video = call.video.take().filter(|video| !matches!(video.state, State::Lacking));
+                }
+            }
+            MediaEvent::Latched { leg, address } => {
+                if let Some(video) = &mut call.video {
+                    video.latched[leg] = address;
+                    self.changed(call.id);
+                }
+                self.keep(call);
+            }
+            // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end one.
+            MediaEvent::Digit { .. } | MediaEvent::Rolled { .. } | MediaEvent::Finished { .. } | MediaEvent::Silent => {
+                self.keep(call);
+            }
+        }
+    }
+
+    /// Passes on what has waited.
+    fn go_on(&mut self, call: Box<Call>, before: State, now: Instant) {
+        match before {
+            State::Asked(Some(waiting)) => {
+                self.keep(call);
+                match *waiting {
+                    Waiting::Request { message, server, flow, side } => {
+                        self.in_dialog(&message.message(), server, flow, side, now);
+                    }
+                    Waiting::Response { message, client } => self.response(&message.message(), client, now),
+                }
+            }
+            State::Offered | State::Asked(None) | State::Open(_) | State::Lacking => self.opened(call, now),
+        }
+    }
+
+    /// A peer has described its video; None: it refuses it, or has none.
+    pub(super) fn plan_video(&mut self, call: &mut Call, leg: Leg, plan: Option<Box<StreamPlan>>) {
+        let id = call.id.video();
+        let Some(video) = call.video.as_mut().filter(|video| video.ports().is_some()) else { return };
+        let before = std::mem::replace(&mut video.plan[leg], plan.clone());
+        if let Some(plan) = plan.map(|plan| *plan).or_else(|| before.map(|before| answer::held(&before))) {
+            self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
+        }
+    }
+
+    /// An offer has its answer: what one of both refuses is over.
+    pub(super) fn settle_video(&mut self, call: &mut Call) {
+        let both = |video: &Video| Leg::BOTH.into_iter().all(|leg| video.plan[leg].is_some());
+        if call.video.as_ref().is_some_and(|video| video.ports().is_some() && !both(video)) {
+            self.close_video(call);
+        }
+    }
+
+    /// Gives the ports back. Those that are only asked for are somebody's who waits.
+    pub(super) fn close_video(&mut self, call: &mut Call) {
+        if call.video.as_ref().is_some_and(|video| video.ports().is_some()) {
+            call.video = None;
+            self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+        }
+    }
+
+    /// The callee has answered: both may begin to send.
+    pub(super) fn answered_video(&mut self, call: &Call) {
+        if call.video.as_ref().is_some_and(|video| video.ports().is_some()) {
+            self.out(Output::Media(MediaCommand::Answered { call: call.id.video(), analyse: false }));
+        }
+    }
+
+    /// Media from one leg no longer reach the other, or do again.
+    pub(super) fn cut(&mut self, call: &Call, from: Leg, cut: bool) {
+        self.out(Output::Media(MediaCommand::Cut { call: call.id, from, cut }));
+        if call.video.as_ref().is_some_and(|video| video.ports().is_some()) {
+            self.cut_video(call, from, cut);
+        }
+    }
+
+    fn cut_video(&mut self, call: &Call, from: Leg, cut: bool) {
+        self.out(Output::Media(MediaCommand::Cut { call: call.id.video(), from, cut }));
+    }
+
+    /// A call of another process had video.
+    pub(super) fn restore_video(&mut self, call: &mut Call, Shown { ports, plan, latched }: Shown) {
+        self.ask_for_ports(call, Some(ports));
+        let id = call.id.video();
+        for leg in Leg::BOTH {
+            if let Some(plan) = plan[leg].as_deref().cloned() {
+                self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
+            }
+            if let Some(address) = latched[leg] {
+                self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
+            }
+        }
+        self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
+        // As before, until we hear otherwise: its peers know no other ports.
+        let state = State::Open(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
+        call.video = Some(Box::new(Video { state, plan, latched }));
+    }
+
+    /// The call is over.
+    pub(super) fn part_video(&mut self, call: &Call, now: Instant) {
+        let Some(video) = &call.video else { return };
+        match &video.state {
+            State::Asked(waiting) => {
+                if let Some(Waiting::Request { message, server, flow, .. }) = waiting.as_deref() {
+                    self.reply(&message.message(), *server, *flow, StatusCode::NO_SUCH_CALL, &[], now);
+                }
+            }
+            State::Open(_) => {}
+            State::Offered | State::Lacking => return,
+        }
+        self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+    }
+}
