@@ -20,6 +20,9 @@ const ANYWAY: char = '9';
 const TWICE: Duration = Duration::from_secs(5);
 /// A callee who goes on pressing is told anew after this: the prompt takes six seconds.
 const TOLD_AGAIN: Duration = Duration::from_secs(8);
+/// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must not
+/// be obeyed before the callee knows what that does.
+const HEARD: Duration = Duration::from_secs(3);
 
 /// The second nine may come by INFO too, a little later, and is no key for the caller.
 const LAST_NINE: Duration = Duration::from_secs(1);
@@ -39,6 +42,8 @@ pub(super) enum Way {
 pub(super) struct Guard {
     /// The callee was told so last.
     told: Option<Instant>,
+    /// And first.
+    first_told: Option<Instant>,
     /// The last key, if it was a nine.
     nine: Option<(Way, Instant)>,
     /// The last other key that was held.
@@ -47,10 +52,10 @@ pub(super) struct Guard {
 
 impl Call {
     /// Whether an INFO with a key of `leg` goes no further.
-    pub(super) fn holds_info(&self, leg: Leg, now: Instant) -> bool {
+    pub(super) fn holds_info(&self, leg: Leg, key: Option<char>, now: Instant) -> bool {
         let lifted = self.lifted.filter(|(_, by)| *by == Lifted::Callee);
         let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_NINE);
-        leg == Leg::Callee && (self.guard.is_some() || just_lifted && self.diversion.is_none())
+        leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY) && self.diversion.is_none())
     }
 }
 
@@ -95,16 +100,18 @@ impl Switchboard {
     pub(super) fn held(&mut self, call: &mut Call, key: char, way: Way, now: Instant) {
         let Some(guard) = &mut call.guard else { return };
         let within = |at: Instant, span| now.saturating_duration_since(at) < span;
+        let knows = guard.first_told.is_some_and(|told| !within(told, HEARD));
         if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == way && within(at, TWICE)) {
             return self.lift(call, Lifted::Callee, now);
         }
-        if key == ANYWAY {
+        if key == ANYWAY && knows {
             if guard.nine.is_none_or(|(before, at)| before == way || !within(at, TWICE)) {
                 guard.nine = Some((way, now));
             }
         } else {
             (guard.nine, guard.key) = (None, Some(key));
         }
+        guard.first_told.get_or_insert(now);
         if guard.told.is_none_or(|told| !within(told, TOLD_AGAIN)) {
             guard.told = Some(now);
             self.play(call, Leg::Callee, "callee-guard");

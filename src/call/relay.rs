@@ -83,7 +83,7 @@ impl Switchboard {
         }
         let key = dtmf_key(message);
         let id = call.id;
-        if call.holds_info(leg, now) && carries_key(message) {
+        if call.holds_info(leg, key, now) && carries_key(message) {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
             self.keep(call);
         } else if alone {

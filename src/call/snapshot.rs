@@ -292,7 +292,7 @@ impl Switchboard {
             self.divert_again(&mut call, diverting, now);
         } else if !call.has_callee {
             self.play(&call, Leg::Caller, "caller-diverted");
-        } else if guarded {
+        } else if guarded && call.settings.enforce {
             self.guard(&mut call);
         }
         self.changed(id);

@@ -91,6 +91,8 @@ pub struct Switchboard {
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
     /// Calls of each trunk.
     pub(super) held: HashMap<Arc<str>, usize>,
+    /// Calls whose video has ports: as many as another call has.
+    pub(super) videos: usize,
     pub(super) by_server: OwnMap<ServerId, CallId>,
     pub(super) clients: OwnMap<ClientId, CallId>,
     pub(super) relayed: OwnMap<ClientId, Relayed>,
@@ -132,6 +134,7 @@ impl Switchboard {
             calls: OwnMap::default(),
             by_call_id: HashMap::new(),
             held: HashMap::new(),
+            videos: 0,
             by_server: OwnMap::default(),
             clients: OwnMap::default(),
             relayed: OwnMap::default(),
@@ -524,7 +527,7 @@ impl Switchboard {
     /// Is there room for a call of this trunk? It may have so many times as many as there is room left, so that one that
     /// floods leaves a fifth to the others and to the PBX.
     pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
-        let room = self.settings.max_calls.saturating_sub(self.calls.len());
+        let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
         let held = trunk.and_then(|trunk| self.held.get(trunk)).copied().unwrap_or(0);
         room > 0 && (held == 0 || held < TRUNK_SHARE * room)
     }

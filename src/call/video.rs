@@ -129,7 +129,14 @@ impl Switchboard {
         self.ask_for_ports(call, None);
     }
 
+    /// Once for each time that they were asked for.
+    fn give_ports_back(&mut self, call: &Call) {
+        self.videos = self.videos.saturating_sub(1);
+        self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+    }
+
     fn ask_for_ports(&mut self, call: &Call, ports: Option<PerLeg<u16>>) {
+        self.videos += 1;
         let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
         self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local, ports }));
     }
@@ -153,7 +160,8 @@ impl Switchboard {
     /// The same of a response, where that is the offer: to an INVITE without one. True: it waits, or is a repetition of
     /// what does.
     pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>) -> bool {
-        if message.body().is_empty() {
+        if message.body().is_empty() || !message.status().is_some_and(|code| code.is_provisional() || code.is_success())
+        {
             return false;
         }
         let relayed = self.relayed.get(&client).filter(|relayed| relayed.invite && relayed.plan.is_none());
@@ -198,7 +206,7 @@ impl Switchboard {
             MediaEvent::Failed => {
                 let Some(video) = &mut call.video else { return self.keep(call) };
                 let before = std::mem::replace(&mut video.state, State::Lacking);
-                self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+                self.give_ports_back(&call);
                 let id = call.id;
                 self.changed(id);
                 self.go_on(call, before, now);
@@ -259,7 +267,8 @@ impl Switchboard {
     pub(super) fn close_video(&mut self, call: &mut Call) {
         if call.video.as_ref().is_some_and(|video| video.ports().is_some()) {
             call.video = None;
-            self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+            self.give_ports_back(call);
+            self.changed(call.id);
         }
     }
 
@@ -312,6 +321,6 @@ impl Switchboard {
             State::Open(_) => {}
             State::Offered | State::Lacking => return,
         }
-        self.out(Output::Media(MediaCommand::Close { call: call.id.video() }));
+        self.give_ports_back(call);
     }
 }

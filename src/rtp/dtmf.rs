@@ -18,7 +18,9 @@ pub(super) fn event(key: char) -> Option<u8> {
 
 /// True for what looks like the event of a key, whatever its payload type is said to be: a clock that we do not know.
 pub(super) fn is_key(payload: &[u8]) -> bool {
-    matches!(payload, &[event, ..] if payload.len() == 4 && KEYS.get(usize::from(event)).is_some())
+    // The reserved bit is zero (RFC 4733 §2.3), and a packet of noughts keeps a way open.
+    matches!(payload, &[event, flags, high, low] if KEYS.get(usize::from(event)).is_some()
+        && flags & 0x40 == 0 && [event, flags, high, low] != [0; 4])
 }
 
 /// Same key, not ended, no marker, and its clock moved by no more than this beyond the duration told: the same press.

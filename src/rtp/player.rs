@@ -401,6 +401,8 @@ pub struct Player {
     first: bool,
     /// They are mixed into what is forwarded, last then; None: they replace it.
     mixed: Option<Instant>,
+    /// Of the newest packet that they were mixed into.
+    newest: Option<RtpTimestamp>,
 }
 
 impl Player {
@@ -408,7 +410,7 @@ impl Player {
     #[must_use]
     pub fn new(prompts: impl IntoIterator<Item = Prompt>, payload_type: u8, codec: Codec) -> Self {
         let queue = prompts.into_iter().take(MAX_QUEUE).collect();
-        Self { queue, payload_type, codec, position: 0, first: true, mixed: None }
+        Self { queue, payload_type, codec, position: 0, first: true, mixed: None, newest: None }
     }
 
     /// The same over what is forwarded in G.711, and in packets of its own where nothing is; in any other codec they
@@ -434,7 +436,7 @@ impl Player {
     }
 
     /// Mixes what is due into a packet of the other leg, whose own sound is quieter beneath it.
-    pub fn mix(&mut self, law: Law, payload: &mut [u8], now: Instant) {
+    pub fn mix(&mut self, law: Law, timestamp: RtpTimestamp, payload: &mut [u8], now: Instant) {
         let codec = if law == Law::Mu { Codec::Pcmu } else { Codec::Pcma };
         if self.front(codec).is_none() {
             return;
@@ -445,7 +447,11 @@ impl Player {
             let both = i32::from(law.decode(*code)) / BENEATH + i32::from(law.decode(*voice));
             *code = law.encode(both.clamp(i16::MIN.into(), i16::MAX.into()) as i16);
         }
-        self.position += payload.len();
+        // A packet that comes twice, or behind a later one, is played once at most.
+        if self.newest.is_none_or(|newest| timestamp.ticks_since(newest) > 0) {
+            self.newest = Some(timestamp);
+            self.position += payload.len();
+        }
         // What comes in a packet of its own next is as a new talkspurt to the callee.
         (self.mixed, self.first) = (Some(now), true);
     }

@@ -154,6 +154,13 @@ fn nines_that_are_not_two_in_a_row_lift_nothing() {
 #[test]
 fn a_nine_can_be_sent_too() {
     let (mut world, mut caller, _) = guarded();
+    // A recording that says "press nine twice" is not obeyed before the callee has heard what that does.
+    for _ in 0..2 {
+        press(&mut world, '9');
+        world.run(MS(1_500));
+    }
+    assert!(!lifted(&world));
+
     for _ in 0..2 {
         press(&mut world, '9');
         world.run(MS(400));
@@ -252,6 +259,8 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
     press(&mut world, '4');
     world.ladder();
     world.kill_and_start(MS(1_000));
+    world.send(PBX, &info(&mut callee, "Signal=4\r\n"));
+    world.run(MS(3_000));
     world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
     world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
 
@@ -266,14 +275,16 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
           1000 pbx > INFO sip:x@10.0.0.1:5060
           1000       * play callee-guard to callee
           1000       > pbx 200 OK (101 INFO)
-          1000 pbx > INFO sip:x@10.0.0.1:5060
-          1000       * hold keys of callee false
-          1000       * stop playing to callee
-          1000       * press 9 for caller
-          1000       > pbx 200 OK (102 INFO)
+          4000 pbx > INFO sip:x@10.0.0.1:5060
+          4000       > pbx 200 OK (102 INFO)
+          4000 pbx > INFO sip:x@10.0.0.1:5060
+          4000       * hold keys of callee false
+          4000       * stop playing to callee
+          4000       * press 4 for caller
+          4000       > pbx 200 OK (103 INFO)
         ",
     );
-    // Which key was held is written nowhere; it may have been part of a secret.
+    // Which key was held before it is written nowhere; it may have been part of a secret.
     world.kill_and_start(MS(1_000));
     world.judge(0.65);
     world.send(PBX, &info(&mut callee, "Signal=1\r\n"));

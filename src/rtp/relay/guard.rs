@@ -139,7 +139,7 @@ impl MediaPair {
             | Payload::WideEvent
             | Payload::Other => return,
         };
-        player.mix(law, packet.get_mut(header.payload.clone()).unwrap_or_default(), now);
+        player.mix(law, header.timestamp, packet.get_mut(header.payload.clone()).unwrap_or_default(), now);
     }
 
     /// A key that is held: the stream that the other peer receives goes on without it.

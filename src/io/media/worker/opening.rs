@@ -80,10 +80,11 @@ impl Worker {
         None
     }
 
-    /// Pictures stand back behind talks: the last quarter of all sets is for calls.
+    /// Pictures stand back behind talks: the last quarter of all sets is for calls, and what rests is not there.
     fn has_room_for_video(&self) -> bool {
         let most = self.parts.sets.min(self.pairs / 2);
-        self.slots.len() * 4 < most * 3
+        let resting = self.stock.resting() + self.parts.ports.resting() / 2;
+        (self.slots.len() + resting) * 4 < most * 3
     }
 
     pub(super) fn is_full(&self) -> bool {
