@@ -31,7 +31,7 @@ use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::names::Names;
 use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
-use crate::io::threads::StandBack;
+use crate::io::threads::{StandBack, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Observer, Records};
@@ -185,6 +185,9 @@ impl App {
         let learn = analysis.as_ref().map(|analysis| (analysis.learner(), folder.join(&settings.detect.campaigns)));
         let events = observe_events(events, observer.clone(), learn).map_err(|error| run("observer", &error))?;
 
+        if words_off.is_some() {
+            take_small_pages();
+        }
         let admin_address = settings.admin;
         let inner = Arc::new(Inner {
             file,

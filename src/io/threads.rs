@@ -1,10 +1,11 @@
-//! Who goes first where a processor is short: calls and the ear, then words, then what is written down.
+//! Who goes first where a processor is short: calls and the ear, then words, then what is written down. And how the
+//! process takes its memory.
 //!
 //! Linux weighs threads by their nice value, each by itself (setpriority(2)): one that stands back gives up the processor
 //! as soon as signalling or media have something to do, and still gets a share of a busy one.
 
 use rustix::process::{getpriority_process, setpriority_process};
-use rustix::thread::gettid;
+use rustix::thread::{disable_transparent_huge_pages, gettid};
 
 /// How far a thread stands back. What relays calls stands at 0, and so does the ear: with two steps back it heard twenty
 /// calls at once most of a second late, and scams were taken away as much later.
@@ -32,6 +33,14 @@ impl StandBack {
         // Refused: it goes on with the others, as it would without this.
         let _ = setpriority_process(thread, nice + self.steps());
     }
+}
+
+/// Memory that the process touches first from now on comes in small pages. The kernel may give two megabytes where a call
+/// needs a few kilobytes of them: a third of what calls hold. The speech model is a few percent faster with large ones, so
+/// this is for a process without it.
+pub fn take_small_pages() {
+    // Refused, or not known to this kernel: as it would be without this.
+    let _ = disable_transparent_huge_pages(true);
 }
 
 #[cfg(test)]
