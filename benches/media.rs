@@ -14,6 +14,7 @@ use ringfence::audio::{FRAME_SAMPLES, Frame};
 use ringfence::detect::fingerprint::Fingerprinter;
 use ringfence::detect::tone::ToneDetector;
 use ringfence::detect::voice::Voice;
+use ringfence::io::media::LAWS;
 use ringfence::rtp::control::{Codec, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::MediaPair;
@@ -30,7 +31,7 @@ fn packet(sequence: u16) -> [u8; 172] {
 }
 
 fn call(now: Instant) -> (MediaPair, SocketAddr) {
-    let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
+    let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, &LAWS, now);
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     for leg in Leg::BOTH {
         let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma)];

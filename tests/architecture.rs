@@ -11,8 +11,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("gate", &["units"]),
     ("sip", &["units"]),
-    // Keys in the audio itself, and a warning mixed into it.
-    ("rtp", &["units", "audio::g711"]),
+    ("rtp", &["units"]),
     ("audio", &["units"]),
     ("detect", &["units", "audio"]),
     ("policy", &["units", "detect::evidence"]),

@@ -108,7 +108,7 @@ impl Switchboard {
             if guard.nine.is_none_or(|(before, at)| before == way || !within(at, TWICE)) {
                 guard.nine = Some((way, now));
             }
-        } else {
+        } else if key != ANYWAY {
             (guard.nine, guard.key) = (None, Some(key));
         }
         guard.first_told.get_or_insert(now);

@@ -17,6 +17,7 @@ use super::trunks::{Candidate, Order};
 use super::video::Waiting;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
+use crate::sip::wire::sdp::Media;
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
 use crate::units::Leg;
 
@@ -398,8 +399,8 @@ fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }
 
-/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, or its encryption is not what a
-/// side must have.
+/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, its encryption is not what a side
+/// must have, or it would hide a caller who is listened to.
 fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
     if !offers || !message.has_sdp() {
@@ -407,7 +408,15 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     }
     let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
     let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
-    media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg))
+    media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
+}
+
+/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is said
+/// and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted so from
+/// its beginning is not listened to.
+fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
+    let watched = call.listens_until.is_some() && call.unheard.is_none() || call.guard.is_some();
+    leg == Leg::Caller && watched && !media.is_plain_rtp() && !media.is_fax() && !call.may_end_srtp()
 }
 
 /// The type of an INFO that says a key (application/dtmf-relay or application/dtmf).

@@ -36,7 +36,7 @@ impl StandBack {
 }
 
 /// Memory that the process touches first from now on comes in small pages. The kernel may give two megabytes where a call
-/// needs a few kilobytes of them: a third of what calls hold. The speech model is a few percent faster with large ones, so
+/// needs a few kilobytes of them: a quarter of what calls hold. The speech model is a few percent faster with large ones, so
 /// this is for a process without it.
 pub fn take_small_pages() {
     // Refused, or not known to this kernel: as it would be without this.

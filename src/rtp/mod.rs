@@ -4,9 +4,11 @@
 //! prompts. Knows nothing of SIP and sockets, and of sound only G.711: keys in it, and a prompt over it. [`relay::MediaPair`] holds one call; the other files
 //! are its parts.
 
+pub mod companding;
 pub mod control;
 pub mod dtmf;
 pub mod latch;
+pub mod outgoing;
 pub mod packet;
 pub mod player;
 pub mod press;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::dtmf;
-use super::player::{Outgoing, Played};
+use super::outgoing::{Outgoing, Played};
 use crate::units::SampleRate;
 
 /// From one packet to the next.

@@ -1,6 +1,6 @@
 //! Reports about a stream that has held a prompt, in the numbers of the peer that they go to (RFC 3550 §6.4).
 //!
-//! The two peers of such a call know one stream by different names, numbers and counts: what [`super::player::Outgoing`]
+//! The two peers of such a call know one stream by different names, numbers and counts: what [`super::outgoing::Outgoing`]
 //! has done to packets is done to reports here. Blocks about the prompt itself are about nothing that the other peer
 //! has sent, and are left out; so is a BYE, as the stream goes on. Sender's times (NTP, LSR, DLSR) pass as they are.
 

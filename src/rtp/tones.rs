@@ -4,7 +4,7 @@
 //! was in them, once per press. A receiver must not take less than 23 ms of a tone for a key (Q.24), and every stretch of
 //! that length fills three quarters of a window, wherever its packets begin.
 
-use crate::audio::g711::Law;
+use super::companding::Companding;
 use crate::units::SampleRate;
 
 /// Rows and columns of the keys, in hertz (ITU-T Q.23).
@@ -80,12 +80,12 @@ impl Tones {
         self.press.is_some()
     }
 
-    /// Makes a payload silent if there is a key's tone in it; the key of a press that has been long enough by now.
-    pub fn silence(&mut self, law: Law, payload: &mut [u8]) -> Option<char> {
+    /// Fills a payload with the code of `silence` if there is a key's tone in it; the key of a press that has been long enough by now.
+    pub fn silence(&mut self, law: Companding, silence: u8, payload: &mut [u8]) -> Option<char> {
         let (mut looked, mut found, mut told) = (false, false, None);
         for &code in payload.iter() {
             if let Some(sample) = self.window.get_mut(self.filled) {
-                *sample = f32::from(law.decode(code));
+                *sample = f32::from((law.decode)(code));
             }
             self.filled += 1;
             if self.filled == WINDOW {
@@ -98,7 +98,7 @@ impl Tones {
         }
         // Payloads shorter than a hop end between two windows.
         if found || !looked && self.press.is_some_and(|press| press.misses == 0) {
-            payload.fill(law.silence());
+            payload.fill(silence);
         }
         told
     }
@@ -156,8 +156,10 @@ impl Tones {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::g711::Law;
+    use crate::io::media::LAWS;
 
-    const LAWS: [Law; 2] = [Law::Mu, Law::A];
+    const BOTH: [Law; 2] = [Law::Mu, Law::A];
 
     /// Sines of these frequencies and amplitudes.
     fn sines(lines: &[(f32, f32)], samples: usize) -> Vec<f32> {
@@ -183,7 +185,8 @@ mod tests {
         for samples in audio.chunks(packet) {
             let mut payload: Vec<u8> = samples.iter().map(|&sample| law.encode(sample as i16)).collect();
             let before = payload.clone();
-            keys.extend(tones.silence(law, &mut payload));
+            let companding = if law == Law::Mu { LAWS.pcmu } else { LAWS.pcma };
+            keys.extend(tones.silence(companding, law.silence(), &mut payload));
             silenced += usize::from(payload != before);
             out.extend(payload.iter().map(|&code| law.decode(code)));
         }
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_key_is_told_once_and_nothing_long_enough_for_a_receiver_is_left_of_it() {
-        for law in LAWS {
+        for law in BOTH {
             for packet in [40, 80, 160, 240, 480] {
                 // The press begins anywhere in a packet.
                 for (number, &key) in KEYS.as_flattened().iter().enumerate() {

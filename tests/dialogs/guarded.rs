@@ -171,6 +171,21 @@ fn a_nine_can_be_sent_too() {
 }
 
 #[test]
+fn an_early_nine_does_not_take_the_place_of_the_key_that_is_held() {
+    let (mut world, mut caller, _) = guarded();
+    press(&mut world, '1');
+    world.run(MS(2_000));
+    press(&mut world, '9');
+    world.run(MS(2_000));
+    for _ in 0..2 {
+        press(&mut world, '9');
+    }
+
+    assert!(world.ladder().contains("press 1 for caller"));
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_caller_who_turns_out_to_be_a_person_lifts_the_guard() {
     let (mut world, mut caller, mut callee) = guarded();
     let call = world.calls[0];
@@ -292,6 +307,36 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
 
     assert!(!world.ladder().contains("hold keys"));
     world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
+    let (mut world, mut caller, _) = guarded();
+    let secret =
+        super::sdp(TRUNK, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n");
+    let secret = secret.replace("RTP/AVP", "RTP/SAVP");
+    world.send(TRUNK, &caller.next("INVITE", &secret));
+    let answer = world.last(TRUNK);
+    world.send(TRUNK, &caller.request("ACK", ""));
+    let refused = world.ladder();
+    // Nobody listens any more, and a person has been let through.
+    press(&mut world, '1');
+    world.run(S(30));
+    for _ in 0..2 {
+        press(&mut world, '9');
+    }
+    assert!(lifted(&world));
+    world.send(TRUNK, &caller.next("INVITE", &secret));
+    let offer = world.last(PBX);
+
+    assert!(answer.starts_with("SIP/2.0 488 "), "{answer}");
+    assert!(!refused.contains("> pbx"), "{refused}");
+    assert!(offer.starts_with("INVITE ") && offer.contains("RTP/SAVP"), "{offer}");
+    world.send(PBX, &response(&offer, "488 Not Acceptable Here", "", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 

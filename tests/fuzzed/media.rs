@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringfence::io::clock;
+use ringfence::io::media::LAWS;
 use ringfence::rtp::control::{Codec, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::{MediaPair, Relay};
@@ -19,7 +20,7 @@ const STRANGER: &str = "203.0.113.9:4000";
 pub(crate) fn media(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let mut now = clock::now();
-    let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
+    let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, &LAWS, now);
     while !choices.is_empty() {
         let what = choices.byte();
         let leg = if what & 1 == 0 { Leg::Caller } else { Leg::Callee };

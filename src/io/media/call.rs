@@ -7,11 +7,19 @@ use std::time::{Duration, Instant};
 use super::counts::MediaCounts;
 use super::poll::Poll;
 use super::ports::PortPool;
+use crate::audio::g711::Law;
+use crate::rtp::companding::{Companding, Laws};
 use crate::rtp::relay::MediaPair;
 use crate::units::{CallId, Leg, PerLeg};
 
 /// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
 const MAX_TRIES: usize = 32;
+
+/// What the relay is told of G.711.
+pub static LAWS: Laws = Laws {
+    pcmu: Companding { decode: |code| Law::Mu.decode(code), encode: |sample| Law::Mu.encode(sample) },
+    pcma: Companding { decode: |code| Law::A.decode(code), encode: |sample| Law::A.encode(sample) },
+};
 
 /// Behind a prompt, a callee reacts to it for this long.
 const ANSWERS_US: Duration = Duration::from_secs(2);
@@ -134,7 +142,7 @@ impl MediaCall {
         let random = PerLeg::from_fn(|_| getrandom::u64().unwrap_or(id.0));
         Self {
             id,
-            pair: MediaPair::new(random, now),
+            pair: MediaPair::new(random, &LAWS, now),
             sockets,
             answered: None,
             tapped: false,

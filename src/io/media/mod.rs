@@ -29,6 +29,7 @@ pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 use crate::io::threads::StandBack;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::units::{CallId, Leg, PerLeg};
+pub use call::LAWS;
 use stock::{Set, Shelf};
 use worker::Worker;
 

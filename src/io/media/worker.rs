@@ -1,6 +1,7 @@
 //! One media thread: waits for its sockets, relays, plays, tells.
 
 mod opening;
+mod pace;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
@@ -22,10 +23,11 @@ use super::tap::{TapContent, TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
-use crate::rtp::player::PACKET_BYTES;
+use crate::rtp::outgoing::PACKET_BYTES;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, CallTime, Leg};
+use pace::Pace;
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
 const MAX_DATAGRAM: usize = 2_048;
@@ -35,13 +37,6 @@ type Buffer = [u8; MAX_DATAGRAM + 1 + MOST_ADDED];
 
 /// Datagrams read from one socket before the others have their turn, if it had more than one in the round before.
 const MAX_RUN: usize = 32;
-
-/// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would save
-/// little, as a wake-up costs what two packets do.
-const SHARED: u32 = 20;
-
-/// Rounds are kept apart by this at most. Where not even two packets come within it, each goes on at once.
-const LONGEST_GAP: Duration = Duration::from_micros(500);
 
 /// How much later than asked for a round may begin: the system's 50 us would be a tenth of a gap.
 const TIMER_SLACK: NonZeroU64 = NonZeroU64::new(5_000).unwrap();
@@ -119,31 +114,6 @@ enum How {
     Alone,
     /// Over it.
     Over,
-}
-
-/// How far rounds are kept apart, by how many datagrams came in the last [`PLAYOUT_INTERVAL`].
-struct Pace {
-    since: Instant,
-    datagrams: u32,
-    gap: Duration,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Self { since: now, datagrams: 0, gap: Duration::ZERO }
-    }
-
-    /// Another round with so many sockets to read. From its beginning to that of the next.
-    fn gap(&mut self, ready: usize, now: Instant) -> Duration {
-        self.datagrams = self.datagrams.saturating_add(u32::try_from(ready).unwrap_or(u32::MAX));
-        let time = now.saturating_duration_since(self.since);
-        if time >= PLAYOUT_INTERVAL {
-            let each = time / self.datagrams.max(1);
-            self.gap = if each * 2 <= LONGEST_GAP { LONGEST_GAP.min(each * SHARED) } else { Duration::ZERO };
-            (self.since, self.datagrams) = (now, 0);
-        }
-        self.gap
-    }
 }
 
 impl Worker {
@@ -589,26 +559,5 @@ fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, 
         backlog.push_back((call, event));
     } else {
         counts.events_lost += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The gap after a tenth of a second with so many packets a second, evenly.
-    fn gap(rate: u32) -> Duration {
-        let start = clock::now();
-        let mut pace = Pace::new(start);
-        let times = (1..=rate / 10).map(|n| Duration::from_secs(1) / rate * n);
-        times.fold(Duration::ZERO, |_, at| pace.gap(1, start + at))
-    }
-
-    #[test]
-    fn packets_wait_for_one_another_only_where_many_come_and_never_for_long() {
-        assert_eq!(gap(500), Duration::ZERO, "five calls");
-        assert_eq!(gap(10_000), LONGEST_GAP, "a hundred");
-        let busy = gap(80_000);
-        assert!(busy <= LONGEST_GAP / 2 && busy > LONGEST_GAP / 4, "eight hundred: {busy:?}");
     }
 }

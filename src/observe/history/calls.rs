@@ -43,10 +43,10 @@ where
     let done = match (&call.action, &call.action_enforcement, call.action_at_ms) {
         (Some(action), enforcement, at_ms) => {
             let at = at_ms.map_or_else(String::new, |ms| format!(" at {:.1} s", seconds(ms)));
-            let back = match (call.taken_back, call.guard_lifted) {
-                (true, _) => ", taken back",
-                (false, true) => ", lifted",
-                (false, false) => "",
+            let back = match &**action {
+                _ if call.taken_back => ", taken back",
+                "guard" | "whisper" if call.guard_lifted => ", lifted",
+                _ => "",
             };
             format!("{}{at}{back}", enforced(action, enforcement.as_deref()))
         }
@@ -143,5 +143,21 @@ TIME                 CALL              FROM           TO          RULE          
 "
         );
         assert_eq!(table_in(&Utc, &[]), "no calls\n");
+    }
+
+    #[test]
+    fn lifted_is_said_of_a_guard_and_not_of_what_came_after_it() {
+        let done = |action: &str| {
+            let call = CallSummary {
+                action: Some(action.to_owned().into()),
+                taken_back: false,
+                guard_lifted: true,
+                ..diverted_call().summary()
+            };
+            table_in(&Utc, &[call])
+        };
+
+        assert!(done("guard").contains("guard at 5.2 s, lifted"), "{}", done("guard"));
+        assert!(!done("divert").contains("lifted"), "{}", done("divert"));
     }
 }

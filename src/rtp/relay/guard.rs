@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::{DropReason, LegMedia, MediaPair, Payload, Relay};
-use crate::audio::g711::Law;
+use crate::rtp::companding::Laws;
 use crate::rtp::control::{Codec, OPUS_CLOCK};
 use crate::rtp::dtmf;
 use crate::rtp::packet::Header;
-use crate::rtp::player::{Player, Playing, Prompt};
+use crate::rtp::player::{Player, Playing, Prompt, silence};
 use crate::rtp::press::Press;
 use crate::rtp::tones::Tones;
 use crate::units::{Leg, SampleRate};
@@ -38,9 +38,9 @@ impl Guard {
     }
 
     /// Takes tones out of a payload; a key that was pressed as one.
-    fn tone(&mut self, law: Law, payload: &mut [u8]) -> Option<char> {
+    fn tone(&mut self, codec: Codec, laws: &Laws, payload: &mut [u8]) -> Option<char> {
         let tones = self.tones.as_mut()?;
-        let key = tones.silence(law, payload);
+        let key = tones.silence(laws.of(codec)?, silence(codec), payload);
         if !self.on && !tones.is_on() {
             self.tones = None;
         }
@@ -61,6 +61,7 @@ impl LegMedia {
         header: &Header,
         packet: &mut [u8],
         key: Option<char>,
+        laws: &Laws,
     ) -> (bool, Option<char>) {
         let Some(guard) = &mut self.guard else { return (false, key) };
         let bytes = packet.get_mut(header.payload.clone()).unwrap_or_default();
@@ -71,7 +72,7 @@ impl LegMedia {
                 (guard.event(key.is_some()), key)
             }
             Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
-                let key = guard.tone(if codec == Codec::Pcmu { Law::Mu } else { Law::A }, bytes);
+                let key = guard.tone(codec, laws, bytes);
                 // Of one who sends events, a tone is the beginning of a key that comes as an event too.
                 (false, key.filter(|_| !self.keys.have_come()))
             }
@@ -130,16 +131,9 @@ impl MediaPair {
     /// hears the other leg alone.
     pub fn mix(&mut self, to: Leg, header: &Header, payload: Payload, packet: &mut [u8], now: Instant) {
         let Some(player) = self.legs[to].player.as_deref_mut().and_then(Playing::over) else { return };
-        let law = match payload {
-            Payload::Audio(Codec::Pcmu) => Law::Mu,
-            Payload::Audio(Codec::Pcma) => Law::A,
-            Payload::Audio(Codec::G722 | Codec::Opus)
-            | Payload::Noise
-            | Payload::Event
-            | Payload::WideEvent
-            | Payload::Other => return,
-        };
-        player.mix(law, header.timestamp, packet.get_mut(header.payload.clone()).unwrap_or_default(), now);
+        let Payload::Audio(codec) = payload else { return };
+        let Some(law) = self.laws.of(codec) else { return };
+        player.mix(codec, law, header.timestamp, packet.get_mut(header.payload.clone()).unwrap_or_default(), now);
     }
 
     /// A key that is held: the stream that the other peer receives goes on without it.

@@ -10,11 +10,13 @@ mod payloads;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::companding::Laws;
 use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
+use super::outgoing::{Outgoing, Played};
 use super::packet::Header;
-use super::player::{Outgoing, Played, Player, Playing, Prompt};
+use super::player::{Player, Playing, Prompt};
 use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
@@ -126,6 +128,7 @@ pub struct Counters {
 /// Media of one call.
 #[derive(Debug)]
 pub struct MediaPair {
+    laws: &'static Laws,
     legs: PerLeg<LegMedia>,
     counters: Counters,
 }
@@ -192,9 +195,9 @@ impl LegMedia {
 }
 
 impl MediaPair {
-    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable.
+    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable; `laws` look into G.711.
     #[must_use]
-    pub fn new(random: PerLeg<u64>, now: Instant) -> Self {
+    pub fn new(random: PerLeg<u64>, laws: &'static Laws, now: Instant) -> Self {
         let legs = PerLeg::from_fn(|leg| LegMedia {
             plan: StreamPlan::default(),
             protection: None,
@@ -210,7 +213,7 @@ impl MediaPair {
             receives: None,
             player: None,
         });
-        Self { legs, counters: Counters::default() }
+        Self { laws, legs, counters: Counters::default() }
     }
 
     /// The peer on `leg` has described its media.
@@ -388,7 +391,7 @@ impl MediaPair {
             .and_then(|clock| media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock));
         let mut held = false;
         if media.guard.is_some() {
-            (held, digit) = media.hold(payload, &header, packet, digit);
+            (held, digit) = media.hold(payload, &header, packet, digit, self.laws);
         }
         let elsewhere = media.latch.elsewhere();
         let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;

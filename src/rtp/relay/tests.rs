@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
+use crate::io::media::LAWS;
 use crate::rtp::packet::HEADER;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ fn rtcp(kind: u8, ssrc: u32) -> Vec<u8> {
 impl Call {
     pub(super) fn new() -> Self {
         let now = crate::io::clock::now();
-        let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, now);
+        let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, &LAWS, now);
         for (leg, at, event) in [(Leg::Caller, CALLER, 101), (Leg::Callee, CALLEE, 96)] {
             let codecs = vec![(8, Codec::Pcma), (0, Codec::Pcmu)];
             pair.plan(
@@ -190,7 +191,7 @@ fn a_leg_on_hold_without_address_is_sent_nothing_and_comes_back() {
 #[test]
 fn no_codec_no_prompt() {
     let now = crate::io::clock::now();
-    let mut pair = MediaPair::new(PerLeg::default(), now);
+    let mut pair = MediaPair::new(PerLeg::default(), &LAWS, now);
 
     assert!(!pair.play(Leg::Caller, []));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::audio::g711::Law;
 use crate::rtp::control::StreamPlan;
 use crate::rtp::packet::HEADER;
 use crate::rtp::relay::tests::{CALLEE, CALLER, Call, address, report, rtp, word};
