@@ -11,6 +11,8 @@ mod forks;
 mod guarded;
 #[path = "dialogs/large.rs"]
 mod large;
+#[path = "dialogs/lost.rs"]
+mod lost;
 #[path = "dialogs/offers.rs"]
 mod offers;
 #[path = "dialogs/reliable.rs"]

@@ -121,7 +121,8 @@ pub struct Ending {
     /// Who ended it; None: Ringfence.
     pub by: Option<Leg>,
     /// Fixed label: `bye`, `cancelled`, `refused`, `challenged`, `rejected`, `unreachable`, `unanswered`, `diverted`, `hang_up`, `media`, `no_ack`,
-    /// `expired` (no sign of life of its ends), `drained`, `restart` (another process left it, and it could not go on).
+    /// `expired` (no sign of life of its ends), `drained`, `restart` (another process left it, and it could not go on),
+    /// `internal` (a fault of ours).
     pub how: &'static str,
     /// Status that ended the set-up.
     pub status: Option<u16>,

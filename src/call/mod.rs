@@ -21,6 +21,7 @@ mod guard;
 mod identity;
 mod input;
 mod large;
+mod lost;
 mod machine;
 mod relay;
 mod resumed;

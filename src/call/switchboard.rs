@@ -100,6 +100,8 @@ pub struct Switchboard {
     pub(super) orphans: OwnMap<ClientId, Orphan>,
     pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
+    /// The request that is being read.
+    pub(super) in_hand: Option<ServerId>,
     /// None only while a message is being read.
     pub(super) index: Option<Box<Index>>,
     /// What the last message was edited with, for the next one.
@@ -142,6 +144,7 @@ impl Switchboard {
             orphans: OwnMap::default(),
             questions: OwnMap::default(),
             deadlines: BTreeSet::new(),
+            in_hand: None,
             index: None,
             edits: Edits::new(),
             outputs: VecDeque::new(),
@@ -349,7 +352,11 @@ impl Switchboard {
         match self.transactions.receive(message, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
-            Received::Request(server) => self.request(message, server, flow, side, now),
+            Received::Request(server) => {
+                self.in_hand = Some(server);
+                self.request(message, server, flow, side, now);
+                self.in_hand = None;
+            }
             Received::AckToSuccess => {
                 match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
                     Some(call) => {
@@ -409,7 +416,7 @@ impl Switchboard {
         message.request_uri().and_then(|uri| Uri::parse(uri).ok()).is_some_and(|uri| uri.user.is_none())
     }
 
-    fn drain_transactions(&mut self, now: Instant) {
+    pub(super) fn drain_transactions(&mut self, now: Instant) {
         while let Some(event) = self.transactions.poll_event() {
             match event {
                 TransactionEvent::ClientTimeout(client) => {

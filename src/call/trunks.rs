@@ -210,6 +210,18 @@ impl Trunks {
         guest.until = None;
     }
 
+    /// The sources of all calls that have such, once for each leg: others have left.
+    pub(super) fn recount_guests(&mut self, hosted: impl Iterator<Item = IpAddr>, now: Instant) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        hosted.for_each(|source| *counts.entry(source).or_default() += 1);
+        for (source, guest) in &mut self.guests {
+            guest.calls = counts.get(source).copied().unwrap_or(0);
+            if guest.calls == 0 {
+                guest.until.get_or_insert(now + GUEST_LINGERS);
+            }
+        }
+    }
+
     fn leave(&mut self, source: IpAddr, now: Instant) {
         if let Some(guest) = self.guests.get_mut(&source) {
             guest.calls = guest.calls.saturating_sub(1);

@@ -83,6 +83,11 @@ impl Video {
         }
     }
 
+    /// It has ports, or has asked for them.
+    pub(super) fn has_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_) | State::Open(_))
+    }
+
     /// For the journal.
     pub(super) fn shown(&self) -> Option<Shown> {
         let ports = self.ports()?;

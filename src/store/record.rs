@@ -25,6 +25,14 @@ pub const UNFINISHED: &str = "unfinished";
 #[serde(transparent)]
 pub struct UtcMillis(pub i64);
 
+impl UtcMillis {
+    /// Time from `earlier` to `self`; zero if `earlier` is the later one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
 impl From<SystemTime> for UtcMillis {
     /// A time before 1970 counts as 0.
     fn from(time: SystemTime) -> Self {

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,8 @@ pub(crate) struct World {
     /// What each peer has received and not looked at.
     inbox: HashMap<SocketAddr, VecDeque<String>>,
     pub(crate) over_limit: Option<OverLimit>,
+    /// Calls that the last panic has cost.
+    lost: Vec<CallId>,
     /// Media ports that are open, by call.
     open: HashMap<CallId, usize>,
     /// Final answers that each INVITE from outside has had, by its top branch.
@@ -111,6 +114,7 @@ impl World {
             ladder: String::new(),
             inbox: HashMap::new(),
             over_limit: None,
+            lost: Vec::new(),
             open: HashMap::new(),
             finals: HashMap::new(),
             events: Vec::new(),
@@ -149,6 +153,17 @@ impl World {
     pub(crate) fn input(&mut self, input: Input<'_>) {
         self.switchboard.handle_input(input, self.now);
         self.drain();
+    }
+
+    /// A step that panics: nothing can be added to the time it is told. Gives the calls that are lost.
+    pub(crate) fn panics(&mut self, input: Input<'_>) -> Vec<CallId> {
+        let later = |at: Instant, bit: u32| at.checked_add(Duration::from_secs(1 << bit)).unwrap_or(at);
+        let last = (0..63).rev().fold(self.now, later);
+        let step = catch_unwind(AssertUnwindSafe(|| self.switchboard.handle_input(input, last)));
+        assert!(step.is_err(), "it does no sum with the time");
+        self.lost = self.switchboard.recover(self.now);
+        self.drain();
+        self.lost.clone()
     }
 
     fn drain(&mut self) {
@@ -191,7 +206,8 @@ impl World {
                 self.kept.insert(snapshot.call, (serde_json::to_string(snapshot).unwrap(), self.now));
             }
             Entry::Over(call) => {
-                assert!(self.kept.remove(call).is_some(), "an end of what nobody kept");
+                let kept = self.kept.remove(call).is_some();
+                assert!(kept || self.lost.contains(call), "an end of what nobody kept");
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{ConnectionId, Flow, Transport};
 use crate::sip::wire;
+use crate::units::CallId;
 
 /// Datagrams taken from one socket before anything else gets its turn.
 const DATAGRAMS_A_TURN: usize = 128;
@@ -324,16 +325,26 @@ impl Shard {
         }
     }
 
-    /// One step of the switchboard and all that comes of it. A panic in it is ours: it is contained, counted and shown,
-    /// and the other calls go on (STYLE.md, habit 7).
+    /// One step of the switchboard and all that comes of it.
     fn step(&mut self, change: impl FnOnce(&mut Switchboard), now: Instant) {
-        if catch_unwind(AssertUnwindSafe(|| change(&mut self.switchboard))).is_err() {
-            self.counted.panics += 1;
-            tracing::error!("A step of the switchboard panicked; it was contained");
-        }
+        self.contain(change, now);
         while let Some(output) = self.switchboard.poll_output() {
             self.act(output, now);
         }
+    }
+
+    /// A panic in a step is ours: it is contained, counted and shown, the call that the step was about ends, and the others
+    /// go on (STYLE.md, habit 7).
+    fn contain(&mut self, change: impl FnOnce(&mut Switchboard), now: Instant) {
+        let switchboard = &mut self.switchboard;
+        if catch_unwind(AssertUnwindSafe(|| change(switchboard))).is_ok() {
+            return;
+        }
+        self.counted.panics += 1;
+        let switchboard = &mut self.switchboard;
+        let lost = catch_unwind(AssertUnwindSafe(|| switchboard.recover(now))).unwrap_or_default();
+        let calls = lost.iter().map(CallId::to_string).collect::<Vec<_>>().join(" ");
+        tracing::error!(calls, "A step of the switchboard panicked; it was contained");
     }
 
     fn act(&mut self, output: Output, now: Instant) {
@@ -384,9 +395,7 @@ impl Shard {
 
     /// Answers a question of the switchboard at once. Its outputs are drained by the loop that asked.
     fn answer(&mut self, answer: Input<'_>, now: Instant) {
-        if catch_unwind(AssertUnwindSafe(|| self.switchboard.handle_input(answer, now))).is_err() {
-            self.counted.panics += 1;
-        }
+        self.contain(|switchboard| switchboard.handle_input(answer, now), now);
     }
 
     fn tell_media(&mut self, command: MediaCommand, now: Instant) {

@@ -166,10 +166,7 @@ fn ending(record: &CallRecord) -> String {
 
 /// How long it took to the answer.
 fn waited(record: &CallRecord, answered: UtcMillis) -> String {
-    let seconds = |from: UtcMillis| {
-        let ms = u64::try_from(answered.0.saturating_sub(from.0)).unwrap_or(0);
-        CallTime::from_millis(ms)
-    };
+    let seconds = |from: UtcMillis| CallTime(answered.since(from));
     match record.ringing {
         Some(ringing) => format!(" (it rang for {})", seconds(ringing)),
         None => format!(" ({} after the INVITE)", seconds(record.began)),

@@ -222,7 +222,8 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
                 by: ending.by.map(Leg::label).map(Into::into),
                 how: ending.how.into(),
                 status: ending.status,
-                talked: ending.talked,
+                // Of a call that a fault of ours ended, it is known here only.
+                talked: ending.talked.or_else(|| Some(at.since(record.answered?))),
             };
         }
     }
