@@ -99,6 +99,17 @@ fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn an_order_to_stop_right_behind_a_change_of_the_file_is_followed() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let mut firewall = Firewall::start(pbx, "");
+
+    firewall.signal("HUP");
+    firewall.signal("TERM");
+
+    assert_eq!(firewall.ended(), Some(0));
+}
+
+#[test]
 fn a_call_in_progress_outlives_the_order_to_stop_and_is_recorded() {
     let pbx = Pbx::start("127.0.0.3");
     let mut firewall = Firewall::start(pbx.address, "[sip]\ndrain_for = \"10s\"");

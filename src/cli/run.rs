@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Failure, warn};
 use crate::app::{App, Start, StartError};
 use crate::config::{self, LogSettings};
+use crate::io::clock;
 use crate::observe::{self, Format};
 use crate::units::Redaction;
 
@@ -23,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
 }
 
+#[derive(Debug, Eq, PartialEq)]
 enum Wish {
     Reload(&'static str),
     Stop(&'static str),
@@ -80,23 +82,38 @@ impl Run {
 
 /// Until it is told to stop. True: the next process goes on with the calls.
 fn serve(app: &App, wished: &Receiver<Wish>) -> bool {
+    let mut next = None;
     loop {
-        match wished.recv_timeout(Duration::from_secs(1)) {
+        let wish = next.take().map_or_else(|| wished.recv_timeout(Duration::from_secs(1)), Ok);
+        match wish {
             Ok(Wish::Reload(door)) => {
-                std::thread::sleep(SETTLE);
-                while let Ok(Wish::Reload(_)) = wished.try_recv() {}
-                tracing::info!(door, "Reading the settings file again");
-                let _ = app.reload();
+                next = settle(wished, SETTLE);
+                if next.is_none() {
+                    tracing::info!(door, "Reading the settings file again");
+                    let _ = app.reload();
+                }
             }
             Ok(Wish::Stop(signal)) => {
                 tracing::info!(signal, "Told to stop");
                 return false;
             }
             Ok(Wish::HandOver) => return true,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
         }
         app.tick();
+    }
+}
+
+/// Takes the reloads of this time for one. A wish that is none ends the wait, and is given back.
+fn settle(wished: &Receiver<Wish>, span: Duration) -> Option<Wish> {
+    let until = clock::now() + span;
+    loop {
+        match wished.recv_deadline(until) {
+            Ok(Wish::Reload(_)) => {}
+            Ok(other @ (Wish::Stop(_) | Wish::HandOver)) => return Some(other),
+            Err(_) => return None,
+        }
     }
 }
 
@@ -164,4 +181,24 @@ fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
         });
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reloads_are_taken_together_and_an_order_to_stop_among_them_is_not_lost() {
+        for last in [Wish::Stop("SIGTERM"), Wish::HandOver] {
+            let expected = if last == Wish::HandOver { Wish::HandOver } else { Wish::Stop("SIGTERM") };
+            let (wishes, wished) = bounded(64);
+            for wish in [Wish::Reload("file"), Wish::Reload("SIGHUP"), last, Wish::Reload("file")] {
+                assert!(wishes.send(wish).is_ok());
+            }
+
+            assert_eq!(settle(&wished, Duration::from_secs(60)), Some(expected));
+            assert_eq!(settle(&wished, Duration::ZERO), None);
+            assert!(wished.is_empty());
+        }
+    }
 }
