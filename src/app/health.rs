@@ -55,7 +55,7 @@ pub(super) fn health(inner: &Inner) -> Health {
     let parts = vec![
         part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
         part("trunks", super::trunks::note(&report.trunks).is_none(), super::trunks::note(&report.trunks)),
-        part("media", up(Part::Media), None),
+        part("media", up(Part::Media), (!up(Part::Media)).then(|| "calls of a media thread have no audio".to_owned())),
         part("analysis", analysis, if analysis { None } else { unheard() }),
         part("words", words, inner.words_off.clone()),
         part("store", up(Part::Store), (!up(Part::Store)).then(|| "calls go on and are not recorded".to_owned())),
@@ -89,6 +89,7 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
     let state = |trunk: &crate::call::TrunkStatus| (trunk.name.to_string(), super::trunks::word(trunk) == "up");
     inner.metrics.trunks(report.trunks.iter().map(state).collect());
     inner.metrics.media(&media.counts());
+    inner.metrics.part(Part::Media, media.is_up());
     journal(inner);
     if let Some(analysis) = &inner.analysis {
         let counts = analysis.counts();

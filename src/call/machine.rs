@@ -22,6 +22,8 @@ use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode};
 use crate::units::{Leg, PerLeg};
 
+/// Ports are there within milliseconds, or the media path is gone: the caller's side is told while it may still go elsewhere.
+const PORTS_WAIT: Duration = Duration::from_secs(4);
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
 pub(super) const SILENT_PEER: Duration = Duration::from_secs(8);
 /// The same of a PBX that an earlier call found silent: three INVITEs long.
@@ -100,7 +102,7 @@ impl Switchboard {
             Route::Connect | Route::Watch | Route::Divert | Route::Reject(_) => {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
-                call.phase = Phase::Opening { route };
+                call.phase = Phase::Opening { route, give_up: now + PORTS_WAIT };
                 self.open_offered_video(&mut call, route);
                 self.keep(call);
             }
@@ -195,7 +197,7 @@ impl Switchboard {
 
     /// Ports are there, or none are to be had for video: a call that waits for nothing more goes on.
     pub(super) fn opened(&mut self, mut call: Box<Call>, now: Instant) {
-        let Phase::Opening { route } = call.phase else { return self.keep(call) };
+        let Phase::Opening { route, .. } = call.phase else { return self.keep(call) };
         if call.ports.is_none() || call.waits_for_video() {
             return self.keep(call);
         }
@@ -511,6 +513,7 @@ impl Switchboard {
         let Some(call) = self.unacked_due(call, now) else { return };
         let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {
+            Phase::Opening { give_up, .. } if now >= *give_up => return self.hang_up(call, "media", now),
             Phase::Inviting { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);
                 return self.unreachable(call, StatusCode::SERVICE_UNAVAILABLE, now);

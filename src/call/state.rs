@@ -129,7 +129,7 @@ pub(super) enum Phase {
     /// Gate and history have been asked.
     Consulting,
     /// Ports have been asked for.
-    Opening { route: Route },
+    Opening { route: Route, give_up: Instant },
     /// The INVITE has gone to the callee, which has said nothing yet.
     Inviting { give_up: Instant },
     /// The callee has said something.
@@ -145,8 +145,9 @@ pub(super) enum Phase {
 impl Call {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Consulting | Phase::Opening { .. } => None,
-            Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
+            // Gate and history answer at once.
+            Phase::Consulting => None,
+            Phase::Opening { give_up, .. } | Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
             Phase::Refusing { until } => Some(*until),
             Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
             Phase::Answered { ack_by } => *ack_by,

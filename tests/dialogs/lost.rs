@@ -1,4 +1,4 @@
-//! Calls that a fault of ours takes out of the tables.
+//! Calls that a fault of ours takes out of the tables, or leaves without an answer.
 
 use ringfence::call::{Input, Settings};
 use ringfence::rtp::control::MediaEvent;
@@ -54,6 +54,27 @@ fn a_call_that_rings_is_answered_and_cancelled() {
           1000       > pbx BYE sip:y@10.0.0.5:5060
         ",
     );
+}
+
+#[test]
+fn a_media_path_that_says_nothing_does_not_keep_the_caller_waiting() {
+    let mut world = World::new(settings());
+    world.slow_video = Some(Vec::new());
+    let body = sdp(TRUNK, "m=video 5000 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n");
+    world.send(TRUNK, &Phone::caller("call").request("INVITE", &body));
+
+    world.run(MS(4_000));
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+           200       > trunk 100 Trying (1 INVITE)
+          4000       > trunk 503 Service Unavailable (1 INVITE)
+        ",
+    );
+    assert_eq!(world.events.last().unwrap(), "ended media by us 503");
+    world.rest();
 }
 
 #[test]

@@ -157,8 +157,9 @@ impl World {
 
     /// A step that panics: nothing can be added to the time it is told. Gives the calls that are lost.
     pub(crate) fn panics(&mut self, input: Input<'_>) -> Vec<CallId> {
-        let later = |at: Instant, bit: u32| at.checked_add(Duration::from_secs(1 << bit)).unwrap_or(at);
-        let last = (0..63).rev().fold(self.now, later);
+        let steps = (0..63).rev().map(|bit| Duration::from_secs(1 << bit));
+        let steps = steps.chain((0..30).rev().map(|bit| Duration::from_nanos(1 << bit)));
+        let last = steps.fold(self.now, |at, step| at.checked_add(step).unwrap_or(at));
         let step = catch_unwind(AssertUnwindSafe(|| self.switchboard.handle_input(input, last)));
         assert!(step.is_err(), "it does no sum with the time");
         self.lost = self.switchboard.recover(self.now);

@@ -116,6 +116,9 @@ enum ToWorker {
     /// A call begins with a set from the shelf.
     Begin(CallId, Set),
     Stop,
+    /// A step for this call panics.
+    #[cfg(test)]
+    Fault(CallId),
 }
 
 impl MediaPath {
@@ -209,6 +212,12 @@ impl MediaPath {
         }
     }
 
+    /// Are all threads alive? Calls of one that is not have no media.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.threads.iter().filter_map(|thread| thread.handle.as_ref()).all(|handle| !handle.is_finished())
+    }
+
     /// Sum over the threads, not older than a second.
     #[must_use]
     pub fn counts(&self) -> MediaCounts {
@@ -270,5 +279,47 @@ fn call_of(command: &MediaCommand) -> CallId {
         | MediaCommand::Press { call, .. }
         | MediaCommand::Whisper { call, .. }
         | MediaCommand::Close { call } => *call,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_panic_costs_one_call_its_media_and_the_others_nothing() {
+        let settings = MediaSettings {
+            first_port: 29_900,
+            last_port: 29_919,
+            timeout: Duration::from_secs(60),
+            announcements: PathBuf::from("/does/not/exist"),
+            threads: 1,
+            dscp: 0,
+            sockets: 100,
+        };
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
+        let local = PerLeg::from_fn(|_| IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let open = |call| path.send(MediaCommand::Open { call, local, ports: None });
+        let (broken, other) = (CallId(1), CallId(2));
+        for call in [broken, other] {
+            assert!(open(call));
+            assert!(matches!(events.recv_timeout(PATIENCE), Ok((_, MediaEvent::Opened { .. }))));
+        }
+
+        assert!(path.thread(broken).unwrap().send(ToWorker::Fault(broken)));
+
+        assert_eq!(events.recv_timeout(PATIENCE), Ok((broken, MediaEvent::Failed)));
+        let press = |call| path.send(MediaCommand::Press { call, to: Leg::Callee, key: '1' });
+        assert!(press(other));
+        assert_eq!(events.recv_timeout(PATIENCE), Ok((other, MediaEvent::Finished { to: Leg::Callee })));
+        assert!(open(CallId(3)));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok((CallId(3), MediaEvent::Opened { .. }))));
+        assert!(path.is_up());
     }
 }

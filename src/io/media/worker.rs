@@ -20,7 +20,7 @@ use super::ports::PortPool;
 use super::prompts::Prompts;
 use super::stock::{Shelf, Stock};
 use super::tap::{TapContent, TapControl, TapWriter};
-use super::{CONTROLS, EVENTS, ToWorker};
+use super::{CONTROLS, EVENTS, ToWorker, call_of};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
 use crate::rtp::outgoing::PACKET_BYTES;
@@ -55,6 +55,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// A playout clock that is further behind than this starts anew instead of sending a burst.
 const MAX_CATCH_UP: Duration = Duration::from_millis(100);
+
+type Backlog = VecDeque<(CallId, MediaEvent)>;
 
 /// What a worker is built of.
 pub(super) struct Parts {
@@ -98,7 +100,7 @@ pub(super) struct Worker {
     /// Commands have been left for the next round.
     more_commands: bool,
     /// Events that wait for room.
-    backlog: VecDeque<(CallId, MediaEvent)>,
+    backlog: Backlog,
     /// Starts and stops that wait for room in the ring. Packets behind them are lost, so that the ear never hears a
     /// call that it was not told of.
     tap_backlog: VecDeque<TapControl>,
@@ -163,7 +165,7 @@ impl Worker {
                     self.parts.poll.waker().clear();
                     self.take_commands(now);
                 } else if catch_unwind(AssertUnwindSafe(|| self.read(name, &mut buffer, now))).is_err() {
-                    self.abandon(name, now);
+                    self.give_up_at(name, now);
                 }
             }
             if !self.playing.is_empty() && now >= self.play_due {
@@ -283,14 +285,26 @@ impl Worker {
         }
     }
 
-    /// A packet met a fault of ours: its call is given up, and no other notices.
-    fn abandon(&mut self, name: u64, now: Instant) {
+    /// A packet met a fault of ours.
+    fn give_up_at(&mut self, name: u64, now: Instant) {
         let (slot, _) = Port::of(name);
-        let Some(id) = self.calls.get(slot).and_then(Option::as_ref).map(|call| call.id) else { return };
+        if let Some(id) = self.calls.get(slot).and_then(Option::as_ref).map(|call| call.id) {
+            self.give_up(id, now);
+        }
+    }
+
+    /// A call met a fault of ours: it is given up, and no other notices.
+    fn give_up(&mut self, id: CallId, now: Instant) {
         self.counts.internal += 1;
         error!(call = %id.of_video().unwrap_or(id), "Media of a call given up after an internal fault");
         self.close(id, now);
         emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Failed);
+    }
+
+    fn contain(&mut self, id: CallId, now: Instant, step: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| step(self))).is_err() {
+            self.give_up(id, now);
+        }
     }
 
     fn take_commands(&mut self, now: Instant) {
@@ -299,12 +313,13 @@ impl Worker {
         self.more_commands = false;
         for _ in 0..MAX_COMMANDS {
             match self.parts.commands.try_recv() {
-                Ok(ToWorker::Command(command)) => self.command(command, now),
-                Ok(ToWorker::Begin(call, set)) => match self.stock.remove(set.slot) {
-                    Some(sockets) => self.begin(call, set.slot, sockets, false, now),
-                    None => emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Failed),
-                },
+                Ok(ToWorker::Command(command)) => {
+                    self.contain(call_of(&command), now, |worker| worker.command(command, now));
+                }
+                Ok(ToWorker::Begin(call, set)) => self.contain(call, now, |worker| worker.begin_with(call, set, now)),
                 Ok(ToWorker::Stop) => self.stopping = true,
+                #[cfg(test)]
+                Ok(ToWorker::Fault(call)) => self.contain(call, now, |_| panic!("a test asked for it")),
                 Err(_) => {
                     self.publish_gauges();
                     return;
@@ -429,29 +444,16 @@ impl Worker {
         let late = now.saturating_duration_since(self.play_due) > MAX_CATCH_UP;
         self.play_due = if late { now } else { self.play_due } + PLAYOUT_INTERVAL;
         let Self { calls, playing, backlog, counts, .. } = self;
+        let mut broken = Vec::new();
         playing.retain(|&slot| {
             let Some(call) = calls.get_mut(slot).and_then(Option::as_mut) else { return false };
-            for leg in Leg::BOTH {
-                if leg == Leg::Callee && call.pair.is_playing(leg) {
-                    call.told = Some(now);
-                }
-                if !call.pair.is_due(leg, now) {
-                    continue;
-                }
-                match call.pair.played(leg, now) {
-                    Some((packet, Some(to))) => {
-                        let mut buffer = [0; PACKET_BYTES + MOST_ADDED];
-                        for (slot, byte) in buffer.iter_mut().zip(packet.iter()) {
-                            *slot = *byte;
-                        }
-                        call.send(Port::Rtp(leg), &mut buffer, packet.len(), to, counts);
-                    }
-                    Some((_, None)) => {}
-                    None => emit(backlog, counts, call.id, MediaEvent::Finished { to: leg }),
-                }
-            }
-            Leg::BOTH.into_iter().any(|leg| call.pair.is_playing(leg))
+            let plays = catch_unwind(AssertUnwindSafe(|| play(call, backlog, counts, now)));
+            plays.unwrap_or_else(|_| {
+                broken.push(call.id);
+                false
+            })
         });
+        broken.into_iter().for_each(|id| self.give_up(id, now));
     }
 
     fn tick(&mut self, now: Instant) {
@@ -461,18 +463,14 @@ impl Worker {
             self.discard(slot, now);
         }
         let timeout = self.parts.timeout;
+        let mut broken = Vec::new();
         for call in self.calls.iter_mut().flatten() {
-            let silent = now.saturating_duration_since(call.heard) >= timeout;
-            if call.answered.is_some() && silent && !call.silent_told {
-                call.silent_told = true;
-                emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Silent);
-            }
-            for leg in Leg::BOTH {
-                if let Some(rollovers) = call.pair.rolled(leg) {
-                    emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Rolled { leg, rollovers });
-                }
+            let look = || look(call, timeout, &mut self.backlog, &mut self.counts, now);
+            if catch_unwind(AssertUnwindSafe(look)).is_err() {
+                broken.push(call.id);
             }
         }
+        broken.into_iter().for_each(|id| self.give_up(id, now));
         self.publish();
     }
 
@@ -549,7 +547,45 @@ impl Worker {
     }
 }
 
-fn emit(backlog: &mut VecDeque<(CallId, MediaEvent)>, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
+/// One packet of what plays to each leg. False: nothing plays any more.
+fn play(call: &mut MediaCall, backlog: &mut Backlog, counts: &mut MediaCounts, now: Instant) -> bool {
+    for leg in Leg::BOTH {
+        if leg == Leg::Callee && call.pair.is_playing(leg) {
+            call.told = Some(now);
+        }
+        if !call.pair.is_due(leg, now) {
+            continue;
+        }
+        match call.pair.played(leg, now) {
+            Some((packet, Some(to))) => {
+                let mut buffer = [0; PACKET_BYTES + MOST_ADDED];
+                for (slot, byte) in buffer.iter_mut().zip(packet.iter()) {
+                    *slot = *byte;
+                }
+                call.send(Port::Rtp(leg), &mut buffer, packet.len(), to, counts);
+            }
+            Some((_, None)) => {}
+            None => emit(backlog, counts, call.id, MediaEvent::Finished { to: leg }),
+        }
+    }
+    Leg::BOTH.into_iter().any(|leg| call.pair.is_playing(leg))
+}
+
+/// What is told of a call about once a second.
+fn look(call: &mut MediaCall, timeout: Duration, backlog: &mut Backlog, counts: &mut MediaCounts, now: Instant) {
+    let silent = now.saturating_duration_since(call.heard) >= timeout;
+    if call.answered.is_some() && silent && !call.silent_told {
+        call.silent_told = true;
+        emit(backlog, counts, call.id, MediaEvent::Silent);
+    }
+    for leg in Leg::BOTH {
+        if let Some(rollovers) = call.pair.rolled(leg) {
+            emit(backlog, counts, call.id, MediaEvent::Rolled { leg, rollovers });
+        }
+    }
+}
+
+fn emit(backlog: &mut Backlog, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
     // A peer can press keys without end; what the signalling waits for comes a few times a call.
     let room = match event {
         MediaEvent::Digit { .. } | MediaEvent::Latched { .. } | MediaEvent::Rolled { .. } => EVENTS / 2,

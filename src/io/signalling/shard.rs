@@ -400,8 +400,12 @@ impl Shard {
 
     fn tell_media(&mut self, command: MediaCommand, now: Instant) {
         self.have_media_look(now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT });
+        let asked = if let MediaCommand::Open { call, .. } = command { Some(call) } else { None };
         if !(self.wiring.media)(command) {
             self.counted.commands_lost += 1;
+            if let Some(call) = asked {
+                self.answer(Input::Media { call, event: MediaEvent::Failed }, now);
+            }
         }
     }
 

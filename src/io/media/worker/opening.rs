@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::call::{self, MediaCall, Place, Sockets};
+use super::super::stock::Set;
 use super::{Parts, Worker, emit};
 use crate::rtp::control::MediaEvent;
 use crate::units::{CallId, Leg, PerLeg};
@@ -45,7 +46,15 @@ impl Worker {
         emit(&mut self.backlog, &mut self.counts, id, event);
     }
 
-    pub(super) fn begin(&mut self, id: CallId, slot: usize, mut sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
+    /// A call begins with a set from the shelf.
+    pub(super) fn begin_with(&mut self, id: CallId, set: Set, now: Instant) {
+        match self.stock.remove(set.slot) {
+            Some(sockets) => self.begin(id, set.slot, sockets, false, now),
+            None => emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Failed),
+        }
+    }
+
+    fn begin(&mut self, id: CallId, slot: usize, mut sockets: PerLeg<Sockets>, waited: bool, now: Instant) {
         Leg::BOTH.iter().for_each(|leg| sockets[*leg].round = None);
         self.stock.begins(PerLeg::from_fn(|leg| sockets[leg].address.ip()), waited, now);
         self.filling = true;
