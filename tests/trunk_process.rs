@@ -262,3 +262,21 @@ fn without_any_dns_it_starts_and_calls_still_come_in() {
     assert_eq!(phone.invite_at("01632960001", "provider.test"), 200);
     phone.bye();
 }
+
+#[test]
+fn health_is_answered_while_a_reload_waits_for_the_dns() {
+    let dns = NameServer::start("127.0.4.5");
+    dns.be_silent(true);
+    let pbx = "127.0.0.3:5999".parse().unwrap();
+    let firewall = Firewall::start(pbx, QUIET);
+    let named = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\n[[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
+        dns.address
+    );
+
+    firewall.edit(pbx, &named);
+    firewall.until("the question", |_| dns.questions() > 0);
+
+    assert_eq!(firewall.generation(), 1, "the new settings wait for an answer, and nobody else does");
+    firewall.until("the reload", |firewall| firewall.generation() == 2);
+}

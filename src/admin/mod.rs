@@ -37,10 +37,10 @@ pub struct Doors {
     pub trunks: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Sources and blocks.
     pub sources: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// Lifts a block; false: there was none.
-    pub lift: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    /// Blocks a source; false: it is trusted.
-    pub block: Box<dyn Fn(IpAddr, Duration) -> bool + Send + Sync>,
+    /// Lifts a block; false: there was none; None: it is not known yet. May wait.
+    pub lift: Box<dyn Fn(IpAddr) -> Option<bool> + Send + Sync>,
+    /// Blocks a source; false: it is trusted; None: it is not known yet. May wait.
+    pub block: Box<dyn Fn(IpAddr, Duration) -> Option<bool> + Send + Sync>,
     /// Options in force.
     pub settings: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
 }

@@ -200,11 +200,8 @@ async fn block(
     };
     match humantime::parse_duration(&request.span) {
         Ok(span) if span >= Duration::from_secs(1) && span <= Duration::from_secs(366 * 24 * 3_600) => {
-            if (doors.block)(request.source, span) {
-                Json(json!({ "done": true })).into_response()
-            } else {
-                refuse(StatusCode::CONFLICT, "a trunk, the PBX and networks.allow cannot be blocked")
-            }
+            let refused = (StatusCode::CONFLICT, "a trunk, the PBX and networks.allow cannot be blocked");
+            order(move || (doors.block)(request.source, span), refused).await
         }
         Ok(_) | Err(_) => refuse(StatusCode::BAD_REQUEST, "`for` is a duration from 1s to a year"),
     }
@@ -214,12 +211,17 @@ async fn lift(State(doors): Shared, Path(source): Path<String>) -> Response {
     let Ok(source) = source.parse::<IpAddr>() else {
         return refuse(StatusCode::BAD_REQUEST, "a source is named by its address");
     };
-    // The shard answers within a second; other requests may go on meanwhile.
-    let lifted = tokio::task::spawn_blocking(move || (doors.lift)(source)).await.unwrap_or(false);
-    if lifted {
-        Json(json!({ "done": true })).into_response()
-    } else {
-        refuse(StatusCode::NOT_FOUND, "this source is not blocked")
+    order(move || (doors.lift)(source), (StatusCode::NOT_FOUND, "this source is not blocked")).await
+}
+
+/// Gives an order and waits for what comes of it; other requests go on meanwhile.
+async fn order(give: impl FnOnce() -> Option<bool> + Send + 'static, refused: (StatusCode, &str)) -> Response {
+    match tokio::task::spawn_blocking(give).await.ok().flatten() {
+        Some(true) => answer(true),
+        Some(false) => refuse(refused.0, refused.1),
+        None => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "the signalling has not answered yet; look whether it was done")
+        }
     }
 }
 

@@ -14,9 +14,10 @@ pub use reloading::ReloadReport;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 
 use self::resolve::Resolved;
@@ -30,7 +31,7 @@ use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::names::Names;
-use crate::io::signalling::{Bound, Order, ShardEvent, Signalling, Wiring};
+use crate::io::signalling::{Bound, Order, Reply, ShardEvent, Signalling, Wiring};
 use crate::io::threads::{StandBack, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
@@ -75,7 +76,10 @@ pub struct App {
 /// What reload, API and ticks share.
 pub(crate) struct Inner {
     pub(crate) file: Option<PathBuf>,
-    pub(crate) settings: Mutex<Arc<Settings>>,
+    /// In force.
+    pub(crate) settings: ArcSwap<Settings>,
+    /// Held while they are being changed, which may wait for the DNS; nobody else needs it.
+    pub(crate) reloading: Mutex<()>,
     pub(crate) signalling: Signalling,
     pub(crate) analysis: Option<Analysis>,
     pub(crate) journal: Option<Journal>,
@@ -91,7 +95,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+        self.settings.load_full()
     }
 }
 
@@ -191,7 +195,8 @@ impl App {
         let admin_address = settings.admin;
         let inner = Arc::new(Inner {
             file,
-            settings: Mutex::new(Arc::new(settings)),
+            settings: ArcSwap::from_pointee(settings),
+            reloading: Mutex::default(),
             signalling,
             analysis,
             journal,
@@ -411,8 +416,8 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
         divert: Box::new(move |call| for_divert.signalling.order(Order::Divert(call))),
         trunks: Box::new(move || trunks::json(&for_trunks.signalling.report(), clock::now())),
         sources: Box::new(move || health::sources(&for_blocks.signalling.report())),
-        lift: Box::new(move |source| for_lift.signalling.lift(source)),
-        block: Box::new(move |source, span| for_block.signalling.block(source, span)),
+        lift: Box::new(move |source| done(for_lift.signalling.lift(source))),
+        block: Box::new(move |source, span| done(for_block.signalling.block(source, span))),
         settings: Box::new(move || serde_json::to_value(for_settings.settings().options()).unwrap_or_default()),
     };
     match Admin::start(address, doors) {
@@ -425,6 +430,14 @@ fn start_admin(address: std::net::SocketAddr, inner: &Arc<Inner>, store: &Path) 
             tracing::error!(%address, %error, "The HTTP API does not start; calls go on without it");
             None
         }
+    }
+}
+
+fn done(reply: Reply) -> Option<bool> {
+    match reply {
+        Reply::Done => Some(true),
+        Reply::Refused => Some(false),
+        Reply::Late => None,
     }
 }
 

@@ -38,7 +38,8 @@ impl ReloadReport {
 
 pub(super) fn reload(inner: &Inner) -> ReloadReport {
     // One at a time: two doors may be used at once.
-    let mut current = inner.settings.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+    let current = inner.settings();
     let generation = current.generation;
     let refused = |problems: Vec<String>| ReloadReport {
         outcome: Reloaded::Refused.label().to_owned(),
@@ -69,7 +70,7 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
                     Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
                         Ok(()) => {
                             let generation = settings.generation;
-                            *current = Arc::from(settings);
+                            inner.settings.store(Arc::from(settings));
                             let outcome = Reloaded::Applied.label().to_owned();
                             ReloadReport { outcome, changed, problems: Vec::new(), generation }
                         }

@@ -1,7 +1,7 @@
 //! Trunks: their names kept resolved, and how they stand for the log, the API, health and metrics.
 
 use std::net::SocketAddr;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::Inner;
@@ -26,7 +26,12 @@ pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> Ta
 pub(super) fn follow_names(inner: &Inner) {
     let (answers, changes) = inner.names.answers();
     // A reload that is under way brings the new ones itself.
-    let Ok(settings) = inner.settings.try_lock() else { return };
+    let _one = match inner.reloading.try_lock() {
+        Ok(one) => one,
+        Err(TryLockError::Poisoned(left)) => left.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    let settings = inner.settings();
     let mut told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
     if told.1 == changes {
         return;

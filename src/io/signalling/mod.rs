@@ -231,11 +231,11 @@ impl Signalling {
         taken && self.waker.wake().is_ok()
     }
 
-    /// Lifts a block. Waits for the shard, at most a second.
+    /// Lifts a block; refused where there is none. Waits for the shard, at most a second.
     #[must_use]
-    pub fn lift(&self, source: IpAddr) -> bool {
+    pub fn lift(&self, source: IpAddr) -> Reply {
         let (answer, lifted) = bounded(1);
-        self.order(Order::Lift(source, answer)) && lifted.recv_timeout(Duration::from_secs(1)).unwrap_or(false)
+        Reply::of(self.order(Order::Lift(source, answer)), &lifted)
     }
 
     /// The newest report.
@@ -273,11 +273,32 @@ impl Signalling {
         calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
     }
 
-    /// Blocks a source. False: it is trusted, or the shard does not answer within a second.
+    /// Blocks a source; refused where it is trusted. Waits for the shard, at most a second.
     #[must_use]
-    pub fn block(&self, source: IpAddr, span: Duration) -> bool {
+    pub fn block(&self, source: IpAddr, span: Duration) -> Reply {
         let (answer, blocked) = bounded(1);
-        self.order(Order::Block(source, span, answer)) && blocked.recv_timeout(Duration::from_secs(1)).unwrap_or(false)
+        Reply::of(self.order(Order::Block(source, span, answer)), &blocked)
+    }
+}
+
+/// What the shard made of an order that it answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// That may not be, or cannot.
+    Refused,
+    /// It has not answered within a second, and may still do it.
+    Late,
+}
+
+impl Reply {
+    fn of(ordered: bool, answer: &Receiver<bool>) -> Self {
+        match ordered.then(|| answer.recv_timeout(Duration::from_secs(1)).ok()).flatten() {
+            Some(true) => Self::Done,
+            Some(false) => Self::Refused,
+            None => Self::Late,
+        }
     }
 }
 
@@ -297,4 +318,22 @@ fn open(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
     marking::mark(&socket2::SockRef::from(&socket), address.ip(), dscp);
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_says_nothing_has_not_refused() {
+        let (answer, asked) = bounded(1);
+        let heard = |said: bool| {
+            assert!(answer.send(said).is_ok());
+            Reply::of(true, &asked)
+        };
+
+        assert_eq!((heard(true), heard(false)), (Reply::Done, Reply::Refused));
+        drop(answer);
+        assert_eq!((Reply::of(true, &asked), Reply::of(false, &asked)), (Reply::Late, Reply::Late));
+    }
 }
