@@ -1,7 +1,7 @@
 //! Prompts that play to one leg: in the place of what the other leg says, or mixed into its packets.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::companding::Companding;
@@ -29,28 +29,26 @@ pub struct Prompt {
     pub opus: Late,
 }
 
-/// Audio that is encoded when it is asked for, or was before: encoding takes a while.
-#[derive(Clone, Debug)]
-pub struct Late(Arc<LazyLock<Arc<[u8]>, Encode>>);
-
-type Encode = Box<dyn FnOnce() -> Arc<[u8]> + Send>;
+/// Audio that is encoded beside the calls, for that takes a while: until then there is none.
+#[derive(Clone, Debug, Default)]
+pub struct Late(Arc<OnceLock<Arc<[u8]>>>);
 
 impl Late {
-    /// `encode` is called once.
-    pub fn new(encode: impl FnOnce() -> Arc<[u8]> + Send + 'static) -> Self {
-        Self(Arc::new(LazyLock::new(Box::new(encode))))
+    /// It is encoded now. What comes second is not taken.
+    pub fn set(&self, coded: Arc<[u8]>) {
+        let _ = self.0.set(coded);
     }
 
-    /// The audio, encoded now if it was not yet.
+    /// The audio; None: not yet.
     #[must_use]
-    pub fn coded(&self) -> &[u8] {
-        &self.0
+    pub fn coded(&self) -> Option<&[u8]> {
+        self.0.get().map(AsRef::as_ref)
     }
 }
 
 impl From<Arc<[u8]>> for Late {
     fn from(coded: Arc<[u8]>) -> Self {
-        Self::new(move || coded)
+        Self(Arc::new(OnceLock::from(coded)))
     }
 }
 
@@ -60,8 +58,13 @@ impl Prompt {
             Codec::Pcmu => &self.pcmu,
             Codec::Pcma => &self.pcma,
             Codec::G722 => &self.g722,
-            Codec::Opus => self.opus.coded(),
+            Codec::Opus => self.opus.coded().unwrap_or_default(),
         }
+    }
+
+    /// Can it be played in this codec now?
+    pub(super) fn is_ready(&self, codec: Codec) -> bool {
+        codec != Codec::Opus || self.opus.coded().is_some()
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 pub use counts::MediaCounts;
-pub use prompts::{BadPrompt, Prompts};
+pub use prompts::{BadPrompt, Prompts, Unencoded};
 pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 
 use crate::io::threads::StandBack;
@@ -130,15 +130,15 @@ impl MediaPath {
         if shares.iter().any(|pool| pool.free() < 2) {
             return Err(BadMedia::Ports { first: settings.first_port, last: settings.last_port, threads });
         }
-        let (prompts, bad_prompts) = Prompts::load(&settings.announcements);
+        let (prompts, unencoded, bad_prompts) = Prompts::load(&settings.announcements);
         let prompts = Arc::new(prompts);
         let (events_in, events) = bounded(EVENTS);
         let mut taps = Vec::new();
         let goes_on = Arc::new(AtomicBool::new(true));
-        let (ahead, asked) = (Arc::clone(&prompts), Arc::clone(&goes_on));
+        let asked = Arc::clone(&goes_on);
         let preparing = std::thread::Builder::new().name("prompts".to_owned()).spawn(move || {
             StandBack::Records.apply();
-            ahead.prepare(|| asked.load(Ordering::Relaxed));
+            unencoded.into_iter().take_while(|_| asked.load(Ordering::Relaxed)).for_each(Unencoded::encode);
         })?;
         let mut path = MediaPath { threads: Vec::new(), preparing: Some(preparing), goes_on };
         for (index, pool) in shares.into_iter().enumerate() {

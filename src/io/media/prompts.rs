@@ -22,6 +22,20 @@ pub struct Prompts {
     by_name: HashMap<Arc<str>, Prompt>,
 }
 
+/// A prompt whose encoding takes long: a second for five minutes of prompts. No call waits for it.
+#[derive(Debug)]
+pub struct Unencoded {
+    samples: Vec<i16>,
+    opus: Late,
+}
+
+impl Unencoded {
+    /// Encodes it; from now on it is played in Opus too.
+    pub fn encode(self) {
+        self.opus.set(opus::encode_all(&self.samples, OPUS_BYTES).into());
+    }
+}
+
 /// A prompt that cannot be played.
 #[derive(Debug, thiserror::Error)]
 #[error("announcement {}: {why}", path.display())]
@@ -33,11 +47,11 @@ pub struct BadPrompt {
 }
 
 impl Prompts {
-    /// Every `*.wav` of the folder that can be read, and what cannot.
+    /// Every `*.wav` of the folder that can be read, what is left to encode of them, and what cannot be read.
     #[must_use]
-    pub fn load(folder: &Path) -> (Self, Vec<BadPrompt>) {
+    pub fn load(folder: &Path) -> (Self, Vec<Unencoded>, Vec<BadPrompt>) {
         let mut prompts = Self::default();
-        let mut bad = Vec::new();
+        let (mut unencoded, mut bad) = (Vec::new(), Vec::new());
         let mut refuse = |path: &Path, why: String| bad.push(BadPrompt { path: path.to_owned(), why });
         let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
             Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
@@ -58,21 +72,14 @@ impl Prompts {
                 break;
             }
             match read(&path) {
-                Ok(prompt) => {
+                Ok((prompt, samples)) => {
+                    unencoded.push(Unencoded { samples, opus: prompt.opus.clone() });
                     prompts.by_name.insert(name.into(), prompt);
                 }
                 Err(why) => refuse(&path, why),
             }
         }
-        (prompts, bad)
-    }
-
-    /// Encodes what takes long, so that no call waits for it: a second of this for five minutes of prompts. `goes_on` is
-    /// asked before each.
-    pub fn prepare(&self, goes_on: impl Fn() -> bool) {
-        for prompt in self.by_name.values().take_while(|_| goes_on()) {
-            let _ = prompt.opus.coded();
-        }
+        (prompts, unencoded, bad)
     }
 
     /// The prompt of that name. Cheap: its audio is shared.
@@ -82,19 +89,20 @@ impl Prompts {
     }
 }
 
-fn read(path: &Path) -> Result<Prompt, String> {
+fn read(path: &Path) -> Result<(Prompt, Vec<i16>), String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > MAX_BYTES {
         return Err(format!("{length} bytes (at most {MAX_BYTES} are read)"));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let samples = Wav::read(&bytes).and_then(|wav| wav.telephone_mono()).map_err(|error: BadWav| error.to_string())?;
-    Ok(Prompt {
+    let prompt = Prompt {
         pcmu: Law::Mu.encode_all(&samples).into(),
         pcma: Law::A.encode_all(&samples).into(),
         g722: g722::encode_all(&samples).into(),
-        opus: Late::new(move || opus::encode_all(&samples, OPUS_BYTES).into()),
-    })
+        opus: Late::default(),
+    };
+    Ok((prompt, samples))
 }
 
 #[cfg(test)]
@@ -113,11 +121,13 @@ mod tests {
         std::fs::write(folder.path().join("broken.WAV"), b"RIFF").unwrap();
         std::fs::write(folder.path().join("texts.json"), b"{}").unwrap();
 
-        let (prompts, bad) = Prompts::load(folder.path());
+        let (prompts, unencoded, bad) = Prompts::load(folder.path());
 
         let prompt = prompts.get(&PromptId("callee-diverted".into())).unwrap();
         assert_eq!((prompt.pcmu.len(), prompt.pcma.len()), (800, 800), "100 ms at 8 kHz");
-        assert_eq!((prompt.g722.len(), prompt.opus.coded().len()), (800, 5 * OPUS_BYTES), "whole packets");
+        assert_eq!((prompt.g722.len(), prompt.opus.coded()), (800, None), "whole packets, and nobody waits for others");
+        unencoded.into_iter().for_each(Unencoded::encode);
+        assert_eq!(prompt.opus.coded().map(<[u8]>::len), Some(5 * OPUS_BYTES));
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
         assert_eq!(bad.len(), 1);
@@ -126,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_told_and_no_more() {
-        let (prompts, bad) = Prompts::load(Path::new("/does/not/exist"));
+        let (prompts, _, bad) = Prompts::load(Path::new("/does/not/exist"));
 
         assert!(prompts.by_name.is_empty());
         assert_eq!(bad.len(), 1);

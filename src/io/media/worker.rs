@@ -420,7 +420,7 @@ impl Worker {
             }
             if !nothing {
                 self.counts.prompts_missing += 1;
-                warn!(call = %id, leg = to.label(), "Announcement has no codec in common with the peer");
+                warn!(call = %id, leg = to.label(), "Announcement is not encoded in any codec of the peer");
             }
             emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to });
             return;

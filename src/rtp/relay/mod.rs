@@ -260,9 +260,12 @@ impl MediaPair {
         self.legs[from].cut = cut;
     }
 
-    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec of ours.
+    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec that they are encoded in.
     pub fn play(&mut self, to: Leg, prompts: impl IntoIterator<Item = Prompt>) -> bool {
-        let chosen = self.codec_to(to);
+        let prompts: Vec<Prompt> = prompts.into_iter().collect();
+        let ready = |(_, codec): &(u8, Codec)| prompts.iter().all(|prompt| prompt.is_ready(*codec));
+        let any = || self.legs[to].plan.codecs.iter().copied().find(ready);
+        let chosen = self.codec_to(to).filter(ready).or_else(any);
         let media = &mut self.legs[to];
         media.player =
             chosen.map(|(payload_type, codec)| Box::new(Playing::Prompts(Player::new(prompts, payload_type, codec))));

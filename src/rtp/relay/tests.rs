@@ -3,6 +3,7 @@
 use super::*;
 use crate::io::media::LAWS;
 use crate::rtp::packet::HEADER;
+use crate::rtp::player::Late;
 use std::sync::Arc;
 
 pub(super) const CALLER: &str = "192.0.2.1:4000";
@@ -186,6 +187,26 @@ fn a_leg_on_hold_without_address_is_sent_nothing_and_comes_back() {
 
     assert_eq!(during, Relay::Drop(DropReason::NoDestination));
     assert_eq!(after, Relay::Forward { to: address(CALLEE) });
+}
+
+#[test]
+fn a_prompt_that_is_not_encoded_yet_is_played_in_another_codec_or_not_at_all() {
+    let mut call = Call::new();
+    let coded: Arc<[u8]> = vec![9; 320].into();
+    let late = Late::default();
+    let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: late.clone() };
+    let mut plays_in = |codecs: &[(u8, Codec)]| {
+        let plan = StreamPlan { rtp: Some(address(CALLEE)), codecs: codecs.to_vec(), ..StreamPlan::default() };
+        call.pair.plan(Leg::Callee, plan, call.now);
+        let plays = call.pair.play(Leg::Callee, [prompt.clone()]);
+        plays.then(|| call.pair.played(Leg::Callee, call.now).unwrap().0[1] & 0x7F)
+    };
+    let both = [(111, Codec::Opus), (8, Codec::Pcma)];
+
+    assert_eq!((plays_in(&both), plays_in(&both[..1])), (Some(8), None));
+
+    late.set(coded.clone());
+    assert_eq!((plays_in(&both[..1]), plays_in(&both[1..])), (Some(111), Some(8)));
 }
 
 #[test]
