@@ -70,7 +70,9 @@ pub(crate) struct World {
     kept: BTreeMap<CallId, (String, Instant)>,
     /// The media path refuses ports.
     pub(crate) no_ports: bool,
-    /// The same for video alone.
+    /// It says nothing to those who ask for ports.
+    pub(crate) silent_media: bool,
+    /// Ports are refused for video alone.
     pub(crate) no_video_ports: bool,
     /// What video asks of the media path waits.
     pub(crate) slow_video: Option<Vec<MediaCommand>>,
@@ -107,6 +109,7 @@ impl World {
             settings,
             kept: BTreeMap::new(),
             no_ports: false,
+            silent_media: false,
             no_video_ports: false,
             slow_video: None,
             begun,
@@ -246,6 +249,9 @@ impl World {
                 if self.no_ports || self.no_video_ports && call.of_video().is_some() {
                     let event = MediaEvent::Failed;
                     self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
+                    return;
+                }
+                if self.silent_media {
                     return;
                 }
                 self.ports += 4;
