@@ -77,7 +77,14 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
     inner.metrics.signalling(&report.counters, &report.sizes);
     let drops: Vec<(&'static str, u64)> = report.gated.iter().map(|(reason, count)| (*reason, *count)).collect();
     let (sources, numbers) = report.gate_sizes;
-    inner.metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64)]);
+    let kept_out = report.kept_out as u64;
+    inner.metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64), ("kept_out", kept_out)]);
+    inner.metrics.signalling_faults(&[
+        ("panic", report.panics),
+        ("media_command_lost", report.commands_lost),
+        ("event_lost", report.events_lost),
+        ("send_failed", report.send_failed),
+    ]);
     let streams = &report.streams;
     inner.metrics.connections(ConnectionCounts {
         live: streams.live as u64,
@@ -95,11 +102,19 @@ pub(super) fn tick(inner: &Inner, media: &MediaPath) {
         let counts = analysis.counts();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         inner.metrics.analysis(&AnalysisCounts {
+            calls: read(&counts.calls),
             frames: read(&counts.frames),
-            lag: Duration::from_millis(read(&counts.words_waited_millis)),
+            lag: Duration::from_millis(counts.lag_millis.swap(0, Ordering::Relaxed)),
             ears: read(&counts.listening),
             words: Duration::from_micros(read(&counts.words_micros)),
+            words_waited: Duration::from_millis(read(&counts.words_waited_millis)),
+            word_runs: read(&counts.word_runs),
+            words_audio: Duration::from_millis(read(&counts.words_audio_millis)),
             words_skipped: read(&counts.words_lost),
+            words_failed: read(&counts.words_failed),
+            internal: read(&counts.internal),
+            too_many: read(&counts.too_many),
+            verdicts_lost: read(&counts.verdicts_lost),
         });
         inner.metrics.part(Part::Analysis, analysis.is_up());
         inner.metrics.part(Part::Words, analysis.has_words());

@@ -37,6 +37,9 @@ const CALLS_A_TURN: usize = 40;
 /// more for each second of speech that waits for words.
 const MOST_CALLS: usize = 2_000;
 
+/// Too many calls are told of this often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// Recognised words that may wait for this thread.
 const WORDS: usize = 256;
 
@@ -45,6 +48,13 @@ struct Live {
     answered: Instant,
     framers: PerLeg<Framer>,
     hearing: Hearing,
+}
+
+impl Live {
+    /// What the call's own time is.
+    fn time(&self, now: Instant) -> CallTime {
+        CallTime(now.saturating_duration_since(self.answered))
+    }
 }
 
 pub(super) struct Listener {
@@ -59,6 +69,8 @@ pub(super) struct Listener {
     learner: Learner,
     planner: FftPlanner<f32>,
     calls: Calls,
+    /// When it was last told that there are too many.
+    told_at: Option<Instant>,
 }
 
 /// Calls in the order of their turns.
@@ -136,6 +148,7 @@ impl Listener {
             learner,
             planner: FftPlanner::new(),
             calls: Calls::default(),
+            told_at: None,
         }
     }
 
@@ -165,8 +178,7 @@ impl Listener {
         match item {
             TapItem::Started { call, answered } => {
                 if self.calls.len() >= MOST_CALLS {
-                    AnalysisCounts::add(&self.counts.internal, 1);
-                    return;
+                    return self.too_many();
                 }
                 AnalysisCounts::add(&self.counts.calls, 1);
                 let hearing = Hearing::new(&self.knowledge.load(), &mut self.planner, Opposite::Callee);
@@ -189,12 +201,24 @@ impl Listener {
         }
     }
 
+    /// A call goes on unheard, because there is no room for its ear.
+    fn too_many(&mut self) {
+        AnalysisCounts::add(&self.counts.too_many, 1);
+        let now = clock::now();
+        if self.told_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
+            self.told_at = Some(now);
+            tracing::warn!(most = MOST_CALLS, "Too many calls to listen to at a time; the others go on unheard");
+        }
+    }
+
     /// The calls of one turn.
     fn listen(&mut self, now: Instant) {
         let (mut told, mut broken) = (false, Vec::new());
+        let mut lag = Duration::ZERO;
         for _ in 0..self.calls.len().div_ceil(self.calls.turns()) {
             let Some(live) = self.calls.turn() else { break };
             let call = live.call;
+            lag = lag.max(live.time(now).since(live.hearing.now()));
             // A fault in a detector costs this call its ear, and nobody else anything.
             let step = catch_unwind(AssertUnwindSafe(|| step(live, now)));
             let Ok(frames) = step else {
@@ -219,6 +243,8 @@ impl Listener {
             AnalysisCounts::add(&self.counts.internal, 1);
             self.calls.remove(call);
         }
+        let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.counts.lag_millis.fetch_max(lag, Ordering::Relaxed);
         self.counts.listening.store(self.calls.len() as u64, Ordering::Relaxed);
         if told {
             (self.wake)();
@@ -228,7 +254,7 @@ impl Listener {
 
 /// Frames that have become whole. How many.
 fn step(live: &mut Live, now: Instant) -> u64 {
-    let time = CallTime(now.saturating_duration_since(live.answered));
+    let time = live.time(now);
     let mut frames = 0;
     for leg in Leg::BOTH {
         live.framers[leg].advance(time);

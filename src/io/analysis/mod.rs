@@ -39,8 +39,12 @@ pub struct AnalysisCounts {
     pub listening: AtomicU64,
     /// Frames heard.
     pub frames: AtomicU64,
+    /// How far the ear that was furthest behind was behind its call, milliseconds, since it was last taken out.
+    pub lag_millis: AtomicU64,
     /// Calls given up after a fault of ours.
     pub internal: AtomicU64,
+    /// Calls that were not listened to because too many were.
+    pub too_many: AtomicU64,
     /// Verdicts that the signalling had no room for.
     pub verdicts_lost: AtomicU64,
     /// Word runs made.
@@ -53,7 +57,7 @@ pub struct AnalysisCounts {
     pub words_lost: AtomicU64,
     /// Word runs that failed.
     pub words_failed: AtomicU64,
-    /// Longest time a word run waited, milliseconds, since the start.
+    /// Time that word runs have waited, milliseconds.
     pub words_waited_millis: AtomicU64,
 }
 

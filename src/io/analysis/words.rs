@@ -160,7 +160,7 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
         let started = clock::now();
         let waited = started.saturating_duration_since(job.since);
         let waited_millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        counts.words_waited_millis.fetch_max(waited_millis, std::sync::atomic::Ordering::Relaxed);
+        AnalysisCounts::add(&counts.words_waited_millis, waited_millis);
         if waited > STALE {
             AnalysisCounts::add(&counts.words_lost, 1);
             job.lost(WordsLost::Overload);

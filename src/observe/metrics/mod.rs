@@ -284,6 +284,11 @@ impl Metrics {
         self.snapshot.update(|counted| counted.signalling = (counters.clone(), *sizes));
     }
 
+    /// Faults of the signalling, by kind.
+    pub fn signalling_faults(&self, faults: &[(&'static str, u64)]) {
+        self.snapshot.update(|counted| counted.signalling_faults = faults.to_vec());
+    }
+
     /// What the gate has dropped, by reason, and the entries of its tables.
     pub fn gate(&self, drops: &[(&'static str, u64)], entries: &[(&'static str, u64)]) {
         self.snapshot.update(|counted| {

@@ -19,16 +19,32 @@ use crate::units::Leg;
 /// What the ears count. Counters grow for the life of the process.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AnalysisCounts {
+    /// Calls that were listened to.
+    pub calls: u64,
     /// Frames heard.
     pub frames: u64,
-    /// How far the ear that is furthest behind is behind now.
+    /// How far the ear that was furthest behind its call lately was.
     pub lag: Duration,
     /// Calls that are listened to now.
     pub ears: u64,
     /// Time that the speech model has worked.
     pub words: Duration,
+    /// Time that pieces of speech have waited for it.
+    pub words_waited: Duration,
+    /// Pieces of speech that it has heard.
+    pub word_runs: u64,
+    /// Speech in them.
+    pub words_audio: Duration,
     /// Pieces of speech that the model had no time for.
     pub words_skipped: u64,
+    /// Pieces of speech that it failed on.
+    pub words_failed: u64,
+    /// Calls given up after a fault of ours.
+    pub internal: u64,
+    /// Calls that were not listened to because too many were.
+    pub too_many: u64,
+    /// Verdicts that the signalling had no room for.
+    pub verdicts_lost: u64,
 }
 
 /// What became of TCP and TLS connections. Counters grow for the life of the process.
@@ -69,6 +85,7 @@ pub struct JournalCounts {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
     pub(super) signalling: (Counters, Sizes),
+    pub(super) signalling_faults: Vec<(&'static str, u64)>,
     pub(super) gate_drops: Vec<(&'static str, u64)>,
     pub(super) gate_entries: Vec<(&'static str, u64)>,
     pub(super) trunks: Vec<(String, bool)>,
@@ -120,6 +137,11 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
     page.counter("large_requests", moved, counters.large_requests)?;
     let back = "Those of them that went over UDP because the peer took no connection.";
     page.counter("large_requests_fell_back", back, counters.large_fell_back)?;
+    page.counters(
+        "signalling_faults",
+        "Faults of the signalling, by kind.",
+        counted.signalling_faults.iter().map(|(kind, count)| ([("fault", *kind)], *count)),
+    )?;
     page.counters(
         "gate_drops",
         "Datagrams the gate did not let through, by reason.",
@@ -192,9 +214,21 @@ fn media(page: &mut Page<'_, '_>, counts: &MediaCounts) -> fmt::Result {
 }
 
 fn analysis(page: &mut Page<'_, '_>, counts: &AnalysisCounts) -> fmt::Result {
+    page.counter("analysis_calls", "Calls listened to.", counts.calls)?;
     page.counter("analysis_frames", "Frames heard.", counts.frames)?;
-    page.gauge("analysis_lag_seconds", "How far the last ear is behind.", counts.lag.as_secs_f64())?;
+    let lag = "How far the ear furthest behind its call was in the last second.";
+    page.gauge("analysis_lag_seconds", lag, counts.lag.as_secs_f64())?;
+    let faults = [
+        ("internal", counts.internal),
+        ("too_many", counts.too_many),
+        ("verdict_lost", counts.verdicts_lost),
+        ("words_failed", counts.words_failed),
+    ];
+    page.counters("analysis_faults", "Faults of the ear, by kind.", faults.map(|(kind, n)| ([("fault", kind)], n)))?;
+    page.counter("words_runs", "Pieces of speech that the model has heard.", counts.word_runs)?;
+    page.seconds("words_audio_seconds", "Speech in them.", counts.words_audio)?;
     page.seconds("words_seconds", "Time that the speech model has worked.", counts.words)?;
+    page.seconds("words_waited_seconds", "Time that pieces of speech have waited for it.", counts.words_waited)?;
     page.counter("words_skipped", "Pieces of speech the model had no time for.", counts.words_skipped)
 }
 

@@ -143,7 +143,8 @@ fn snapshots_show_what_was_handed_over_last() {
     media.dropped[1] = 12;
     metrics.media(&media);
     let [lag, words] = [Duration::from_millis(250), Duration::from_millis(1_500)];
-    metrics.analysis(&AnalysisCounts { frames: 50, lag, ears: 2, words, words_skipped: 1 });
+    metrics.analysis(&AnalysisCounts { frames: 50, lag, ears: 2, words, too_many: 3, ..AnalysisCounts::default() });
+    metrics.signalling_faults(&[("panic", 6)]);
     metrics.part(Part::Store, true);
     metrics.part(Part::Words, false);
     metrics.reloaded(Reloaded::Applied, 4);
@@ -168,6 +169,9 @@ fn snapshots_show_what_was_handed_over_last() {
         "ringfence_analysis_frames_total 50",
         "ringfence_analysis_lag_seconds 0.25",
         "ringfence_words_seconds_total 1.5",
+        "ringfence_analysis_faults_total{fault=\"too_many\"} 3",
+        "ringfence_analysis_faults_total{fault=\"internal\"} 0",
+        "ringfence_signalling_faults_total{fault=\"panic\"} 6",
         "ringfence_part_up{part=\"store\"} 1",
         "ringfence_part_up{part=\"words\"} 0",
         "ringfence_reloads_total{outcome=\"applied\"} 1",
