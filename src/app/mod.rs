@@ -514,10 +514,18 @@ fn campaigns(settings: &Settings, folder: &Path) -> Library {
             return Library::default();
         }
     };
-    Library::parse(&text).unwrap_or_else(|error| {
+    let library = Library::parse(&text).unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "Known recordings are damaged; the ear goes on without them");
         Library::default()
-    })
+    });
+    if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
+        // Lines are only ever added to it while calls run.
+        let new = path.with_extension("new");
+        if let Err(error) = std::fs::write(&new, shorter).and_then(|()| std::fs::rename(&new, &path)) {
+            tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
+        }
+    }
+    library
 }
 
 fn records(settings: &Settings) -> Records {

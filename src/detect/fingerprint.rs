@@ -6,7 +6,8 @@
 //! ones agree in half of them. A [`Matcher`] looks each word up, with its least certain bits flipped, and compares the
 //! last seconds where it finds one.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -255,8 +256,11 @@ impl Recording {
 /// Known recordings.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    recordings: Vec<Recording>,
-    /// Where each word stands: recording and place.
+    /// Oldest first.
+    recordings: VecDeque<Recording>,
+    /// Number of the first one. Each has the next number, and those that went keep theirs.
+    first: u32,
+    /// Where each word stands: number of the recording and place, oldest first.
     places: HashMap<u32, Vec<(u32, u32)>>,
 }
 
@@ -269,15 +273,33 @@ pub struct BadLibrary {
 }
 
 impl Library {
-    /// Reads a file: one recording a line, `#` begins a remark.
+    /// Reads a file: one recording a line, the oldest first; `#` begins a remark. Of too many, the last are kept.
     pub fn parse(text: &str) -> Result<Self, BadLibrary> {
-        let mut library = Self::default();
+        let mut kept = VecDeque::new();
         for (number, line) in text.lines().enumerate() {
             if !line.trim().is_empty() && !line.starts_with('#') {
-                library.add(Recording::from_line(line).ok_or(BadLibrary { line: number + 1 })?);
+                kept.push_back(Recording::from_line(line).ok_or(BadLibrary { line: number + 1 })?);
+                if kept.len() > MOST {
+                    kept.pop_front();
+                }
             }
         }
+        let mut library = Self::default();
+        kept.into_iter().for_each(|recording| library.add(recording));
         Ok(library)
+    }
+
+    /// Such a file without the recordings for which there is no room; None: there is room for all.
+    #[must_use]
+    pub fn without_oldest(text: &str) -> Option<String> {
+        let is_recording = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+        let mut spare = text.lines().filter(is_recording).count().checked_sub(MOST).filter(|spare| *spare > 0)?;
+        let kept = text.lines().filter(|line| {
+            let goes = spare > 0 && is_recording(line);
+            spare -= usize::from(goes);
+            !goes
+        });
+        Some(kept.map(|line| format!("{line}\n")).collect())
     }
 
     /// As such a file.
@@ -289,18 +311,29 @@ impl Library {
     /// Adds a recording; the oldest goes where there is no room.
     pub fn add(&mut self, recording: Recording) {
         if self.recordings.len() >= MOST {
-            self.recordings.remove(0);
-            let kept = std::mem::take(&mut self.recordings);
-            self.places.clear();
-            kept.into_iter().for_each(|recording| self.add(recording));
+            self.forget_oldest();
         }
-        let number = self.recordings.len() as u32;
+        let number = self.first.wrapping_add(self.recordings.len() as u32);
         for (place, word) in recording.words.iter().enumerate() {
             if let Some(word) = word {
                 self.places.entry(*word).or_default().push((number, place as u32));
             }
         }
-        self.recordings.push(recording);
+        self.recordings.push_back(recording);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.recordings.pop_front() else { return };
+        for word in oldest.words.iter().flatten() {
+            if let Entry::Occupied(mut places) = self.places.entry(*word) {
+                let its = places.get().iter().take_while(|(number, _)| *number == self.first).count();
+                places.get_mut().drain(..its);
+                if places.get().is_empty() {
+                    places.remove();
+                }
+            }
+        }
+        self.first = self.first.wrapping_add(1);
     }
 
     /// Is this recording, or one that plays the same, in the library?
@@ -358,7 +391,7 @@ impl Matcher {
         }
         let places = heard.variants().filter_map(|variant| library.places.get(&variant)).flatten();
         for (number, place) in places.take(CANDIDATES) {
-            let recording = library.recordings.get(*number as usize)?;
+            let recording = library.recordings.get(number.wrapping_sub(library.first) as usize)?;
             if let Some(agreement) = self.agreement(&recording.words, *place as usize) {
                 let offset = CallTime(WORD * (place + 1));
                 return Some(Match { recording: Arc::clone(&recording.name), agreement, offset });
@@ -491,5 +524,21 @@ mod tests {
 
         assert_eq!(library.len(), MOST);
         assert!(library.to_text().starts_with("3 "));
+        assert_eq!([0, 2, 3, MOST + 2].map(|n| library.knows(&recording(n))), [false, false, true, true]);
+        assert_eq!(library.places.len(), MOST, "and what it knew of their words");
+    }
+
+    #[test]
+    fn a_file_with_too_many_recordings_is_read_from_its_end_and_cut_to_what_there_is_room_for() {
+        let words = vec![Some(7); 50];
+        let line = |n: usize| Recording::new(&format!("{n}"), &words).unwrap().to_line() + "\n";
+        let text = |from: usize| "# known\n\n".to_owned() + &(from..MOST + 4).map(line).collect::<String>();
+
+        let library = Library::parse(&text(0)).unwrap();
+
+        assert_eq!(library.len(), MOST);
+        assert_eq!(Library::without_oldest(&text(0)), Some(text(4)));
+        assert_eq!(Library::without_oldest(&text(4)), None);
+        assert_eq!(Library::parse(&text(4)).unwrap().to_text(), library.to_text());
     }
 }
