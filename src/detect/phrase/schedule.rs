@@ -60,6 +60,9 @@ const PAUSE: Duration = Duration::from_millis(240);
 /// A sliding window keeps at least this much of what it has heard.
 const OVERLAP: Duration = Duration::from_millis(3_500);
 
+/// A run that has brought nothing for this long is lost: none waits or computes for half of it.
+const LOST: Duration = Duration::from_secs(10);
+
 /// Silence kept before the first word.
 const LEAD: Duration = Duration::from_millis(200);
 
@@ -80,7 +83,8 @@ pub struct Schedule {
     spent: Duration,
     /// Cost per length of window, of the runs so far.
     rate: f32,
-    out: bool,
+    /// When the run that is under way began.
+    out: Option<CallTime>,
 }
 
 impl Schedule {
@@ -96,7 +100,7 @@ impl Schedule {
             fresh: Duration::ZERO,
             spent: Duration::ZERO,
             rate: 0.06,
-            out: false,
+            out: None,
         }
     }
 
@@ -119,13 +123,13 @@ impl Schedule {
         self.fresh += FRAME;
     }
 
-    /// A window that is worth a run now. No other is given until [`Schedule::done`].
+    /// A window that is worth a run now. No other is given until [`Schedule::done`], or until the run must be lost.
     #[must_use]
     pub fn due(&mut self) -> Option<Window> {
         let start = self.start?;
         let paused = self.now.since(self.last_voiced) >= PAUSE;
         let due = self.fresh >= self.patience(start) || (paused && self.fresh >= SOME);
-        if self.out || !due {
+        if self.out.is_some_and(|since| self.now.since(since) < LOST) || !due {
             return None;
         }
         if self.now.since(start) > self.settings.longest {
@@ -139,7 +143,7 @@ impl Schedule {
         if self.spent + cost > earned {
             return None;
         }
-        self.out = true;
+        self.out = Some(self.now);
         self.fresh = Duration::ZERO;
         Some(window)
     }
@@ -170,7 +174,7 @@ impl Schedule {
 
     /// The run over `window` is over, or was not made (`cost` zero).
     pub fn done(&mut self, window: Window, cost: Duration) {
-        self.out = false;
+        self.out = None;
         self.spent += cost;
         if cost > Duration::ZERO && window.length() > Duration::ZERO {
             let rate = cost.as_secs_f32() / window.length().as_secs_f32();
@@ -239,6 +243,18 @@ mod tests {
 
         assert!(windows.iter().all(|(_, window)| window.length() <= Duration::from_millis(9_500)), "{windows:?}");
         assert!(windows.windows(2).all(|pair| matches!(pair, [(_, a), (_, b)] if b.from <= a.to)), "{windows:?}");
+    }
+
+    #[test]
+    fn a_run_of_which_nothing_is_heard_does_not_end_the_words_of_its_call() {
+        let mut schedule = Schedule::new(ScheduleSettings::default());
+        let mut begun = Vec::new();
+        for now in (20..=30_000).step_by(20) {
+            schedule.speech(CallTime::from_millis(now), true);
+            begun.extend(schedule.due().map(|_| now));
+        }
+
+        assert!(matches!(begun[..], [first, second, _] if second == first + 10_000), "{begun:?}");
     }
 
     #[test]
