@@ -18,7 +18,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::rdata::NAPTR;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::io::clock;
 use crate::io::threads::StandBack;
@@ -141,36 +141,38 @@ struct Entry {
     failures: u32,
 }
 
-type Resolved = (Question, Result<(Vec<Target>, Duration), String>);
+type Resolved = Result<(Vec<Target>, Duration), String>;
 
 async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex<Known>) {
     let mut settings: Option<Settings> = None;
     let mut entries: HashMap<Question, Entry> = HashMap::new();
     let mut asking: JoinSet<Resolved> = JoinSet::new();
-    let mut under_way: HashSet<Question> = HashSet::new();
+    let mut under_way: HashMap<Id, Question> = HashMap::new();
     loop {
         let now = clock::now();
+        let is_asked = |question: &Question| under_way.values().any(|asked| asked == question);
         let due: Vec<Question> = entries
             .iter()
-            .filter(|(question, entry)| entry.due <= now && !under_way.contains(*question))
+            .filter(|(question, entry)| entry.due <= now && !is_asked(question))
             .map(|(question, _)| question.clone())
             .collect();
         if let (Some(settings), false) = (&settings, due.is_empty()) {
             match resolver(settings) {
                 Ok(resolver) => {
                     for question in due {
-                        under_way.insert(question.clone());
-                        asking.spawn(ask(resolver.clone(), question, settings.clone()));
+                        let task = asking.spawn(ask(resolver.clone(), question.clone(), settings.clone()));
+                        under_way.insert(task.id(), question);
                     }
                 }
                 Err(error) => {
                     for question in due {
-                        take(&mut entries, known, (question, Err(error.clone())), settings);
+                        take(&mut entries, known, question, Err(error.clone()), settings);
                     }
                 }
             }
         }
-        let waiting = entries.iter().filter(|(question, _)| !under_way.contains(*question));
+        let is_asked = |question: &Question| under_way.values().any(|asked| asked == question);
+        let waiting = entries.iter().filter(|(question, _)| !is_asked(question));
         let next = waiting.map(|(_, entry)| entry.due).min();
         let pause = next.map_or(Duration::from_secs(3_600), |at| at.saturating_duration_since(clock::now()));
         tokio::select! {
@@ -179,6 +181,11 @@ async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex
                 let keep: HashSet<Question> = questions.into_iter().collect();
                 let all_anew = settings.as_ref().is_some_and(|old| *old != new);
                 settings = Some(new);
+                if all_anew {
+                    // What was asked by the settings before is nobody's answer any more.
+                    asking.abort_all();
+                    under_way.clear();
+                }
                 entries.retain(|question, _| keep.contains(question) && !all_anew);
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
                 known.asked.retain(|question| keep.contains(question) && !all_anew);
@@ -187,10 +194,12 @@ async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex
                     entries.entry(question).or_insert_with(|| Entry { due: clock::now(), failures: 0 });
                 }
             }
-            Some(done) = asking.join_next(), if !asking.is_empty() => {
-                if let (Ok(resolved), Some(settings)) = (done, &settings) {
-                    under_way.remove(&resolved.0);
-                    take(&mut entries, known, resolved, settings);
+            Some(done) = asking.join_next_with_id(), if !asking.is_empty() => {
+                // A panic in a look-up is no answer, and the name is asked for again.
+                let (task, resolved) =
+                    done.unwrap_or_else(|error| (error.id(), Err("the look-up met a fault of ours".to_owned())));
+                if let (Some(question), Some(settings)) = (under_way.remove(&task), &settings) {
+                    take(&mut entries, known, question, resolved, settings);
                 }
             }
             () = tokio::time::sleep(pause) => {}
@@ -199,8 +208,13 @@ async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex
 }
 
 /// One answer, or none.
-fn take(entries: &mut HashMap<Question, Entry>, known: &Mutex<Known>, resolved: Resolved, settings: &Settings) {
-    let (question, result) = resolved;
+fn take(
+    entries: &mut HashMap<Question, Entry>,
+    known: &Mutex<Known>,
+    question: Question,
+    result: Resolved,
+    settings: &Settings,
+) {
     let Some(entry) = entries.get_mut(&question) else { return };
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     known.asked.insert(question.clone());
@@ -256,8 +270,10 @@ fn resolver(settings: &Settings) -> Result<TokioResolver, String> {
 async fn ask(resolver: TokioResolver, question: Question, settings: Settings) -> Resolved {
     // Each step has the resolver's own limit; all of them together have this one.
     let limit = settings.timeout * 6;
+    #[cfg(test)]
+    assert_ne!(question.host, "panic.test", "a test asked for it");
     let mut lookup = Lookup { resolver, ttl: settings.keep_at_most };
-    let result = match tokio::time::timeout(limit, lookup.targets(&question)).await {
+    match tokio::time::timeout(limit, lookup.targets(&question)).await {
         Ok(Ok(targets)) => {
             let mut targets: Vec<Target> =
                 targets.into_iter().filter(|target| may_be(target, &settings.never)).take(MAX_TARGETS).collect();
@@ -267,8 +283,7 @@ async fn ask(resolver: TokioResolver, question: Question, settings: Settings) ->
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err("no answer in time".to_owned()),
-    };
-    (question, result)
+    }
 }
 
 /// A trunk cannot be nowhere, everybody, or ourselves.
@@ -418,6 +433,25 @@ mod tests {
             assert!(!may_be(&at(bad), &[ours]), "{bad}");
         }
         assert!(may_be(&at("192.0.2.1:5061"), &[ours]));
+    }
+
+    #[test]
+    fn a_look_up_that_panics_is_one_without_an_answer() {
+        let question =
+            Question { host: "panic.test".into(), port: None, transport: None, usable: vec![(Transport::Udp, true)] };
+        let settings = Settings {
+            servers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+            timeout: Duration::from_secs(1),
+            keep_at_least: Duration::from_secs(1),
+            keep_at_most: Duration::from_secs(60),
+            never: Vec::new(),
+        };
+        let Ok(names) = Names::start() else { panic!("the system gives no thread") };
+
+        names.set(settings, vec![question.clone()], Duration::from_secs(10));
+
+        assert!(names.lock().asked.contains(&question), "it is known to have failed, and its turn comes again");
+        assert!(names.answers().0.is_empty());
     }
 
     #[test]
