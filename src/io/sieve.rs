@@ -57,15 +57,17 @@ impl Sieve {
         }
         let program = program(&worst);
         let ipv4 = |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4());
-        for socket in sockets.iter().flatten().filter(ipv4) {
-            let socket = SockRef::from(socket);
-            let set = if worst.is_empty() { socket.detach_filter() } else { socket.attach_filter(&program) };
-            if let Err(error) = set {
-                tracing::warn!(%error, "The kernel takes no socket filter; blocked sources are dropped here instead");
-                let _ = socket.detach_filter();
-                self.refused = true;
-                return;
-            }
+        let sockets = || sockets.iter().flatten().filter(ipv4).map(SockRef::from);
+        let set = sockets().try_for_each(|socket| {
+            if worst.is_empty() { socket.detach_filter() } else { socket.attach_filter(&program) }
+        });
+        if let Err(error) = set {
+            tracing::warn!(%error, "The kernel takes no socket filter; blocked sources are dropped here instead");
+            // None may stay on any socket: nobody would take it off when a block ends.
+            sockets().for_each(|socket| drop(socket.detach_filter()));
+            self.kept_out.clear();
+            self.refused = true;
+            return;
         }
         tracing::info!(sources = worst.len(), "Blocked sources that are kept out by the kernel");
         self.kept_out = worst;
