@@ -31,6 +31,7 @@ use crate::io::analysis::{Analysis, Knowledge, Learner, StartedAnalysis};
 use crate::io::clock;
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia};
 use crate::io::names::Names;
+use crate::io::shipped;
 use crate::io::signalling::{Bound, Order, Reply, ShardEvent, Signalling, Wiring};
 use crate::io::threads::{StandBack, take_small_pages};
 use crate::journal::Journal;
@@ -442,14 +443,12 @@ fn done(reply: Reply) -> Option<bool> {
 }
 
 /// A path of the settings; where it does not exist there, what comes with the program.
-fn find(folder: &Path, path: &Path, shipped: &str) -> PathBuf {
+fn find(folder: &Path, path: &Path, name: &str) -> PathBuf {
     let named = folder.join(path);
-    if named.exists() || shipped.is_empty() {
+    if named.exists() || name.is_empty() {
         return named;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(shipped);
-    let places = [PathBuf::from("/usr/share/ringfence").join(shipped), source];
-    places.into_iter().find(|place| place.exists()).unwrap_or(named)
+    shipped::find(name).unwrap_or(named)
 }
 
 /// The journal, and the calls that the process before left in it. Without one, calls end with this process.

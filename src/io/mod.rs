@@ -7,6 +7,7 @@ pub mod clock;
 pub mod media;
 pub mod names;
 mod outlet;
+pub mod shipped;
 mod sieve;
 pub mod signalling;
 pub mod streams;

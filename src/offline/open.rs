@@ -8,14 +8,8 @@ use super::hear::recognise_with;
 use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Wording};
 use crate::io::analysis::{Knowledge, WordRun};
+use crate::io::shipped;
 use crate::policy::judge::Weights;
-
-/// Where the speech model is looked for when nobody says where it is.
-const PLACES: [&str; 3] = [
-    "config/models/moonshine-tiny-en",
-    "/usr/share/ringfence/models/moonshine-tiny-en",
-    "/etc/ringfence/models/moonshine-tiny-en",
-];
 
 /// Knowledge and recogniser.
 pub struct Ear {
@@ -34,11 +28,10 @@ pub struct BadFile {
     pub why: String,
 }
 
-/// Folder of the speech model: in the working directory, beside the program's source, or where packages put it.
+/// Folder of the speech model.
 #[must_use]
 pub fn find_model() -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/models/moonshine-tiny-en");
-    PLACES.iter().map(PathBuf::from).chain([source]).find(|path| path.join("encoder.onnx").is_file())
+    shipped::find("models/moonshine-tiny-en")
 }
 
 /// Files in place of what is built in.
