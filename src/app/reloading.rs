@@ -12,8 +12,8 @@ use crate::observe::metrics::Reloaded;
 /// What came of a reload, for people and programs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ReloadReport {
-    /// `unchanged`, `applied`, `needs_restart`, `refused`.
-    pub outcome: String,
+    /// How it ended.
+    pub outcome: Reloaded,
     /// Options that changed, or that need a restart.
     pub changed: Vec<String>,
     /// Every mistake, as text.
@@ -27,11 +27,15 @@ impl ReloadReport {
     #[must_use]
     pub fn text(&self) -> String {
         let list = |lines: &[String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
-        match self.outcome.as_str() {
-            "applied" => format!("applied, now generation {}:{}", self.generation, list(&self.changed)),
-            "needs_restart" => format!("valid, but these need a restart; nothing was changed:{}", list(&self.changed)),
-            "refused" => format!("refused, still running with generation {}:{}", self.generation, list(&self.problems)),
-            _ => format!("unchanged, generation {}", self.generation),
+        match self.outcome {
+            Reloaded::Applied => format!("applied, now generation {}:{}", self.generation, list(&self.changed)),
+            Reloaded::NeedsRestart => {
+                format!("valid, but these need a restart; nothing was changed:{}", list(&self.changed))
+            }
+            Reloaded::Refused => {
+                format!("refused, still running with generation {}:{}", self.generation, list(&self.problems))
+            }
+            Reloaded::Unchanged => format!("unchanged, generation {}", self.generation),
         }
     }
 }
@@ -41,12 +45,8 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
     let _one = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
     let current = inner.settings();
     let generation = current.generation;
-    let refused = |problems: Vec<String>| ReloadReport {
-        outcome: Reloaded::Refused.label().to_owned(),
-        changed: Vec::new(),
-        problems,
-        generation,
-    };
+    let refused =
+        |problems: Vec<String>| ReloadReport { outcome: Reloaded::Refused, changed: Vec::new(), problems, generation };
     let report = match &inner.file {
         None => refused(vec!["these settings did not come from a file".to_owned()]),
         Some(file) => match std::fs::read_to_string(file) {
@@ -56,23 +56,19 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
                 match config::reload(&current, &text, &config::list_files(folder)) {
                     Reload::Refused { problems } => refused(problems.iter().map(ToString::to_string).collect()),
                     Reload::Unchanged => ReloadReport {
-                        outcome: Reloaded::Unchanged.label().to_owned(),
+                        outcome: Reloaded::Unchanged,
                         changed: Vec::new(),
                         problems: Vec::new(),
                         generation,
                     },
-                    Reload::NeedsRestart { changed } => ReloadReport {
-                        outcome: Reloaded::NeedsRestart.label().to_owned(),
-                        changed,
-                        problems: Vec::new(),
-                        generation,
-                    },
+                    Reload::NeedsRestart { changed } => {
+                        ReloadReport { outcome: Reloaded::NeedsRestart, changed, problems: Vec::new(), generation }
+                    }
                     Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
                         Ok(()) => {
                             let generation = settings.generation;
                             inner.settings.store(Arc::from(settings));
-                            let outcome = Reloaded::Applied.label().to_owned();
-                            ReloadReport { outcome, changed, problems: Vec::new(), generation }
+                            ReloadReport { outcome: Reloaded::Applied, changed, problems: Vec::new(), generation }
                         }
                         Err(problem) => refused(vec![problem]),
                     },
@@ -108,14 +104,8 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
 }
 
 fn note(inner: &Inner, report: &ReloadReport) {
-    let outcome = match report.outcome.as_str() {
-        "applied" => Reloaded::Applied,
-        "needs_restart" => Reloaded::NeedsRestart,
-        "unchanged" => Reloaded::Unchanged,
-        _ => Reloaded::Refused,
-    };
-    inner.metrics.reloaded(outcome, report.generation);
-    match outcome {
+    inner.metrics.reloaded(report.outcome, report.generation);
+    match report.outcome {
         Reloaded::Applied => {
             tracing::info!(changed = %report.changed.join(", "), generation = report.generation, "Settings applied")
         }

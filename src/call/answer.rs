@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use super::event::NotAnalysed;
 use crate::rtp::control::{Codec, OPUS_CLOCK, StreamPlan};
 use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
@@ -49,13 +50,13 @@ pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
 }
 
 /// Why the ear cannot listen to `media`; None: it can. `opened`: its SRTP ends here.
-pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
+pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<NotAnalysed> {
     if media.is_fax() {
-        Some("codec")
+        Some(NotAnalysed::Codec)
     } else if !media.is_plain_rtp() && !opened {
-        Some("srtp")
+        Some(NotAnalysed::Srtp)
     } else if plan(media).codecs.is_empty() {
-        Some("codec")
+        Some(NotAnalysed::Codec)
     } else {
         None
     }

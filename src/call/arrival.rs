@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::event::NotAnalysed;
 use super::forward::{self, Party};
 use super::identity;
 use super::input::Output;
@@ -104,7 +105,7 @@ impl Switchboard {
             analysed: false,
             on_hold: false,
             session: Session::default(),
-            unheard: if message.has_sdp() { None } else { Some("no_sdp") },
+            unheard: if message.has_sdp() { None } else { Some(NotAnalysed::NoSdp) },
             not_analysed: None,
             taken: Vec::new(),
             steps: Vec::new(),

@@ -54,8 +54,8 @@ pub enum Event {
     Answered {
         /// The caller is listened to.
         analysed: bool,
-        /// Why it cannot be: `srtp`, `codec`, `no_sdp`.
-        not_analysed: Option<&'static str>,
+        /// Why not.
+        not_analysed: Option<NotAnalysed>,
     },
     /// The verdict's class or weight moved.
     Judged {
@@ -93,6 +93,50 @@ pub enum Event {
         /// How.
         ending: Ending,
     },
+}
+
+/// Why nobody listens to the caller of an answered call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotAnalysed {
+    /// Encrypted with keys that are not ours.
+    Srtp,
+    /// No codec of its can be heard.
+    Codec,
+    /// Its INVITE describes no media.
+    NoSdp,
+    /// The PBX calls.
+    Outbound,
+    /// A rule connects it.
+    Trusted,
+}
+
+impl NotAnalysed {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Srtp, Self::Codec, Self::NoSdp, Self::Outbound, Self::Trusted];
+
+    /// Fixed word for logs, metrics and records.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Srtp => "srtp",
+            Self::Codec => "codec",
+            Self::NoSdp => "no_sdp",
+            Self::Outbound => "outbound",
+            Self::Trusted => "trusted",
+        }
+    }
+
+    /// As a person reads it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Srtp => "encrypted media, and the keys are not ours",
+            Self::Codec => "no codec that can be heard",
+            Self::NoSdp => "no session description",
+            Self::Outbound => "calls from the PBX are not analysed",
+            Self::Trusted => "the rule that connects it trusts its caller",
+        }
+    }
 }
 
 /// Why keys are no longer held back.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::event::Event;
+use super::event::{Event, NotAnalysed};
 use super::forward::{self};
 use super::guard::Way;
 use super::identity::{self};
@@ -220,8 +220,8 @@ impl Switchboard {
         match route {
             Route::Connect | Route::Watch => {
                 call.unheard = match (call.facts.direction, route) {
-                    (CallDirection::Outbound, _) => Some("outbound"),
-                    (CallDirection::Inbound, Route::Connect) => Some("trusted"),
+                    (CallDirection::Outbound, _) => Some(NotAnalysed::Outbound),
+                    (CallDirection::Inbound, Route::Connect) => Some(NotAnalysed::Trusted),
                     (CallDirection::Inbound, _) => call.unheard,
                 };
                 self.invite_callee(&mut call, &message, sdp.as_ref(), now);
@@ -379,7 +379,7 @@ impl Switchboard {
         }
         if let Some(plan) = plan {
             if plan.codecs.is_empty() && call.unheard.is_none() {
-                call.unheard = Some("codec");
+                call.unheard = Some(NotAnalysed::Codec);
             }
             self.plan(&mut call, Leg::Callee, plan);
             self.plan_video(&mut call, Leg::Callee, video.flatten());
@@ -439,8 +439,8 @@ impl Switchboard {
         call.listens_until = analyse.then(|| now + call.settings.watch_for);
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
         self.answered_video(&call);
-        let not_analysed = if analyse { None } else { call.unheard.or(Some("outbound")) };
-        (call.analysed, call.not_analysed) = (analyse, not_analysed.map(Arc::from));
+        let not_analysed = if analyse { None } else { call.unheard.or(Some(NotAnalysed::Outbound)) };
+        (call.analysed, call.not_analysed) = (analyse, not_analysed.map(|why| Arc::from(why.label())));
         self.happened(&call, now, Event::Answered { analysed: analyse, not_analysed });
         self.changed(call.id);
         self.keep(call);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::diversion::Diversion;
-use super::event::Lifted;
+use super::event::{Lifted, NotAnalysed};
 use super::forward::{self, Party, Way};
 use super::guard::Guard;
 use super::identity::{self, History, Turn};
@@ -86,7 +86,7 @@ pub(super) struct Call {
     pub on_hold: bool,
     pub session: Session,
     /// Why the ear cannot hear the caller.
-    pub unheard: Option<&'static str>,
+    pub unheard: Option<NotAnalysed>,
     /// The same for its record, once answered.
     pub not_analysed: Option<Arc<str>>,
     pub taken: Vec<StepUp>,

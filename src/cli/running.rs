@@ -9,6 +9,7 @@ use clap::Args;
 use super::{Failure, say};
 use crate::app::ReloadReport;
 use crate::config;
+use crate::observe::metrics::Reloaded;
 use crate::observe::{calls, explain};
 use crate::store::{Filter, Store};
 
@@ -30,7 +31,7 @@ impl Reload {
         let asked =
             agent.post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
         let report = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
-        if report.outcome == "refused" {
+        if report.outcome == Reloaded::Refused {
             return Err(Failure::Settings(report.text()));
         }
         say(&report.text());

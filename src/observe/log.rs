@@ -5,7 +5,7 @@
 
 use tracing::{debug, info};
 
-use crate::call::{Event, Happened};
+use crate::call::{Event, Happened, NotAnalysed};
 use crate::policy::facts::OverLimit;
 use crate::store::{SIP_CALL_ID_LIMIT, TEXT_LIMIT, clip};
 use crate::units::{CallTime, Leg, Redacted};
@@ -48,7 +48,9 @@ pub(super) fn happened(happened: &Happened) {
             "Routed"
         ),
         Event::Ringing => debug!(target: CALL, %call, "Ringing"),
-        Event::Answered { analysed, not_analysed } => info!(target: CALL, %call, analysed, not_analysed, "Answered"),
+        Event::Answered { analysed, not_analysed } => {
+            info!(target: CALL, %call, analysed, not_analysed = not_analysed.map(NotAnalysed::label), "Answered");
+        }
         Event::Judged { verdict } => debug!(
             target: CALL,
             %call,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringfence::call::{
-    self, DivertCallee, DivertCaller, Entry, Event, Input, Local, Output, Redirects, Snapshot, Switchboard,
+    self, DivertCallee, DivertCaller, Entry, Event, Input, Local, NotAnalysed, Output, Redirects, Snapshot, Switchboard,
 };
 use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
@@ -449,7 +449,7 @@ fn event(event: &Event) -> String {
         Event::Restored { story, .. } => format!("restored after {} s", story.answered.as_secs()),
         Event::Ringing => "ringing".to_owned(),
         Event::Answered { analysed, not_analysed } => {
-            format!("answered analysed={analysed} {}", not_analysed.unwrap_or(""))
+            format!("answered analysed={analysed} {}", not_analysed.map_or("", NotAnalysed::label))
         }
         Event::Judged { verdict } => format!("judged {}", verdict.class.label()),
         Event::SteppedUp { decision, enforcement, .. } => {

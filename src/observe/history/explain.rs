@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use chrono::{Local, TimeZone};
 
 use super::calls::{moment, party};
+use crate::call::NotAnalysed;
 use crate::observe::plain::plain;
 use crate::policy::judge::Class;
 use crate::store::{CallRecord, Judgement, ReasonRecord, Step, UNFINISHED, UtcMillis};
@@ -190,12 +191,10 @@ fn why_lifted(by: &str) -> &str {
 }
 
 fn why_not(why: &str) -> &str {
-    match why {
-        "srtp" => "encrypted media, and the keys are not ours",
-        "codec" => "no codec that can be heard",
-        "no_sdp" => "no session description",
-        "outbound" => "calls from the PBX and trusted calls are not analysed",
-        other => other,
+    match NotAnalysed::ALL.into_iter().find(|one| one.label() == why) {
+        Some(one) => one.text(),
+        // Of another version.
+        None => why,
     }
 }
 
@@ -255,6 +254,14 @@ mod tests {
             ..diverted
         };
 
+        for (why, text) in [
+            ("trusted", "not listened to (the rule that connects it trusts its caller)"),
+            ("outbound", "not listened to (calls from the PBX are not analysed)"),
+            ("of another version", "not listened to (of another version)"),
+        ] {
+            let record = CallRecord { not_analysed: Some(why.into()), ..running.clone() };
+            assert!(text_in(&Utc, &record).contains(text), "{why}");
+        }
         let page = text_in(&Utc, &rejected);
         assert!(page.contains("from      withheld, 203.0.113.9"), "{page}");
         assert!(page.contains("rule \"anonymous\" said reject: not done, enforce = false"), "{page}");

@@ -197,7 +197,7 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
         Event::Answered { analysed, not_analysed } => {
             record.answered = Some(at);
             record.analysed = *analysed;
-            record.not_analysed = not_analysed.map(Into::into);
+            record.not_analysed = not_analysed.map(|why| why.label().into());
         }
         Event::Judged { verdict } => {
             let judgement = judged(verdict, record.verdicts.last());

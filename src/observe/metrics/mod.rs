@@ -17,9 +17,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
 
 use self::snapshot::Snapshot;
-use crate::call::{Counters, Event, Happened, Sizes};
+use crate::call::{Counters, Event, Happened, NotAnalysed, Sizes};
 use crate::io::media::MediaCounts;
 use crate::policy::action::Enforcement;
 use crate::policy::judge::Class;
@@ -67,7 +68,8 @@ impl Part {
 }
 
 /// How a reload ended.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reloaded {
     /// Nothing new in the file.
     Unchanged,
@@ -204,7 +206,7 @@ impl Metrics {
                 [("action", decision.route.label()), ("enforcement", enforcement_label(*enforcement))],
             ),
             Event::Answered { analysed, not_analysed } => {
-                let heard = if *analysed { "yes" } else { not_analysed.unwrap_or("no") };
+                let heard = if *analysed { "yes" } else { not_analysed.map_or("no", NotAnalysed::label) };
                 inc(&self.answered, [("heard", heard)]);
             }
             Event::SteppedUp { at, decision, enforcement } => {

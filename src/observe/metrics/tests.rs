@@ -49,7 +49,7 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
         }
     }
     tell(metrics, Event::Answered { analysed: true, not_analysed: None }, None);
-    tell(metrics, Event::Answered { analysed: false, not_analysed: Some("srtp") }, None);
+    tell(metrics, Event::Answered { analysed: false, not_analysed: Some(NotAnalysed::Srtp) }, None);
     let story = crate::call::Story {
         facts: facts.clone(),
         generation: 1,
