@@ -114,8 +114,9 @@ pub fn hear(
             pending = Some(Pending { due: CallTime(hearing.now().0 + lag), window: run.window, transcript, lag });
         }
         if let Some(verdict) = hearing.poll_verdict() {
-            let taken: Vec<StepUp> = heard.steps.iter().map(|step| step.decision.action).collect();
-            if let Some(decision) = policy.step_up(&verdict, &taken, false) {
+            let mut taken: Vec<StepUp> = heard.steps.iter().map(|step| step.decision.action).collect();
+            while let Some(decision) = policy.step_up(&verdict, &taken, false) {
+                taken.push(decision.action);
                 heard.steps.push(Step { at: verdict.at, decision });
             }
             heard.verdicts.push(verdict);
