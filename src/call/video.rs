@@ -83,16 +83,16 @@ impl Video {
         }
     }
 
-    /// It has ports, or has asked for them.
-    pub(super) fn has_asked(&self) -> bool {
-        matches!(self.state, State::Asked(_) | State::Open(_))
-    }
-
     /// For the journal.
     pub(super) fn shown(&self) -> Option<Shown> {
         let ports = self.ports()?;
         let ports = PerLeg::from_fn(|leg| ports[leg].port());
         Some(Shown { ports, plan: self.plan.clone(), latched: self.latched })
+    }
+
+    /// It has ports, or has asked for them.
+    pub(super) fn has_asked(&self) -> bool {
+        !matches!(self.state, State::Offered)
     }
 }
 

@@ -315,11 +315,9 @@ mod tests {
         assert!(path.thread(broken).unwrap().send(ToWorker::Fault(broken)));
 
         assert_eq!(events.recv_timeout(PATIENCE), Ok((broken, MediaEvent::Failed)));
-        let press = |call| path.send(MediaCommand::Press { call, to: Leg::Callee, key: '1' });
-        assert!(press(other));
-        assert_eq!(events.recv_timeout(PATIENCE), Ok((other, MediaEvent::Finished { to: Leg::Callee })));
         assert!(open(CallId(3)));
         assert!(matches!(events.recv_timeout(PATIENCE), Ok((CallId(3), MediaEvent::Opened { .. }))));
+        assert_eq!(path.counts().calls, 2, "the other goes on");
         assert!(path.is_up());
     }
 }
