@@ -46,7 +46,7 @@ impl Switchboard {
         if moved {
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
-            call.shown = Some(verdict.clone());
+            call.shown = Some(Box::new(verdict.clone()));
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
             self.lift(&mut call, Lifted::Live, now);
@@ -90,7 +90,7 @@ impl Switchboard {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
-        let verdict = call.shown.clone().unwrap_or_else(|| no_verdict(call.time(now)));
+        let verdict = call.shown.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
         call.taken.push(StepUp::Divert);
         self.took(&mut call, ordered(verdict), Enforcement::Done, now);
         self.divert(&mut call, now);

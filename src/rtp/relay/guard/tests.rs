@@ -23,7 +23,7 @@ fn press(sequence: u16, timestamp: u32, key: u8) -> Vec<Vec<u8>> {
     (1..=7).map(packet).collect()
 }
 
-fn held(counters: &Counters) -> u64 {
+fn held(counters: &Counters) -> u32 {
     counters.dropped[DropReason::KeyHeld as usize]
 }
 
