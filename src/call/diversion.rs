@@ -153,8 +153,16 @@ impl Switchboard {
         call.diversion = Some(diversion);
     }
 
-    /// A key of a leg: the callee may take a diverted call back, or send what is held.
+    /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
     pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, way: Way, now: Instant) {
+        if call.returns(leg, digit, now) {
+            return self.keep(call);
+        }
+        call.digits[leg] = call.digits[leg].saturating_add(1);
+        self.happened(&call, now, Event::Digit { leg });
+        if let (Leg::Caller, Some(guard)) = (leg, &mut call.guard) {
+            guard.caller_pressed(digit, now);
+        }
         if leg == Leg::Callee && call.guard.is_some() {
             self.held(&mut call, digit, way, now);
             return self.keep(call);

@@ -12,6 +12,7 @@ use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
 use crate::rtp::control::{MediaCommand, PromptId};
+use crate::rtp::returned::Sounded;
 use crate::units::Leg;
 
 /// Pressed twice, it sends what was held. `callee-guard` says so.
@@ -48,9 +49,27 @@ pub(super) struct Guard {
     nine: Option<(Way, Instant)>,
     /// The last other key that was held.
     key: Option<char>,
+    /// The caller's keys, which may come back from the callee's side.
+    sounded: Sounded,
+}
+
+impl Guard {
+    /// The caller presses a key.
+    pub(super) fn caller_pressed(&mut self, key: char, now: Instant) {
+        self.sounded.note(key, now);
+        // It may have come back before it was told: then no nine before it was the callee's.
+        if key == ANYWAY {
+            self.nine = None;
+        }
+    }
 }
 
 impl Call {
+    /// True for a key of the callee that may be one of the caller's, come back.
+    pub(super) fn returns(&self, leg: Leg, key: char, now: Instant) -> bool {
+        leg == Leg::Callee && self.guard.as_ref().is_some_and(|guard| guard.sounded.returns(key, now))
+    }
+
     /// Whether an INFO with a key of `leg` goes no further.
     pub(super) fn holds_info(&self, leg: Leg, key: Option<char>, now: Instant) -> bool {
         let lifted = self.lifted.filter(|(_, by)| *by == Lifted::Callee);

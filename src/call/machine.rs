@@ -170,10 +170,7 @@ impl Switchboard {
             MediaEvent::Failed if call.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
             MediaEvent::Failed => self.keep(call),
-            MediaEvent::Digit { leg, digit } => {
-                self.pressed(&mut call, leg, now);
-                self.digit(call, leg, digit, Way::Media, now);
-            }
+            MediaEvent::Digit { leg, digit } => self.digit(call, leg, digit, Way::Media, now),
             MediaEvent::Latched { leg, address } => {
                 call.latched[leg] = address;
                 self.changed(call.id);
@@ -550,12 +547,6 @@ impl Switchboard {
     pub(super) fn plan(&mut self, call: &mut Call, leg: Leg, plan: StreamPlan) {
         call.plan[leg].clone_from(&plan);
         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
-    }
-
-    /// A leg pressed a key.
-    pub(super) fn pressed(&mut self, call: &mut Call, leg: Leg, now: Instant) {
-        call.digits[leg] = call.digits[leg].saturating_add(1);
-        self.happened(call, now, Event::Digit { leg });
     }
 }
 

@@ -99,8 +99,7 @@ impl Switchboard {
                 }
             }
             (false, Some(key)) => {
-                if let Some(mut call) = self.take(id) {
-                    self.pressed(&mut call, leg, now);
+                if let Some(call) = self.take(id) {
                     self.digit(call, leg, key, Way::Info, now);
                 }
             }

@@ -74,16 +74,30 @@ impl Tones {
         }
     }
 
-    /// A tone sounds.
+    /// The key whose tone sounds.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.press.is_some()
+    pub fn sounding(&self) -> Option<char> {
+        self.press.map(|press| press.key)
+    }
+
+    /// Hears a payload; the key of a press that has been long enough by now.
+    pub fn hear(&mut self, law: Companding, payload: &[u8]) -> Option<char> {
+        self.look(law, payload).1
     }
 
     /// Fills a payload with the code of `silence` if there is a key's tone in it; the key of a press that has been long enough by now.
     pub fn silence(&mut self, law: Companding, silence: u8, payload: &mut [u8]) -> Option<char> {
+        let (found, told) = self.look(law, payload);
+        if found {
+            payload.fill(silence);
+        }
+        told
+    }
+
+    /// Whether there is a key's tone in a payload; the key of a press that has been long enough by now.
+    fn look(&mut self, law: Companding, payload: &[u8]) -> (bool, Option<char>) {
         let (mut looked, mut found, mut told) = (false, false, None);
-        for &code in payload.iter() {
+        for &code in payload {
             if let Some(sample) = self.window.get_mut(self.filled) {
                 *sample = f32::from((law.decode)(code));
             }
@@ -97,10 +111,7 @@ impl Tones {
             }
         }
         // Payloads shorter than a hop end between two windows.
-        if found || !looked && self.press.is_some_and(|press| press.misses == 0) {
-            payload.fill(silence);
-        }
-        told
+        (found || !looked && self.press.is_some_and(|press| press.misses == 0), told)
     }
 
     /// The key whose two lines are nearly all that is in the window.

@@ -138,6 +138,7 @@ fn nines_that_are_not_two_in_a_row_lift_nothing() {
         world.media_says(MediaEvent::Digit { leg: Leg::Caller, digit: '9' });
     }
     assert!(!lifted(&world), "{:?}", world.events);
+    world.run(MS(1_000));
 
     // By INFO alone they are as good.
     for _ in 0..2 {
@@ -148,6 +149,38 @@ fn nines_that_are_not_two_in_a_row_lift_nothing() {
     assert!(lifted(&world));
     assert!(world.ladder().contains("press 1 for caller"), "the last key that was not part of it");
     world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn nines_of_the_caller_that_come_back_by_any_way_lift_nothing() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '1');
+    world.run(MS(4_000));
+    for later in [0, 200, 500] {
+        for _ in 0..2 {
+            world.send(TRUNK, &info(&mut caller, "Signal=9\r\n"));
+            let asked = world.last(PBX);
+            world.send(PBX, &response(&asked, "200 OK", "", ""));
+            world.run(MS(later));
+            press(&mut world, '9');
+            world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+        }
+    }
+    assert_eq!(world.events.iter().filter(|event| *event == "digit callee").count(), 1, "the one");
+    // A tone is told when it has lasted a while: its return may be told before it.
+    world.run(MS(1_000));
+    for _ in 0..2 {
+        press(&mut world, '9');
+        world.run(MS(50));
+        world.media_says(MediaEvent::Digit { leg: Leg::Caller, digit: '9' });
+        world.run(MS(1_000));
+    }
+
+    assert!(!lifted(&world), "{:?}", world.events);
+    assert!(!world.ladder().contains("> trunk INFO"), "all are held");
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 

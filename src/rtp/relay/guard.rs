@@ -9,6 +9,7 @@ use crate::rtp::dtmf;
 use crate::rtp::packet::Header;
 use crate::rtp::player::{Player, Playing, Prompt, silence};
 use crate::rtp::press::Press;
+use crate::rtp::returned::Sounded;
 use crate::rtp::tones::Tones;
 use crate::units::{Leg, SampleRate};
 
@@ -22,11 +23,15 @@ pub(super) struct Guard {
     holds: bool,
     /// None: lifted, and no tone sounds any more.
     tones: Option<Tones>,
+    /// Tones of the other leg, which may come back.
+    others: Tones,
+    /// Keys of the other leg.
+    sounded: Sounded,
 }
 
 impl Guard {
     fn new() -> Self {
-        Self { on: true, holds: false, tones: Some(Tones::new()) }
+        Self { on: true, holds: false, tones: Some(Tones::new()), others: Tones::new(), sounded: Sounded::default() }
     }
 
     /// True for a packet of a press that is held. `begins`: it is the first of one.
@@ -41,7 +46,7 @@ impl Guard {
     fn tone(&mut self, codec: Codec, laws: &Laws, payload: &mut [u8]) -> Option<char> {
         let tones = self.tones.as_mut()?;
         let key = tones.silence(laws.of(codec)?, silence(codec), payload);
-        if !self.on && !tones.is_on() {
+        if !self.on && tones.sounding().is_none() {
             self.tones = None;
         }
         key.filter(|_| self.on)
@@ -54,7 +59,7 @@ impl Guard {
 
 impl LegMedia {
     /// What becomes of a packet while keys are held: true if it goes nowhere; and the key that is pressed with it, which
-    /// for an event has been read.
+    /// for an event has been read. One that comes back from the other leg is held and nobody's press.
     pub(super) fn hold(
         &mut self,
         payload: Payload,
@@ -62,6 +67,7 @@ impl LegMedia {
         packet: &mut [u8],
         key: Option<char>,
         laws: &Laws,
+        now: Instant,
     ) -> (bool, Option<char>) {
         let Some(guard) = &mut self.guard else { return (false, key) };
         let bytes = packet.get_mut(header.payload.clone()).unwrap_or_default();
@@ -78,6 +84,7 @@ impl LegMedia {
             }
             Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => (false, key),
         };
+        let key = key.filter(|key| !guard.sounded.returns(*key, now));
         if guard.is_over() {
             self.guard = None;
         }
@@ -94,6 +101,33 @@ impl MediaPair {
             (None, false) => {}
             (Some(_) | None, true) => *guard = Some(Box::new(Guard::new())),
         }
+    }
+
+    /// Notes what `from` presses while keys of the other leg are held: it may come back from there. The key that is pressed
+    /// with this packet, which for an event has been read.
+    pub(super) fn may_return(
+        &mut self,
+        from: Leg,
+        payload: Payload,
+        bytes: &[u8],
+        key: Option<char>,
+        now: Instant,
+    ) -> Option<char> {
+        let sends_events = self.legs[from].keys.have_come();
+        let Some(guard) = &mut self.legs[from.other()].guard else { return key };
+        let (sounds, key) = match payload {
+            Payload::Event | Payload::WideEvent => (dtmf::key(bytes), key),
+            Payload::Other => (dtmf::key(bytes).filter(|_| dtmf::is_key(bytes)), key),
+            Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
+                let key = self.laws.of(codec).and_then(|law| guard.others.hear(law, bytes));
+                (guard.others.sounding(), key.filter(|_| !sends_events))
+            }
+            Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise => (None, key),
+        };
+        if let Some(key) = sounds {
+            guard.sounded.note(key, now);
+        }
+        key
     }
 
     /// Presses a key for `to`; false if the peers have not agreed on events (RFC 3264 §6.1), or something plays there.

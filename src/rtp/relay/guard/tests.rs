@@ -185,6 +185,64 @@ fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     assert_eq!(told, "9");
 }
 
+/// Two nines of the caller as tones; what the callee's side returns of them comes so many packets later, half as loud.
+fn returned(call: &mut Call, later: usize) -> (String, String, usize) {
+    let nine = |height: f32| -> Vec<u8> {
+        let at =
+            |n: usize| [852.0, 1_477.0].iter().map(|hz| height * (TAU * hz * n as f32 / 8_000.0).sin()).sum::<f32>();
+        (0..160 * 5).map(|n| Law::A.encode(at(n) as i16)).collect()
+    };
+    let twice = |height: f32| [nine(height), vec![0xD5; 160 * 5]].concat().repeat(2);
+    let caller = [twice(6_000.0), vec![0xD5; 160 * (later + 20)]].concat();
+    let callee = [vec![0xD5; 160 * later], twice(3_000.0), vec![0xD5; 160 * 20]].concat();
+    let (mut pressed, mut counted, mut silenced) = (String::new(), String::new(), 0);
+    for (n, (caller, callee)) in caller.chunks(160).zip(callee.chunks(160)).enumerate() {
+        pressed.extend(call.send(Leg::Caller, &mut rtp(8, n as u16, 7, caller), CALLER).digit);
+        call.now -= Duration::from_millis(20);
+        let mut packet = rtp(8, n as u16, 8, callee);
+        counted.extend(call.send(Leg::Callee, &mut packet, CALLEE).digit);
+        silenced += usize::from(packet[HEADER..] != *callee);
+    }
+    (pressed, counted, silenced)
+}
+
+#[test]
+fn nines_of_the_caller_that_the_callees_line_returns_are_held_and_nobodys_press() {
+    // At once, behind a network of a quarter of a second, behind half a second; and too late to be that.
+    for (later, counted) in [(0, ""), (1, ""), (12, ""), (25, ""), (60, "99")] {
+        let mut call = Call::new();
+        call.pair.hold_keys(Leg::Callee, true);
+
+        let (pressed, keys, silenced) = returned(&mut call, later);
+
+        assert_eq!((pressed.as_str(), keys.as_str()), ("99", counted), "{later} packets later");
+        assert!(silenced >= 10, "held all the same: {silenced}");
+    }
+}
+
+#[test]
+fn an_adapter_that_makes_an_event_of_what_its_line_returns_presses_nothing() {
+    let mut call = Call::new();
+    call.pair.hold_keys(Leg::Callee, true);
+    // The caller has sent an event before: what it presses as a tone may come back all the same.
+    call.send(Leg::Caller, &mut rtp(101, 1, 7, &[5, 0x8A, 1, 0]), CALLER);
+    for (n, payload) in tone([852.0, 1_477.0], Law::A).chunks(160).take(3).enumerate() {
+        assert_eq!(call.send(Leg::Caller, &mut rtp(8, 2 + n as u16, 7, payload), CALLER).digit, None);
+    }
+    assert_eq!(keys(&mut call, press(1, 160, 9)), (String::new(), 0), "held");
+    assert_eq!(keys(&mut call, press(8, 4_000, 1)), ("1".to_owned(), 0), "another key is the callee's own");
+    // And of an event, however long it is.
+    for n in 0..60_u16 {
+        let [high, low] = (160 * (n + 1)).to_be_bytes();
+        let mut packet = rtp(101, 10 + n, 7, &[9, 10, high, low]);
+        packet[4..8].copy_from_slice(&90_000_u32.to_be_bytes());
+        call.send(Leg::Caller, &mut packet, CALLER);
+    }
+    assert_eq!(keys(&mut call, press(15, 8_000, 9)), (String::new(), 0));
+    call.now += Duration::from_secs(1);
+    assert_eq!(keys(&mut call, press(22, 16_000, 9)), ("9".to_owned(), 0));
+}
+
 fn warning(samples: usize) -> Prompt {
     let pcmu: Arc<[u8]> = sine(Law::Mu, 400.0, 5_000.0, samples).into();
     let pcma: Arc<[u8]> = sine(Law::A, 400.0, 5_000.0, samples).into();
