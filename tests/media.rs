@@ -14,7 +14,7 @@ use ringfence::audio::framer::Content;
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::write_stereo;
 use ringfence::io::media::{BadMedia, MediaCounts, MediaPath, MediaSettings, StartedMedia, TapItem};
-use ringfence::rtp::control::{Codec, MediaCommand, MediaEvent, PromptId, StreamPlan};
+use ringfence::rtp::control::{Codec, Held, MediaCommand, MediaEvent, PromptId, StreamPlan};
 use ringfence::rtp::packet::Header;
 use ringfence::units::{CallId, Leg, PerLeg, SampleRate};
 
@@ -122,7 +122,7 @@ fn a_whisper_is_for_the_callee_alone_and_the_ear_hears_neither_it_nor_what_is_sa
 fn a_held_key_is_told_and_a_key_of_ours_is_heard() {
     let world = World::new(22_270);
     let (caller, callee) = world.connected(false);
-    world.send(MediaCommand::HoldKeys { call: CALL, from: Leg::Callee, held: true });
+    world.send(MediaCommand::HoldKeys { call: CALL, from: Leg::Callee, held: Held::All });
     world.settle();
     callee.send_to(callee.relay(), &rtp(101, 1, 8_000, callee.ssrc, &[4, 0x80, 3, 0x20]));
     assert_eq!(world.event(), MediaEvent::Digit { leg: Leg::Callee, digit: '4' });

@@ -12,7 +12,7 @@ use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
 use crate::policy::judge::Verdict;
-use crate::rtp::control::MediaCommand;
+use crate::rtp::control::{Held, MediaCommand};
 use crate::units::Leg;
 
 /// After its warning, a callee may still press the take-back key for this long.
@@ -49,7 +49,7 @@ impl Switchboard {
             call.shown = Some(verdict.clone());
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
-            self.lift(&mut call, Lifted::Live, now);
+            self.lift(&mut call, Lifted::Live, Held::Nothing, now);
         }
         while let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) {
             call.taken.push(decision.action);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::srtp::{MasterKey, Suite};
 use crate::units::{CallId, Leg, PerLeg, SampleRate};
@@ -84,6 +85,20 @@ pub struct Rollovers {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PromptId(pub Arc<str>);
 
+/// Keys of a leg that are held back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Held {
+    /// All of them.
+    All,
+    /// One more press of this one, if it begins within [`LAST_KEY`]: its telephone has told of it by INFO already.
+    Last(char),
+    /// None, from the next press on.
+    Nothing,
+}
+
+/// A telephone that presses a key in two ways at once does so within this time.
+pub const LAST_KEY: Duration = Duration::from_secs(1);
+
 /// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored. A call's video has
 /// ports and streams of its own, under the name [`CallId::video`]: neither tap nor prompts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -153,14 +168,14 @@ pub enum MediaCommand {
         /// Who hears it.
         to: Leg,
     },
-    /// Keys that one leg presses no longer reach the other, or do again from the next press on. They are still told.
+    /// Which keys of one leg no longer reach the other. They are still told.
     HoldKeys {
         /// Which call.
         call: CallId,
         /// Whose keys.
         from: Leg,
-        /// False: they do again.
-        held: bool,
+        /// Which.
+        held: Held,
     },
     /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished` follows.
     Press {

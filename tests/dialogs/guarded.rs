@@ -326,7 +326,7 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
           4000 pbx > INFO sip:x@10.0.0.1:5060
           4000       > pbx 200 OK (102 INFO)
           4000 pbx > INFO sip:x@10.0.0.1:5060
-          4000       * hold keys of callee false
+          4000       * hold keys of callee false but 9
           4000       * stop playing to callee
           4000       * press 4 for caller
           4000       > pbx 200 OK (103 INFO)

@@ -19,7 +19,7 @@ use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::Policy;
-use ringfence::rtp::control::{MediaCommand, MediaEvent};
+use ringfence::rtp::control::{Held, MediaCommand, MediaEvent};
 use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::Limits;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
@@ -254,7 +254,14 @@ impl World {
                 let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
                 format!("whisper {} to {}", names.join(" "), to.label())
             }
-            MediaCommand::HoldKeys { from, held, .. } => format!("hold keys of {} {held}", from.label()),
+            MediaCommand::HoldKeys { from, held, .. } => {
+                let held = match held {
+                    Held::All => "true".to_owned(),
+                    Held::Last(key) => format!("false but {key}"),
+                    Held::Nothing => "false".to_owned(),
+                };
+                format!("hold keys of {} {held}", from.label())
+            }
             MediaCommand::Press { to, key, .. } => format!("press {key} for {}", to.label()),
             MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
             MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),

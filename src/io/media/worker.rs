@@ -348,7 +348,7 @@ impl Worker {
             MediaCommand::Whisper { call, to, prompts } => self.start_play(call, to, &prompts, How::Over, now),
             MediaCommand::HoldKeys { call, from, held } => {
                 if let Some(call) = self.call(call) {
-                    call.pair.hold_keys(from, held);
+                    call.pair.hold_keys(from, held, now);
                 }
             }
             MediaCommand::Press { call, to, key } => {

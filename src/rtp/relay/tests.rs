@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::media::LAWS;
+use crate::rtp::control::Held;
 use crate::rtp::packet::HEADER;
 use std::sync::Arc;
 
@@ -43,6 +44,11 @@ impl Call {
             );
         }
         Self { pair, now }
+    }
+
+    /// Keys of the callee.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.pair.hold_keys(Leg::Callee, held, self.now);
     }
 
     pub(super) fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
