@@ -63,7 +63,7 @@ fn held_events_are_told_once_and_leave_a_stream_with_a_pause_and_no_loss() {
     let (mut about, mut sender) = (report(7, 8, 8), report(8, 7, 1));
     call.report(Leg::Caller, &mut about, "192.0.2.1:4001");
     call.report(Leg::Callee, &mut sender, "198.51.100.2:6001");
-    assert_eq!((word(&about, 7), word(&about, 9) as u16), (8, 15));
+    assert_eq!((word(&about, 7), word(&about, 9)), (8, 15));
     assert_eq!((word(&sender, 1), word(&sender, 4), word(&sender, 5)), (8, 8_000, 50 - 14));
 }
 
