@@ -74,7 +74,7 @@ impl Switchboard {
         self.took(&mut call, decision, enforcement, now);
         match (enforcement, action) {
             (Enforcement::Done, StepUp::Guard) => self.guard(&mut call),
-            (Enforcement::Done, StepUp::Whisper) => self.whisper(&call),
+            (Enforcement::Done, StepUp::Whisper) => self.whisper(&mut call),
             (Enforcement::Done, StepUp::Divert) => self.divert(&mut call, now),
             (Enforcement::Done, StepUp::HangUp) => {
                 self.hang_up(call, "hang_up", now);

@@ -84,9 +84,9 @@ impl Switchboard {
     }
 
     /// Warns the callee, who goes on hearing the caller.
-    pub(super) fn whisper(&mut self, call: &Call) {
-        let prompts = vec![PromptId("callee-whisper".into())];
-        self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts }));
+    pub(super) fn whisper(&mut self, call: &mut Call) {
+        let (prompts, play) = (vec![PromptId("callee-whisper".into())], call.next_play(Leg::Callee));
+        self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts, play }));
     }
 
     /// The call is taken away: its legs no longer hear each other anyway.
@@ -107,7 +107,8 @@ impl Switchboard {
         }
         if by == Lifted::Callee {
             let key = guard.key.unwrap_or(ANYWAY);
-            self.out(Output::Media(MediaCommand::Press { call: call.id, to: Leg::Caller, key }));
+            let play = call.next_play(Leg::Caller);
+            self.out(Output::Media(MediaCommand::Press { call: call.id, to: Leg::Caller, key, play }));
         }
         self.changed(call.id);
         self.happened(call, now, Event::GuardLifted { at, by });

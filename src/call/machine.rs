@@ -183,7 +183,9 @@ impl Switchboard {
                 }
                 self.keep(call);
             }
-            MediaEvent::Finished { to } => self.finished(call, to, now),
+            // Of something that another prompt has replaced meanwhile.
+            MediaEvent::Finished { to, play } if play != call.plays[to] => self.keep(call),
+            MediaEvent::Finished { to, .. } => self.finished(call, to, now),
             // On hold nobody need send anything.
             MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, "media", now),
@@ -263,7 +265,7 @@ impl Switchboard {
             call.phase = Phase::Refusing { until: now + LONGEST_DIVERSION };
             "caller-rejected"
         };
-        self.play(&call, Leg::Caller, prompt);
+        self.play(&mut call, Leg::Caller, prompt);
         self.keep(call);
     }
 
@@ -538,9 +540,9 @@ impl Switchboard {
         self.keep(call);
     }
 
-    pub(super) fn play(&mut self, call: &Call, to: Leg, prompt: &str) {
-        let prompts = vec![PromptId(Arc::from(prompt))];
-        self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts }));
+    pub(super) fn play(&mut self, call: &mut Call, to: Leg, prompt: &str) {
+        let (prompts, play) = (vec![PromptId(Arc::from(prompt))], call.next_play(to));
+        self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts, play }));
     }
 
     /// A peer has described its media.

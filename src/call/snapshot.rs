@@ -217,6 +217,7 @@ impl Switchboard {
             routed: Some((story.decision, story.enforcement)),
             ports: None,
             plan,
+            plays: PerLeg::default(),
             latched,
             video: None,
             security: Security::new(&self.settings.srtp, &self.secret, id),
@@ -291,7 +292,7 @@ impl Switchboard {
         if let Some(diverting) = snapshot.diversion {
             self.divert_again(&mut call, diverting, now);
         } else if !call.has_callee {
-            self.play(&call, Leg::Caller, "caller-diverted");
+            self.play(&mut call, Leg::Caller, "caller-diverted");
         } else if guarded && call.settings.enforce {
             self.guard(&mut call);
         }

@@ -99,6 +99,18 @@ pub enum Held {
 /// A telephone that presses a key in two ways at once does so within this time.
 pub const LAST_KEY: Duration = Duration::from_secs(1);
 
+/// One of the things that a call has played to a leg: rises with each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PlayId(pub u32);
+
+impl PlayId {
+    /// The one behind it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 /// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored. A call's video has
 /// ports and streams of its own, under the name [`CallId::video`]: neither tap nor prompts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -160,6 +172,8 @@ pub enum MediaCommand {
         to: Leg,
         /// At most eight.
         prompts: Vec<PromptId>,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// Stop what plays to `to`; no `Finished` follows.
     StopPlay {
@@ -185,6 +199,8 @@ pub enum MediaCommand {
         to: Leg,
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// Play prompts over what the other leg says, which is quieter meanwhile; where it cannot be mixed, in its place.
     /// Behind what plays there already. `Finished` follows.
@@ -195,6 +211,8 @@ pub enum MediaCommand {
         to: Leg,
         /// At most eight.
         prompts: Vec<PromptId>,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// The call has ended: close its sockets and rest its ports.
     Close {
@@ -234,10 +252,12 @@ pub enum MediaEvent {
         /// How often by now.
         rollovers: Rollovers,
     },
-    /// All prompts of the last `Play` to `to` have been played. A missing file counts as played and is reported.
+    /// All that was to be played to `to` has been, up to this. A missing file counts as played and is reported.
     Finished {
         /// Who heard it.
         to: Leg,
+        /// The last of it: another one may have been asked for meanwhile.
+        play: PlayId,
     },
     /// Neither leg has sent RTP for the media timeout.
     Silent,

@@ -264,7 +264,7 @@ fn a_whisper_comes_once_and_behind_a_guard() {
     let (mut world, mut caller, _) = answered(settings());
     world.media_in_ladder = true;
     world.judge(0.75);
-    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.finished(Leg::Callee);
     world.judge(0.8);
     world.run(S(5));
 
@@ -278,6 +278,29 @@ fn a_whisper_comes_once_and_behind_a_guard() {
     let steps: Vec<&String> = world.events.iter().filter(|event| event.ends_with(" done")).skip(1).collect();
     assert_eq!(steps, ["guard done", "whisper done"]);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_late_end_of_one_prompt_is_not_the_end_of_the_next() {
+    let (mut world, mut caller, _) = guarded();
+    press(&mut world, '1');
+    let guard = world.plays.callee;
+    world.judge(0.95);
+    world.finished(Leg::Caller);
+    // The voice of the guard had ended before it was replaced, and it was told late.
+    world.media_says(MediaEvent::Finished { to: Leg::Callee, play: guard });
+    world.run(S(4));
+    assert!(!world.ladder().contains("BYE"), "the callee hears the warning to its end");
+    world.finished(Leg::Callee);
+    world.run(S(4));
+
+    assert!(world.ladder().contains("> pbx BYE"));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    caller.cseq += 1;
+    world.rest();
 }
 
 #[test]
