@@ -46,6 +46,8 @@ pub(super) struct Guard {
     nine: Option<(Way, Instant)>,
     /// The last other key that was held.
     key: Option<char>,
+    /// The callee was on hold when it was to be warned: it is when the hold ends.
+    pub whisper_waits: bool,
     /// The caller's keys, which may come back from the callee's side.
     sounded: Sounded,
 }
@@ -83,10 +85,25 @@ impl Switchboard {
         self.hold_keys(call, Held::All);
     }
 
-    /// Warns the callee, who goes on hearing the caller.
+    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held then.
     pub(super) fn whisper(&mut self, call: &mut Call) {
+        if call.on_hold {
+            if let Some(guard) = &mut call.guard {
+                guard.whisper_waits = true;
+            }
+            return;
+        }
         let (prompts, play) = (vec![PromptId("callee-whisper".into())], call.next_play(Leg::Callee));
         self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts, play }));
+    }
+
+    /// A session description has been accepted, which may end a hold.
+    pub(super) fn whisper_late(&mut self, call: &mut Call) {
+        let waits =
+            call.guard.as_mut().filter(|_| !call.on_hold).is_some_and(|guard| std::mem::take(&mut guard.whisper_waits));
+        if waits {
+            self.whisper(call);
+        }
     }
 
     /// The call is taken away: its legs no longer hear each other anyway.

@@ -322,6 +322,7 @@ impl Switchboard {
                     if answers {
                         self.settle_video(&mut call);
                     }
+                    self.whisper_late(&mut call);
                     if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
                         contact.uri.clone_into(&mut call.party[from].target);
                     }

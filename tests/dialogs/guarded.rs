@@ -280,6 +280,61 @@ fn a_whisper_comes_once_and_behind_a_guard() {
     hang_up(world, &mut caller);
 }
 
+/// A re-INVITE of one end with this attribute, which the other accepts.
+fn re_invite(world: &mut World, (from, phone): (&str, &mut Phone), to: &str, attribute: &str) {
+    world.send(from, &phone.next("INVITE", &super::sdp(from, attribute)));
+    let offer = world.last(to);
+    let answer = attribute.replace("sendonly", "recvonly");
+    world.send(to, &response(&offer, "200 OK", "", &super::sdp(to, &answer)));
+    world.send(from, &phone.ack());
+    world.forget_peer(to);
+    world.forget_peer(from);
+}
+
+#[test]
+fn a_callee_on_hold_is_warned_when_the_hold_ends() {
+    const HOLD: &str = "a=sendonly\r\n";
+    for (by_callee, killed) in [(true, false), (false, false), (true, true)] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let hold = |world: &mut World, caller: &mut Phone, callee: &mut Phone, attribute: &str| {
+            let (from, to) = if by_callee { ((PBX, callee), TRUNK) } else { ((TRUNK, caller), PBX) };
+            re_invite(world, from, to, attribute);
+        };
+        hold(&mut world, &mut caller, &mut callee, HOLD);
+        world.judge(0.75);
+        if killed {
+            world.kill_and_start(MS(500));
+        }
+        // Held on.
+        hold(&mut world, &mut caller, &mut callee, HOLD);
+        assert!(!world.ladder().contains("* whisper"), "nobody would hear it");
+        hold(&mut world, &mut caller, &mut callee, "");
+        assert_eq!(world.ladder().matches("* whisper callee-whisper to callee").count(), 1);
+        for attribute in [HOLD, ""] {
+            hold(&mut world, &mut caller, &mut callee, attribute);
+        }
+        assert!(!world.ladder().contains("* whisper"), "once");
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_callee_who_has_lifted_the_guard_on_hold_is_not_warned_behind_it() {
+    let (mut world, mut caller, mut callee) = guarded();
+    re_invite(&mut world, (PBX, &mut callee), TRUNK, "a=sendonly\r\n");
+    world.judge(0.75);
+    press(&mut world, '1');
+    world.run(MS(4_000));
+    for _ in 0..2 {
+        press(&mut world, '9');
+    }
+    assert!(lifted(&world));
+    re_invite(&mut world, (PBX, &mut callee), TRUNK, "");
+
+    assert!(!world.ladder().contains("* whisper"));
+    hang_up(world, &mut caller);
+}
+
 #[test]
 fn a_late_end_of_one_prompt_is_not_the_end_of_the_next() {
     let (mut world, mut caller, _) = guarded();
