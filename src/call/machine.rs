@@ -101,7 +101,7 @@ impl Switchboard {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
                 call.phase = Phase::Opening { route };
-                self.open_offered_video(&mut call, route);
+                self.open_offered_video(&mut call, route, now);
                 self.keep(call);
             }
         }
@@ -507,6 +507,7 @@ impl Switchboard {
         if call.until.is_some_and(|until| now >= until) {
             return self.hang_up(call, "diverted", now);
         }
+        let Some(call) = self.video_due(call, now) else { return };
         let Some(call) = self.unacked_due(call, now) else { return };
         let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {

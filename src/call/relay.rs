@@ -77,7 +77,7 @@ impl Switchboard {
         }
         if !alone {
             let waiting = |message: &Message<'_>| Waiting::Request { message: message.keep(), server, flow, side };
-            match self.let_wait_for_video(call, message, waiting) {
+            match self.let_wait_for_video(call, message, waiting, now) {
                 Some(left) => call = left,
                 None => return,
             }
@@ -254,7 +254,7 @@ impl Switchboard {
 
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
-        if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message) {
+        if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message, now) {
             return;
         }
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {

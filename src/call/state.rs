@@ -155,7 +155,8 @@ impl Call {
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
         let unacked = self.unacked.as_ref().map(|unacked| unacked.deadline());
-        let all = [phase, diversion, unacked, self.listens_until, self.session.deadline(), self.until];
+        let video = self.video.as_ref().and_then(|video| video.deadline());
+        let all = [phase, diversion, unacked, self.listens_until, self.session.deadline(), self.until, video];
         all.into_iter().flatten().min()
     }
 
