@@ -44,6 +44,15 @@ fn the_examples_load() {
 }
 
 #[test]
+fn eight_media_ports_are_the_fewest_at_the_end_of_the_range_too() {
+    let refused = |ports: &str| {
+        let text = format!("[pbx]\naddress = \"127.0.0.1:5070\"\n[media]\nports = \"{ports}\"\n");
+        problems(&text).iter().any(|problem| problem.contains("media.ports"))
+    };
+    assert!(refused("65530-65535") && !refused("65528-65535"));
+}
+
+#[test]
 fn five_mistakes_are_told_at_once_with_line_and_way_out() {
     let text = r#"enforce = "yes"
 [pbx]

@@ -66,10 +66,6 @@ const OF_TEXT: f64 = 0.05;
 /// How long a call is heard.
 const WATCH: Duration = Duration::from_secs(21);
 
-/// What a word run costs, in seconds a second: about twice what a core of 2020 needs. A fixed figure, so that a busy
-/// machine fits the same weights.
-const WORDS_COST: f32 = 0.05;
-
 const WORDING_FILE: &str = "config/phrases/en.wording.toml";
 const WEIGHTS_FILE: &str = "config/weights/judge.toml";
 
@@ -304,12 +300,11 @@ fn hear_all(calls: &[Labelled], of: &[usize], words: &Words, wording: &Arc<Wordi
                     let recording = Recording::read(&call.path).unwrap_or_else(|e| panic!("{}: {e}", call.id));
                     let mut recognise = |run: &WordRun| {
                         let key = format!("{}:{}-{}", call.id, run.window.from.as_millis(), run.window.to.as_millis());
-                        let cost = run.window.length().mul_f32(WORDS_COST);
                         let known = words.lock().unwrap().get(&key).cloned();
                         if let Some(known) = known {
-                            return Some((known, cost));
+                            return Some((known, Duration::ZERO));
                         }
-                        let (transcript, _) = recognise_with(&recogniser, run)?;
+                        let (transcript, cost) = recognise_with(&recogniser, run)?;
                         words.lock().unwrap().insert(key, transcript.clone());
                         Some((transcript, cost))
                     };

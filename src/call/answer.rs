@@ -62,9 +62,8 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<&'static str> {
 }
 
 /// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that
-/// it leaves us;
-/// encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it has neither
-/// codec, or is encrypted and we are not. `version`: higher than that of our last one.
+/// it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it
+/// has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
 pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
     let anchored = offer.anchored();
     let media = match anchored {
@@ -90,7 +89,7 @@ pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<
 }
 
 /// An offer of our own to a peer that described itself as `plan`: what it is asked for in a request without one.
-/// `protection`: what it is told of encryption. None: it has neither G.711 nor G.722.
+/// `protection`: what it is told of encryption. None: it has no codec that we can play prompts in.
 pub(super) fn offer(plan: &StreamPlan, at: SocketAddr, version: u32, protection: &Protection) -> Option<String> {
     const PLAIN: &str = "RTP/AVP";
     let (protocol, crypto) = match protection {

@@ -197,8 +197,11 @@ impl Switchboard {
         let request = std::mem::take(&mut again.request);
         let mut index = Index::new();
         let Ok(message) = index.read(&request, &settings.wire_limits) else { return false };
-        let Some((new, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return false };
         let Some(mut relayed) = self.relayed.remove(&client) else { return false };
+        let Some((new, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
+            self.relayed.insert(client, relayed);
+            return false;
+        };
         let to = again.flow.towards(candidate.hop);
         let mut edits = Edits::new();
         self.edit_outside(&mut edits, &message, &mut relayed, (again.flow, candidate), &branch);

@@ -189,10 +189,10 @@ pub struct Settings {
     pub local_inside: Local,
     /// What the outside sees in place of our address (NAT); ports are translated one to one.
     pub public_address: Option<IpAddr>,
-    /// What each side has to say of SRTP.
-    pub srtp: SrtpSettings,
     /// The same for media, where it is another.
     pub public_media_address: Option<IpAddr>,
+    /// What each side has to say of SRTP.
+    pub srtp: SrtpSettings,
     /// Codecs that may pass in descriptions, by [`CODECS`]; none named: all.
     pub codecs: Vec<&'static str>,
     /// What becomes of a 3xx.

@@ -346,7 +346,8 @@ impl Switchboard {
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
-        match self.transactions.receive(message, flow, now) {
+        let of_call = message.method().is_some() && self.by_call_id.contains_key(message.call_id());
+        match self.transactions.receive(message, of_call, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => self.request(message, server, flow, side, now),
@@ -566,7 +567,11 @@ impl Switchboard {
     }
 
     pub(super) fn next_id(&mut self) -> CallId {
-        self.counter = self.counter.wrapping_add(1) & 0x00FF_FFFF;
+        if self.counter == 0x00FF_FFFF {
+            // The ids of this second are used up; those of the next are long past, and no process began in them.
+            (self.counter, self.started) = (0, self.started.wrapping_add(1));
+        }
+        self.counter += 1;
         CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
     }
 

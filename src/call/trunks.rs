@@ -362,14 +362,14 @@ impl Switchboard {
         let Some(hop) = last.filter(usable).or_else(|| self.hosts(trunk, Order::ByLot).first().copied()) else {
             return self.registered(trunk, None, now);
         };
-        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
-            return self.registered(trunk, None, now);
-        };
         let uri = format!("sip:{}{}", trunk.uri_host(), hop.transport.uri_parameter());
         let trunks = &mut self.trunks;
         let Some(standing) = trunks.standing.get_mut(&trunk.name) else { return };
         standing.registrar = Some(hop);
         let Some(registration) = standing.registration.as_mut() else { return };
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
+            return self.registered(trunk, None, now);
+        };
         let Registered { cseq, expires, authorization } = registration.request(&uri, &mut trunks.dice);
         let register = registration.register();
         let (user, host) = (&register.credentials.user, trunk.uri_host());

@@ -1,4 +1,5 @@
-//! Certificates from PEM texts: ours, and those by which others are checked. Opens no file and no socket.
+//! Certificates from PEM texts: ours, and those by which others are checked. Opens no socket, and no file
+//! but the system's own roots.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Settings from a file's path. The one place of this module that reads files.
+//! Settings from a file's path. The one place of this module that reads the operator's files.
 
 use std::path::{Path, PathBuf};
 

@@ -184,7 +184,7 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
             Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
         });
         match ports {
-            Some((first, last)) if first >= 1_024 && last >= first.saturating_add(7) => Ok((first, last)),
+            Some((first, last)) if first >= 1_024 && last >= first && last - first >= 7 => Ok((first, last)),
             Some(_) => Err("must hold at least 8 ports from 1024 on; a call takes four".to_owned()),
             None => Err("must be two ports, as \"20000-20999\"".to_owned()),
         }

@@ -118,6 +118,8 @@ pub struct Gate {
     settings: Arc<Settings>,
     clock: FakeRelativeClock,
     now: Instant,
+    /// Blocks that ended until then have been told of.
+    told_until: Instant,
     strangers: LruCache<SourceKey, Source>,
     trusted: LruCache<SourceKey, Source>,
     blocks: LruCache<SourceKey, Block>,
@@ -134,6 +136,7 @@ impl Gate {
             settings,
             clock: FakeRelativeClock::default(),
             now,
+            told_until: now,
             strangers: LruCache::new(cap),
             trusted: LruCache::new(cap),
             blocks: LruCache::new(cap),
@@ -270,8 +273,9 @@ impl Gate {
 
     /// Tells of expired blocks and forgets old ones. Called about once a second; looks at each block.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let since = self.now;
         self.advance(now);
+        let since = std::mem::replace(&mut self.told_until, self.now);
+        let now = self.now;
         let expired: Vec<IpAddr> = self
             .blocks
             .iter()

@@ -39,8 +39,8 @@ pub enum Turn {
 /// What has been dropped, for the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Shed {
-    /// The source that lost most, and how many.
-    pub worst: (SourceKey, u64),
+    /// The trunk or PBX that lost most, and how many; None: only strangers lost any.
+    pub worst: Option<(SourceKey, u64)>,
     /// Of all sources.
     pub dropped: u64,
 }
@@ -162,10 +162,10 @@ impl<T> Overload<T> {
     /// About once a second: forgets who is quiet. Some: what was dropped since the last time, to be told.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Shed> {
         let counted = self.sources.iter().map(|(source, queue)| (*source, queue.dropped));
-        let worst = counted.clone().max_by_key(|(_, dropped)| *dropped);
+        let worst = counted.clone().filter(|(_, dropped)| *dropped > 0).max_by_key(|(_, dropped)| *dropped);
         let dropped = counted.map(|(_, dropped)| dropped).sum::<u64>() + self.others;
         let due = self.tell_at.is_none_or(|at| now >= at);
-        let shed = worst.filter(|_| due && dropped > 0).map(|worst| Shed { worst, dropped });
+        let shed = (due && dropped > 0).then_some(Shed { worst, dropped });
         if shed.is_some() {
             self.tell_at = Some(now + TELL_EVERY);
             self.others = 0;
@@ -294,10 +294,17 @@ mod tests {
         flood(&mut overload, trunk(1), EACH + 7, now);
         let _ = overload.turn(trunk(9), false, true, now);
 
-        assert_eq!(overload.handle_timeout(now), Some(Shed { worst: (trunk(1), 7), dropped: 8 }));
+        assert_eq!(overload.handle_timeout(now), Some(Shed { worst: Some((trunk(1), 7)), dropped: 8 }));
         flood(&mut overload, trunk(1), 3, now);
         assert_eq!(overload.handle_timeout(now + Duration::from_secs(1)), None);
         assert_eq!(overload.handle_timeout(now + TELL_EVERY).unwrap().dropped, 3);
+        let _ = overload.turn(trunk(9), false, true, now);
+        let strangers = Some(Shed { worst: None, dropped: 1 });
+        assert_eq!(
+            overload.handle_timeout(now + 2 * TELL_EVERY),
+            strangers,
+            "no trunk is named for what strangers lost"
+        );
 
         while overload.pop().is_some() {}
         overload.handle_timeout(now + 2 * TELL_EVERY);

@@ -155,6 +155,7 @@ fn a_block_that_expires_is_told() {
     let mut gate = Gate::new(Arc::new(settings()), t0);
     assert!(gate.block(ip("192.0.2.99"), 5 * SECOND, t0));
     gate.handle_timeout(t0 + 4 * SECOND);
+    assert_eq!(gate.message(ip("192.0.2.98"), t0 + 5 * SECOND + SECOND / 2), Admission::Pass, "others go on meanwhile");
     gate.handle_timeout(t0 + 6 * SECOND);
 
     let last = std::iter::from_fn(|| gate.poll_event()).last();

@@ -110,6 +110,11 @@ impl JournalFile {
         self.bytes > SMALL && self.bytes > living.saturating_mul(DEAD_SHARE)
     }
 
+    /// So many bytes more would not all be read back.
+    pub(super) fn has_no_room(&self, more: usize) -> bool {
+        self.bytes + more as u64 > LARGEST
+    }
+
     /// Somebody has deleted or replaced it: what is written goes nowhere.
     pub(super) fn has_moved(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;

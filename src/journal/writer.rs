@@ -224,7 +224,7 @@ impl Writing {
             self.look_at = now + RETRY;
         }
         let works = match self.file.as_mut().filter(|_| self.working) {
-            Some(file) if look && file.has_moved() => self.renew(),
+            Some(file) if look && file.has_moved() || file.has_no_room(records.len()) => self.renew(),
             Some(file) if records.is_empty() && !file.is_mostly_dead(self.living_bytes) => return,
             Some(file) => {
                 let from = file.bytes();

@@ -1,4 +1,4 @@
-//! Calls now, for the API and the page: views of what `history` holds anyway.
+//! Calls now, for the API: views of what `history` holds anyway.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,6 @@
 //! Phone numbers: what counts as one, E.164 form, and patterns over them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::facts::CallerNumber;
@@ -16,25 +17,40 @@ pub struct Country {
     calling_code: &'static str,
     trunk_prefix: &'static str,
     international_prefix: &'static str,
+    /// Fewest and most digits of a national number, without its trunk prefix.
+    shortest: usize,
+    longest: usize,
 }
 
-/// Countries that numbers can be normalised for.
+/// Countries that numbers can be normalised for, with the digits of their national numbers (ITU-T E.129 and E.164 lists).
 pub const COUNTRIES: &[Country] = &[
     Country::GB,
-    Country { code: "IE", calling_code: "353", trunk_prefix: "0", international_prefix: "00" },
-    Country { code: "DE", calling_code: "49", trunk_prefix: "0", international_prefix: "00" },
-    Country { code: "FR", calling_code: "33", trunk_prefix: "0", international_prefix: "00" },
-    Country { code: "NL", calling_code: "31", trunk_prefix: "0", international_prefix: "00" },
-    Country { code: "ES", calling_code: "34", trunk_prefix: "", international_prefix: "00" },
-    Country { code: "IT", calling_code: "39", trunk_prefix: "", international_prefix: "00" },
-    Country { code: "AU", calling_code: "61", trunk_prefix: "0", international_prefix: "0011" },
-    Country { code: "US", calling_code: "1", trunk_prefix: "1", international_prefix: "011" },
-    Country { code: "CA", calling_code: "1", trunk_prefix: "1", international_prefix: "011" },
+    Country::new("IE", "353", "0", "00", 8..=9),
+    Country::new("DE", "49", "0", "00", 8..=11),
+    Country::new("FR", "33", "0", "00", 9..=9),
+    Country::new("NL", "31", "0", "00", 9..=9),
+    Country::new("ES", "34", "", "00", 9..=9),
+    Country::new("IT", "39", "", "00", 9..=10),
+    Country::new("AU", "61", "0", "0011", 9..=9),
+    // What is dialled before a national number is the calling code itself, and is left out as often.
+    Country::new("US", "1", "", "011", 10..=10),
+    Country::new("CA", "1", "", "011", 10..=10),
 ];
 
 impl Country {
     /// Where the settings name none.
-    pub const GB: Country = Country { code: "GB", calling_code: "44", trunk_prefix: "0", international_prefix: "00" };
+    pub const GB: Country = Country::new("GB", "44", "0", "00", 9..=10);
+
+    const fn new(
+        code: &'static str,
+        calling_code: &'static str,
+        trunk_prefix: &'static str,
+        international_prefix: &'static str,
+        national: RangeInclusive<usize>,
+    ) -> Self {
+        let (shortest, longest) = (*national.start(), *national.end());
+        Self { code, calling_code, trunk_prefix, international_prefix, shortest, longest }
+    }
 
     /// By its code.
     #[must_use]
@@ -52,14 +68,14 @@ impl Country {
         if let Some(rest) = bare.strip_prefix(self.international_prefix) {
             return format!("+{rest}");
         }
-        // Short numbers are extensions and services, not national numbers.
-        const SHORTEST_NATIONAL: usize = 9;
-        match bare.strip_prefix(self.trunk_prefix) {
-            Some(rest) if bare.len() >= SHORTEST_NATIONAL && rest.len() >= SHORTEST_NATIONAL - 1 => {
-                format!("+{}{rest}", self.calling_code)
-            }
-            Some(_) | None if bare.len() > 10 && bare.starts_with(self.calling_code) => format!("+{bare}"),
-            Some(_) | None => bare,
+        // Shorter ones are extensions and services.
+        let national = |digits: &&str| (self.shortest..=self.longest).contains(&digits.len());
+        if let Some(rest) = bare.strip_prefix(self.calling_code).filter(national) {
+            return format!("+{}{rest}", self.calling_code);
+        }
+        match bare.strip_prefix(self.trunk_prefix).filter(national) {
+            Some(rest) => format!("+{}{rest}", self.calling_code),
+            None => bare,
         }
     }
 
@@ -169,8 +185,20 @@ mod tests {
         ] {
             assert_eq!(gb().normalise(sent), want, "{sent}");
         }
-        assert_eq!(Country::of("US").unwrap().normalise("12025550123"), "+12025550123");
-        assert_eq!(Country::of("US").unwrap().normalise("011441632960001"), "+441632960001");
+        for (country, sent, want) in [
+            ("US", "12025550123", "+12025550123"),
+            ("US", "(202) 555-0123", "+12025550123"),
+            ("US", "911", "911"),
+            ("US", "011441632960001", "+441632960001"),
+            // These have no trunk prefix: the leading zero of Italy is part of the number.
+            ("ES", "910123456", "+34910123456"),
+            ("ES", "34910123456", "+34910123456"),
+            ("IT", "0612345678", "+390612345678"),
+            ("IT", "390612345678", "+390612345678"),
+            ("IT", "3912345678", "+393912345678"),
+        ] {
+            assert_eq!(Country::of(country).unwrap().normalise(sent), want, "{country} {sent}");
+        }
     }
 
     #[test]

@@ -2,21 +2,29 @@
 //!
 //! In: numbers dialled and `now`. Out: whether a number is known. Bounded: the oldest is forgotten first.
 
-use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
+
+use lru::LruCache;
 
 /// A dialled number stays known this long.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// At most this many numbers are remembered.
-const CAPACITY: usize = 20_000;
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 /// Longer texts are no numbers and are not remembered.
 const LONGEST_NUMBER: usize = 64;
 
 /// Numbers that the PBX has dialled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dialled {
-    last: HashMap<Box<str>, Instant>,
-    order: VecDeque<Box<str>>,
+    /// When last; the one that was dialled longest ago goes first.
+    last: LruCache<Box<str>, Instant>,
+}
+
+impl Default for Dialled {
+    fn default() -> Self {
+        Self { last: LruCache::new(CAPACITY) }
+    }
 }
 
 impl Dialled {
@@ -26,23 +34,16 @@ impl Dialled {
         if number.is_empty() || number.len() > LONGEST_NUMBER {
             return;
         }
-        if let Some(at) = self.last.get_mut(number) {
-            *at = now;
-            return;
+        while self.last.peek_lru().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= KNOWN_FOR) {
+            self.last.pop_lru();
         }
-        while self.last.len() >= CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.last.remove(&oldest);
-        }
-        self.last.insert(number.into(), now);
-        self.order.push_back(number.into());
+        self.last.put(number.into(), now);
     }
 
     /// Has the PBX dialled `number` lately?
     #[must_use]
     pub fn knows(&self, number: &str, now: Instant) -> bool {
-        let dialled = self.last.get(significant(number));
+        let dialled = self.last.peek(significant(number));
         dialled.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_FOR)
     }
 }
@@ -73,16 +74,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_number_makes_room() {
+    fn the_number_that_was_dialled_longest_ago_makes_room() {
         let now = crate::io::clock::now();
         let mut dialled = Dialled::default();
+        let number = |n: usize| format!("0{:09}", n + 1_000_000);
 
-        for number in 0..=CAPACITY {
-            dialled.remember(&format!("0{:09}", number + 1_000_000), now);
+        for n in 0..CAPACITY.get() {
+            dialled.remember(&number(n), now);
         }
+        dialled.remember(&number(0), now);
+        dialled.remember(&number(CAPACITY.get()), now);
 
-        assert_eq!(dialled.last.len(), CAPACITY);
-        assert_eq!(dialled.order.len(), CAPACITY);
-        assert!(!dialled.knows("0001000000", now));
+        assert_eq!(dialled.last.len(), CAPACITY.get());
+        assert!(dialled.knows(&number(0), now), "it was dialled again");
+        assert!(!dialled.knows(&number(1), now));
+        dialled.remember("0999999999", now + KNOWN_FOR);
+        assert_eq!(dialled.last.len(), 1, "what is known no more takes no room");
     }
 }

@@ -1,5 +1,10 @@
 //! What the process before left on the wire.
 
+use std::time::Duration;
+
+use ringfence::call::{Input, Snapshot};
+use ringfence::units::CallId;
+
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
 use super::{MS, S, answered, expect};
 
@@ -69,4 +74,18 @@ fn once_nobody_can_repeat_the_invite_its_2xx_is_nobodys() {
     assert!(world.last(TRUNK).starts_with("SIP/2.0 482 "));
     world.send(TRUNK, &again.replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
     super::hang_up(world, &mut caller);
+}
+
+#[test]
+fn the_last_id_of_a_second_is_followed_by_the_first_of_the_next() {
+    let (first, _, _) = answered(settings());
+    let kept = first.kept().pop().unwrap();
+    let mut world = World::new(settings());
+    let last = CallId(kept.call.0 | 0x00FF_FFFF);
+    let snapshot = Box::new(Snapshot { call: last, sip_call_id: "another".into(), ..kept });
+    world.input(Input::Restore { snapshot, age: Duration::ZERO });
+
+    world.send(TRUNK, &Phone::caller("second").request("INVITE", &sdp(TRUNK, "")));
+
+    assert_eq!(*world.calls.last().unwrap(), CallId(((last.0 >> 24) + 1) << 24 | 1));
 }

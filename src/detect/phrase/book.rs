@@ -422,7 +422,7 @@ fn spans(text: &str) -> Vec<(String, Range<usize>)> {
     spans
 }
 
-/// Numbers up to ten as digits; the recogniser writes both.
+/// Numbers up to nine as digits; the recogniser writes both.
 fn number(word: &str) -> String {
     let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
     names.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())

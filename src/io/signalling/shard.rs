@@ -124,8 +124,13 @@ impl Shard {
                 self.gate.handle_timeout(now);
                 self.sieve.update(&self.gate, &self.sockets, now);
                 if let Some(shed) = self.overload.handle_timeout(now) {
-                    let (source, lost) = (shed.worst.0.address(), shed.worst.1);
-                    tracing::warn!(%source, lost, dropped = shed.dropped, "Overload: new requests dropped, most of this source");
+                    match shed.worst {
+                        Some((source, lost)) => tracing::warn!(
+                            source = %source.address(), lost, dropped = shed.dropped,
+                            "Overload: new requests dropped, most of this source"
+                        ),
+                        None => tracing::warn!(dropped = shed.dropped, "Overload: requests of strangers dropped"),
+                    }
                 }
                 self.streams.retry();
                 self.publish(now);

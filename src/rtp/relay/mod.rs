@@ -365,9 +365,8 @@ impl MediaPair {
             return Relayed { way: self.counted(way), length: packet.len(), heard: None, digit: None, moved: false };
         }
         if is_rtcp(packet) {
-            // Both on one port (RFC 5761). The descriptions pass `a=rtcp-mux` through, so the other side shares too.
-            let to = self.legs[from.other()].latch.address();
-            let (way, length) = self.relay_report(from, packet, src, to);
+            // Both on one port (RFC 5761), unasked: `a=rtcp-mux` passes in no description, so the other side keeps two.
+            let (way, length) = self.relay_report(from, packet, src);
             return Relayed { way: self.counted(way), length, heard: None, digit: None, moved: false };
         }
         let Some(mut header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
@@ -406,10 +405,7 @@ impl MediaPair {
     /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it says
     /// something that the other peer must not hear.
     pub fn relay_rtcp(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
-        let other = &self.legs[from.other()];
-        let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
-        let to = other.rtcp.or(other.plan.rtcp).or_else(|| other.latch.address().and_then(beside));
-        let (way, length) = self.relay_report(from, packet, src, to);
+        let (way, length) = self.relay_report(from, packet, src);
         if matches!(way, Relay::Forward { .. }) {
             self.legs[from].rtcp = Some(src);
         }
@@ -464,7 +460,7 @@ impl MediaPair {
         to.map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
     }
 
-    fn relay_report(&self, from: Leg, packet: &mut [u8], src: SocketAddr, to: Option<SocketAddr>) -> (Relay, usize) {
+    fn relay_report(&self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let dropped = |reason| (Relay::Drop(reason), 0);
         let Some(compound) = Compound::read(packet) else { return dropped(DropReason::NotRtp) };
         let (media, other) = (&self.legs[from], &self.legs[from.other()]);
@@ -487,7 +483,8 @@ impl MediaPair {
             (None, None) => packet.len(),
             (sender, about) => translate(packet, sender, about),
         };
-        match to {
+        let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
+        match other.rtcp.or(other.plan.rtcp).or_else(|| other.latch.address().and_then(beside)) {
             _ if length == 0 => dropped(DropReason::Contradicts),
             None => dropped(DropReason::NoDestination),
             Some(to) => (Relay::Forward { to }, length),

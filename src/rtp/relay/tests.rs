@@ -260,7 +260,7 @@ fn reports_pass_beside_the_media_and_only_from_their_source() {
 
     assert_eq!(own, Relay::Forward { to: address("198.51.100.2:6001") });
     assert_eq!([bye, stranger], [Relay::Drop(DropReason::UnknownSource); 2]);
-    assert_eq!(muxed.way, Relay::Forward { to: address(CALLEE) });
+    assert_eq!(muxed.way, Relay::Forward { to: address("198.51.100.2:6001") }, "the callee keeps two ports");
     assert_eq!(answer, Relay::Forward { to: address("192.0.2.1:4001") });
 }
 

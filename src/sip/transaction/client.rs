@@ -57,7 +57,7 @@ pub(super) enum State {
     /// INVITE with a 1xx: timer C, or the end of a cancelled one.
     Proceeding { give_up: Instant },
     /// INVITE with a failure: further ones are acknowledged until timer D. The ACK is kept.
-    Completed { ack: Arc<[u8]>, until: Instant },
+    Completed { ack: Option<Arc<[u8]>>, until: Instant },
     /// INVITE with a 2xx: further ones go to the owner until timer M (RFC 6026 §7.2).
     Accepted { until: Instant },
     /// Another request: timer E repeats it (UDP), timer F gives up.
@@ -231,7 +231,9 @@ impl Client {
                 Taken::DeliverAndAck
             }
             State::Accepted { .. } if code.is_success() => Taken::Deliver,
-            State::Completed { ack, .. } if code.is_final() && !code.is_success() => Taken::Ack(Arc::clone(ack)),
+            State::Completed { ack: Some(ack), .. } if code.is_final() && !code.is_success() => {
+                Taken::Ack(Arc::clone(ack))
+            }
             State::Trying { repeat, .. } if code.is_provisional() => {
                 if let Some(repeat) = repeat {
                     repeat.slow_down(now);
@@ -249,8 +251,8 @@ impl Client {
         }
     }
 
-    /// The failure has been acknowledged.
-    pub(super) fn complete(&mut self, ack: Arc<[u8]>, now: Instant) {
+    /// The failure has been acknowledged; `ack` is None where none could be made.
+    pub(super) fn complete(&mut self, ack: Option<Arc<[u8]>>, now: Instant) {
         let reliable = self.is_reliable();
         self.state = State::Completed { ack, until: if reliable { now } else { now + TIMER_D } };
     }

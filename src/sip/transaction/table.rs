@@ -68,29 +68,36 @@ impl Transactions {
         }
     }
 
-    /// Says what a message is, and absorbs what needs no owner.
-    pub fn receive(&mut self, message: &Message<'_>, flow: Flow, now: Instant) -> Received {
+    /// Says what a message is, and absorbs what needs no owner. `of_call`: it is of a call that is there, so it may have the
+    /// last slot, whoever else floods.
+    pub fn receive(&mut self, message: &Message<'_>, of_call: bool, flow: Flow, now: Instant) -> Received {
         match (message.method(), message.status()) {
-            (Some(method), _) => self.receive_request(message, method, flow, now),
+            (Some(method), _) => self.receive_request(message, method, of_call, flow, now),
             (None, Some(code)) => self.receive_response(message, code, flow, now),
             (None, None) => Received::Absorbed,
         }
     }
 
-    fn receive_request(&mut self, message: &Message<'_>, method: Method<'_>, flow: Flow, now: Instant) -> Received {
+    fn receive_request(
+        &mut self,
+        message: &Message<'_>,
+        method: Method<'_>,
+        of_call: bool,
+        flow: Flow,
+        now: Instant,
+    ) -> Received {
         let Some(key) = self.keys.server(message, method) else { return Received::Absorbed };
         if let Some(id) = self.by_key.get(&key).copied() {
             return self.receive_repeated(id, method, flow, now);
         }
-        let inside = message.to().is_ok_and(|to| to.tag().is_some());
+        if method == Method::Ack {
+            return Received::AckToSuccess;
+        }
+        // A tag alone makes nobody a party to a call: anyone can invent one.
+        if !of_call && !self.has_share(flow.peer.ip()) {
+            return Received::Full;
+        }
         match method {
-            Method::Ack => Received::AckToSuccess,
-            // What is inside a dialog may have the last slot, whoever else floods.
-            Method::Invite | Method::Options | Method::Register | Method::Other(_)
-                if !inside && !self.has_share(flow.peer.ip()) =>
-            {
-                Received::Full
-            }
             Method::Cancel => {
                 let invite = self.keys.server(message, Method::Invite).and_then(|key| self.by_key.get(&key).copied());
                 let invite = invite.filter(|id| self.same_peer(*id, flow));
@@ -108,7 +115,8 @@ impl Transactions {
                 let server = Server::invite(key, flow, message.bytes(), now);
                 self.insert_server(key, server).map_or(Received::Full, Received::Request)
             }
-            Method::Bye
+            Method::Ack
+            | Method::Bye
             | Method::Options
             | Method::Register
             | Method::Prack
@@ -162,8 +170,8 @@ impl Transactions {
             Some(Taken::DeliverAndAck) => {
                 let request = self.clients.get(id.slot, id.generation).and_then(|client| client.request.as_deref());
                 let ack = request.and_then(|request| derive::ack(request, message));
-                let ack: Arc<[u8]> = ack.unwrap_or_default().into();
-                self.transmits.push_back(Transmit { flow: to, bytes: Arc::clone(&ack) });
+                let ack: Option<Arc<[u8]>> = ack.map(Into::into);
+                self.transmits.extend(ack.clone().map(|bytes| Transmit { flow: to, bytes }));
                 self.change_client(id, |client| client.complete(ack, now));
                 Received::Response(id)
             }
@@ -175,7 +183,7 @@ impl Transactions {
         }
     }
 
-    /// True if `message` carries, below its topmost Via, a branch that we minted: it has been here before.
+    /// True if a Via of `message` carries a branch that we minted: it has been here before.
     #[must_use]
     pub fn has_been_here(&self, message: &Message<'_>) -> bool {
         message
