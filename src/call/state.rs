@@ -21,7 +21,7 @@ use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
-use crate::rtp::control::StreamPlan;
+use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::wire::{Edits, Kept, Message};
@@ -56,6 +56,8 @@ pub(super) struct Call {
     pub ports: Option<PerLeg<SocketAddr>>,
     /// What each peer's description says.
     pub plan: PerLeg<StreamPlan>,
+    /// What was played to each leg last.
+    pub plays: PerLeg<PlayId>,
     /// Where a peer's media come from, where that is not what its description says.
     pub latched: PerLeg<Option<SocketAddr>>,
     /// Most calls have none.
@@ -157,8 +159,15 @@ impl Call {
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
         let unacked = self.unacked.as_ref().map(|unacked| unacked.deadline());
-        let all = [phase, diversion, unacked, self.listens_until, self.session.deadline(), self.until];
+        let video = self.video.as_ref().and_then(|video| video.deadline());
+        let all = [phase, diversion, unacked, self.listens_until, self.session.deadline(), self.until, video];
         all.into_iter().flatten().min()
+    }
+
+    /// The name of what is to be played to `to` now.
+    pub(super) fn next_play(&mut self, to: Leg) -> PlayId {
+        self.plays[to] = self.plays[to].next();
+        self.plays[to]
     }
 
     pub(super) fn side(&self, leg: Leg) -> Side {

@@ -390,12 +390,16 @@ impl MediaPair {
             .and_then(|clock| media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock));
         let mut held = false;
         if media.guard.is_some() {
-            (held, digit) = media.hold(payload, &header, packet, digit, self.laws);
+            (held, digit) = media.hold(payload, &header, packet, digit, self.laws, now);
         }
         let elsewhere = media.latch.elsewhere();
         let moved = media.elsewhere.as_deref() != elsewhere.as_ref();
         if moved {
             media.elsewhere = elsewhere.map(Box::new);
+        }
+        if self.legs[from.other()].guard.is_some() {
+            let bytes = packet.get(header.payload.clone()).unwrap_or_default();
+            digit = self.may_return(from, payload, bytes, digit, now);
         }
         let way = if held { self.leave_out(from, &header) } else { self.forward(from, &header, payload, packet, now) };
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
