@@ -15,7 +15,7 @@ use ringfence::detect::fingerprint::Fingerprinter;
 use ringfence::detect::tone::ToneDetector;
 use ringfence::detect::voice::Voice;
 use ringfence::io::media::LAWS;
-use ringfence::rtp::control::{Codec, StreamPlan};
+use ringfence::rtp::control::{Codec, Held, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::MediaPair;
 use ringfence::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
@@ -75,7 +75,7 @@ fn media(criterion: &mut Criterion) {
 
     criterion.bench_function("relay one packet whose leg's keys are held", |bencher| {
         let (mut pair, address) = call(start);
-        pair.hold_keys(Leg::Caller, true);
+        pair.hold_keys(Leg::Caller, Held::All, start);
         let mut sequence = 0u16;
         bencher.iter(|| {
             sequence = sequence.wrapping_add(1);

@@ -231,7 +231,7 @@ fn no_speech_is_taken_for_a_key_that_is_to_be_held() {
             for samples in voice.chunks(160) {
                 let coded = law.encode_all(samples);
                 let mut payload = coded.clone();
-                assert_eq!(tones.silence(linear, law.silence(), &mut payload), None);
+                assert_eq!(tones.silence(linear, law.silence(), &mut payload, None), None);
                 assert_eq!(payload, coded, "as it was");
             }
         }

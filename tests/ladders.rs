@@ -841,7 +841,7 @@ fn a_608_is_said_in_words_to_a_caller_that_does_not_know_it() {
     let caller = Phone::caller("call");
     world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
     world.run(MS(4_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     world.send(TRUNK, &caller.request("ACK", ""));
     expect(
         &mut world,
@@ -881,7 +881,7 @@ fn a_rule_diverts_before_anybodys_phone_rings() {
     caller.learn(&world.last(TRUNK));
     world.send(TRUNK, &caller.ack());
     world.run(MS(6_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     let bye = world.last(TRUNK);
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
 
@@ -909,9 +909,9 @@ fn a_scam_is_taken_away_and_both_legs_are_ended() {
     world.run(MS(5_000));
     world.judge(0.95);
     world.run(MS(6_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     world.run(MS(4_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.finished(Leg::Callee);
     world.run(MS(3_000));
     let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
     world.send(TRUNK, &response(&to_trunk, "200 OK", "", ""));
@@ -980,7 +980,7 @@ fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
     world.send(TRUNK, &caller.next("BYE", ""));
     world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
     world.run(MS(9_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.finished(Leg::Callee);
     world.run(MS(3_000));
     let bye = world.last(PBX);
     world.send(PBX, &response(&bye, "200 OK", "", ""));
@@ -1307,8 +1307,8 @@ fn after_a_kill_a_call_can_still_be_taken_away() {
         } else {
             world.judge(0.95);
         }
-        world.media_says(MediaEvent::Finished { to: Leg::Caller });
-        world.media_says(MediaEvent::Finished { to: Leg::Callee });
+        world.finished(Leg::Caller);
+        world.finished(Leg::Callee);
         world.run(MS(3_000));
 
         expect(
@@ -1333,7 +1333,7 @@ fn after_a_kill_a_call_can_still_be_taken_away() {
 fn a_diversion_that_was_under_way_goes_on_after_a_kill() {
     let (mut world, mut caller, _) = answered(settings());
     world.judge(0.95);
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     world.ladder();
     world.media_in_ladder = true;
     world.kill_and_start(MS(1_000));
@@ -1368,7 +1368,7 @@ fn a_call_that_we_answered_ourselves_hears_its_announcement_after_a_kill() {
     world.send(TRUNK, &caller.ack());
     world.ladder();
     world.kill_and_start(MS(1_000));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
 
     let bye = world.last(TRUNK);
     assert!(bye.starts_with("BYE ") && header(&bye, "From") == caller.remote, "{bye}");

@@ -14,7 +14,7 @@ use ringfence::audio::framer::Content;
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::write_stereo;
 use ringfence::io::media::{BadMedia, MediaCounts, MediaPath, MediaSettings, StartedMedia, TapItem};
-use ringfence::rtp::control::{Codec, MediaCommand, MediaEvent, PromptId, StreamPlan};
+use ringfence::rtp::control::{Codec, Held, MediaCommand, MediaEvent, PlayId, PromptId, StreamPlan};
 use ringfence::rtp::packet::Header;
 use ringfence::units::{CallId, Leg, PerLeg, SampleRate};
 
@@ -61,7 +61,7 @@ fn a_prompt_is_one_stream_with_what_comes_before_and_after() {
     heard.push(callee.receive());
     caller.send(5, &[2; 160]);
     heard.extend((1..10).map(|_| callee.receive()));
-    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee });
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee, play: PlayId(1) });
     for n in 6..10 {
         caller.send(n, &[3; 160]);
         heard.push(callee.receive());
@@ -89,7 +89,27 @@ fn a_missing_prompt_counts_as_played() {
 
     world.play(Leg::Caller, &["none"]);
 
-    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Caller });
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Caller, play: PlayId(1) });
+}
+
+#[test]
+fn an_end_names_what_has_ended() {
+    let world = World::new(22_230);
+    let (_, callee) = world.connected(false);
+    let play = |play| {
+        let prompts = vec![PromptId("short".into())];
+        world.send(MediaCommand::Play { call: CALL, to: Leg::Callee, prompts, play: PlayId(play) });
+    };
+
+    play(4);
+    callee.receive();
+    play(5);
+    (0..5).for_each(|_| drop(callee.receive()));
+    let replaced = world.event();
+    play(6);
+
+    assert_eq!(replaced, MediaEvent::Finished { to: Leg::Callee, play: PlayId(5) });
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee, play: PlayId(6) });
 }
 
 #[test]
@@ -101,7 +121,12 @@ fn a_whisper_is_for_the_callee_alone_and_the_ear_hears_neither_it_nor_what_is_sa
     callee.send(0, &reply);
     assert_eq!((callee.receive().1, caller.receive().1), (speech.to_vec(), reply.to_vec()));
 
-    world.send(MediaCommand::Whisper { call: CALL, to: Leg::Callee, prompts: vec![PromptId("short".into())] });
+    world.send(MediaCommand::Whisper {
+        call: CALL,
+        to: Leg::Callee,
+        prompts: vec![PromptId("short".into())],
+        play: PlayId(3),
+    });
     world.settle();
     let mut heard = Vec::new();
     for n in 1..=8 {
@@ -111,7 +136,7 @@ fn a_whisper_is_for_the_callee_alone_and_the_ear_hears_neither_it_nor_what_is_sa
         assert_eq!(caller.receive().1, reply);
     }
 
-    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee });
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Callee, play: PlayId(3) });
     assert!(heard.iter().any(|payload| *payload != speech), "something was mixed, or played between");
     let tapped = world.tapped(10);
     assert_eq!(tapped.iter().filter(|(leg, _)| *leg == Leg::Caller).count(), 9);
@@ -122,16 +147,16 @@ fn a_whisper_is_for_the_callee_alone_and_the_ear_hears_neither_it_nor_what_is_sa
 fn a_held_key_is_told_and_a_key_of_ours_is_heard() {
     let world = World::new(22_270);
     let (caller, callee) = world.connected(false);
-    world.send(MediaCommand::HoldKeys { call: CALL, from: Leg::Callee, held: true });
+    world.send(MediaCommand::HoldKeys { call: CALL, from: Leg::Callee, held: Held::All });
     world.settle();
     callee.send_to(callee.relay(), &rtp(101, 1, 8_000, callee.ssrc, &[4, 0x80, 3, 0x20]));
     assert_eq!(world.event(), MediaEvent::Digit { leg: Leg::Callee, digit: '4' });
     assert!(caller.hears_nothing());
 
-    world.send(MediaCommand::Press { call: CALL, to: Leg::Caller, key: '4' });
+    world.send(MediaCommand::Press { call: CALL, to: Leg::Caller, key: '4', play: PlayId(8) });
     let packets: Vec<_> = (0..7).map(|_| caller.receive()).collect();
 
-    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Caller });
+    assert_eq!(world.event(), MediaEvent::Finished { to: Leg::Caller, play: PlayId(8) });
     assert!(packets.iter().all(|(header, payload)| header.payload_type == 101 && payload[0] == 4));
     assert_eq!(packets.iter().filter(|(_, payload)| payload[1] & 0x80 != 0).count(), 3);
 }
@@ -213,11 +238,12 @@ fn a_video_is_relayed_as_it_is_and_no_stranger_gets_in() {
     let bye = [&[0x81, 203, 0, 1][..], &caller.ssrc.to_be_bytes()].concat();
     stranger.send_to(beside(caller.relay()), &bye);
     stranger.send_to(caller.relay(), &bye);
-    callee.send_to(beside(callee.relay()), &feedback);
     let mut buffer = [0; 100];
-    assert_eq!(caller.reports.recv(&mut buffer).map(|length| buffer[..length].to_vec()).unwrap(), feedback);
-    callee.send_to(callee.relay(), &feedback);
-    arrives(&caller, &feedback);
+    for port in [beside(callee.relay()), callee.relay()] {
+        callee.send_to(port, &feedback);
+        let length = caller.reports.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..length], feedback, "by whichever port it came");
+    }
 
     // What was cut off lacks, and nothing is renumbered behind it.
     for (cut, n) in [(true, 40), (false, 41)] {
@@ -527,7 +553,7 @@ impl World {
 
     fn play(&self, to: Leg, prompts: &[&str]) {
         let prompts = prompts.iter().map(|&name| PromptId(name.into())).collect();
-        self.send(MediaCommand::Play { call: CALL, to, prompts });
+        self.send(MediaCommand::Play { call: CALL, to, prompts, play: PlayId(1) });
     }
 
     fn event(&self) -> MediaEvent {
@@ -537,7 +563,7 @@ impl World {
     /// Commands are done in order: when this one has been answered, so have those before it.
     fn settle(&self) {
         self.play(Leg::Caller, &[]);
-        assert_eq!(self.event(), MediaEvent::Finished { to: Leg::Caller });
+        assert_eq!(self.event(), MediaEvent::Finished { to: Leg::Caller, play: PlayId(1) });
     }
 
     fn until(&self, reached: impl Fn(MediaCounts) -> bool) {

@@ -371,7 +371,7 @@ fn fit(calls: &[Labelled], of_manifest: usize, heard: &[Heard], train: &[usize],
     };
     let of_words = |n: usize| is_of_words(Measure::ALL[n]);
     let automated = prompts(known(regress::ridge(&automated, RIDGE, &|_| true)));
-    Weights { version: 5, automated, scam: known(regress::ridge(&scam, RIDGE, &of_words)) }
+    Weights { version: 6, automated, scam: known(regress::ridge(&scam, RIDGE, &of_words)) }
 }
 
 /// Timing tells a machine from a person, not a scam from a reminder: a weight for it there would be chance.

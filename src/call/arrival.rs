@@ -87,6 +87,7 @@ impl Switchboard {
             routed: None,
             ports: None,
             plan: PerLeg::default(),
+            plays: PerLeg::default(),
             latched: PerLeg::default(),
             video: shows.then(Video::offered),
             security: Security::new(&self.settings.srtp, &self.secret, id),

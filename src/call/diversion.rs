@@ -12,7 +12,7 @@ use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
 use crate::policy::judge::Verdict;
-use crate::rtp::control::MediaCommand;
+use crate::rtp::control::{Held, MediaCommand};
 use crate::units::Leg;
 
 /// After its warning, a callee may still press the take-back key for this long.
@@ -46,10 +46,10 @@ impl Switchboard {
         if moved {
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
-            call.shown = Some(verdict.clone());
+            call.shown = Some(Box::new(verdict.clone()));
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
-            self.lift(&mut call, Lifted::Live, now);
+            self.lift(&mut call, Lifted::Live, Held::Nothing, now);
         }
         while let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) {
             call.taken.push(decision.action);
@@ -74,7 +74,7 @@ impl Switchboard {
         self.took(&mut call, decision, enforcement, now);
         match (enforcement, action) {
             (Enforcement::Done, StepUp::Guard) => self.guard(&mut call),
-            (Enforcement::Done, StepUp::Whisper) => self.whisper(&call),
+            (Enforcement::Done, StepUp::Whisper) => self.whisper(&mut call),
             (Enforcement::Done, StepUp::Divert) => self.divert(&mut call, now),
             (Enforcement::Done, StepUp::HangUp) => {
                 self.hang_up(call, "hang_up", now);
@@ -90,7 +90,7 @@ impl Switchboard {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
-        let verdict = call.shown.clone().unwrap_or_else(|| no_verdict(call.time(now)));
+        let verdict = call.shown.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
         call.taken.push(StepUp::Divert);
         self.took(&mut call, ordered(verdict), Enforcement::Done, now);
         self.divert(&mut call, now);
@@ -153,8 +153,16 @@ impl Switchboard {
         call.diversion = Some(diversion);
     }
 
-    /// A key of a leg: the callee may take a diverted call back, or send what is held.
+    /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
     pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, way: Way, now: Instant) {
+        if call.returns(leg, digit, now) {
+            return self.keep(call);
+        }
+        call.digits[leg] = call.digits[leg].saturating_add(1);
+        self.happened(&call, now, Event::Digit { leg });
+        if let (Leg::Caller, Some(guard)) = (leg, &mut call.guard) {
+            guard.caller_pressed(digit, now);
+        }
         if leg == Leg::Callee && call.guard.is_some() {
             self.held(&mut call, digit, way, now);
             return self.keep(call);

@@ -11,7 +11,8 @@ use super::snapshot::{Story, Taken};
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
-use crate::rtp::control::{MediaCommand, PromptId};
+use crate::rtp::control::{Held, LAST_KEY, MediaCommand, PromptId};
+use crate::rtp::returned::Sounded;
 use crate::units::Leg;
 
 /// Pressed twice, it sends what was held. `callee-guard` says so.
@@ -23,9 +24,6 @@ const TOLD_AGAIN: Duration = Duration::from_secs(8);
 /// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must not
 /// be obeyed before the callee knows what that does.
 const HEARD: Duration = Duration::from_secs(3);
-
-/// The second nine may come by INFO too, a little later, and is no key for the caller.
-const LAST_NINE: Duration = Duration::from_secs(1);
 
 /// How a key was pressed. A telephone may press each in two ways at once: a nine in one and the same nine in the other
 /// are not two.
@@ -48,13 +46,34 @@ pub(super) struct Guard {
     nine: Option<(Way, Instant)>,
     /// The last other key that was held.
     key: Option<char>,
+    /// The callee was on hold when it was to be warned: it is when the hold ends.
+    pub whisper_waits: bool,
+    /// The caller's keys, which may come back from the callee's side.
+    sounded: Sounded,
+}
+
+impl Guard {
+    /// The caller presses a key.
+    pub(super) fn caller_pressed(&mut self, key: char, now: Instant) {
+        self.sounded.note(key, now);
+        // It may have come back before it was told: then no nine before it was the callee's.
+        if key == ANYWAY {
+            self.nine = None;
+        }
+    }
 }
 
 impl Call {
+    /// True for a key of the callee that may be one of the caller's, come back.
+    pub(super) fn returns(&self, leg: Leg, key: char, now: Instant) -> bool {
+        leg == Leg::Callee && self.guard.as_ref().is_some_and(|guard| guard.sounded.returns(key, now))
+    }
+
     /// Whether an INFO with a key of `leg` goes no further.
     pub(super) fn holds_info(&self, leg: Leg, key: Option<char>, now: Instant) -> bool {
         let lifted = self.lifted.filter(|(_, by)| *by == Lifted::Callee);
-        let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_NINE);
+        // The second nine may come by INFO too, a little later, and is no key for the caller.
+        let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_KEY);
         leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY) && self.diversion.is_none())
     }
 }
@@ -63,34 +82,50 @@ impl Switchboard {
     /// Holds the callee's keys back from now on.
     pub(super) fn guard(&mut self, call: &mut Call) {
         call.guard = Some(Box::default());
-        self.hold_keys(call, true);
+        self.hold_keys(call, Held::All);
     }
 
-    /// Warns the callee, who goes on hearing the caller.
-    pub(super) fn whisper(&mut self, call: &Call) {
-        let prompts = vec![PromptId("callee-whisper".into())];
-        self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts }));
+    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held then.
+    pub(super) fn whisper(&mut self, call: &mut Call) {
+        if call.on_hold {
+            if let Some(guard) = &mut call.guard {
+                guard.whisper_waits = true;
+            }
+            return;
+        }
+        let (prompts, play) = (vec![PromptId("callee-whisper".into())], call.next_play(Leg::Callee));
+        self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts, play }));
+    }
+
+    /// A session description has been accepted, which may end a hold.
+    pub(super) fn whisper_late(&mut self, call: &mut Call) {
+        let waits =
+            call.guard.as_mut().filter(|_| !call.on_hold).is_some_and(|guard| std::mem::take(&mut guard.whisper_waits));
+        if waits {
+            self.whisper(call);
+        }
     }
 
     /// The call is taken away: its legs no longer hear each other anyway.
     pub(super) fn guard_ends(&mut self, call: &mut Call) {
         if call.guard.take().is_some() {
-            self.hold_keys(call, false);
+            self.hold_keys(call, Held::Nothing);
         }
     }
 
-    /// The guard is lifted for the rest of the call.
-    pub(super) fn lift(&mut self, call: &mut Call, by: Lifted, now: Instant) {
+    /// The guard is lifted for the rest of the call; `held`: what is held all the same.
+    pub(super) fn lift(&mut self, call: &mut Call, by: Lifted, held: Held, now: Instant) {
         let Some(guard) = call.guard.take() else { return };
         let at = call.time(now);
         call.lifted = Some((at, by));
-        self.hold_keys(call, false);
+        self.hold_keys(call, held);
         if guard.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_AGAIN) {
             self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to: Leg::Callee }));
         }
         if by == Lifted::Callee {
             let key = guard.key.unwrap_or(ANYWAY);
-            self.out(Output::Media(MediaCommand::Press { call: call.id, to: Leg::Caller, key }));
+            let play = call.next_play(Leg::Caller);
+            self.out(Output::Media(MediaCommand::Press { call: call.id, to: Leg::Caller, key, play }));
         }
         self.changed(call.id);
         self.happened(call, now, Event::GuardLifted { at, by });
@@ -102,7 +137,12 @@ impl Switchboard {
         let within = |at: Instant, span| now.saturating_duration_since(at) < span;
         let knows = guard.first_told.is_some_and(|told| !within(told, HEARD));
         if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == way && within(at, TWICE)) {
-            return self.lift(call, Lifted::Callee, now);
+            let held = match way {
+                Way::Media => Held::Nothing,
+                // It may come in the media too, and is one press.
+                Way::Info => Held::Last(ANYWAY),
+            };
+            return self.lift(call, Lifted::Callee, held, now);
         }
         if key == ANYWAY && knows {
             if guard.nine.is_none_or(|(before, at)| before == way || !within(at, TWICE)) {
@@ -118,7 +158,7 @@ impl Switchboard {
         }
     }
 
-    fn hold_keys(&mut self, call: &Call, held: bool) {
+    fn hold_keys(&mut self, call: &Call, held: Held) {
         self.out(Output::Media(MediaCommand::HoldKeys { call: call.id, from: Leg::Callee, held }));
     }
 }

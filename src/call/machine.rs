@@ -103,7 +103,7 @@ impl Switchboard {
                 let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
                 self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
                 call.phase = Phase::Opening { route, give_up: now + PORTS_WAIT };
-                self.open_offered_video(&mut call, route);
+                self.open_offered_video(&mut call, route, now);
                 self.keep(call);
             }
         }
@@ -172,10 +172,7 @@ impl Switchboard {
             MediaEvent::Failed if call.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
             MediaEvent::Failed => self.keep(call),
-            MediaEvent::Digit { leg, digit } => {
-                self.pressed(&mut call, leg, now);
-                self.digit(call, leg, digit, Way::Media, now);
-            }
+            MediaEvent::Digit { leg, digit } => self.digit(call, leg, digit, Way::Media, now),
             MediaEvent::Latched { leg, address } => {
                 call.latched[leg] = address;
                 self.changed(call.id);
@@ -188,7 +185,9 @@ impl Switchboard {
                 }
                 self.keep(call);
             }
-            MediaEvent::Finished { to } => self.finished(call, to, now),
+            // Of something that another prompt has replaced meanwhile.
+            MediaEvent::Finished { to, play } if play != call.plays[to] => self.keep(call),
+            MediaEvent::Finished { to, .. } => self.finished(call, to, now),
             // On hold nobody need send anything.
             MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, "media", now),
@@ -268,7 +267,7 @@ impl Switchboard {
             call.phase = Phase::Refusing { until: now + LONGEST_DIVERSION };
             "caller-rejected"
         };
-        self.play(&call, Leg::Caller, prompt);
+        self.play(&mut call, Leg::Caller, prompt);
         self.keep(call);
     }
 
@@ -510,6 +509,7 @@ impl Switchboard {
         if call.until.is_some_and(|until| now >= until) {
             return self.hang_up(call, "diverted", now);
         }
+        let Some(call) = self.video_due(call, now) else { return };
         let Some(call) = self.unacked_due(call, now) else { return };
         let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {
@@ -544,21 +544,15 @@ impl Switchboard {
         self.keep(call);
     }
 
-    pub(super) fn play(&mut self, call: &Call, to: Leg, prompt: &str) {
-        let prompts = vec![PromptId(Arc::from(prompt))];
-        self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts }));
+    pub(super) fn play(&mut self, call: &mut Call, to: Leg, prompt: &str) {
+        let (prompts, play) = (vec![PromptId(Arc::from(prompt))], call.next_play(to));
+        self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts, play }));
     }
 
     /// A peer has described its media.
     pub(super) fn plan(&mut self, call: &mut Call, leg: Leg, plan: StreamPlan) {
         call.plan[leg].clone_from(&plan);
         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
-    }
-
-    /// A leg pressed a key.
-    pub(super) fn pressed(&mut self, call: &mut Call, leg: Leg, now: Instant) {
-        call.digits[leg] = call.digits[leg].saturating_add(1);
-        self.happened(call, now, Event::Digit { leg });
     }
 }
 

@@ -77,7 +77,7 @@ impl Switchboard {
         }
         if !alone {
             let waiting = |message: &Message<'_>| Waiting::Request { message: message.keep(), server, flow, side };
-            match self.let_wait_for_video(call, message, waiting) {
+            match self.let_wait_for_video(call, message, waiting, now) {
                 Some(left) => call = left,
                 None => return,
             }
@@ -99,8 +99,7 @@ impl Switchboard {
                 }
             }
             (false, Some(key)) => {
-                if let Some(mut call) = self.take(id) {
-                    self.pressed(&mut call, leg, now);
+                if let Some(call) = self.take(id) {
                     self.digit(call, leg, key, Way::Info, now);
                 }
             }
@@ -255,7 +254,7 @@ impl Switchboard {
 
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
-        if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message) {
+        if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message, now) {
             return;
         }
         if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
@@ -323,6 +322,7 @@ impl Switchboard {
                     if answers {
                         self.settle_video(&mut call);
                     }
+                    self.whisper_late(&mut call);
                     if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
                         contact.uri.clone_into(&mut call.party[from].target);
                     }

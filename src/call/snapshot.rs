@@ -86,6 +86,9 @@ pub struct Snapshot {
     pub secured: Option<Secured>,
     /// By the last description that was accepted.
     pub on_hold: bool,
+    /// Its callee is to be warned when the hold ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whisper_waits: bool,
     /// The session timer: its interval and what was left of it.
     #[serde(default)]
     pub session: Option<(Duration, Duration)>,
@@ -217,6 +220,7 @@ impl Switchboard {
             routed: Some((story.decision, story.enforcement)),
             ports: None,
             plan,
+            plays: PerLeg::default(),
             latched,
             video: None,
             security: Security::new(&self.settings.srtp, &self.secret, id),
@@ -246,7 +250,7 @@ impl Switchboard {
             lifted: story.lifted,
             digits: story.digits,
             diversion: None,
-            shown: story.verdict,
+            shown: story.verdict.map(Box::new),
             trunk: None,
             candidates: Vec::new(),
             invite_shift: PerLeg::default(),
@@ -291,9 +295,12 @@ impl Switchboard {
         if let Some(diverting) = snapshot.diversion {
             self.divert_again(&mut call, diverting, now);
         } else if !call.has_callee {
-            self.play(&call, Leg::Caller, "caller-diverted");
+            self.play(&mut call, Leg::Caller, "caller-diverted");
         } else if guarded && call.settings.enforce {
             self.guard(&mut call);
+            if let Some(guard) = &mut call.guard {
+                guard.whisper_waits = snapshot.whisper_waits;
+            }
         }
         self.changed(id);
         self.keep(call);
@@ -326,7 +333,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         answered: ago(call.answered?),
         analysed: call.analysed,
         not_analysed: call.not_analysed.clone(),
-        verdict: call.shown.clone(),
+        verdict: call.shown.as_deref().cloned(),
         steps: call.steps.clone(),
         taken_back: call.taken_back,
         lifted: call.lifted,
@@ -347,6 +354,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         video: call.video.as_ref().and_then(|video| video.shown()),
         secured: call.security.as_ref().map(|security| security.said),
         on_hold: call.on_hold,
+        whisper_waits: call.guard.as_ref().is_some_and(|guard| guard.whisper_waits),
         session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),
         diversion: call.diversion.as_ref().map(Diversion::progress),
         story,

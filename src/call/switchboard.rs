@@ -372,6 +372,8 @@ impl Switchboard {
                     self.cancelled(call, now);
                 } else if let Some(client) = self.relayed_by_server.get(&server).copied() {
                     self.transactions.cancel(client, &[], now);
+                } else {
+                    self.cancel_waiting(message, server, now);
                 }
             }
             Received::Cancel { invite: None } => {}
@@ -429,6 +431,7 @@ impl Switchboard {
                     } else if let Some(relayed) = self.relayed.get(&client) {
                         let server = relayed.server;
                         self.time_out(server, now);
+                        self.offer_lost(client);
                     }
                     self.asked(client, None, now);
                 }
@@ -443,6 +446,7 @@ impl Switchboard {
                     {
                         let server = relayed.server;
                         self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
+                        self.offer_lost(client);
                     }
                     self.asked(client, None, now);
                 }

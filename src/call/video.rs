@@ -2,14 +2,14 @@
 //!
 //! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or
 //! codecs of ours. Its ports are asked for when the first description offers it; that message waits for them, a
-//! millisecond at most as a rule, and goes on without video where there are none. They are given back as soon as an answer
-//! refuses it, and with the call.
+//! millisecond at most as a rule, and goes on without video where there are none or they do not come. They are given back as
+//! soon as an answer refuses it, an offer of it has no answer or is taken back, and with the call.
 //!
 //! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where the
 //! talk must not, or with keys to a side that is told none.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,10 @@ use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::wire::sdp::{Beside, Sdp, may_show};
 use crate::sip::wire::{Kept, Message, Method, StatusCode};
-use crate::units::{Leg, PerLeg};
+use crate::units::{CallId, Leg, PerLeg};
+
+/// Ports that have not come by then are not waited for: the peers begin to repeat what waits (T1, RFC 3261 §17.1.1.1).
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A call's part.
 #[derive(Debug)]
@@ -40,12 +43,14 @@ pub(super) struct Video {
 enum State {
     /// The call's INVITE offers it, and what becomes of the call is not known.
     Offered,
-    /// Ports have been asked for; the offer that waits for them, unless that is the call's INVITE.
-    Asked(Option<Box<Waiting>>),
+    /// Ports have been asked for; the offer that waits for them until then, unless that is the call's INVITE.
+    Asked { waiting: Option<Box<Waiting>>, give_up: Instant },
     /// Ours, towards each peer.
     Open(PerLeg<SocketAddr>),
-    /// None are to be had, for the offer that is being passed on.
+    /// None are to be had for the offer that is being passed on.
     Lacking,
+    /// Nobody waits any more for those that have been asked for. The next offer may; else they are given back.
+    Unwanted,
 }
 
 /// A message that has been let in and waits for ports.
@@ -79,8 +84,21 @@ impl Video {
     fn ports(&self) -> Option<PerLeg<SocketAddr>> {
         match self.state {
             State::Open(ports) => Some(ports),
-            State::Offered | State::Asked(_) | State::Lacking => None,
+            State::Offered | State::Asked { .. } | State::Lacking | State::Unwanted => None,
         }
+    }
+
+    /// When what waits goes on without.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Asked { give_up, .. } => Some(give_up),
+            State::Offered | State::Open(_) | State::Lacking | State::Unwanted => None,
+        }
+    }
+
+    /// An offer may ask for its ports.
+    fn is_free(&self) -> bool {
+        matches!(self.state, State::Unwanted)
     }
 
     /// For the journal.
@@ -99,7 +117,7 @@ impl Video {
 impl Call {
     /// Its ports have been asked for.
     pub(super) fn waits_for_video(&self) -> bool {
-        self.video.as_ref().is_some_and(|video| matches!(video.state, State::Asked(_)))
+        self.video.as_ref().is_some_and(|video| matches!(video.state, State::Asked { .. }))
     }
 
     /// `message` describes a video that may pass.
@@ -121,17 +139,19 @@ impl Call {
 
 impl Switchboard {
     /// A call takes this route: its INVITE's video has ports, where somebody is to see it.
-    pub(super) fn open_offered_video(&mut self, call: &mut Call, route: Route) {
+    pub(super) fn open_offered_video(&mut self, call: &mut Call, route: Route, now: Instant) {
         let offers = call.video.take().is_some();
         if offers && !call.may_end_srtp() && matches!(route, Route::Connect | Route::Watch) {
-            self.open_video(call, None);
+            self.open_video(call, None, now);
         }
     }
 
-    /// Asks for ports.
-    fn open_video(&mut self, call: &mut Call, waiting: Option<Box<Waiting>>) {
-        call.video = Some(Video::new(State::Asked(waiting)));
-        self.ask_for_ports(call, None);
+    /// Asks for ports, where none are under way.
+    fn open_video(&mut self, call: &mut Call, waiting: Option<Box<Waiting>>, now: Instant) {
+        let before = call.video.replace(Video::new(State::Asked { waiting, give_up: now + PATIENCE }));
+        if before.is_none() {
+            self.ask_for_ports(call, None);
+        }
     }
 
     /// Once for each time that they were asked for.
@@ -152,19 +172,21 @@ impl Switchboard {
         mut call: Box<Call>,
         message: &Message<'_>,
         waiting: impl FnOnce(&Message<'_>) -> Waiting,
+        now: Instant,
     ) -> Option<Box<Call>> {
         let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
-        if !offers || call.video.is_some() || call.ports.is_none() || !call.offers_video(message) {
+        let has_video = call.video.as_ref().is_some_and(|video| !video.is_free());
+        if !offers || has_video || call.ports.is_none() || !call.offers_video(message) {
             return Some(call);
         }
-        self.open_video(&mut call, Some(Box::new(waiting(message))));
+        self.open_video(&mut call, Some(Box::new(waiting(message))), now);
         self.keep(call);
         None
     }
 
     /// The same of a response, where that is the offer: to an INVITE without one. True: it waits, or is a repetition of
     /// what does.
-    pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>) -> bool {
+    pub(super) fn lets_offer_wait_for_video(&mut self, client: ClientId, message: &Message<'_>, now: Instant) -> bool {
         if message.body().is_empty() || !message.status().is_some_and(|code| code.is_provisional() || code.is_success())
         {
             return false;
@@ -179,18 +201,18 @@ impl Switchboard {
             return false;
         }
         match call.video.as_ref().map(|video| &video.state) {
-            None => {
+            None | Some(State::Unwanted) => {
                 let id = call.id;
                 let Some(mut call) = self.take(id) else { return false };
                 let waiting = Waiting::Response { message: message.keep(), client };
-                self.open_video(&mut call, Some(Box::new(waiting)));
+                self.open_video(&mut call, Some(Box::new(waiting)), now);
                 self.keep(call);
                 true
             }
-            Some(State::Asked(Some(waiting))) => {
+            Some(State::Asked { waiting: Some(waiting), .. }) => {
                 matches!(**waiting, Waiting::Response { client: first, .. } if first == client)
             }
-            Some(State::Offered | State::Asked(None) | State::Open(_) | State::Lacking) => false,
+            Some(State::Offered | State::Asked { waiting: None, .. } | State::Open(_) | State::Lacking) => false,
         }
     }
 
@@ -201,6 +223,10 @@ impl Switchboard {
                 let ports = PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port()));
                 let Some(video) = &mut call.video else { return self.keep(call) };
                 let before = std::mem::replace(&mut video.state, State::Open(ports));
+                if let State::Unwanted = before {
+                    self.close_video(&mut call);
+                    return self.keep(call);
+                }
                 if call.diversion.is_some() {
                     for leg in Leg::BOTH {
                         self.cut_video(&call, leg, true);
@@ -211,13 +237,14 @@ impl Switchboard {
             MediaEvent::Failed => {
                 let Some(video) = &mut call.video else { return self.keep(call) };
                 let before = std::mem::replace(&mut video.state, State::Lacking);
-                self.give_ports_back(&call);
                 let id = call.id;
                 self.changed(id);
                 self.go_on(call, before, now);
                 // The next offer may be luckier.
-                if let Some(call) = self.calls.get_mut(&id) {
-                    call.video = call.video.take().filter(|video| !matches!(video.state, State::Lacking));
+                if let Some(mut call) = self.take(id) {
+                    call.video = None;
+                    self.give_ports_back(&call);
+                    self.keep(call);
                 }
             }
             MediaEvent::Latched { leg, address } => {
@@ -236,17 +263,65 @@ impl Switchboard {
 
     /// Passes on what has waited.
     fn go_on(&mut self, call: Box<Call>, before: State, now: Instant) {
-        match before {
-            State::Asked(Some(waiting)) => {
-                self.keep(call);
-                match *waiting {
-                    Waiting::Request { message, server, flow, side } => {
-                        self.in_dialog(&message.message(), server, flow, side, now);
-                    }
-                    Waiting::Response { message, client } => self.response(&message.message(), client, now),
+        let State::Asked { waiting: Some(waiting), .. } = before else { return self.opened(call, now) };
+        let id = call.id;
+        self.keep(call);
+        match *waiting {
+            Waiting::Request { message, server, flow, side } => {
+                self.in_dialog(&message.message(), server, flow, side, now);
+                // It may have been refused here.
+                if !self.relayed_by_server.contains_key(&server) {
+                    self.settle_video_of(id);
                 }
             }
-            State::Offered | State::Asked(None) | State::Open(_) | State::Lacking => self.opened(call, now),
+            Waiting::Response { message, client } => self.response(&message.message(), client, now),
+        }
+    }
+
+    /// What waits for ports that have not come goes on without video. None: the call has ended with it.
+    pub(super) fn video_due(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
+        let Some(video) = &mut call.video else { return Some(call) };
+        if video.deadline().is_none_or(|at| now < at) {
+            return Some(call);
+        }
+        let before = std::mem::replace(&mut video.state, State::Lacking);
+        let id = call.id;
+        self.go_on(call, before, now);
+        let mut call = self.take(id)?;
+        if let Some(video) = &mut call.video {
+            video.state = State::Unwanted;
+        }
+        Some(call)
+    }
+
+    /// A CANCEL, which may be of a request that waits for ports.
+    pub(super) fn cancel_waiting(&mut self, cancel: &Message<'_>, server: ServerId, now: Instant) {
+        let Some(mut call) = self.by_call_id.get(cancel.call_id()).copied().and_then(|id| self.take(id)) else {
+            return;
+        };
+        if let Some(video) = &mut call.video
+            && let State::Asked { waiting: Some(waiting), .. } = &video.state
+            && let Waiting::Request { message, server: of, flow, .. } = &**waiting
+            && *of == server
+        {
+            self.reply(&message.message(), server, *flow, StatusCode::REQUEST_TERMINATED, &[], now);
+            video.state = State::Unwanted;
+        }
+        self.keep(call);
+    }
+
+    /// An offer that was passed on has had no answer.
+    pub(super) fn offer_lost(&mut self, client: ClientId) {
+        let offer = self.relayed.get(&client).filter(|relayed| relayed.video.is_some());
+        if let Some(id) = offer.and_then(|relayed| relayed.call) {
+            self.settle_video_of(id);
+        }
+    }
+
+    fn settle_video_of(&mut self, id: CallId) {
+        if let Some(mut call) = self.take(id) {
+            self.settle_video(&mut call);
+            self.keep(call);
         }
     }
 
@@ -318,13 +393,13 @@ impl Switchboard {
     pub(super) fn part_video(&mut self, call: &Call, now: Instant) {
         let Some(video) = &call.video else { return };
         match &video.state {
-            State::Asked(waiting) => {
+            State::Asked { waiting, .. } => {
                 if let Some(Waiting::Request { message, server, flow, .. }) = waiting.as_deref() {
                     self.reply(&message.message(), *server, *flow, StatusCode::NO_SUCH_CALL, &[], now);
                 }
             }
-            State::Open(_) => {}
-            State::Offered | State::Lacking => return,
+            State::Open(_) | State::Lacking | State::Unwanted => {}
+            State::Offered => return,
         }
         self.give_ports_back(call);
     }

@@ -36,9 +36,9 @@ pub struct LiveCall {
     /// Address that sent the INVITE.
     pub source: IpAddr,
     /// `[[trunk]] name`.
-    pub trunk: Option<String>,
+    pub trunk: Option<Box<str>>,
     /// Rule that decided at the INVITE.
-    pub rule: String,
+    pub rule: Box<str>,
     /// What it decided.
     pub route: Label,
     /// Class now; None: not judged yet.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::srtp::{MasterKey, Suite};
 use crate::units::{CallId, Leg, PerLeg, SampleRate};
@@ -84,6 +85,32 @@ pub struct Rollovers {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PromptId(pub Arc<str>);
 
+/// Keys of a leg that are held back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Held {
+    /// All of them.
+    All,
+    /// One more press of this one, if it begins within [`LAST_KEY`]: its telephone has told of it by INFO already.
+    Last(char),
+    /// None, from the next press on.
+    Nothing,
+}
+
+/// A telephone that presses a key in two ways at once does so within this time.
+pub const LAST_KEY: Duration = Duration::from_secs(1);
+
+/// One of the things that a call has played to a leg: rises with each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PlayId(pub u32);
+
+impl PlayId {
+    /// The one behind it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 /// What a call asks of the media path. Sent in order; commands for a call that is gone are ignored. A call's video has
 /// ports and streams of its own, under the name [`CallId::video`]: neither tap nor prompts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -145,6 +172,8 @@ pub enum MediaCommand {
         to: Leg,
         /// At most eight.
         prompts: Vec<PromptId>,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// Stop what plays to `to`; no `Finished` follows.
     StopPlay {
@@ -153,14 +182,14 @@ pub enum MediaCommand {
         /// Who hears it.
         to: Leg,
     },
-    /// Keys that one leg presses no longer reach the other, or do again from the next press on. They are still told.
+    /// Which keys of one leg no longer reach the other. They are still told.
     HoldKeys {
         /// Which call.
         call: CallId,
         /// Whose keys.
         from: Leg,
-        /// False: they do again.
-        held: bool,
+        /// Which.
+        held: Held,
     },
     /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished` follows.
     Press {
@@ -170,6 +199,8 @@ pub enum MediaCommand {
         to: Leg,
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// Play prompts over what the other leg says, which is quieter meanwhile; where it cannot be mixed, in its place.
     /// Behind what plays there already. `Finished` follows.
@@ -180,6 +211,8 @@ pub enum MediaCommand {
         to: Leg,
         /// At most eight.
         prompts: Vec<PromptId>,
+        /// What `Finished` will call it.
+        play: PlayId,
     },
     /// The call has ended: close its sockets and rest its ports.
     Close {
@@ -219,10 +252,12 @@ pub enum MediaEvent {
         /// How often by now.
         rollovers: Rollovers,
     },
-    /// All prompts of the last `Play` to `to` have been played. A missing file counts as played and is reported.
+    /// All that was to be played to `to` has been, up to this. A missing file counts as played and is reported.
     Finished {
         /// Who heard it.
         to: Leg,
+        /// The last of it: another one may have been asked for meanwhile.
+        play: PlayId,
     },
     /// Neither leg has sent RTP for the media timeout.
     Silent,

@@ -9,11 +9,16 @@ use super::packet::Header;
 use crate::units::{RtpTimestamp, SampleRate, Ssrc};
 
 /// Events 0 to 15 (RFC 4733 §3.2, table 7); beyond them are tones and trunk events.
-const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
+pub(super) const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 /// The event of a key.
 pub(super) fn event(key: char) -> Option<u8> {
     KEYS.iter().position(|other| *other == key).and_then(|event| u8::try_from(event).ok())
+}
+
+/// The key of an event.
+pub(super) fn key(payload: &[u8]) -> Option<char> {
+    payload.first().and_then(|&event| KEYS.get(usize::from(event))).copied()
 }
 
 /// True for what looks like the event of a key, whatever its payload type is said to be: a clock that we do not know.

@@ -14,6 +14,7 @@ pub mod player;
 pub mod press;
 pub mod relay;
 pub mod report;
+pub mod returned;
 pub mod rtcp;
 pub mod sequence;
 pub mod srtp;

@@ -29,10 +29,14 @@ const MAX_STRAGGLE: i16 = 100;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     last: Sent,
+    /// How often its sequence numbers have come round, as its receiver counts it.
+    rounds: u16,
     /// At which its timestamps run.
     clock: SampleRate,
     started: bool,
     shift: Shift,
+    /// What is added to the source's sequence numbers, rounds and all, to get those of the stream (RFC 3550 §6.4.1).
+    added_numbers: u32,
     /// Of all that was sent.
     total: Total,
     /// Whose packets were forwarded last.
@@ -77,7 +81,7 @@ enum Shift {
     /// A prompt has been played; the next forwarded packet settles the offset.
     Pending,
     /// Packets of `source` from `first` on are moved by these.
-    By { source: Ssrc, first: SequenceNumber, sequence: u16, timestamp: u32 },
+    By { source: Ssrc, first: SequenceNumber, timestamp: u32 },
 }
 
 impl Outgoing {
@@ -94,9 +98,11 @@ impl Outgoing {
         let none = Total::default();
         Self {
             last,
+            rounds: 0,
             clock: SampleRate::TELEPHONE,
             started: false,
             shift: Shift::Untouched,
+            added_numbers: 0,
             total: none,
             source: None,
             added: none,
@@ -116,15 +122,15 @@ impl Outgoing {
             if source == header.ssrc && header.sequence.since(first) > -MAX_STRAGGLE);
         if !settled && !matches!(self.shift, Shift::Untouched) {
             let next = self.next(now);
+            self.added_numbers = self.numbers_to(next.sequence, header);
             self.shift = Shift::By {
                 source: header.ssrc,
                 first: header.sequence,
-                sequence: next.sequence.0.wrapping_sub(header.sequence.0),
                 timestamp: next.timestamp.0.wrapping_sub(header.timestamp.0),
             };
         }
         let mut sent = Sent { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp, at: now };
-        if let Shift::By { first, sequence, timestamp, .. } = &mut self.shift {
+        if let Shift::By { first, timestamp, .. } = &mut self.shift {
             let ahead = header.sequence.since(*first);
             if ahead < 0 {
                 self.held_back(header);
@@ -135,7 +141,7 @@ impl Outgoing {
                 *first = SequenceNumber(first.0.wrapping_add(500));
             }
             sent.ssrc = self.last.ssrc;
-            sent.sequence.0 = sent.sequence.0.wrapping_add(*sequence);
+            sent.sequence.0 = sent.sequence.0.wrapping_add(self.added_numbers as u16);
             sent.timestamp.0 = sent.timestamp.0.wrapping_add(*timestamp);
             Header {
                 // The first one behind a prompt, or behind what was left out.
@@ -151,17 +157,43 @@ impl Outgoing {
             // Its own counts begin with it.
             let held =
                 self.held.take().filter(|(ssrc, _)| *ssrc == header.ssrc).map_or_else(Total::default, |(_, held)| held);
-            self.added = if matches!(self.shift, Shift::Untouched) { Total::default() } else { self.total };
+            if let Shift::Untouched = self.shift {
+                (self.added, self.added_numbers) = (Total::default(), 0);
+            } else {
+                self.added = self.total;
+            }
             self.added = self.added.without(held);
             self.source = Some(header.ssrc);
         }
         self.total.count(header.payload.len());
         // A packet that came out of order does not set the stream back.
         if !self.started || sent.ssrc != self.last.ssrc || sent.sequence.since(self.last.sequence) > 0 {
-            self.last = sent;
-            self.started = true;
+            self.reach(sent);
         }
         true
+    }
+
+    /// The stream has come as far as this.
+    fn reach(&mut self, sent: Sent) {
+        if !self.started || sent.ssrc != self.last.ssrc {
+            self.rounds = 0;
+        } else if sent.sequence.0 < self.last.sequence.0 {
+            self.rounds = self.rounds.wrapping_add(1);
+        }
+        self.last = sent;
+        self.started = true;
+    }
+
+    /// What is added to the numbers of a source so that its packet with this header becomes the stream's `next` one.
+    fn numbers_to(&self, next: SequenceNumber, header: &Header) -> u32 {
+        let step = next.0.wrapping_sub(header.sequence.0);
+        if self.source == Some(header.ssrc) {
+            // Its rounds are counted on: no prompt is half a round long.
+            let moved = step.wrapping_sub(self.added_numbers as u16) as i16;
+            return self.added_numbers.wrapping_add_signed(moved.into());
+        }
+        let rounds = self.rounds.wrapping_add(u16::from(self.started && next.0 < self.last.sequence.0));
+        (u32::from(rounds) << 16 | u32::from(next.0)).wrapping_sub(header.sequence.0.into())
     }
 
     /// The next packet of a prompt. `first`: it opens the prompt, so it is marked as the start of a talkspurt and its
@@ -186,8 +218,7 @@ impl Outgoing {
     }
 
     fn own(&mut self, sent: Sent, payload_type: u8, payload: &[u8], marker: bool) -> Played {
-        self.last = sent;
-        self.started = true;
+        self.reach(sent);
         self.shift = Shift::Pending;
         self.total.count(payload.len());
         self.added.count(payload.len());
@@ -211,13 +242,15 @@ impl Outgoing {
             Shift::Untouched => {
                 let follows = self.last.ssrc == header.ssrc && header.sequence.since(self.last.sequence) > 0;
                 if self.started && follows {
-                    self.shift = Shift::By { source: header.ssrc, first: next, sequence: u16::MAX, timestamp: 0 };
+                    self.shift = Shift::By { source: header.ssrc, first: next, timestamp: 0 };
+                    self.added_numbers = self.added_numbers.wrapping_sub(1);
                 }
             }
-            Shift::By { source, first, sequence, .. } => {
+            Shift::By { source, first, .. } => {
                 // One that has come twice is left out once.
                 if *source == header.ssrc && header.sequence.since(*first) >= 0 {
-                    (*first, *sequence) = (next, sequence.wrapping_sub(1));
+                    *first = next;
+                    self.added_numbers = self.added_numbers.wrapping_sub(1);
                 }
             }
             Shift::Pending => {}
@@ -256,7 +289,7 @@ impl Outgoing {
     #[must_use]
     pub fn as_heard(&self, flows: bool) -> About {
         let source = match self.shift {
-            Shift::By { source, first, sequence, .. } if flows => Some((source, sequence, first)),
+            Shift::By { source, first, .. } if flows => Some((source, self.added_numbers, first)),
             Shift::Untouched | Shift::Pending | Shift::By { .. } => None,
         };
         About { heard_as: self.last.ssrc, source }

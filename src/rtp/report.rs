@@ -44,8 +44,9 @@ pub struct Moved {
 pub struct About {
     /// Its name where it arrives.
     pub heard_as: Ssrc,
-    /// Its own name, what was added to its sequence numbers, and the first one that was. None: it holds a prompt now.
-    pub source: Option<(Ssrc, u16, SequenceNumber)>,
+    /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it holds a
+    /// prompt now.
+    pub source: Option<(Ssrc, u32, SequenceNumber)>,
 }
 
 /// Rewrites a compound packet in place, shorter where something is left out; its length. `sender` and `about` are None
@@ -124,8 +125,7 @@ fn move_block(one: &mut [u8], at: usize, about: Option<About>) -> bool {
     else {
         return false;
     };
-    // Rounds of 65,536 are counted from the start of each stream: the borrow keeps them apart by a fixed number.
-    let own = highest.wrapping_sub(u32::from(shift));
+    let own = highest.wrapping_sub(shift);
     if SequenceNumber(own as u16).since(first) < 0 {
         return false;
     }

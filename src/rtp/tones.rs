@@ -74,16 +74,32 @@ impl Tones {
         }
     }
 
-    /// A tone sounds.
+    /// The key whose tone sounds.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.press.is_some()
+    pub fn sounding(&self) -> Option<char> {
+        self.press.map(|press| press.key)
     }
 
-    /// Fills a payload with the code of `silence` if there is a key's tone in it; the key of a press that has been long enough by now.
-    pub fn silence(&mut self, law: Companding, silence: u8, payload: &mut [u8]) -> Option<char> {
+    /// Hears a payload; the key of a press that has been long enough by now.
+    pub fn hear(&mut self, law: Companding, payload: &[u8]) -> Option<char> {
+        self.look(law, payload, None).1
+    }
+
+    /// Fills a payload with the code of `silence` if there is a key's tone in it, or `only` this one's; the key of a press
+    /// that has been long enough by now.
+    pub fn silence(&mut self, law: Companding, silence: u8, payload: &mut [u8], only: Option<char>) -> Option<char> {
+        let (found, told) = self.look(law, payload, only);
+        if found {
+            payload.fill(silence);
+        }
+        told
+    }
+
+    /// Whether there is a key's tone in a payload, or `only` this one's; the key of a press that has been long enough by now.
+    fn look(&mut self, law: Companding, payload: &[u8], only: Option<char>) -> (bool, Option<char>) {
+        let wanted = |key: char| only.is_none_or(|only| only == key);
         let (mut looked, mut found, mut told) = (false, false, None);
-        for &code in payload.iter() {
+        for &code in payload {
             if let Some(sample) = self.window.get_mut(self.filled) {
                 *sample = f32::from((law.decode)(code));
             }
@@ -92,15 +108,13 @@ impl Tones {
                 let key = self.key();
                 self.window.copy_within(HOP.., 0);
                 self.filled = HOP;
-                (looked, found) = (true, found || key.is_some());
+                (looked, found) = (true, found || key.is_some_and(wanted));
                 told = self.count(key).or(told);
             }
         }
         // Payloads shorter than a hop end between two windows.
-        if found || !looked && self.press.is_some_and(|press| press.misses == 0) {
-            payload.fill(silence);
-        }
-        told
+        let sounds = self.press.is_some_and(|press| press.misses == 0 && wanted(press.key));
+        (found || !looked && sounds, told)
     }
 
     /// The key whose two lines are nearly all that is in the window.
@@ -186,7 +200,7 @@ mod tests {
             let mut payload: Vec<u8> = samples.iter().map(|&sample| law.encode(sample as i16)).collect();
             let before = payload.clone();
             let companding = if law == Law::Mu { LAWS.pcmu } else { LAWS.pcma };
-            keys.extend(tones.silence(companding, law.silence(), &mut payload));
+            keys.extend(tones.silence(companding, law.silence(), &mut payload, None));
             silenced += usize::from(payload != before);
             out.extend(payload.iter().map(|&code| law.decode(code)));
         }

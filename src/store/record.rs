@@ -47,7 +47,7 @@ pub struct CallRecord {
     /// Ours.
     pub id: CallId,
     /// The peers' name for it, cut at [`SIP_CALL_ID_LIMIT`].
-    pub sip_call_id: String,
+    pub sip_call_id: Box<str>,
     /// Of the settings that it kept.
     pub generation: u64,
     /// `inbound` or `outbound`.
@@ -61,7 +61,7 @@ pub struct CallRecord {
     /// Address that sent the INVITE.
     pub source: IpAddr,
     /// `[[trunk]] name`; None from the PBX.
-    pub trunk: Option<String>,
+    pub trunk: Option<Box<str>>,
     /// The INVITE came.
     pub began: UtcMillis,
     /// The callee's phone rang first.
@@ -73,7 +73,7 @@ pub struct CallRecord {
     /// It was over; None: not while this process ran.
     pub ended: Option<UtcMillis>,
     /// Rule that decided at the INVITE.
-    pub rule: String,
+    pub rule: Box<str>,
     /// What it decided: `connect`, `watch`, `divert`, `reject`.
     pub route: Label,
     /// Whether that was done: `done`, `observed`, `not enforced`.
@@ -90,8 +90,8 @@ pub struct CallRecord {
     pub steps: Vec<Step>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
-    /// The callee's keys reached the caller again from then on, and why: `callee`, `live`.
-    pub lifted: Option<(CallTime, Label)>,
+    /// The callee's keys reached the caller again from then on, and why: `callee`, `live`. In a box: few calls are guarded.
+    pub lifted: Option<Box<(CallTime, Label)>>,
     /// Keys pressed by each side: how many, never which.
     pub digits: PerLeg<u32>,
     /// How it ended.
@@ -169,9 +169,9 @@ pub struct CallSummary {
     /// Address that sent the INVITE.
     pub source: IpAddr,
     /// `[[trunk]] name`.
-    pub trunk: Option<String>,
+    pub trunk: Option<Box<str>>,
     /// Rule that decided at the INVITE.
-    pub rule: String,
+    pub rule: Box<str>,
     /// What it decided.
     pub route: Label,
     /// Whether that was done.

@@ -49,8 +49,8 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         ending.status,
         ending.talked.map(|talked| millis(CallTime(talked))),
         record.restored.map(|at| at.0),
-        record.lifted.as_ref().map(|(at, _)| millis(*at)),
-        record.lifted.as_ref().map(|(_, by)| by),
+        record.lifted.as_ref().map(|lifted| millis(lifted.0)),
+        record.lifted.as_ref().map(|lifted| &lifted.1),
     ])?;
     if record.verdicts.is_empty() && record.steps.is_empty() {
         return Ok(());
@@ -140,7 +140,7 @@ pub(super) fn call(row: &Row<'_>) -> rusqlite::Result<CallRecord> {
         verdicts_left_out: row.get("verdicts_left_out")?,
         steps: Vec::new(),
         taken_back: row.get::<_, Option<i64>>("taken_back_ms")?.map(call_time),
-        lifted: row.get::<_, Option<i64>>("lifted_ms")?.map(call_time).zip(label("lifted_by")?),
+        lifted: row.get::<_, Option<i64>>("lifted_ms")?.map(call_time).zip(label("lifted_by")?).map(Box::new),
         digits: PerLeg { caller: row.get("digits_caller")?, callee: row.get("digits_callee")? },
         ending: EndingRecord {
             by: label("ended_by")?,

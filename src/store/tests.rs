@@ -9,7 +9,7 @@ use super::{CallRecord, EndingRecord, Filter, Retention, Store, StoreError, UNFI
 use crate::units::CallId;
 
 fn call(id: u64, change: impl FnOnce(&mut CallRecord)) -> CallRecord {
-    let mut record = CallRecord { id: CallId(id), sip_call_id: format!("call-{id}@a"), ..diverted_call() };
+    let mut record = CallRecord { id: CallId(id), sip_call_id: format!("call-{id}@a").into(), ..diverted_call() };
     record.began.0 += i64::try_from(id & 0xffff).unwrap();
     change(&mut record);
     record
@@ -41,7 +41,7 @@ fn a_record_comes_back_as_it_was_written() {
         verdicts_left_out: 7,
         steps: Vec::new(),
         taken_back: None,
-        lifted: Some((crate::units::CallTime::from_millis(3_000), "live".into())),
+        lifted: Some(Box::new((crate::units::CallTime::from_millis(3_000), "live".into()))),
         source: "2001:db8::9".parse().unwrap(),
         generation: u64::MAX,
         ending: EndingRecord { by: None, how: UNFINISHED.into(), status: Some(486), talked: None },
@@ -260,7 +260,7 @@ fn a_full_disk_loses_the_batch_and_nothing_before_it() {
 fn text_of_strangers_is_data() {
     let hostile = |record: &mut CallRecord| {
         record.caller = Some("'); DROP TABLE calls; --\0\u{1b}[2J\u{202e}".to_owned());
-        record.sip_call_id = "\0".to_owned();
+        record.sip_call_id = "\0".into();
     };
     let record = call(1, hostile);
 

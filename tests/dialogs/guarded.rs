@@ -138,6 +138,7 @@ fn nines_that_are_not_two_in_a_row_lift_nothing() {
         world.media_says(MediaEvent::Digit { leg: Leg::Caller, digit: '9' });
     }
     assert!(!lifted(&world), "{:?}", world.events);
+    world.run(MS(1_000));
 
     // By INFO alone they are as good.
     for _ in 0..2 {
@@ -148,6 +149,38 @@ fn nines_that_are_not_two_in_a_row_lift_nothing() {
     assert!(lifted(&world));
     assert!(world.ladder().contains("press 1 for caller"), "the last key that was not part of it");
     world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn nines_of_the_caller_that_come_back_by_any_way_lift_nothing() {
+    let (mut world, mut caller, mut callee) = guarded();
+    press(&mut world, '1');
+    world.run(MS(4_000));
+    for later in [0, 200, 500] {
+        for _ in 0..2 {
+            world.send(TRUNK, &info(&mut caller, "Signal=9\r\n"));
+            let asked = world.last(PBX);
+            world.send(PBX, &response(&asked, "200 OK", "", ""));
+            world.run(MS(later));
+            press(&mut world, '9');
+            world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+        }
+    }
+    assert_eq!(world.events.iter().filter(|event| *event == "digit callee").count(), 1, "the one");
+    // A tone is told when it has lasted a while: its return may be told before it.
+    world.run(MS(1_000));
+    for _ in 0..2 {
+        press(&mut world, '9');
+        world.run(MS(50));
+        world.media_says(MediaEvent::Digit { leg: Leg::Caller, digit: '9' });
+        world.run(MS(1_000));
+    }
+
+    assert!(!lifted(&world), "{:?}", world.events);
+    assert!(!world.ladder().contains("> trunk INFO"), "all are held");
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 
@@ -231,7 +264,7 @@ fn a_whisper_comes_once_and_behind_a_guard() {
     let (mut world, mut caller, _) = answered(settings());
     world.media_in_ladder = true;
     world.judge(0.75);
-    world.media_says(MediaEvent::Finished { to: Leg::Callee });
+    world.finished(Leg::Callee);
     world.judge(0.8);
     world.run(S(5));
 
@@ -245,6 +278,84 @@ fn a_whisper_comes_once_and_behind_a_guard() {
     let steps: Vec<&String> = world.events.iter().filter(|event| event.ends_with(" done")).skip(1).collect();
     assert_eq!(steps, ["guard done", "whisper done"]);
     hang_up(world, &mut caller);
+}
+
+/// A re-INVITE of one end with this attribute, which the other accepts.
+fn re_invite(world: &mut World, (from, phone): (&str, &mut Phone), to: &str, attribute: &str) {
+    world.send(from, &phone.next("INVITE", &super::sdp(from, attribute)));
+    let offer = world.last(to);
+    let answer = attribute.replace("sendonly", "recvonly");
+    world.send(to, &response(&offer, "200 OK", "", &super::sdp(to, &answer)));
+    world.send(from, &phone.ack());
+    world.forget_peer(to);
+    world.forget_peer(from);
+}
+
+#[test]
+fn a_callee_on_hold_is_warned_when_the_hold_ends() {
+    const HOLD: &str = "a=sendonly\r\n";
+    for (by_callee, killed) in [(true, false), (false, false), (true, true)] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let hold = |world: &mut World, caller: &mut Phone, callee: &mut Phone, attribute: &str| {
+            let (from, to) = if by_callee { ((PBX, callee), TRUNK) } else { ((TRUNK, caller), PBX) };
+            re_invite(world, from, to, attribute);
+        };
+        hold(&mut world, &mut caller, &mut callee, HOLD);
+        world.judge(0.75);
+        if killed {
+            world.kill_and_start(MS(500));
+        }
+        // Held on.
+        hold(&mut world, &mut caller, &mut callee, HOLD);
+        assert!(!world.ladder().contains("* whisper"), "nobody would hear it");
+        hold(&mut world, &mut caller, &mut callee, "");
+        assert_eq!(world.ladder().matches("* whisper callee-whisper to callee").count(), 1);
+        for attribute in [HOLD, ""] {
+            hold(&mut world, &mut caller, &mut callee, attribute);
+        }
+        assert!(!world.ladder().contains("* whisper"), "once");
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_callee_who_has_lifted_the_guard_on_hold_is_not_warned_behind_it() {
+    let (mut world, mut caller, mut callee) = guarded();
+    re_invite(&mut world, (PBX, &mut callee), TRUNK, "a=sendonly\r\n");
+    world.judge(0.75);
+    press(&mut world, '1');
+    world.run(MS(4_000));
+    for _ in 0..2 {
+        press(&mut world, '9');
+    }
+    assert!(lifted(&world));
+    re_invite(&mut world, (PBX, &mut callee), TRUNK, "");
+
+    assert!(!world.ladder().contains("* whisper"));
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_late_end_of_one_prompt_is_not_the_end_of_the_next() {
+    let (mut world, mut caller, _) = guarded();
+    press(&mut world, '1');
+    let guard = world.plays.callee;
+    world.judge(0.95);
+    world.finished(Leg::Caller);
+    // The voice of the guard had ended before it was replaced, and it was told late.
+    world.media_says(MediaEvent::Finished { to: Leg::Callee, play: guard });
+    world.run(S(4));
+    assert!(!world.ladder().contains("BYE"), "the callee hears the warning to its end");
+    world.finished(Leg::Callee);
+    world.run(S(4));
+
+    assert!(world.ladder().contains("> pbx BYE"));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    let bye = world.last(TRUNK);
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    caller.cseq += 1;
+    world.rest();
 }
 
 #[test]
@@ -293,7 +404,7 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
           4000 pbx > INFO sip:x@10.0.0.1:5060
           4000       > pbx 200 OK (102 INFO)
           4000 pbx > INFO sip:x@10.0.0.1:5060
-          4000       * hold keys of callee false
+          4000       * hold keys of callee false but 9
           4000       * stop playing to callee
           4000       * press 4 for caller
           4000       > pbx 200 OK (103 INFO)

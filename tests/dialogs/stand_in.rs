@@ -5,7 +5,6 @@ use std::sync::Arc;
 use ringfence::call::{DivertCallee, Settings};
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::rules::{Policy, Rule};
-use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
 
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
@@ -38,7 +37,7 @@ fn an_announcement_is_held_and_resumed_in_every_spelling() {
         assert!(world.ladder().contains(&format!("* plan caller {plan}")));
     }
     world.run(S(1));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     let bye = world.last(TRUNK);
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
     assert!(world.receive(PBX).is_none(), "there is nobody");
@@ -171,7 +170,7 @@ fn an_update_while_the_refusal_is_said_in_words_comes_too_early() {
     world.send(TRUNK, &early.next("INVITE", &sdp(TRUNK, "")));
     assert!(world.last(TRUNK).starts_with("SIP/2.0 481 "));
     world.send(TRUNK, &early.request("ACK", ""));
-    world.media_says(MediaEvent::Finished { to: Leg::Caller });
+    world.finished(Leg::Caller);
     assert!(world.last(TRUNK).starts_with("SIP/2.0 608 "));
     world.send(TRUNK, &caller.request("ACK", ""));
     world.rest();

@@ -5,7 +5,7 @@ use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
 
 use super::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
-use super::{S, answered, expect, hang_up};
+use super::{MS, S, answered, expect, hang_up};
 
 const REFUSED: &str = "m=video 0 RTP/AVPF 99\r\n";
 
@@ -311,6 +311,121 @@ fn an_invite_waits_for_both_sets_of_ports_and_may_be_cancelled_meanwhile() {
     world.video_goes_on();
     assert!(world.receive(PBX).is_none(), "nobody's phone rings");
     world.rest();
+}
+
+#[test]
+fn a_re_invite_that_waits_for_ports_can_be_cancelled_and_gives_them_back() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.media_in_ladder = true;
+    for taken_over in [false, true] {
+        world.slow_video = Some(Vec::new());
+        world.send(PBX, &callee.next("INVITE", &shown(PBX)));
+        world.send(PBX, &callee.request("CANCEL", ""));
+        let end = world.last(PBX);
+        assert!(end.starts_with("SIP/2.0 487 ") && end.contains(" INVITE\r\n"), "{end}");
+        world.send(PBX, &callee.request("ACK", ""));
+        assert!(world.receive(TRUNK).is_none(), "nobody hears of it");
+        if taken_over {
+            // The next offer waits for the same ports.
+            world.send(PBX, &callee.next("INVITE", &shown(PBX)));
+        }
+        world.ladder();
+        world.video_goes_on();
+        assert_eq!(world.ladder().contains("* video: close"), !taken_over);
+    }
+    let offer = world.last(TRUNK);
+    assert!(offer.ends_with(&camera(20_012)), "{offer}");
+    world.send(TRUNK, &response(&offer, "200 OK", "", &shown(TRUNK)));
+    assert!(world.last(PBX).ends_with(&camera(20_014)));
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn offers_go_on_without_video_where_the_media_path_does_not_answer() {
+    let mut world = World::new(settings());
+    world.media_in_ladder = true;
+    world.slow_video = Some(Vec::new());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &shown(TRUNK)));
+    world.run(MS(499));
+    assert!(world.receive(PBX).is_none(), "it waits");
+    world.run(MS(1));
+    let invite = world.last(PBX);
+    assert!(invite.contains("m=audio 20006 ") && invite.contains(REFUSED), "{invite}");
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, REFUSED)));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+
+    // Inside the call the same, with the ports of then still under way.
+    world.send(PBX, &callee.next("UPDATE", &shown(PBX)));
+    assert!(world.receive(TRUNK).is_none(), "it waits");
+    world.run(MS(500));
+    let offer = world.last(TRUNK);
+    assert!(offer.contains(REFUSED), "{offer}");
+    world.send(TRUNK, &response(&offer, "200 OK", "", &sdp(TRUNK, REFUSED)));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+    // An answer that offers.
+    world.send(TRUNK, &caller.next("INVITE", ""));
+    let re_invite = world.last(PBX);
+    world.send(PBX, &response(&re_invite, "200 OK", "", &shown(PBX)));
+    world.run(MS(500));
+    let ok = world.last(TRUNK);
+    assert!(ok.starts_with("SIP/2.0 200 ") && ok.contains(REFUSED), "{ok}");
+    world.send(TRUNK, &with_body(&caller.ack(), &sdp(TRUNK, REFUSED)));
+    world.last(PBX);
+
+    world.ladder();
+    world.video_goes_on();
+    assert_eq!(world.ladder().matches("* video: close").count(), 1, "they come, and nobody wants them");
+    let [offer, _] = exchange(&mut world, (PBX, &mut callee), &shown(PBX), TRUNK, &shown(TRUNK));
+    assert!(offer.contains("m=video 2"), "{offer}");
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_call_that_ends_before_its_late_ports_come_gives_them_back() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.slow_video = Some(Vec::new());
+    world.send(PBX, &callee.next("UPDATE", &shown(PBX)));
+    world.run(MS(500));
+    let offer = world.last(TRUNK);
+    world.send(TRUNK, &response(&offer, "200 OK", "", &sdp(TRUNK, REFUSED)));
+    world.last(PBX);
+    world.hang_up((TRUNK, &mut caller), PBX);
+    world.last(TRUNK);
+    world.video_goes_on();
+    world.rest();
+}
+
+#[test]
+fn ports_of_an_offer_that_has_no_answer_or_is_refused_here_are_given_back() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.media_in_ladder = true;
+    world.send(PBX, &callee.next("UPDATE", &shown(PBX)));
+    assert!(world.receive(TRUNK).is_some_and(|offer| offer.contains("m=video 2")));
+    world.run(S(40));
+    assert!(world.last(PBX).starts_with("SIP/2.0 408 "));
+    assert!(world.ladder().contains("* video: close"), "nobody has answered");
+    world.forget_peer(TRUNK);
+
+    world.slow_video = Some(Vec::new());
+    world.send(TRUNK, &caller.next("INVITE", &shown(TRUNK)));
+    let offer = caller.clone();
+    // A later request overtakes it.
+    world.send(TRUNK, &caller.next("OPTIONS", ""));
+    let asked = world.last(PBX);
+    world.send(PBX, &response(&asked, "200 OK", "", ""));
+    world.forget_peer(TRUNK);
+    world.video_goes_on();
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 500 "), "out of order");
+    world.send(TRUNK, &offer.request("ACK", ""));
+    assert!(world.ladder().contains("* video: close"), "refused here");
+    assert!(world.receive(PBX).is_none());
+    hang_up(world, &mut caller);
 }
 
 #[test]

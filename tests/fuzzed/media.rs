@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringfence::io::clock;
 use ringfence::io::media::LAWS;
-use ringfence::rtp::control::{Codec, StreamPlan};
+use ringfence::rtp::control::{Codec, Held, StreamPlan};
 use ringfence::rtp::player::Prompt;
 use ringfence::rtp::relay::{MediaPair, Relay};
 use ringfence::units::{Leg, PerLeg};
@@ -44,7 +44,7 @@ pub(crate) fn media(bytes: &[u8]) {
                 }
             }
             7 => pair.resume(leg, choices.one_of(&own).parse().unwrap(), now),
-            10 => pair.hold_keys(leg, choices.below(4) > 0),
+            10 => pair.hold_keys(leg, choices.one_of(&[Held::All, Held::All, Held::Last('1'), Held::Nothing]), now),
             11 => {
                 let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
                 let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));

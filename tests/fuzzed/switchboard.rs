@@ -17,7 +17,7 @@ use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::{Condition, Policy, Rule};
-use ringfence::rtp::control::{MediaCommand, MediaEvent};
+use ringfence::rtp::control::{MediaCommand, MediaEvent, PlayId};
 use ringfence::sip::flow::Flow;
 use ringfence::sip::wire::{BadMessage, Index, Limits};
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
@@ -258,7 +258,7 @@ impl World {
             1 => MediaEvent::Failed,
             2 => MediaEvent::Digit { leg, digit: choices.one_of(&['9', '1', '#']) },
             3 => MediaEvent::Latched { leg, address: Some("198.51.100.9:31000".parse().unwrap()) },
-            4 => MediaEvent::Finished { to: leg },
+            4 => MediaEvent::Finished { to: leg, play: PlayId(u32::from(choices.byte() % 4)) },
             _ => {
                 self.no_ports = !self.no_ports;
                 return;

@@ -39,7 +39,7 @@ use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::{Condition, Policy, Rule};
-use ringfence::rtp::control::{MediaCommand, MediaEvent};
+use ringfence::rtp::control::{MediaCommand, MediaEvent, PlayId};
 use ringfence::sip::flow::Flow;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
 use scenario::{Do, Script};
@@ -201,6 +201,7 @@ enum What {
         call: CallId,
         to: Leg,
         play: u32,
+        name: PlayId,
     },
     MediaCheck {
         talk: usize,
@@ -409,10 +410,10 @@ impl World {
                 let event = if refused { MediaEvent::Failed } else { MediaEvent::Opened { ports } };
                 self.input(Input::Media { call, event });
             }
-            What::Finished { talk, call, to, play } => {
+            What::Finished { talk, call, to, play, name } => {
                 if self.seen(talk, call).is_some_and(|seen| seen.closed == 0 && seen.plays[to] == play) {
                     self.say(|| format!("played to {}", to.label()));
-                    self.input(Input::Media { call, event: MediaEvent::Finished { to } });
+                    self.input(Input::Media { call, event: MediaEvent::Finished { to, play: name } });
                 }
             }
             What::MediaCheck { talk, call } => self.media_check(talk, call),
@@ -695,11 +696,13 @@ impl World {
                 seen.answered = true;
                 self.at(now + MEDIA_CHECK, What::MediaCheck { talk, call });
             }
-            MediaCommand::Play { to, .. } | MediaCommand::Press { to, .. } | MediaCommand::Whisper { to, .. } => {
+            MediaCommand::Play { to, play: name, .. }
+            | MediaCommand::Press { to, play: name, .. }
+            | MediaCommand::Whisper { to, play: name, .. } => {
                 seen.plays[to] += 1;
                 let play = seen.plays[to];
                 let lasts = self.talks[talk].dice.ms(1_000, 8_000);
-                self.at(now + lasts, What::Finished { talk, call, to, play });
+                self.at(now + lasts, What::Finished { talk, call, to, play, name });
             }
             MediaCommand::StopPlay { to, .. } => seen.plays[to] += 1,
             MediaCommand::StopTap { .. }
@@ -720,7 +723,9 @@ impl World {
         }
         if let MediaCommand::Open { .. } = command {
             *open = true;
-            let wait = self.talks[talk].dice.ms(1, 5);
+            // Now and then later than anybody waits.
+            let Talk { dice, number, .. } = &mut self.talks[talk];
+            let wait = dice.ms(1, if *number % 5 == 1 { 900 } else { 5 });
             self.at(self.now + wait, What::Opened { talk, call: call.video() });
         } else if let MediaCommand::Close { .. } = command {
             (*open, *plans) = (false, PerLeg::default());
@@ -809,7 +814,9 @@ impl World {
         let shown = seen.video.open;
         let video = |leg: &Leg| shown && seen.video.plans[*leg] != Some(phones[*leg].port + TO_VIDEO);
         let both = Leg::BOTH.into_iter().all(|leg| phones[leg].shows && !phones[leg].hides_on_hold);
-        let lacking = both && !shown && self.talks[talk].number % 7 != 3;
+        // Its ports are refused, or come too late.
+        let number = self.talks[talk].number;
+        let lacking = both && !shown && number % 7 != 3 && number % 5 != 1;
         if lacking || Leg::BOTH.iter().any(video) {
             let text = format!("video is {:?} where both are settled", seen.video);
             return self.violation(Some(talk), text);

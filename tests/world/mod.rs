@@ -20,7 +20,7 @@ use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::Policy;
-use ringfence::rtp::control::{MediaCommand, MediaEvent};
+use ringfence::rtp::control::{Held, MediaCommand, MediaEvent, PlayId};
 use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::Limits;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
@@ -96,6 +96,8 @@ pub(crate) struct World {
     /// Media commands stand in the ladder.
     pub(crate) media_in_ladder: bool,
     ports: u16,
+    /// What was played to each leg last.
+    pub(crate) plays: PerLeg<PlayId>,
 }
 
 impl World {
@@ -126,6 +128,7 @@ impl World {
             calls: Vec::new(),
             media_in_ladder: false,
             ports: 20_000,
+            plays: PerLeg::default(),
         }
     }
 
@@ -242,6 +245,12 @@ impl World {
     }
 
     fn media(&mut self, command: MediaCommand) {
+        if let MediaCommand::Play { to, play, .. }
+        | MediaCommand::Whisper { to, play, .. }
+        | MediaCommand::Press { to, play, .. } = command
+        {
+            self.plays[to] = play;
+        }
         let video = if is_of_video(&command) { "video: " } else { "" };
         let line = match &command {
             MediaCommand::Open { call, ports, .. } => {
@@ -277,7 +286,14 @@ impl World {
                 let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
                 format!("whisper {} to {}", names.join(" "), to.label())
             }
-            MediaCommand::HoldKeys { from, held, .. } => format!("hold keys of {} {held}", from.label()),
+            MediaCommand::HoldKeys { from, held, .. } => {
+                let held = match held {
+                    Held::All => "true".to_owned(),
+                    Held::Last(key) => format!("false but {key}"),
+                    Held::Nothing => "false".to_owned(),
+                };
+                format!("hold keys of {} {held}", from.label())
+            }
             MediaCommand::Press { to, key, .. } => format!("press {key} for {}", to.label()),
             MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
             MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
@@ -382,6 +398,12 @@ impl World {
     pub(crate) fn media_says(&mut self, event: MediaEvent) {
         let call = *self.calls.last().unwrap();
         self.input(Input::Media { call, event });
+    }
+
+    /// What was played last to a leg of the only call has been heard.
+    pub(crate) fn finished(&mut self, to: Leg) {
+        let play = self.plays[to];
+        self.media_says(MediaEvent::Finished { to, play });
     }
 
     /// The ladder so far; it begins anew.

@@ -1,6 +1,6 @@
 //! What the media path counted, for metrics.
 
-use crate::rtp::relay::{Counters, DropReason, MediaPair};
+use crate::rtp::relay::{DropReason, MediaPair};
 use crate::units::{Leg, PerLeg};
 
 /// A snapshot. Counters grow for the life of the process; the last four are gauges.
@@ -57,12 +57,12 @@ impl MediaCounts {
         sum.sockets += other.sockets;
         sum.ports_free += other.ports_free;
         sum.ports_resting += other.ports_resting;
-        sum.add_packets(&Counters {
-            packets_in: other.packets_in,
-            packets_out: other.packets_out,
-            dropped: other.dropped,
-        });
+        for (sum, dropped) in sum.dropped.iter_mut().zip(other.dropped) {
+            *sum += dropped;
+        }
         for leg in Leg::BOTH {
+            sum.packets_in[leg] += other.packets_in[leg];
+            sum.packets_out[leg] += other.packets_out[leg];
             sum.lost[leg] += other.lost[leg];
         }
         sum
@@ -70,19 +70,14 @@ impl MediaCounts {
 
     /// Adds what one call has counted.
     pub fn add_call(&mut self, pair: &MediaPair) {
-        self.add_packets(pair.counters());
-        for leg in Leg::BOTH {
-            self.lost[leg] += pair.reception(leg).lost();
-        }
-    }
-
-    fn add_packets(&mut self, counters: &Counters) {
+        let counters = pair.counters();
         for leg in Leg::BOTH {
             self.packets_in[leg] += counters.packets_in[leg];
             self.packets_out[leg] += counters.packets_out[leg];
+            self.lost[leg] += pair.reception(leg).lost();
         }
         for (sum, dropped) in self.dropped.iter_mut().zip(counters.dropped) {
-            *sum += dropped;
+            *sum += u64::from(dropped);
         }
     }
 }

@@ -22,7 +22,7 @@ use super::stock::{Shelf, Stock};
 use super::tap::{TapContent, TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker, call_of};
 use crate::io::clock;
-use crate::rtp::control::{MediaCommand, MediaEvent, PromptId};
+use crate::rtp::control::{MediaCommand, MediaEvent, PlayId, PromptId};
 use crate::rtp::outgoing::PACKET_BYTES;
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
@@ -359,18 +359,29 @@ impl Worker {
                     call.pair.cut(from, cut);
                 }
             }
-            MediaCommand::Play { call, to, prompts } => self.start_play(call, to, &prompts, How::Alone, now),
-            MediaCommand::Whisper { call, to, prompts } => self.start_play(call, to, &prompts, How::Over, now),
+            MediaCommand::Play { call, to, prompts, play } => {
+                self.start_play(call, (to, play), &prompts, How::Alone, now);
+            }
+            MediaCommand::Whisper { call, to, prompts, play } => {
+                self.start_play(call, (to, play), &prompts, How::Over, now);
+            }
             MediaCommand::HoldKeys { call, from, held } => {
                 if let Some(call) = self.call(call) {
-                    call.pair.hold_keys(from, held);
+                    call.pair.hold_keys(from, held, now);
                 }
             }
-            MediaCommand::Press { call, to, key } => {
-                if self.call(call).is_some_and(|call| call.pair.press(to, key)) {
-                    self.plays(call, now);
+            MediaCommand::Press { call: id, to, key, play } => {
+                let pressed = self.call(id).is_some_and(|call| {
+                    let pressed = call.pair.press(to, key);
+                    if pressed {
+                        call.plays[to] = play;
+                    }
+                    pressed
+                });
+                if pressed {
+                    self.plays(id, now);
                 } else {
-                    emit(&mut self.backlog, &mut self.counts, call, MediaEvent::Finished { to });
+                    emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
                 }
             }
             MediaCommand::StopPlay { call, to } => {
@@ -396,7 +407,7 @@ impl Worker {
         }
     }
 
-    fn start_play(&mut self, id: CallId, to: Leg, prompts: &[PromptId], how: How, now: Instant) {
+    fn start_play(&mut self, id: CallId, (to, play): (Leg, PlayId), prompts: &[PromptId], how: How, now: Instant) {
         let mut found = Vec::new();
         for prompt in prompts {
             match self.parts.prompts.get(prompt) {
@@ -408,6 +419,7 @@ impl Worker {
             }
         }
         let Some(call) = self.call(id) else { return };
+        call.plays[to] = play;
         let nothing = found.is_empty();
         let plays = !nothing
             && match how {
@@ -422,7 +434,7 @@ impl Worker {
                 self.counts.prompts_missing += 1;
                 warn!(call = %id, leg = to.label(), "Announcement is not encoded in any codec of the peer");
             }
-            emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to });
+            emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
             return;
         }
         self.plays(id, now);
@@ -565,7 +577,10 @@ fn play(call: &mut MediaCall, backlog: &mut Backlog, counts: &mut MediaCounts, n
                 call.send(Port::Rtp(leg), &mut buffer, packet.len(), to, counts);
             }
             Some((_, None)) => {}
-            None => emit(backlog, counts, call.id, MediaEvent::Finished { to: leg }),
+            None => {
+                let play = call.plays[leg];
+                emit(backlog, counts, call.id, MediaEvent::Finished { to: leg, play });
+            }
         }
     }
     Leg::BOTH.into_iter().any(|leg| call.pair.is_playing(leg))

@@ -119,7 +119,7 @@ fn entries(record: &CallRecord) -> Vec<Entry<'_>> {
     entries.extend(restored);
     entries.extend(record.steps.iter().map(Entry::Step));
     entries.extend(record.taken_back.map(Entry::TakenBack));
-    entries.extend(record.lifted.as_ref().map(|(at, by)| Entry::Lifted(*at, by)));
+    entries.extend(record.lifted.as_ref().map(|lifted| Entry::Lifted(lifted.0, &lifted.1)));
     entries.sort_by_key(|entry| match entry {
         Entry::Verdict(verdict) => verdict.at,
         Entry::Step(step) => step.at,
@@ -241,7 +241,7 @@ mod tests {
             verdicts: Vec::new(),
             steps: Vec::new(),
             taken_back: None,
-            rule: "anonymous".to_owned(),
+            rule: "anonymous".into(),
             route: "reject".into(),
             route_enforcement: "observed".into(),
             ending: crate::store::EndingRecord { how: "rejected".into(), status: Some(608), ..Default::default() },
@@ -292,8 +292,8 @@ mod tests {
         let record = CallRecord {
             caller: Some(hostile.to_owned()),
             called: Some(hostile.to_owned()),
-            sip_call_id: hostile.to_owned(),
-            rule: hostile.to_owned(),
+            sip_call_id: hostile.into(),
+            rule: hostile.into(),
             ..diverted_call()
         };
 

@@ -86,7 +86,7 @@ fn the_whole_life_of_a_call_is_one_record() {
     told.tell(1, 0, Event::GuardLifted { at: CallTime::from_millis(5_600), by: Lifted::Live });
     let record = told.tell(1, 500, ended()).unwrap();
 
-    assert_eq!(record.lifted, Some((CallTime::from_millis(5_600), "live".into())));
+    assert_eq!(record.lifted, Some(Box::new((CallTime::from_millis(5_600), "live".into()))));
     assert_eq!(record.caller.as_deref(), Some("+447700900123"));
     assert_eq!((&*record.rule, &*record.route, &*record.route_enforcement), ("default", "watch", "done"));
     let since = |at: Option<UtcMillis>| at.map(|at| at.0 - record.began.0);
@@ -140,7 +140,7 @@ fn a_call_of_another_process_has_a_whole_record_too() {
     );
     assert!(near(record.ended, -1_000), "{record:?}");
     assert_eq!((&*record.rule, &*record.route, record.generation), ("default", "watch", 3));
-    assert_eq!(record.lifted, Some((CallTime::from_millis(7_000), "callee".into())));
+    assert_eq!(record.lifted, Some(Box::new((CallTime::from_millis(7_000), "callee".into()))));
     assert_eq!((record.steps.len(), record.verdicts.len(), record.digits.callee), (1, 1, 3));
     assert_eq!(&*record.ending.how, "bye");
 }

@@ -4,57 +4,97 @@ use std::time::Instant;
 
 use super::{DropReason, LegMedia, MediaPair, Payload, Relay};
 use crate::rtp::companding::Laws;
-use crate::rtp::control::{Codec, OPUS_CLOCK};
+use crate::rtp::control::{Codec, Held, LAST_KEY, OPUS_CLOCK};
 use crate::rtp::dtmf;
 use crate::rtp::packet::Header;
 use crate::rtp::player::{Player, Playing, Prompt, silence};
 use crate::rtp::press::Press;
+use crate::rtp::returned::Sounded;
 use crate::rtp::tones::Tones;
 use crate::units::{Leg, SampleRate};
 
 /// Keys of a leg that are held back.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// False: it has been lifted, and only the rest of the press under way is held.
-    on: bool,
+    /// Nothing: it has been lifted, and only the rest of the press under way is held.
+    held: Held,
+    /// Since then.
+    since: Instant,
     /// The press under way is held. One that began before the guard goes on to its end, or the other leg would hear a key
     /// that nobody lets go.
     holds: bool,
     /// None: lifted, and no tone sounds any more.
     tones: Option<Tones>,
+    /// Tones of the other leg, which may come back.
+    others: Tones,
+    /// Keys of the other leg.
+    sounded: Sounded,
 }
 
 impl Guard {
-    fn new() -> Self {
-        Self { on: true, holds: false, tones: Some(Tones::new()) }
+    fn new(now: Instant) -> Self {
+        Self {
+            held: Held::All,
+            since: now,
+            holds: false,
+            tones: Some(Tones::new()),
+            others: Tones::new(),
+            sounded: Sounded::default(),
+        }
     }
 
-    /// True for a packet of a press that is held. `begins`: it is the first of one.
-    fn event(&mut self, begins: bool) -> bool {
-        if begins {
-            self.holds = self.on;
+    /// True for a packet of a press that is held. `begins`: it is the first one of this key.
+    fn event(&mut self, begins: Option<char>) -> bool {
+        if let Some(key) = begins {
+            self.holds = match self.held {
+                Held::All => true,
+                Held::Last(last) => last == key,
+                Held::Nothing => false,
+            };
+            self.pressed(key);
         }
         self.holds
+    }
+
+    /// The last key to be held has come.
+    fn pressed(&mut self, key: char) {
+        if self.held == Held::Last(key) {
+            self.held = Held::Nothing;
+        }
     }
 
     /// Takes tones out of a payload; a key that was pressed as one.
     fn tone(&mut self, codec: Codec, laws: &Laws, payload: &mut [u8]) -> Option<char> {
         let tones = self.tones.as_mut()?;
-        let key = tones.silence(laws.of(codec)?, silence(codec), payload);
-        if !self.on && !tones.is_on() {
+        let only = match self.held {
+            Held::Last(key) => Some(key),
+            Held::All | Held::Nothing => None,
+        };
+        let key = tones.silence(laws.of(codec)?, silence(codec), payload, only);
+        if self.held == Held::Nothing && tones.sounding().is_none() {
             self.tones = None;
         }
-        key.filter(|_| self.on)
+        if let Some(key) = key {
+            self.pressed(key);
+        }
+        key.filter(|_| self.held == Held::All)
+    }
+
+    /// A last key that has not come will not.
+    fn expire(&mut self, now: Instant) {
+        if matches!(self.held, Held::Last(_)) && now.saturating_duration_since(self.since) >= LAST_KEY {
+            self.held = Held::Nothing;
+        }
     }
 
     fn is_over(&self) -> bool {
-        !self.on && !self.holds && self.tones.is_none()
+        self.held == Held::Nothing && !self.holds && self.tones.is_none()
     }
 }
 
 impl LegMedia {
     /// What becomes of a packet while keys are held: true if it goes nowhere; and the key that is pressed with it, which
-    /// for an event has been read.
+    /// for an event has been read. One that comes back from the other leg is held and nobody's press.
     pub(super) fn hold(
         &mut self,
         payload: Payload,
@@ -62,14 +102,16 @@ impl LegMedia {
         packet: &mut [u8],
         key: Option<char>,
         laws: &Laws,
+        now: Instant,
     ) -> (bool, Option<char>) {
         let Some(guard) = &mut self.guard else { return (false, key) };
+        guard.expire(now);
         let bytes = packet.get_mut(header.payload.clone()).unwrap_or_default();
         let (held, key) = match payload {
-            Payload::Event | Payload::WideEvent => (guard.event(key.is_some()), key),
+            Payload::Event | Payload::WideEvent => (guard.event(key), key),
             Payload::Other if dtmf::is_key(bytes) => {
                 let key = self.keys.hear(header, bytes, SampleRate::TELEPHONE);
-                (guard.event(key.is_some()), key)
+                (guard.event(key), key)
             }
             Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
                 let key = guard.tone(codec, laws, bytes);
@@ -78,6 +120,7 @@ impl LegMedia {
             }
             Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => (false, key),
         };
+        let key = key.filter(|key| !guard.sounded.returns(*key, now));
         if guard.is_over() {
             self.guard = None;
         }
@@ -86,14 +129,41 @@ impl LegMedia {
 }
 
 impl MediaPair {
-    /// Keys of `from` no longer reach the other leg, or do again, from the next press on.
-    pub fn hold_keys(&mut self, from: Leg, held: bool) {
+    /// These keys of `from` no longer reach the other leg.
+    pub fn hold_keys(&mut self, from: Leg, held: Held, now: Instant) {
         let guard = &mut self.legs[from].guard;
         match (guard.as_mut(), held) {
-            (Some(guard), false) => guard.on = false,
-            (None, false) => {}
-            (Some(_) | None, true) => *guard = Some(Box::new(Guard::new())),
+            (Some(guard), Held::Last(_) | Held::Nothing) => (guard.held, guard.since) = (held, now),
+            (None, Held::Last(_) | Held::Nothing) => {}
+            (Some(_) | None, Held::All) => *guard = Some(Box::new(Guard::new(now))),
         }
+    }
+
+    /// Notes what `from` presses while keys of the other leg are held: it may come back from there. The key that is pressed
+    /// with this packet, which for an event has been read.
+    pub(super) fn may_return(
+        &mut self,
+        from: Leg,
+        payload: Payload,
+        bytes: &[u8],
+        key: Option<char>,
+        now: Instant,
+    ) -> Option<char> {
+        let sends_events = self.legs[from].keys.have_come();
+        let Some(guard) = &mut self.legs[from.other()].guard else { return key };
+        let (sounds, key) = match payload {
+            Payload::Event | Payload::WideEvent => (dtmf::key(bytes), key),
+            Payload::Other => (dtmf::key(bytes).filter(|_| dtmf::is_key(bytes)), key),
+            Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
+                let key = self.laws.of(codec).and_then(|law| guard.others.hear(law, bytes));
+                (guard.others.sounding(), key.filter(|_| !sends_events))
+            }
+            Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise => (None, key),
+        };
+        if let Some(key) = sounds {
+            guard.sounded.note(key, now);
+        }
+        key
     }
 
     /// Presses a key for `to`; false if the peers have not agreed on events (RFC 3264 §6.1), or something plays there.

@@ -122,7 +122,7 @@ pub struct Counters {
     /// RTP packets sent to the legs, prompts included.
     pub packets_out: PerLeg<u64>,
     /// Datagrams dropped, by reason in the order of [`DropReason::ALL`].
-    pub dropped: [u64; DropReason::ALL.len()],
+    pub dropped: [u32; DropReason::ALL.len()],
 }
 
 /// Media of one call.
@@ -139,8 +139,8 @@ struct LegMedia {
     /// Where `plan` has SRTP that ends here.
     protection: Option<Box<Protection>>,
     latch: Latch,
-    /// Where its media were last known to come from, if not from where its description says.
-    elsewhere: Option<SocketAddr>,
+    /// Where its media were last known to come from, if not from where its description says. In a box: few come so.
+    elsewhere: Option<Box<SocketAddr>>,
     /// Where the peer's RTCP comes from.
     rtcp: Option<SocketAddr>,
     /// What each payload type of packets *from* this leg means.
@@ -246,13 +246,13 @@ impl MediaPair {
     pub fn resume(&mut self, leg: Leg, address: SocketAddr, now: Instant) {
         let media = &mut self.legs[leg];
         media.latch.resume(address, now);
-        media.elsewhere = media.latch.elsewhere();
+        media.elsewhere = media.latch.elsewhere().map(Box::new);
     }
 
     /// Where media of `leg` come from, where that is not what its description says.
     #[must_use]
     pub fn elsewhere(&self, leg: Leg) -> Option<SocketAddr> {
-        self.legs[leg].elsewhere
+        self.legs[leg].elsewhere.as_deref().copied()
     }
 
     /// Media from `from` are cut off from the other leg, or no longer.
@@ -393,10 +393,17 @@ impl MediaPair {
             .and_then(|clock| media.keys.hear(&header, packet.get(header.payload.clone()).unwrap_or_default(), clock));
         let mut held = false;
         if media.guard.is_some() {
-            (held, digit) = media.hold(payload, &header, packet, digit, self.laws);
+            (held, digit) = media.hold(payload, &header, packet, digit, self.laws, now);
         }
         let elsewhere = media.latch.elsewhere();
-        let moved = std::mem::replace(&mut media.elsewhere, elsewhere) != elsewhere;
+        let moved = media.elsewhere.as_deref() != elsewhere.as_ref();
+        if moved {
+            media.elsewhere = elsewhere.map(Box::new);
+        }
+        if self.legs[from.other()].guard.is_some() {
+            let bytes = packet.get(header.payload.clone()).unwrap_or_default();
+            digit = self.may_return(from, payload, bytes, digit, now);
+        }
         let way = if held { self.leave_out(from, &header) } else { self.forward(from, &header, payload, packet, now) };
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
@@ -500,7 +507,8 @@ impl MediaPair {
 
     fn counted(&mut self, way: Relay) -> Relay {
         if let Relay::Drop(reason) = way {
-            self.counters.dropped[reason as usize] += 1;
+            let dropped = &mut self.counters.dropped[reason as usize];
+            *dropped = dropped.saturating_add(1);
         }
         way
     }

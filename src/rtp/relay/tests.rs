@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::media::LAWS;
+use crate::rtp::control::Held;
 use crate::rtp::packet::HEADER;
 use crate::rtp::player::Late;
 use std::sync::Arc;
@@ -44,6 +45,11 @@ impl Call {
             );
         }
         Self { pair, now }
+    }
+
+    /// Keys of the callee.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.pair.hold_keys(Leg::Callee, held, self.now);
     }
 
     pub(super) fn send(&mut self, from: Leg, packet: &mut [u8], src: &str) -> Relayed {
@@ -328,5 +334,59 @@ fn reports_after_a_prompt_speak_of_the_stream_that_their_reader_knows() {
         (7, 50 + 52, 8_000 + 52 * 160),
         "50 and a prompt of 2"
     );
-    assert_eq!((word(&about, 7), word(&about, 9) as u16), (77, 10_005), "in the numbers of who sends it");
+    assert_eq!((word(&about, 7), word(&about, 9)), (77, 10_005), "in the numbers of who sends it");
+}
+
+/// What the caller is told of its own newest packet where the callee's newest is this one, `rounds` into the stream.
+fn told(call: &mut Call, newest: &[u8], rounds: u32, about: u32) -> (u32, u32) {
+    let heard = Header::read(newest).unwrap();
+    let mut about_it = report(8, heard.ssrc.0, rounds << 16 | u32::from(heard.sequence.0));
+    call.report(Leg::Callee, &mut about_it, "198.51.100.2:6001");
+    assert_eq!(word(&about_it, 7), about);
+    (word(&about_it, 9) >> 16, word(&about_it, 9) & 0xFFFF)
+}
+
+#[test]
+fn rounds_of_numbers_in_reports_are_those_of_who_sends_the_stream() {
+    let mut call = Call::new();
+    call.send(Leg::Callee, &mut rtp(0, 1, 8, &[1; 160]), CALLEE);
+    // A prompt is the first thing that the callee hears; the source behind it is near the end of its numbers.
+    call.play(Leg::Callee);
+    while call.pair.played(Leg::Callee, call.now).is_some() {}
+    let send = |call: &mut Call, ssrc, from: u16, to: u16| {
+        let mut newest = Vec::new();
+        for n in 0..=to.wrapping_sub(from) {
+            newest = rtp(0, from.wrapping_add(n), ssrc, &[1; 160]);
+            call.send(Leg::Caller, &mut newest, CALLER);
+        }
+        newest
+    };
+    let newest = send(&mut call, 7, 65_500, 65_530);
+    assert_eq!(told(&mut call, &newest, 0, 7), (0, 65_530));
+    let newest = send(&mut call, 7, 65_531, 20);
+    assert_eq!(told(&mut call, &newest, 0, 7), (1, 20));
+    // A prompt that is shorter than what it stands for, and one that is longer.
+    call.play(Leg::Callee);
+    send(&mut call, 7, 21, 40);
+    while call.pair.played(Leg::Callee, call.now).is_some() {}
+    let newest = send(&mut call, 7, 41, 50);
+    assert_eq!(told(&mut call, &newest, 0, 7), (1, 50));
+    call.play(Leg::Callee);
+    while call.pair.played(Leg::Callee, call.now).is_some() {}
+    let newest = send(&mut call, 7, 51, 60);
+    assert_eq!(told(&mut call, &newest, 0, 7), (1, 60));
+
+    // Keys that are left out at the end of a round.
+    let mut call = Call::new();
+    call.pair.hold_keys(Leg::Caller, Held::All, call.now);
+    call.send(Leg::Callee, &mut rtp(0, 1, 8, &[1; 160]), CALLEE);
+    send(&mut call, 7, 65_500, 65_533);
+    for n in 0..5 {
+        call.send(Leg::Caller, &mut rtp(96, 65_534_u16.wrapping_add(n), 7, &[1, 10, 0, 160]), CALLER);
+    }
+    let newest = send(&mut call, 7, 3, 4);
+    assert_eq!(Header::read(&newest).unwrap().sequence.0, 65_535);
+    assert_eq!(told(&mut call, &newest, 0, 7), (1, 4), "the callee's side has not come round yet");
+    let newest = send(&mut call, 7, 5, 6);
+    assert_eq!(told(&mut call, &newest, 1, 7), (1, 6));
 }

@@ -23,7 +23,7 @@ fn press(sequence: u16, timestamp: u32, key: u8) -> Vec<Vec<u8>> {
     (1..=7).map(packet).collect()
 }
 
-fn held(counters: &Counters) -> u64 {
+fn held(counters: &Counters) -> u32 {
     counters.dropped[DropReason::KeyHeld as usize]
 }
 
@@ -47,7 +47,7 @@ fn keys(call: &mut Call, packets: Vec<Vec<u8>>) -> (String, usize) {
 #[test]
 fn held_events_are_told_once_and_leave_a_stream_with_a_pause_and_no_loss() {
     let mut call = Call::new();
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     let before: Vec<_> = (1..=5).filter_map(|n| reaches(&mut call, rtp(8, n, 8, &[0xD5; 160]))).collect();
 
     let told = keys(&mut call, press(6, 6 * 160, 1));
@@ -63,7 +63,7 @@ fn held_events_are_told_once_and_leave_a_stream_with_a_pause_and_no_loss() {
     let (mut about, mut sender) = (report(7, 8, 8), report(8, 7, 1));
     call.report(Leg::Caller, &mut about, "192.0.2.1:4001");
     call.report(Leg::Callee, &mut sender, "198.51.100.2:6001");
-    assert_eq!((word(&about, 7), word(&about, 9) as u16), (8, 15));
+    assert_eq!((word(&about, 7), word(&about, 9)), (8, 15));
     assert_eq!((word(&sender, 1), word(&sender, 4), word(&sender, 5)), (8, 8_000, 50 - 14));
 }
 
@@ -72,7 +72,7 @@ fn the_other_legs_keys_and_those_of_a_call_without_a_guard_pass() {
     let mut call = Call::new();
     assert_eq!(keys(&mut call, press(1, 160, 5)), ("5".to_owned(), 7));
 
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     let mut packet = rtp(96, 1, 7, &[3, 10, 0, 160]);
     let relayed = call.send(Leg::Caller, &mut packet, CALLER);
 
@@ -87,13 +87,13 @@ fn a_press_that_began_before_a_guard_ends_for_the_caller_and_one_that_lifts_it_d
     let rest = first.split_off(2);
     assert_eq!(keys(&mut call, first), ("1".to_owned(), 2));
 
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     assert_eq!(keys(&mut call, rest), (String::new(), 5), "somebody lets the key go");
 
     let mut second = press(8, 4_000, 9);
     let rest = second.split_off(1);
     assert_eq!(keys(&mut call, second), ("9".to_owned(), 0));
-    call.pair.hold_keys(Leg::Callee, false);
+    call.hold(Held::Nothing);
     assert_eq!(keys(&mut call, rest), (String::new(), 0));
     assert_eq!(keys(&mut call, press(15, 8_000, 2)), ("2".to_owned(), 7));
     assert!(call.pair.legs.callee.guard.is_some(), "a tone might still be on");
@@ -102,9 +102,47 @@ fn a_press_that_began_before_a_guard_ends_for_the_caller_and_one_that_lifts_it_d
 }
 
 #[test]
+fn a_nine_that_was_told_by_info_is_held_once_more_when_it_comes_in_the_media() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    call.hold(Held::Last('9'));
+
+    assert_eq!(keys(&mut call, press(1, 160, 9)), ("9".to_owned(), 0), "the same press");
+    assert_eq!(keys(&mut call, press(8, 4_000, 9)), ("9".to_owned(), 7), "another one");
+
+    // Another key first is no part of it, and much later nothing is.
+    call.hold(Held::All);
+    call.hold(Held::Last('9'));
+    assert_eq!(keys(&mut call, press(15, 8_000, 2)), ("2".to_owned(), 7));
+    call.now += Duration::from_secs(1);
+    call.send(Leg::Callee, &mut rtp(8, 22, 8, &[0xD5; 160]), CALLEE);
+    assert_eq!(keys(&mut call, press(23, 12_000, 9)), ("9".to_owned(), 7));
+    assert!(call.pair.legs.callee.guard.is_none());
+}
+
+#[test]
+fn a_nine_that_was_told_by_info_is_no_tone_for_the_caller_and_other_keys_are() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    call.hold(Held::Last('9'));
+    let silence = || vec![0xD5; 160 * 6];
+    let (one, nine) = (tone([697.0, 1_209.0], Law::A), tone([852.0, 1_477.0], Law::A));
+    let audio = [silence(), one.clone(), silence(), nine.clone(), silence(), one, silence()].concat();
+    let mut heard = Vec::new();
+    for (n, payload) in audio.chunks(160).enumerate() {
+        let mut packet = rtp(8, n as u16, 8, payload);
+        call.send(Leg::Callee, &mut packet, CALLEE);
+        heard.push(packet[HEADER..].iter().any(|&code| code != 0xD5));
+    }
+
+    let sounds = |from: usize| heard[from * 6..from * 6 + 7].iter().filter(|heard| **heard).count();
+    assert_eq!((sounds(1), sounds(3), sounds(5)), (6, 0, 6), "{heard:?}");
+}
+
+#[test]
 fn an_event_by_a_clock_that_no_description_named_is_held_too() {
     let mut call = Call::new();
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     call.send(Leg::Callee, &mut rtp(8, 1, 8, &[0xD5; 160]), CALLEE);
 
     let relayed = call.send(Leg::Callee, &mut rtp(120, 2, 8, &[1, 10, 0, 160]), CALLEE);
@@ -115,7 +153,7 @@ fn an_event_by_a_clock_that_no_description_named_is_held_too() {
 #[test]
 fn a_guard_outlives_a_new_description_and_a_hold() {
     let mut call = Call::new();
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     let plan = call.pair.legs.callee.plan.clone();
     let elsewhere = StreamPlan { codecs: vec![(0, Codec::Pcmu)], telephone_event: Some(110), ..plan.clone() };
     for plan in [StreamPlan { rtp: None, ..plan }, elsewhere] {
@@ -148,7 +186,7 @@ fn tone(key: [f32; 2], law: Law) -> Vec<u8> {
 fn a_key_pressed_as_a_tone_becomes_silence_that_is_forwarded() {
     for (payload_type, law) in [(0, Law::Mu), (8, Law::A)] {
         let mut call = Call::new();
-        call.pair.hold_keys(Leg::Callee, true);
+        call.hold(Held::All);
         let audio = [tone([697.0, 1_209.0], law), vec![law.silence(); 160 * 6]].concat();
         let (mut told, mut silent, mut numbers) = (String::new(), 0, Vec::new());
         for (n, payload) in audio.chunks(160).enumerate() {
@@ -168,7 +206,7 @@ fn a_key_pressed_as_a_tone_becomes_silence_that_is_forwarded() {
 #[test]
 fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     let mut call = Call::new();
-    call.pair.hold_keys(Leg::Callee, true);
+    call.hold(Held::All);
     let mut told = String::new();
     // The beginning of the tone gets through a gateway before it has seen the key.
     let packets = tone([852.0, 1_477.0], Law::A)
@@ -183,6 +221,64 @@ fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     told += &keys(&mut call, after).0;
 
     assert_eq!(told, "9");
+}
+
+/// Two nines of the caller as tones; what the callee's side returns of them comes so many packets later, half as loud.
+fn returned(call: &mut Call, later: usize) -> (String, String, usize) {
+    let nine = |height: f32| -> Vec<u8> {
+        let at =
+            |n: usize| [852.0, 1_477.0].iter().map(|hz| height * (TAU * hz * n as f32 / 8_000.0).sin()).sum::<f32>();
+        (0..160 * 5).map(|n| Law::A.encode(at(n) as i16)).collect()
+    };
+    let twice = |height: f32| [nine(height), vec![0xD5; 160 * 5]].concat().repeat(2);
+    let caller = [twice(6_000.0), vec![0xD5; 160 * (later + 20)]].concat();
+    let callee = [vec![0xD5; 160 * later], twice(3_000.0), vec![0xD5; 160 * 20]].concat();
+    let (mut pressed, mut counted, mut silenced) = (String::new(), String::new(), 0);
+    for (n, (caller, callee)) in caller.chunks(160).zip(callee.chunks(160)).enumerate() {
+        pressed.extend(call.send(Leg::Caller, &mut rtp(8, n as u16, 7, caller), CALLER).digit);
+        call.now -= Duration::from_millis(20);
+        let mut packet = rtp(8, n as u16, 8, callee);
+        counted.extend(call.send(Leg::Callee, &mut packet, CALLEE).digit);
+        silenced += usize::from(packet[HEADER..] != *callee);
+    }
+    (pressed, counted, silenced)
+}
+
+#[test]
+fn nines_of_the_caller_that_the_callees_line_returns_are_held_and_nobodys_press() {
+    // At once, behind a network of a quarter of a second, behind half a second; and too late to be that.
+    for (later, counted) in [(0, ""), (1, ""), (12, ""), (25, ""), (60, "99")] {
+        let mut call = Call::new();
+        call.hold(Held::All);
+
+        let (pressed, keys, silenced) = returned(&mut call, later);
+
+        assert_eq!((pressed.as_str(), keys.as_str()), ("99", counted), "{later} packets later");
+        assert!(silenced >= 10, "held all the same: {silenced}");
+    }
+}
+
+#[test]
+fn an_adapter_that_makes_an_event_of_what_its_line_returns_presses_nothing() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    // The caller has sent an event before: what it presses as a tone may come back all the same.
+    call.send(Leg::Caller, &mut rtp(101, 1, 7, &[5, 0x8A, 1, 0]), CALLER);
+    for (n, payload) in tone([852.0, 1_477.0], Law::A).chunks(160).take(3).enumerate() {
+        assert_eq!(call.send(Leg::Caller, &mut rtp(8, 2 + n as u16, 7, payload), CALLER).digit, None);
+    }
+    assert_eq!(keys(&mut call, press(1, 160, 9)), (String::new(), 0), "held");
+    assert_eq!(keys(&mut call, press(8, 4_000, 1)), ("1".to_owned(), 0), "another key is the callee's own");
+    // And of an event, however long it is.
+    for n in 0..60_u16 {
+        let [high, low] = (160 * (n + 1)).to_be_bytes();
+        let mut packet = rtp(101, 10 + n, 7, &[9, 10, high, low]);
+        packet[4..8].copy_from_slice(&90_000_u32.to_be_bytes());
+        call.send(Leg::Caller, &mut packet, CALLER);
+    }
+    assert_eq!(keys(&mut call, press(15, 8_000, 9)), (String::new(), 0));
+    call.now += Duration::from_secs(1);
+    assert_eq!(keys(&mut call, press(22, 16_000, 9)), ("9".to_owned(), 0));
 }
 
 fn warning(samples: usize) -> Prompt {
