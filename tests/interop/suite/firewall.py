@@ -62,11 +62,12 @@ class Firewall:
         return self.metrics().get(f"ringfence_{name}", 0.0)
 
     def tables(self):
-        """What is left in the tables of calls; sources, numbers and connections are remembered beyond them."""
+        """What is left in the tables of calls; sources, numbers, blocks and connections are remembered beyond them."""
         pattern = re.compile(r'ringfence_table_entries\{table="(\w+)"\}')
         found = {pattern.fullmatch(name): value for name, value in self.metrics().items() if value}
         names = {match.group(1): value for match, value in found.items() if match}
-        return {name: value for name, value in names.items() if name not in ("sources", "numbers", "connections")}
+        beyond = ("sources", "numbers", "kept_out", "connections")
+        return {name: value for name, value in names.items() if name not in beyond}
 
     def trunk(self, name):
         trunks = self.get("/api/trunks")["trunks"]
