@@ -55,7 +55,11 @@ pub(super) fn health(inner: &Inner) -> Health {
     let parts = vec![
         part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
         part("trunks", super::trunks::note(&report.trunks).is_none(), super::trunks::note(&report.trunks)),
-        part("media", up(Part::Media), (!up(Part::Media)).then(|| "calls of a media thread have no audio".to_owned())),
+        part(
+            "media",
+            up(Part::Media),
+            (!up(Part::Media)).then(|| "a media thread has ended and its calls have no audio: restart".to_owned()),
+        ),
         part("analysis", analysis, if analysis { None } else { unheard() }),
         part("words", words, inner.words_off.clone()),
         part("store", up(Part::Store), (!up(Part::Store)).then(|| "calls go on and are not recorded".to_owned())),

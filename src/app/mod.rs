@@ -520,8 +520,14 @@ fn campaigns(settings: &Settings, folder: &Path) -> Library {
     if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
         // Lines are only ever added to it while calls run.
         let new = path.with_extension("new");
-        if let Err(error) = std::fs::write(&new, shorter).and_then(|()| std::fs::rename(&new, &path)) {
-            tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
+        match std::fs::write(&new, shorter).and_then(|()| std::fs::rename(&new, &path)) {
+            Ok(()) => tracing::warn!(
+                path = %path.display(), kept = library.len(),
+                "The file of known recordings was too long: the oldest are no longer in it"
+            ),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
+            }
         }
     }
     library

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 const PLACES: [&str; 2] = ["/usr/share/ringfence", "/etc/ringfence"];
 
 /// A file or folder that comes with the program, by its name there. A program that lies where it was built takes those of
-/// its source; another one those of its package, or of the working directory.
+/// its source; another one those of its package, of the working directory, or of the source that it was built from, where
+/// that is still there (a target folder of its own, `cargo install`).
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let source = std::env::current_exe().ok().and_then(|program| source(&program)).map(|source| source.join("config"));
     let packaged = PLACES.iter().map(PathBuf::from);
-    let places = source.into_iter().chain(packaged).chain([PathBuf::from("config")]);
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let places = source.into_iter().chain(packaged).chain([PathBuf::from("config"), built_from]);
     places.map(|place| place.join(name)).find(|path| path.exists())
 }
 

@@ -22,11 +22,12 @@ pub struct Country {
     longest: usize,
 }
 
-/// Countries that numbers can be normalised for, with the digits of their national numbers (ITU-T E.129 and E.164 lists).
+/// Countries that numbers can be normalised for, with the usual lengths of their national numbers. In Germany extensions
+/// are part of the number: as many digits as E.164 leaves.
 pub const COUNTRIES: &[Country] = &[
     Country::GB,
     Country::new("IE", "353", "0", "00", 8..=9),
-    Country::new("DE", "49", "0", "00", 8..=11),
+    Country::new("DE", "49", "0", "00", 8..=13),
     Country::new("FR", "33", "0", "00", 9..=9),
     Country::new("NL", "31", "0", "00", 9..=9),
     Country::new("ES", "34", "", "00", 9..=9),
@@ -196,6 +197,8 @@ mod tests {
             ("IT", "0612345678", "+390612345678"),
             ("IT", "390612345678", "+390612345678"),
             ("IT", "3912345678", "+393912345678"),
+            ("DE", "030123456789012", "030123456789012"),
+            ("DE", "03012345678901", "+493012345678901"),
         ] {
             assert_eq!(Country::of(country).unwrap().normalise(sent), want, "{country} {sent}");
         }

@@ -60,7 +60,7 @@ const PAUSE: Duration = Duration::from_millis(240);
 /// A sliding window keeps at least this much of what it has heard.
 const OVERLAP: Duration = Duration::from_millis(3_500);
 
-/// A run that has brought nothing for this long is lost: none waits or computes for half of it.
+/// A run that has brought nothing for this long is lost: none waits longer than three seconds for its turn.
 const LOST: Duration = Duration::from_secs(10);
 
 /// Silence kept before the first word.

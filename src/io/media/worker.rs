@@ -2,6 +2,7 @@
 
 mod opening;
 mod pace;
+mod playing;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
@@ -22,12 +23,12 @@ use super::stock::{Shelf, Stock};
 use super::tap::{TapContent, TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker, call_of};
 use crate::io::clock;
-use crate::rtp::control::{MediaCommand, MediaEvent, PlayId, PromptId};
-use crate::rtp::outgoing::PACKET_BYTES;
+use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::relay::{PLAYOUT_INTERVAL, Payload, Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, CallTime, Leg};
 use pace::Pace;
+use playing::How;
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
 const MAX_DATAGRAM: usize = 2_048;
@@ -52,9 +53,6 @@ const CLOSED_A_TICK: usize = 64;
 
 /// How often counters are handed out and silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
-
-/// A playout clock that is further behind than this starts anew instead of sending a burst.
-const MAX_CATCH_UP: Duration = Duration::from_millis(100);
 
 type Backlog = VecDeque<(CallId, MediaEvent)>;
 
@@ -107,15 +105,6 @@ pub(super) struct Worker {
     /// Of calls that have ended, and of the thread itself.
     counts: MediaCounts,
     stopping: bool,
-}
-
-/// How prompts go with what the other leg says.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum How {
-    /// In its place.
-    Alone,
-    /// Over it.
-    Over,
 }
 
 impl Worker {
@@ -407,67 +396,6 @@ impl Worker {
         }
     }
 
-    fn start_play(&mut self, id: CallId, (to, play): (Leg, PlayId), prompts: &[PromptId], how: How, now: Instant) {
-        let mut found = Vec::new();
-        for prompt in prompts {
-            match self.parts.prompts.get(prompt) {
-                Some(prompt) => found.push(prompt),
-                None => {
-                    self.counts.prompts_missing += 1;
-                    warn!(call = %id, prompt = %prompt.0, "Announcement missing");
-                }
-            }
-        }
-        let Some(call) = self.call(id) else { return };
-        call.plays[to] = play;
-        let nothing = found.is_empty();
-        let plays = !nothing
-            && match how {
-                How::Alone => call.pair.play(to, found),
-                How::Over => call.pair.whisper(to, found, now),
-            };
-        if !plays {
-            if how == How::Alone {
-                call.pair.stop_play(to);
-            }
-            if !nothing {
-                self.counts.prompts_missing += 1;
-                warn!(call = %id, leg = to.label(), "Announcement is not encoded in any codec of the peer");
-            }
-            emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
-            return;
-        }
-        self.plays(id, now);
-    }
-
-    /// A call has something to play.
-    fn plays(&mut self, id: CallId, now: Instant) {
-        let Some(&slot) = self.slots.get(&id) else { return };
-        if self.playing.is_empty() {
-            self.play_due = now;
-        }
-        if !self.playing.contains(&slot) {
-            self.playing.push(slot);
-        }
-    }
-
-    /// One packet of every prompt.
-    fn play(&mut self, now: Instant) {
-        let late = now.saturating_duration_since(self.play_due) > MAX_CATCH_UP;
-        self.play_due = if late { now } else { self.play_due } + PLAYOUT_INTERVAL;
-        let Self { calls, playing, backlog, counts, .. } = self;
-        let mut broken = Vec::new();
-        playing.retain(|&slot| {
-            let Some(call) = calls.get_mut(slot).and_then(Option::as_mut) else { return false };
-            let plays = catch_unwind(AssertUnwindSafe(|| play(call, backlog, counts, now)));
-            plays.unwrap_or_else(|_| {
-                broken.push(call.id);
-                false
-            })
-        });
-        broken.into_iter().for_each(|id| self.give_up(id, now));
-    }
-
     fn tick(&mut self, now: Instant) {
         self.tick_due = now + TICK;
         for _ in 0..CLOSED_A_TICK {
@@ -557,33 +485,6 @@ impl Worker {
         let slot = *self.slots.get(&id)?;
         self.calls.get_mut(slot)?.as_deref_mut()
     }
-}
-
-/// One packet of what plays to each leg. False: nothing plays any more.
-fn play(call: &mut MediaCall, backlog: &mut Backlog, counts: &mut MediaCounts, now: Instant) -> bool {
-    for leg in Leg::BOTH {
-        if leg == Leg::Callee && call.pair.is_playing(leg) {
-            call.told = Some(now);
-        }
-        if !call.pair.is_due(leg, now) {
-            continue;
-        }
-        match call.pair.played(leg, now) {
-            Some((packet, Some(to))) => {
-                let mut buffer = [0; PACKET_BYTES + MOST_ADDED];
-                for (slot, byte) in buffer.iter_mut().zip(packet.iter()) {
-                    *slot = *byte;
-                }
-                call.send(Port::Rtp(leg), &mut buffer, packet.len(), to, counts);
-            }
-            Some((_, None)) => {}
-            None => {
-                let play = call.plays[leg];
-                emit(backlog, counts, call.id, MediaEvent::Finished { to: leg, play });
-            }
-        }
-    }
-    Leg::BOTH.into_iter().any(|leg| call.pair.is_playing(leg))
 }
 
 /// What is told of a call about once a second.

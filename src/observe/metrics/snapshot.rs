@@ -139,7 +139,7 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
     page.counter("large_requests_fell_back", back, counters.large_fell_back)?;
     page.counters(
         "signalling_faults",
-        "Faults of the signalling, by kind.",
+        "Faults of the signalling: a panic that was contained, commands and events without room, failed sends.",
         counted.signalling_faults.iter().map(|(kind, count)| ([("fault", *kind)], *count)),
     )?;
     page.counters(
@@ -167,7 +167,7 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
     let entries = tables.into_iter().chain(counted.gate_entries.iter().copied());
     page.gauges(
         "table_entries",
-        "Live entries of each table.",
+        "Live entries of each table; kept_out: blocked sources that the kernel drops.",
         entries.map(|(table, count)| ([("table", table)], count)),
     )
 }
@@ -224,7 +224,9 @@ fn analysis(page: &mut Page<'_, '_>, counts: &AnalysisCounts) -> fmt::Result {
         ("verdict_lost", counts.verdicts_lost),
         ("words_failed", counts.words_failed),
     ];
-    page.counters("analysis_faults", "Faults of the ear, by kind.", faults.map(|(kind, n)| ([("fault", kind)], n)))?;
+    let help =
+        "Calls whose ear failed (internal) or found no room (too_many), verdicts without room, failed word runs.";
+    page.counters("analysis_faults", help, faults.map(|(kind, n)| ([("fault", kind)], n)))?;
     page.counter("words_runs", "Pieces of speech that the model has heard.", counts.word_runs)?;
     page.seconds("words_audio_seconds", "Speech in them.", counts.words_audio)?;
     page.seconds("words_seconds", "Time that the speech model has worked.", counts.words)?;
