@@ -110,6 +110,19 @@ fn an_order_to_stop_right_behind_a_change_of_the_file_is_followed() {
 }
 
 #[test]
+fn log_lines_that_nobody_reads_are_lost_and_counted() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let (firewall, _log) = Firewall::start_unread(pbx, "");
+    assert_eq!(firewall.metric("log_lines_lost_total"), 0);
+
+    // Each is a problem with a line of its own: more than wait for their reader.
+    let unknown: String = (0..12_000).map(|n| format!("option_{n} = {n}\n")).collect();
+    firewall.edit(pbx, &format!("[restart]\n{unknown}"));
+
+    firewall.until("lost lines", |firewall| firewall.metric("log_lines_lost_total") > 0);
+}
+
+#[test]
 fn a_call_in_progress_outlives_the_order_to_stop_and_is_recorded() {
     let pbx = Pbx::start("127.0.0.3");
     let mut firewall = Firewall::start(pbx.address, "[sip]\ndrain_for = \"10s\"");

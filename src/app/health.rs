@@ -1,16 +1,18 @@
 //! What works and what does not; and the counts of all parts for the metrics.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Inner;
+use crate::call::TrunkStatus;
 use crate::config::Settings;
+use crate::io::analysis::Analysis;
 use crate::io::clock;
 use crate::io::media::MediaPath;
 use crate::io::signalling::Report;
-use crate::observe::metrics::{AnalysisCounts, ConnectionCounts, JournalCounts, Part};
+use crate::observe::metrics::{ConnectionCounts, EarCounts, JournalCounts, Metrics, Part};
 
 /// A shard whose report is older than this hangs.
 const STALE: Duration = Duration::from_secs(5);
@@ -46,28 +48,26 @@ pub struct Health {
 pub(super) fn health(inner: &Inner) -> Health {
     let report = inner.signalling.report();
     let alive = report.at.is_some_and(|at| clock::now().saturating_duration_since(at) < STALE);
-    let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
-    let unheard = || Some("calls go on and are not judged".to_owned());
-    let analysis = inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::is_up);
-    let words = analysis && inner.analysis.as_ref().is_some_and(crate::io::analysis::Analysis::has_words);
+    let analysis = inner.analysis.as_ref().is_some_and(Analysis::is_up);
+    let words = analysis && inner.analysis.as_ref().is_some_and(Analysis::has_words);
     let up = |part| inner.metrics.part_up(part).unwrap_or(true);
+    let (media, store, journal) = (up(Part::Media), up(Part::Store), up(Part::Journal));
     let settings = inner.settings();
+    let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
+    let unless = |up: bool, note: &str| (!up).then(|| note.to_owned());
+    let trunks = super::trunks::note(&report.trunks);
     let parts = vec![
-        part("signalling", alive, (!alive).then(|| "it has not reported for 5 s".to_owned())),
-        part("trunks", super::trunks::note(&report.trunks).is_none(), super::trunks::note(&report.trunks)),
-        part(
-            "media",
-            up(Part::Media),
-            (!up(Part::Media)).then(|| "a media thread has ended and its calls have no audio: restart".to_owned()),
-        ),
-        part("analysis", analysis, if analysis { None } else { unheard() }),
+        part("signalling", alive, unless(alive, "it has not reported for 5 s")),
+        part("trunks", trunks.is_none(), trunks),
+        part("media", media, unless(media, "a media thread has ended and its calls have no audio: restart")),
+        part("analysis", analysis, unless(analysis, "calls go on and are not judged")),
         part("words", words, inner.words_off.clone()),
-        part("store", up(Part::Store), (!up(Part::Store)).then(|| "calls go on and are not recorded".to_owned())),
-        part("journal", up(Part::Journal), journal_note(&settings, up(Part::Journal))),
+        part("store", store, unless(store, "calls go on and are not recorded")),
+        part("journal", journal, journal_note(&settings, journal)),
         part("admin", up(Part::Admin), None),
     ];
     Health {
-        ok: alive && up(Part::Media),
+        ok: alive && media,
         protecting: settings.enforce && analysis && words,
         generation: settings.generation,
         enforce: settings.enforce,
@@ -76,56 +76,67 @@ pub(super) fn health(inner: &Inner) -> Health {
     }
 }
 
+/// Hands the newest counts of all parts to the metrics.
 pub(super) fn tick(inner: &Inner, media: &MediaPath) {
-    let report = inner.signalling.report();
-    inner.metrics.signalling(&report.counters, &report.sizes);
+    signalling(&inner.metrics, &inner.signalling.report());
+    inner.metrics.media(&media.counts());
+    inner.metrics.part(Part::Media, media.is_up());
+    journal(inner);
+    analysis(inner);
+    if let Some(log) = inner.log.upgrade() {
+        inner.metrics.log_lines_lost(log.lost());
+    }
+}
+
+fn signalling(metrics: &Metrics, report: &Report) {
+    metrics.signalling(&report.counters, &report.sizes);
     let drops: Vec<(&'static str, u64)> = report.gated.iter().map(|(reason, count)| (*reason, *count)).collect();
     let (sources, numbers) = report.gate_sizes;
     let kept_out = report.kept_out as u64;
-    inner.metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64), ("kept_out", kept_out)]);
-    inner.metrics.signalling_faults(&[
+    metrics.gate(&drops, &[("sources", sources as u64), ("numbers", numbers as u64), ("kept_out", kept_out)]);
+    metrics.signalling_faults(&[
         ("panic", report.panics),
         ("media_command_lost", report.commands_lost),
         ("event_lost", report.events_lost),
         ("send_failed", report.send_failed),
     ]);
     let streams = &report.streams;
-    inner.metrics.connections(ConnectionCounts {
+    metrics.connections(ConnectionCounts {
         live: streams.live as u64,
         accepted: streams.accepted,
         opened: streams.opened,
         closed: streams.closed.iter().map(|(reason, count)| (*reason, *count)).collect(),
         unsent: streams.unsent,
     });
-    let state = |trunk: &crate::call::TrunkStatus| (trunk.name.to_string(), super::trunks::word(trunk) == "up");
-    inner.metrics.trunks(report.trunks.iter().map(state).collect());
-    inner.metrics.media(&media.counts());
-    inner.metrics.part(Part::Media, media.is_up());
-    journal(inner);
-    if let Some(analysis) = &inner.analysis {
-        let counts = analysis.counts();
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        inner.metrics.analysis(&AnalysisCounts {
-            calls: read(&counts.calls),
-            frames: read(&counts.frames),
-            lag: Duration::from_millis(counts.lag_millis.swap(0, Ordering::Relaxed)),
-            ears: read(&counts.listening),
-            words: Duration::from_micros(read(&counts.words_micros)),
-            words_waited: Duration::from_millis(read(&counts.words_waited_millis)),
-            word_runs: read(&counts.word_runs),
-            words_audio: Duration::from_millis(read(&counts.words_audio_millis)),
-            words_skipped: read(&counts.words_lost),
-            words_failed: read(&counts.words_failed),
-            internal: read(&counts.internal),
-            too_many: read(&counts.too_many),
-            verdicts_lost: read(&counts.verdicts_lost),
-        });
-        inner.metrics.part(Part::Analysis, analysis.is_up());
-        inner.metrics.part(Part::Words, analysis.has_words());
-    } else {
-        inner.metrics.part(Part::Analysis, false);
-        inner.metrics.part(Part::Words, false);
-    }
+    let state = |trunk: &TrunkStatus| (trunk.name.to_string(), super::trunks::word(trunk) == "up");
+    metrics.trunks(report.trunks.iter().map(state).collect());
+}
+
+fn analysis(inner: &Inner) {
+    let analysis = inner.analysis.as_ref();
+    inner.metrics.part(Part::Analysis, analysis.is_some_and(Analysis::is_up));
+    inner.metrics.part(Part::Words, analysis.is_some_and(Analysis::has_words));
+    let Some(counts) = analysis.map(Analysis::counts) else { return };
+    inner.metrics.ears(&EarCounts {
+        calls: read(&counts.calls),
+        frames: read(&counts.frames),
+        // The longest since the last tick.
+        lag: Duration::from_millis(counts.lag_millis.swap(0, Ordering::Relaxed)),
+        listening: read(&counts.listening),
+        words: Duration::from_micros(read(&counts.words_micros)),
+        words_waited: Duration::from_millis(read(&counts.words_waited_millis)),
+        word_runs: read(&counts.word_runs),
+        words_audio: Duration::from_millis(read(&counts.words_audio_millis)),
+        words_skipped: read(&counts.words_lost),
+        words_failed: read(&counts.words_failed),
+        internal: read(&counts.internal),
+        too_many: read(&counts.too_many),
+        verdicts_lost: read(&counts.verdicts_lost),
+    });
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 fn journal_note(settings: &Settings, up: bool) -> Option<String> {
@@ -139,7 +150,6 @@ fn journal_note(settings: &Settings, up: bool) -> Option<String> {
 fn journal(inner: &Inner) {
     let Some(journal) = &inner.journal else { return };
     let counts = journal.counts();
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     inner.metrics.part(Part::Journal, counts.up.load(Ordering::Relaxed));
     inner.metrics.journal(&JournalCounts {
         written: read(&counts.written),
@@ -161,7 +171,7 @@ pub(super) fn sources(report: &Report) -> serde_json::Value {
         .map(|block| {
             serde_json::json!({
                 "source": block.source.to_string(),
-                "reason": block.reason,
+                "reason": block.reason.label(),
                 "blocked_for_s": now.saturating_duration_since(block.since).as_secs(),
                 "ends_in_s": block.until.saturating_duration_since(now).as_secs(),
                 "times": block.times,

@@ -5,9 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::Inner;
+use super::resolve::{self, Resolved};
+use super::{Inner, parts, trunks};
 use crate::config::{self, Reload, Settings};
 use crate::observe::metrics::Reloaded;
+use crate::observe::{self, Format};
+use crate::units::Redaction;
 
 /// What came of a reload, for people and programs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -44,63 +47,79 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
     // One at a time: two doors may be used at once.
     let _one = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
     let current = inner.settings();
-    let generation = current.generation;
-    let refused =
-        |problems: Vec<String>| ReloadReport { outcome: Reloaded::Refused, changed: Vec::new(), problems, generation };
-    let report = match &inner.file {
-        None => refused(vec!["these settings did not come from a file".to_owned()]),
-        Some(file) => match std::fs::read_to_string(file) {
-            Err(error) => refused(vec![format!("{}: {error}", file.display())]),
-            Ok(text) => {
-                let folder = file.parent().unwrap_or(Path::new("."));
-                match config::reload(&current, &text, &config::list_files(folder)) {
-                    Reload::Refused { problems } => refused(problems.iter().map(ToString::to_string).collect()),
-                    Reload::Unchanged => ReloadReport {
-                        outcome: Reloaded::Unchanged,
-                        changed: Vec::new(),
-                        problems: Vec::new(),
-                        generation,
-                    },
-                    Reload::NeedsRestart { changed } => {
-                        ReloadReport { outcome: Reloaded::NeedsRestart, changed, problems: Vec::new(), generation }
-                    }
-                    Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
-                        Ok(()) => {
-                            let generation = settings.generation;
-                            inner.settings.store(Arc::from(settings));
-                            ReloadReport { outcome: Reloaded::Applied, changed, problems: Vec::new(), generation }
-                        }
-                        Err(problem) => refused(vec![problem]),
-                    },
-                }
+    let report = |outcome: Reloaded, changed: Vec<String>, problems: Vec<String>| ReloadReport {
+        outcome,
+        changed,
+        problems,
+        generation: inner.settings().generation,
+    };
+    let report = match compared(inner, &current) {
+        Ok(Reload::Unchanged) => report(Reloaded::Unchanged, Vec::new(), Vec::new()),
+        Ok(Reload::NeedsRestart { changed }) => report(Reloaded::NeedsRestart, changed, Vec::new()),
+        Ok(Reload::Refused { problems }) => {
+            report(Reloaded::Refused, Vec::new(), problems.iter().map(ToString::to_string).collect())
+        }
+        Ok(Reload::Applied { settings, changed }) => match apply(inner, &current, &settings) {
+            Ok(()) => {
+                inner.settings.store(Arc::from(settings));
+                report(Reloaded::Applied, changed, Vec::new())
             }
+            Err(problem) => report(Reloaded::Refused, Vec::new(), vec![problem]),
         },
+        Err(problem) => report(Reloaded::Refused, Vec::new(), vec![problem]),
     };
     note(inner, &report);
     report
 }
 
+/// The file, compared with the settings in force.
+fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
+    let file = inner.file.as_ref().ok_or("these settings did not come from a file")?;
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    Ok(config::reload(current, &text, &config::list_files(folder)))
+}
+
 /// Hands new settings to all who use them. Fails before anything is changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
-    let pbx = super::resolve::pbx(settings)?;
-    let targets = super::trunks::resolve(&inner.names, settings, pbx);
+    let pbx = resolve::pbx(settings)?;
+    let targets = trunks::resolve(&inner.names, settings, pbx);
     let changes = inner.names.answers().1;
-    let resolved = {
+    let (former_pbx, resolved) = {
         let told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        super::resolve::Resolved::after(&told.0, pbx, targets)
+        (told.0.pbx, Resolved::after(&told.0, pbx, targets))
     };
     let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
         let taken = inner.signalling.order(order);
         if taken { Ok(()) } else { Err("the signalling takes no orders; try again".to_owned()) }
     });
     if let Err(problem) = ordered {
-        super::trunks::resolve(&inner.names, current, pbx);
+        trunks::resolve(&inner.names, current, former_pbx);
         return Err(problem);
     }
     *inner.resolved.lock().unwrap_or_else(PoisonError::into_inner) = (resolved, changes);
-    inner.observer.set_records(super::records(settings));
-    (inner.set_log)(&settings.log);
+    inner.observer.set_records(parts::records(settings));
+    set_log(inner, &settings.log);
     Ok(())
+}
+
+fn set_log(inner: &Inner, settings: &config::LogSettings) {
+    let Some(log) = inner.log.upgrade() else { return };
+    let observe::LogSettings { filter, redaction, .. } = log_settings(settings);
+    // The level has been checked; nothing else can be wrong with it.
+    if let Err(error) = log.set(&filter, redaction) {
+        tracing::error!(%error, "The log stays as it is");
+    }
+}
+
+/// `[log]`, as the log takes it.
+#[must_use]
+pub fn log_settings(settings: &config::LogSettings) -> observe::LogSettings {
+    observe::LogSettings {
+        format: if settings.json { Format::Json } else { Format::Text },
+        filter: settings.level.clone(),
+        redaction: if settings.numbers { Redaction::Off } else { Redaction::On },
+    }
 }
 
 fn note(inner: &Inner, report: &ReloadReport) {

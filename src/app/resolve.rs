@@ -18,15 +18,15 @@ const SOCKETS_A_CALL: usize = 4;
 const OTHER_FILES: usize = 128;
 
 /// Hosts behind each trunk's address, by its name.
-pub(crate) type Targets = HashMap<Arc<str>, Vec<Target>>;
+pub(super) type Targets = HashMap<Arc<str>, Vec<Target>>;
 
 /// Addresses of the settings, resolved.
 #[derive(Clone, Debug)]
-pub(crate) struct Resolved {
-    pub(crate) pbx: SocketAddr,
-    pub(crate) trunks: Targets,
+pub(super) struct Resolved {
+    pub(super) pbx: SocketAddr,
+    pub(super) trunks: Targets,
     /// Where trunks were before: running calls may still come from there, and are not limited like strangers.
-    pub(crate) former: VecDeque<IpAddr>,
+    pub(super) former: VecDeque<IpAddr>,
 }
 
 impl Resolved {

@@ -8,11 +8,10 @@ use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Failure, warn};
-use crate::app::{App, Start, StartError};
-use crate::config::{self, LogSettings};
+use crate::app::{App, Start, StartError, log_settings};
+use crate::config;
 use crate::io::clock;
-use crate::observe::{self, Format};
-use crate::units::Redaction;
+use crate::observe;
 
 /// After a change of the file, further changes within this belong to it: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -35,25 +34,14 @@ impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
         let log = observe::init_log(&log_settings(&settings.log)).map_err(|error| Failure::Run(error.to_string()))?;
+        // The only one that stays: dropping it, behind everything else here, writes the last lines.
         let log = Arc::new(log);
         let folder = self.config.parent().map_or_else(PathBuf::new, Path::to_owned);
         let (wishes, wished) = bounded(64);
         // Held until the end: dropping it ends the watch.
         let _watch = watch(&self.config, &wishes);
         signals(&wishes).map_err(|error| Failure::Run(format!("signals: {error}")))?;
-        let set_log = Arc::clone(&log);
-        let start = Start {
-            settings,
-            file: Some(self.config.clone()),
-            folder: &folder,
-            set_log: Box::new(move |settings| {
-                let new = log_settings(settings);
-                // The level has been checked; nothing else can be wrong with it.
-                if let Err(error) = set_log.set(&new.filter, new.redaction) {
-                    tracing::error!(%error, "The log stays as it is");
-                }
-            }),
-        };
+        let start = Start { settings, file: Some(self.config.clone()), folder: &folder, log: Arc::downgrade(&log) };
         let app = App::start(start).map_err(|error| match error {
             StartError::Settings(text) => Failure::Settings(text),
             StartError::Run(text) => Failure::Run(text),
@@ -64,6 +52,7 @@ impl Run {
         }
         let hand_over = serve(&app, &wished);
         let (hurry, hurried) = bounded(1);
+        // Not joined, nor is `signals`: both wait for a signal, and end with the process.
         std::thread::spawn(move || {
             while let Ok(wish) = wished.recv() {
                 if let Wish::Stop(_) | Wish::HandOver = wish {
@@ -114,14 +103,6 @@ fn settle(wished: &Receiver<Wish>, span: Duration) -> Option<Wish> {
             Ok(other @ (Wish::Stop(_) | Wish::HandOver)) => return Some(other),
             Err(_) => return None,
         }
-    }
-}
-
-fn log_settings(settings: &LogSettings) -> observe::LogSettings {
-    observe::LogSettings {
-        format: if settings.json { Format::Json } else { Format::Text },
-        filter: settings.level.clone(),
-        redaction: if settings.numbers { Redaction::Off } else { Redaction::On },
     }
 }
 

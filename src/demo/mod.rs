@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -81,7 +81,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Shown, DemoError> 
         what: "reading the settings".to_owned(),
         why: config::problems_text(Path::new("ringfence.toml"), &problems),
     })?;
-    let app = App::start(Start { settings, file: None, folder, set_log: Box::new(|_| ()) })?;
+    let app = App::start(Start { settings, file: None, folder, log: Weak::new() })?;
     let Some(firewall) = app.addresses().first().map(|hop| hop.address) else {
         return Err(DemoError::Failed { what: "starting".to_owned(), why: "no address is bound".to_owned() });
     };

@@ -78,13 +78,33 @@ pub enum CallAdmission {
     OverNumber,
 }
 
+/// Why a source is blocked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BlockReason {
+    /// It sent more than `limits.messages_per_source`.
+    Messages,
+    /// An operator wants it so.
+    Operator,
+}
+
+impl BlockReason {
+    /// Fixed word for logs and the API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// A source that is not heard for a while.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Block {
     /// Address; of IPv6 the /64.
     pub source: IpAddr,
-    /// Fixed word: `messages`, `operator`.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: BlockReason,
     /// Start.
     pub since: Instant,
     /// End.
@@ -175,7 +195,7 @@ impl Gate {
         if known.messages.check().is_ok() {
             return Admission::Pass;
         }
-        self.start_block(key, "messages", None, now);
+        self.start_block(key, BlockReason::Messages, None, now);
         over()
     }
 
@@ -203,12 +223,13 @@ impl Gate {
         if passes { CallAdmission::Pass } else { CallAdmission::OverNumber }
     }
 
-    fn start_block(&mut self, key: SourceKey, reason: &'static str, for_: Option<Duration>, now: Instant) {
+    /// `length`: None: the first one, doubled for each block before.
+    fn start_block(&mut self, key: SourceKey, reason: BlockReason, length: Option<Duration>, now: Instant) {
         let forget = self.settings.longest_block;
         let before = self.blocks.get(&key).filter(|block| now.saturating_duration_since(block.until) < forget);
         let times = before.map_or(0, |block| block.times).saturating_add(1);
         let doubled = self.settings.block_for.saturating_mul(1 << (times - 1).min(20));
-        let length = for_.unwrap_or(doubled.min(self.settings.longest_block));
+        let length = length.unwrap_or(doubled.min(self.settings.longest_block));
         let block = Block { source: key.address(), reason, since: now, until: now + length, times, dropped: 0 };
         self.blocks.put(key, block.clone());
         // It begins anew after the block, not with a spent limit that would block it again at once.
@@ -303,12 +324,12 @@ impl Gate {
     }
 
     /// A block by an operator. False: the source is trusted or allowed and cannot be blocked this way.
-    pub fn block(&mut self, source: IpAddr, for_: Duration, now: Instant) -> bool {
+    pub fn block(&mut self, source: IpAddr, length: Duration, now: Instant) -> bool {
         self.advance(now);
         if self.settings.is_allowed(source) || self.settings.is_trusted(source) {
             return false;
         }
-        self.start_block(SourceKey::of(source), "operator", Some(for_), now);
+        self.start_block(SourceKey::of(source), BlockReason::Operator, Some(length), now);
         true
     }
 

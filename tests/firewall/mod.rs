@@ -6,11 +6,14 @@ use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The rest of its log.
+pub(crate) type LogLines = std::io::Lines<BufReader<ChildStderr>>;
 
 pub(crate) struct Firewall {
     child: Child,
@@ -34,6 +37,14 @@ impl Firewall {
 
     pub(crate) fn start(pbx: SocketAddr, more: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), pbx, more)
+    }
+
+    /// With a log that nobody reads until the test does.
+    pub(crate) fn start_unread(pbx: SocketAddr, more: &str) -> (Self, LogLines) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("ringfence.toml");
+        std::fs::write(&config, Self::settings(pbx, more)).unwrap();
+        Self::spawn(folder, config)
     }
 
     /// With files of the test's own in its folder.
@@ -74,6 +85,12 @@ impl Firewall {
     }
 
     fn start_with(folder: tempfile::TempDir, config: PathBuf) -> Self {
+        let (firewall, log) = Self::spawn(folder, config);
+        std::thread::spawn(move || log.for_each(drop));
+        firewall
+    }
+
+    fn spawn(folder: tempfile::TempDir, config: PathBuf) -> (Self, LogLines) {
         let settings = std::fs::read_to_string(&config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
             .args(["run", "--config"])
@@ -86,7 +103,6 @@ impl Firewall {
         let up = lines.by_ref().map_while(Result::ok).filter(|line| line.contains("Ringfence is up"));
         let up: Vec<String> = up.take(listeners).collect();
         assert_eq!(up.len(), listeners, "it starts");
-        std::thread::spawn(move || lines.for_each(drop));
         let field = |line: &str, name: &str| {
             let rest = line.split(&format!("{name}=")).nth(1).unwrap_or_else(|| panic!("{line}"));
             rest.split([' ', '\u{1b}']).next().unwrap().trim_matches('"').to_owned()
@@ -94,7 +110,7 @@ impl Firewall {
         let address = |line: &str, name: &str| field(line, name).parse::<SocketAddr>().unwrap();
         let addresses = up.iter().map(|line| (field(line, "transport"), address(line, "address"))).collect();
         let (sip, admin) = (address(&up[0], "address"), address(&up[0], "admin"));
-        Self { child, config, folder, sip, addresses, admin }
+        (Self { child, config, folder, sip, addresses, admin }, lines)
     }
 
     pub(crate) fn address(&self, transport: &str) -> SocketAddr {

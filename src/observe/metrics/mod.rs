@@ -6,7 +6,7 @@
 
 mod snapshot;
 
-pub use snapshot::{AnalysisCounts, ConnectionCounts, JournalCounts};
+pub use snapshot::{ConnectionCounts, EarCounts, JournalCounts};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -315,8 +315,8 @@ impl Metrics {
     }
 
     /// What the ears have counted.
-    pub fn analysis(&self, counts: &AnalysisCounts) {
-        self.snapshot.update(|counted| counted.analysis = *counts);
+    pub fn ears(&self, counts: &EarCounts) {
+        self.snapshot.update(|counted| counted.ears = *counts);
     }
 
     /// What the journal has counted.

@@ -18,7 +18,7 @@ use crate::units::Leg;
 
 /// What the ears count. Counters grow for the life of the process.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct AnalysisCounts {
+pub struct EarCounts {
     /// Calls that were listened to.
     pub calls: u64,
     /// Frames heard.
@@ -26,7 +26,7 @@ pub struct AnalysisCounts {
     /// How far the ear that was furthest behind its call lately was.
     pub lag: Duration,
     /// Calls that are listened to now.
-    pub ears: u64,
+    pub listening: u64,
     /// Time that the speech model has worked.
     pub words: Duration,
     /// Time that pieces of speech have waited for it.
@@ -91,7 +91,7 @@ pub(super) struct Counted {
     pub(super) trunks: Vec<(String, bool)>,
     pub(super) connections: ConnectionCounts,
     pub(super) media: MediaCounts,
-    pub(super) analysis: AnalysisCounts,
+    pub(super) ears: EarCounts,
     pub(super) journal: JournalCounts,
     pub(super) log_lines_lost: u64,
     pub(super) open_records: u64,
@@ -117,7 +117,7 @@ impl Collector for Snapshot {
         page.gauges("trunk_up", "1: this trunk answers, and is registered where it is to be.", trunks)?;
         connections(&mut page, &counted.connections)?;
         media(&mut page, &counted.media)?;
-        analysis(&mut page, &counted.analysis)?;
+        ears(&mut page, &counted.ears)?;
         journal(&mut page, &counted.journal)?;
         page.counter("log_lines_lost", "Log lines that found no room.", counted.log_lines_lost)
     }
@@ -161,7 +161,7 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
         ("connections", counted.connections.live),
         ("media_calls", counted.media.calls),
         ("media_sockets", counted.media.sockets),
-        ("ears", counted.analysis.ears),
+        ("ears", counted.ears.listening),
         ("open_records", counted.open_records),
     ];
     let entries = tables.into_iter().chain(counted.gate_entries.iter().copied());
@@ -213,7 +213,7 @@ fn media(page: &mut Page<'_, '_>, counts: &MediaCounts) -> fmt::Result {
     page.gauges("media_port_pairs", "Port pairs, by state.", ports.map(|(state, count)| ([("state", state)], count)))
 }
 
-fn analysis(page: &mut Page<'_, '_>, counts: &AnalysisCounts) -> fmt::Result {
+fn ears(page: &mut Page<'_, '_>, counts: &EarCounts) -> fmt::Result {
     page.counter("analysis_calls", "Calls listened to.", counts.calls)?;
     page.counter("analysis_frames", "Frames heard.", counts.frames)?;
     let lag = "How far the ear furthest behind its call was in the last second.";

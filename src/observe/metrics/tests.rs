@@ -143,7 +143,7 @@ fn snapshots_show_what_was_handed_over_last() {
     media.dropped[1] = 12;
     metrics.media(&media);
     let [lag, words] = [Duration::from_millis(250), Duration::from_millis(1_500)];
-    metrics.analysis(&AnalysisCounts { frames: 50, lag, ears: 2, words, too_many: 3, ..AnalysisCounts::default() });
+    metrics.ears(&EarCounts { frames: 50, lag, listening: 2, words, too_many: 3, ..EarCounts::default() });
     metrics.signalling_faults(&[("panic", 6)]);
     metrics.part(Part::Store, true);
     metrics.part(Part::Words, false);

@@ -1,0 +1,120 @@
+//! Events of the shard on their way to the observers, and the recordings that are learned from them.
+
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+
+use super::trunks;
+use crate::call::{Event, Happened, Taken};
+use crate::gate::GateEvent;
+use crate::io::analysis::Learner;
+use crate::io::signalling::ShardEvent;
+use crate::io::threads::StandBack;
+use crate::observe::Observer;
+use crate::policy::action::{Enforcement, StepUp, StepUpDecision};
+use crate::units::CallId;
+
+/// Batches that wait to be taken.
+pub(super) const WAITING: usize = 256;
+
+/// Learns the recordings of calls that were scams.
+pub(super) struct Learning {
+    /// Has heard all calls.
+    pub(super) learner: Learner,
+    /// Known recordings, for the next process.
+    pub(super) file: PathBuf,
+}
+
+/// Passes events on, on a thread of its own; it ends when the shard does.
+pub(super) fn start(
+    events: Receiver<Vec<ShardEvent>>,
+    observer: Observer,
+    learning: Option<Learning>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        StandBack::Records.apply();
+        let mut taken_away = HashSet::new();
+        for event in events.into_iter().flatten() {
+            match event {
+                ShardEvent::Call(happened) => {
+                    observer.happened(&happened);
+                    if let Some(learning) = &learning
+                        && was_a_scam(&mut taken_away, &happened)
+                    {
+                        learning.learn(happened.call);
+                    }
+                }
+                ShardEvent::Gate(event) => log(&event),
+                ShardEvent::Trunk(event) => trunks::log(&event),
+            }
+        }
+    })
+}
+
+fn log(event: &GateEvent) {
+    match event {
+        GateEvent::Blocked(block) => tracing::warn!(
+            source = %block.source,
+            reason = block.reason.label(),
+            for_s = (block.until - block.since).as_secs(),
+            times = block.times,
+            "Source blocked"
+        ),
+        GateEvent::Expired { source } => tracing::info!(%source, "Block over"),
+    }
+}
+
+/// True at the end of a call that was taken away and not taken back. `taken_away` holds such calls that still run.
+fn was_a_scam(taken_away: &mut HashSet<CallId>, happened: &Happened) -> bool {
+    let Happened { call, event, .. } = happened;
+    match event {
+        Event::SteppedUp { decision, enforcement, .. } if takes_away(decision, *enforcement) => {
+            taken_away.insert(*call);
+            false
+        }
+        Event::TakenBack { .. } => {
+            taken_away.remove(call);
+            false
+        }
+        Event::Ended { .. } => taken_away.remove(call),
+        Event::Restored { story, .. } => {
+            let taken = |step: &Taken| takes_away(&step.decision, step.enforcement);
+            if story.taken_back.is_none() && story.steps.iter().any(taken) {
+                taken_away.insert(*call);
+            }
+            false
+        }
+        Event::Began { .. }
+        | Event::Routed { .. }
+        | Event::Ringing
+        | Event::Answered { .. }
+        | Event::Judged { .. }
+        | Event::SteppedUp { .. }
+        | Event::GuardLifted { .. }
+        | Event::Digit { .. } => false,
+    }
+}
+
+fn takes_away(decision: &StepUpDecision, enforcement: Enforcement) -> bool {
+    enforcement == Enforcement::Done && decision.action >= StepUp::Divert
+}
+
+impl Learning {
+    fn learn(&self, call: CallId) {
+        if let Some(line) = self.learner.learn(call) {
+            remember(&self.file, &line);
+        }
+    }
+}
+
+/// Adds a recording to the file of known ones. Where that fails, it is known until the end of this process.
+fn remember(file: &Path, line: &str) {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    match opened.and_then(|mut file| writeln!(file, "{line}")) {
+        Ok(()) => tracing::info!(file = %file.display(), "A scam's recording is known from now on"),
+        Err(error) => tracing::warn!(file = %file.display(), %error, "A known recording cannot be kept"),
+    }
+}

@@ -1,0 +1,165 @@
+//! The parts as the settings want them: media path, ear, journal, records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::{StartError, failed, resolve};
+use crate::call::Snapshot;
+use crate::config::Settings;
+use crate::detect::fingerprint::Library;
+use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Wording};
+use crate::io::analysis::{Analysis, Knowledge, StartedAnalysis};
+use crate::io::media::{MediaPath, MediaSettings, StartedMedia, TapReader};
+use crate::io::shipped;
+use crate::journal::Journal;
+use crate::observe::Records;
+use crate::observe::metrics::{Metrics, Part};
+use crate::policy::judge::{Verdict, Weights};
+use crate::store::Retention;
+use crate::units::CallId;
+
+/// Has the shard look at its channels.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Calls of the process before, each with the age of its snapshot.
+pub(super) type Restored = Vec<(Snapshot, Duration)>;
+
+/// A path of the settings; where nothing is there, what comes with the program under that name.
+fn find(folder: &Path, path: &Path, shipped_as: &str) -> PathBuf {
+    let named = folder.join(path);
+    if named.exists() { named } else { shipped::find(shipped_as).unwrap_or(named) }
+}
+
+pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<StartedMedia, StartError> {
+    let media = &settings.media;
+    let media_settings = MediaSettings {
+        first_port: media.first_port,
+        last_port: media.last_port,
+        timeout: media.timeout,
+        announcements: find(folder, &media.announcements, "announcements"),
+        threads: media.threads,
+        dscp: media.dscp,
+        sockets: resolve::files_for_calls(),
+    };
+    let started = MediaPath::start(&media_settings, wake).map_err(failed("media"))?;
+    for bad in &started.bad_prompts {
+        tracing::warn!(prompt = %bad, "An announcement cannot be played");
+    }
+    Ok(started)
+}
+
+/// The ear, as far as it works.
+pub(super) struct Ear {
+    /// None: it did not start.
+    pub(super) analysis: Option<Analysis>,
+    pub(super) verdicts: Receiver<(CallId, Verdict)>,
+    /// Why no words are recognised.
+    pub(super) words_off: Option<String>,
+}
+
+pub(super) fn ear(settings: &Settings, folder: &Path, taps: Vec<TapReader>, wake: Wake) -> Result<Ear, StartError> {
+    let (recogniser, words_off) = match recogniser(settings, folder) {
+        Ok(recogniser) => (Some(recogniser), None),
+        Err(why) => {
+            tracing::warn!(why, "Words are off; calls are judged by timing alone");
+            (None, Some(why))
+        }
+    };
+    let knowledge = knowledge(settings, folder).map_err(StartError::Settings)?;
+    Ok(match Analysis::start(taps, knowledge, recogniser, settings.detect.words.threads, wake) {
+        Ok(StartedAnalysis { analysis, verdicts }) => Ear { analysis: Some(analysis), verdicts, words_off },
+        Err(error) => {
+            tracing::error!(%error, "The ear does not start; calls go on unheard");
+            Ear { analysis: None, verdicts: crossbeam_channel::never(), words_off }
+        }
+    })
+}
+
+/// The error says why words are off.
+fn recogniser(settings: &Settings, folder: &Path) -> Result<Recogniser, String> {
+    if !settings.detect.words.enabled {
+        return Err("detect.words.enabled = false".to_owned());
+    }
+    let model = find(folder, &settings.detect.words.model, "models/moonshine-tiny-en");
+    Recogniser::load(&model).map_err(|error| error.to_string())
+}
+
+/// What the ear knows under these settings. The error is what an operator sees.
+fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, String> {
+    let words = &settings.detect.words;
+    Ok(Knowledge {
+        weights: Arc::new(Weights::built_in()),
+        book: match &words.phrases {
+            None => Book::built_in(),
+            Some(path) => Arc::new(parsed(&folder.join(path), Book::parse)?),
+        },
+        wording: match &words.wording {
+            None => Wording::built_in(),
+            Some(path) => Arc::new(parsed(&folder.join(path), Wording::parse)?),
+        },
+        campaigns: Arc::new(campaigns(&folder.join(&settings.detect.campaigns))),
+        words: Some(ScheduleSettings::default()),
+    })
+}
+
+fn parsed<T, E: std::fmt::Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Known recordings. A file that is bad costs what is in it, not the firewall.
+fn campaigns(path: &Path) -> Library {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Library::default(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "Known recordings cannot be read; the ear goes on without them");
+            return Library::default();
+        }
+    };
+    let library = Library::parse(&text).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "Known recordings are damaged; the ear goes on without them");
+        Library::default()
+    });
+    if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
+        shorten(path, &shorter, library.len());
+    }
+    library
+}
+
+/// Keeps the newest recordings only. Done at the start: while calls run, lines are only ever added.
+fn shorten(path: &Path, text: &str, kept: usize) {
+    let new = path.with_extension("new");
+    match std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)) {
+        Ok(()) => tracing::warn!(
+            path = %path.display(), kept,
+            "The file of known recordings was too long: the oldest are no longer in it"
+        ),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
+        }
+    }
+}
+
+/// The journal, and what it holds. Without one, calls end with this process.
+pub(super) fn journal(settings: &Settings, folder: &Path, metrics: &Metrics) -> (Option<Journal>, Restored) {
+    let Some(path) = &settings.restart.journal else { return (None, Vec::new()) };
+    let path = folder.join(path);
+    let started = Journal::start(&path);
+    metrics.part(Part::Journal, started.is_ok());
+    match started {
+        Ok((journal, restored)) => (Some(journal), restored),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "The journal does not start; calls end with this process");
+            (None, Vec::new())
+        }
+    }
+}
+
+pub(super) fn records(settings: &Settings) -> Records {
+    let retention = Retention { keep: settings.store.keep_for, ..Retention::default() };
+    Records { retention, ..Records::default() }
+}
