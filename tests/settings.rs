@@ -104,6 +104,8 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[connections]\nmax = 0", "must be a whole number from 1"),
         ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
         ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
+        ("[[rule]]\nwhen = {}", "rule[0].name   is missing"),
+        ("[[rule]]\nwhen = {}", "rule[0].action   is missing"),
         (
             "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { trunk = \"nobody\" }",
             "must be the name of a trunk: provider",

@@ -77,7 +77,7 @@ fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
     let file = inner.file.as_ref().ok_or("these settings did not come from a file")?;
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let folder = file.parent().unwrap_or(Path::new("."));
-    Ok(config::reload(current, &text, &config::list_files(folder)))
+    Ok(config::reload(current, &text, &config::files_in(folder)))
 }
 
 /// Hands new settings to all who use them. Fails before anything is changed.

@@ -189,12 +189,12 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let mut clients = HashMap::new();
     let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
-    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots, &settings.pbx.shown)];
-    for TrunkSettings { name, address, roots, shown, .. } in &settings.trunks {
+    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots, &settings.pbx.client_identity)];
+    for TrunkSettings { name, address, roots, client_identity, .. } in &settings.trunks {
         let targets = resolved.trunks.get(name).into_iter().flatten();
-        hops.extend(targets.map(|target| (target.hop, address, roots, shown)));
+        hops.extend(targets.map(|target| (target.hop, address, roots, client_identity)));
     }
-    for (hop, host, roots, shown) in hops {
+    for (hop, host, roots, client_identity) in hops {
         if hop.transport != Transport::Tls {
             continue;
         }
@@ -204,7 +204,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         };
         // The name that was asked for, not one that the DNS made of it (RFC 5922 §7.1).
         let name = streams::server_name(&host.host).ok_or_else(|| format!("{host}: no certificate can be for it"))?;
-        let config = roots.config(shown.as_ref()).map_err(|error| format!("{host}: {error}"))?;
+        let config = roots.config(client_identity.as_ref()).map_err(|error| format!("{host}: {error}"))?;
         clients.insert(hop.address, streams::Client { config, name });
     }
     Ok(streams::Settings {
@@ -253,13 +253,13 @@ mod tests {
 
     use super::*;
     use crate::call::SrtpPolicy;
-    use crate::config::{list_files, load};
+    use crate::config::{files_in, load};
 
     #[test]
     fn each_trunk_keeps_its_word_on_srtp_when_they_are_put_in_order() {
         let text = "[pbx]\naddress = \"127.0.0.5\"\n[[trunk]]\nname = \"last\"\naddress = \"127.0.2.1\"\npriority = 2\n\
                     srtp = \"require\"\n[[trunk]]\nname = \"first\"\naddress = \"127.0.2.2\"\n";
-        let settings = load(text, &list_files(std::path::Path::new("."))).unwrap();
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
         let trunks = targets(&settings, &Answers::default());
         let resolved = Resolved { pbx: "127.0.0.5:5060".parse().unwrap(), trunks, former: VecDeque::new() };
 

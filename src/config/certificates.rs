@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::file::fingerprint;
+
 /// Why certificates cannot be used: always the operator's to mend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadTls {
@@ -76,13 +78,13 @@ impl fmt::Debug for Identity {
 
 /// What we show to a next hop that asks who we are.
 #[derive(Clone)]
-pub struct Shown {
+pub struct ClientIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: Arc<PrivateKeyDer<'static>>,
     made_from: u64,
 }
 
-impl Shown {
+impl ClientIdentity {
     /// From two PEM texts.
     ///
     /// # Errors
@@ -91,32 +93,34 @@ impl Shown {
         let chain = certificates(certificate)?;
         let made_from = fingerprint(&[certificate, key]);
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
-        let shown = Self { chain, key: Arc::new(key), made_from };
+        let identity = Self { chain, key: Arc::new(key), made_from };
         // That they fit is said now, not when a call waits.
-        client(RootCertStore::empty(), Some(&shown))?;
-        Ok(shown)
+        client(RootCertStore::empty(), Some(&identity))?;
+        Ok(identity)
     }
 }
 
-impl PartialEq for Shown {
+impl PartialEq for ClientIdentity {
     fn eq(&self, other: &Self) -> bool {
         self.made_from == other.made_from
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shown")
+        f.write_str("ClientIdentity")
     }
 }
 
-fn client(roots: RootCertStore, shown: Option<&Shown>) -> Result<Arc<ClientConfig>, BadTls> {
+fn client(roots: RootCertStore, identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>, BadTls> {
     let pair = |error: rustls::Error| BadTls::Pair(error.to_string());
     let builder =
         ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(pair)?;
     let builder = builder.with_root_certificates(roots);
-    Ok(Arc::new(match shown {
-        Some(shown) => builder.with_client_auth_cert(shown.chain.clone(), shown.key.clone_key()).map_err(pair)?,
+    Ok(Arc::new(match identity {
+        Some(identity) => {
+            builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).map_err(pair)?
+        }
         None => builder.with_no_client_auth(),
     }))
 }
@@ -156,12 +160,12 @@ impl Roots {
         Ok(Self { store, made_from: 0 })
     }
 
-    /// For connections of ours, which show this.
+    /// For connections that we open; `identity`: what a peer is shown that asks who we are.
     ///
     /// # Errors
     /// It cannot be shown.
-    pub fn config(&self, shown: Option<&Shown>) -> Result<Arc<ClientConfig>, BadTls> {
-        client(self.store.clone(), shown)
+    pub fn config(&self, identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>, BadTls> {
+        client(self.store.clone(), identity)
     }
 }
 
@@ -175,14 +179,6 @@ impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Roots")
     }
-}
-
-/// Tells texts apart without keeping them.
-fn fingerprint(texts: &[&str]) -> u64 {
-    use std::hash::{Hash as _, Hasher as _};
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    texts.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, BadTls> {

@@ -6,6 +6,13 @@ use super::problem::Problem;
 use super::reload::load;
 use super::settings::Settings;
 
+/// Tells texts apart without keeping them. Keyed for this process: nobody learns a password by trying.
+pub(super) fn fingerprint(texts: &[&str]) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    static KEYS: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
+    KEYS.hash_one(texts)
+}
+
 /// The files that a settings file names.
 pub trait Files {
     /// A file's text.
@@ -50,9 +57,9 @@ impl Files for Folder {
     }
 }
 
-/// Reads the files that a settings file names; relative paths start at `folder`.
+/// The files that a settings file names; relative paths start at `folder`.
 #[must_use]
-pub fn list_files(folder: &Path) -> Folder {
+pub fn files_in(folder: &Path) -> Folder {
     Folder(folder.to_owned())
 }
 
@@ -60,7 +67,7 @@ pub fn list_files(folder: &Path) -> Folder {
 pub fn load_file(path: &Path) -> Result<Settings, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    load(&text, &list_files(&folder)).map_err(|problems| problems_text(path, &problems))
+    load(&text, &files_in(&folder)).map_err(|problems| problems_text(path, &problems))
 }
 
 /// All problems as a person reads them.

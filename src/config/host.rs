@@ -18,11 +18,8 @@ pub(super) fn address<'t>(
     reading: &mut Reading<'t>,
     what: &str,
 ) -> HostPort {
-    let before = reading.problems.len();
-    let host = section.parsed(reading, "address", HOST_HINT, |text| HostPort::parse(text, transport.default_port()));
-    if host.is_none() && reading.problems.len() == before {
-        section.missing(reading, "address", what);
-    }
+    let parse = |text: &str| HostPort::parse(text, transport.default_port());
+    let host = section.required(reading, "address", what, HOST_HINT, parse);
     host.unwrap_or(HostPort { host: String::new(), port: 0, stated: false })
 }
 

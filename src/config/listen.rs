@@ -1,21 +1,21 @@
 //! `[[listen]]`, and what is common to all who are spoken to over it: transports, certificates.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::certificates::{BadTls, Identity, Roots, Shown};
-use super::read::{Files, fingerprint};
+use super::certificates::{BadTls, ClientIdentity, Identity, Roots};
+use super::file::Files;
 use super::section::{Item, Reading, Section};
 use super::settings::ListenSettings;
 use crate::sip::flow::{Hop, Transport};
 
-/// Reads `[[listen]]`'s default: every address, the SIP port.
-const LISTEN: &str = "0.0.0.0:5060";
+/// Without `[[listen]]`: every address, the SIP port.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5_060);
 
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
 pub(super) fn listen<'t>(
     root: &mut Section<'_, 't>,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Vec<ListenSettings> {
     let mut listen: Vec<ListenSettings> = Vec::new();
@@ -23,11 +23,7 @@ pub(super) fn listen<'t>(
         let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
         let identity = identity(&mut section, transport, files, reading);
         let hint = "must be an address with a port, as \"0.0.0.0:5060\"";
-        let before = reading.problems.len();
-        let address = section.parsed(reading, "address", hint, |text| text.parse::<SocketAddr>().ok());
-        if address.is_none() && reading.problems.len() == before {
-            section.missing(reading, "address", hint);
-        }
+        let address = section.required(reading, "address", hint, hint, |text| text.parse::<SocketAddr>().ok());
         if let Some(address) = address {
             let hop = Hop { address, transport };
             if address.port() != 0 && listen.iter().any(|other| other.hop == hop) {
@@ -38,11 +34,11 @@ pub(super) fn listen<'t>(
         section.finish(reading);
     }
     if listen.is_empty() {
-        for (key, value) in [("address", LISTEN), ("transport", "udp"), ("certificate", ""), ("key", "")] {
+        for (key, value) in [("address", &*LISTEN.to_string()), ("transport", "udp"), ("certificate", ""), ("key", "")]
+        {
             reading.options.insert(format!("listen[0].{key}"), value.to_owned());
         }
-        let address = SocketAddr::from(([0, 0, 0, 0], 5_060));
-        listen.push(ListenSettings { hop: Hop::udp(address), identity: None });
+        listen.push(ListenSettings { hop: Hop::udp(LISTEN), identity: None });
     }
     listen
 }
@@ -51,33 +47,34 @@ pub(super) fn listen<'t>(
 fn identity<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Option<Identity> {
-    let before = reading.problems.len();
-    let identity = pair(section, transport, files, reading, Identity::from_pem);
-    if let (Transport::Tls, None, true) = (transport, &identity, reading.problems.len() == before) {
-        section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
-        section.missing(reading, "key", "the file with the certificate's private key");
+    if transport == Transport::Tls && !section.has("certificate") && !section.has("key") {
+        section.missing(reading, "certificate", CERTIFICATE);
+        section.missing(reading, "key", KEY);
     }
-    identity
+    pair(section, transport, files, reading, Identity::from_pem)
 }
 
 /// What a next hop is shown that asks who we are: none need be there.
-pub(super) fn shown<'t>(
+pub(super) fn client_identity<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
-) -> Option<Shown> {
-    pair(section, transport, files, reading, Shown::from_pem)
+) -> Option<ClientIdentity> {
+    pair(section, transport, files, reading, ClientIdentity::from_pem)
 }
+
+const CERTIFICATE: &str = "the file with the certificate chain that peers are shown";
+const KEY: &str = "the file with the certificate's private key";
 
 /// Certificate and key, both or neither, and only where it is TLS.
 fn pair<'t, T>(
     section: &mut Section<'_, 't>,
     transport: Transport,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
     from_pem: impl Fn(&str, &str) -> Result<T, BadTls>,
 ) -> Option<T> {
@@ -96,57 +93,43 @@ fn pair<'t, T>(
             let item = if bad == BadTls::NoCertificate { at_certificate } else { at_key };
             reading.problem(item.at, &item.path, item.source, bad.to_string());
         }
-        (Transport::Tls, Some(_), None) => {
-            section.missing(reading, "key", "the file with the certificate's private key");
-        }
-        (Transport::Tls, None, Some(_)) => {
-            section.missing(reading, "certificate", "the file with the certificate chain that peers are shown");
-        }
+        (Transport::Tls, Some(_), None) => section.missing(reading, "key", KEY),
+        (Transport::Tls, None, Some(_)) => section.missing(reading, "certificate", CERTIFICATE),
         (Transport::Tls, None, None) => {}
         (Transport::Udp | Transport::Tcp, certificate, key) => {
             for (item, _) in certificate.into_iter().chain(key) {
-                reading.problem(item.at, &item.path, item.source, "is of use with transport = \"tls\" only");
+                reading.problem(item.at, &item.path, item.source, FOR_TLS);
             }
         }
     }
     None
 }
 
+const FOR_TLS: &str = "is of use with transport = \"tls\" only";
+
 /// Whom we believe about a peer's certificate; None: the system's own.
 pub(super) fn roots<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Option<Roots> {
     let (item, text) = pem(section, "ca", files, reading)?;
     if transport != Transport::Tls {
-        reading.problem(item.at, &item.path, item.source, "is of use with transport = \"tls\" only");
+        reading.problem(item.at, &item.path, item.source, FOR_TLS);
         return None;
     }
     Roots::from_pem(&text).map_err(|bad| reading.problem(item.at, &item.path, item.source, bad.to_string())).ok()
 }
 
-/// A file that an option names: where the option stands, and the file's text. That the file has changed is a change.
-pub(super) fn pem<'a, 't>(
+fn pem<'a, 't>(
     section: &mut Section<'a, 't>,
     key: &'static str,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Option<(Item<'a, 't>, String)> {
-    let file = section
-        .parsed(reading, key, "must be the path of a PEM file", |text| (!text.is_empty()).then(|| text.to_owned()))?;
-    let item = section.item(reading, key)?;
-    match files.text(&file) {
-        Ok(text) => {
-            reading.options.insert(format!("{} (content)", item.path), fingerprint(&text));
-            Some((item, text))
-        }
-        Err(error) => {
-            reading.problem(item.at, &item.path, item.source, format!("cannot be read: {error}"));
-            None
-        }
-    }
+    let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
+    section.file(reading, key, "must be the path of a PEM file", read)
 }
 
 /// How a next hop is reached: only over what we listen on, because it must be able to reach us.
@@ -156,11 +139,11 @@ pub(super) fn transport<'t>(
     reading: &mut Reading<'t>,
 ) -> Transport {
     let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
-    is_listened(section, transport, listen, reading);
+    must_be_listened(section, transport, listen, reading);
     transport
 }
 
-pub(super) fn is_listened<'t>(
+pub(super) fn must_be_listened<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,
     listen: &[ListenSettings],

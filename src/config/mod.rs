@@ -16,8 +16,8 @@ mod section;
 mod settings;
 mod trunks;
 
-pub use certificates::{BadTls, Identity, Roots, Shown};
-pub use file::{Files, Folder, list_files, load_file, problems_text};
+pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
+pub use file::{Files, Folder, files_in, load_file, problems_text};
 pub use problem::Problem;
 pub use reload::{Reload, load, reload};
 pub use settings::LogSettings;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::file::Files;
 use super::host::{NETWORK_HINT, network};
-use super::read::{Files, MINUTE, SECOND, fingerprint, path};
-use super::section::{Item, Reading, Section};
+use super::read::{MINUTE, SECOND};
+use super::section::{Item, Reading, Section, nearest};
 use super::settings::{DetectSettings, DivertSettings, TrunkSettings, WordsSettings};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::policy::action::{Rejection, Route};
@@ -17,56 +18,55 @@ use crate::policy::number::{COUNTRIES, Country, NumberSet};
 use crate::policy::rules::{Condition, Policy, Rule};
 use crate::units::Ratio;
 
+fn owned(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
 pub(super) fn numbers<'t>(
     mut section: Section<'_, 't>,
     policy: &mut Policy,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) {
     let countries: Vec<(&'static str, Country)> = COUNTRIES.iter().map(|country| (country.code, *country)).collect();
     policy.country = section.word(reading, "country", Country::GB, &countries);
-    let text = |text: &str| Some(text.to_owned());
     let emergency = policy.emergency.iter().map(ToString::to_string).collect();
     let emergency = section.list(reading, "emergency", emergency, "must be a number, as \"112\"", |number| {
         (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'+')).then(|| number.to_owned())
     });
     policy.emergency = emergency.into_iter().map(Arc::from).collect();
-    for (key, file_key, set) in [("allow", "allow_file", &mut policy.allow), ("block", "block_file", &mut policy.block)]
-    {
-        let listed = section.list(reading, key, Vec::new(), "must be text in quotes", text);
-        let at = section.item(reading, key).map_or(section.at, |item| item.at);
-        let mut patterns: Vec<&str> = listed.iter().map(String::as_str).collect();
-        let file_item = section.item(reading, file_key);
-        let file = section.parsed(reading, file_key, "must be the path of a file with one number a line", text);
-        let mut content = String::new();
-        if let (Some(file), Some(item)) = (&file, &file_item) {
-            match files.text(file) {
-                Ok(read) => content = read,
-                Err(error) => reading.problem(item.at, &item.path, item.source, format!("cannot be read: {error}")),
-            }
-        }
-        let from_list = patterns.len();
-        let lines = content.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-        let numbered: Vec<(usize, &str)> = lines.enumerate().filter(|(_, line)| !line.is_empty()).collect();
-        patterns.extend(numbered.iter().map(|(_, line)| *line));
-        // A changed list file is a change too; its text is not kept, only how it differs.
-        if file.is_some() {
-            reading.options.insert(format!("numbers.{file_key} (content)"), fingerprint(&content));
-        }
-        match NumberSet::new(patterns.iter().copied(), policy.country) {
-            Ok(numbers) => *set = numbers,
-            Err((place, error)) => {
-                let value = patterns.get(place).copied().unwrap_or_default();
-                match (place.checked_sub(from_list).and_then(|n| numbered.get(n)), &file_item) {
-                    (Some((line, _)), Some(item)) => {
-                        reading.problem(item.at, &item.path, value, format!("line {} of that file: {error}", line + 1));
-                    }
-                    _ => reading.problem(at, &format!("numbers.{key}[{place}]"), value, error.to_string()),
-                }
-            }
-        }
-    }
+    policy.allow = number_set(&mut section, ["allow", "allow_file"], policy.country, files, reading);
+    policy.block = number_set(&mut section, ["block", "block_file"], policy.country, files, reading);
     section.finish(reading);
+}
+
+/// Patterns of a list and of a file with one a line, `#` before a remark.
+fn number_set<'t>(
+    section: &mut Section<'_, 't>,
+    [key, file_key]: [&'static str; 2],
+    country: Country,
+    files: &dyn Files,
+    reading: &mut Reading<'t>,
+) -> NumberSet {
+    let listed = section.list(reading, key, Vec::new(), "must be text in quotes", owned);
+    let at = section.item(reading, key).map_or(section.at, |item| item.at);
+    let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
+    let file = section.file(reading, file_key, "must be the path of a file with one number a line", read);
+    let content = file.as_ref().map_or("", |(_, content)| content);
+    let lines = content.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines: Vec<(usize, &str)> = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).collect();
+    let patterns: Vec<&str> = listed.iter().map(String::as_str).chain(lines.iter().map(|(_, line)| *line)).collect();
+    NumberSet::new(patterns.iter().copied(), country).unwrap_or_else(|(place, error)| {
+        let value = patterns.get(place).copied().unwrap_or_default();
+        let in_file = place.checked_sub(listed.len()).and_then(|place| lines.get(place));
+        match (in_file, &file) {
+            (Some((line, _)), Some((item, _))) => {
+                reading.problem(item.at, &item.path, value, format!("line {line} of that file: {error}"));
+            }
+            _ => reading.problem(at, &format!("numbers.{key}[{place}]"), value, error.to_string()),
+        }
+        NumberSet::default()
+    })
 }
 
 pub(super) fn detect<'t>(
@@ -88,13 +88,13 @@ pub(super) fn detect<'t>(
         let hint = "must rise: guard_at, then whisper_at, then divert_at; the mild steps come first";
         reading.problem(section.at, "detect", "", hint);
     }
-    let campaigns = path(&mut section, reading, "campaigns", "campaigns.txt");
+    let campaigns = section.path(reading, "campaigns", "campaigns.txt");
     let mut words = section.section(reading, "words");
     let enabled = words.flag(reading, "enabled", true);
-    let model = path(&mut words, reading, "model", "models/moonshine-tiny-en");
+    let model = words.path(reading, "model", "models/moonshine-tiny-en");
     let threads = words.count(reading, "threads", 1, 1..=64);
-    let phrases = words.parsed(reading, "phrases", "must be the path of a phrase file", |text| Some(text.to_owned()));
-    let wording = words.parsed(reading, "wording", "must be the path of a wording file", |text| Some(text.to_owned()));
+    let phrases = words.parsed(reading, "phrases", "must be the path of a phrase file", owned);
+    let wording = words.parsed(reading, "wording", "must be the path of a wording file", owned);
     words.finish(reading);
     section.finish(reading);
     let words = WordsSettings {
@@ -155,48 +155,46 @@ pub(super) fn rules<'t>(
     reading: &mut Reading<'t>,
 ) {
     for mut section in root.sections(reading, "rule") {
-        let before = reading.problems.len();
-        let name = section.parsed(reading, "name", "must be text", |text| {
+        let name = section.required(reading, "name", "the name that records show", "must be text", |text| {
             (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
         });
-        if name.is_none() && reading.problems.len() == before {
-            section.missing(reading, "name", "the name that records show");
-        }
-        let actions = ["connect", "watch", "divert", "reject"];
-        let show = |action: &Option<&'static str>| action.unwrap_or_default().to_owned();
-        let action = section.option(reading, "action", None, show, |item| {
-            let text = item.text().unwrap_or_default();
-            if text == "screen" {
-                return Err("is not built yet; \"watch\" rings and listens".to_owned());
-            }
-            let known = actions.iter().find(|action| **action == text).copied();
-            known.map(Some).ok_or_else(|| match super::section::nearest(text, &actions) {
-                Some(nearest) => format!("is not an action; did you mean \"{nearest}\"?"),
-                None => format!("is not an action; actions are {}", actions.join(", ")),
-            })
-        });
-        let statuses = [
-            ("608", Rejection::Rejected),
-            ("603", Rejection::Decline),
-            ("486", Rejection::Busy),
-            ("404", Rejection::NotFound),
-        ];
-        let rejection = section.word(reading, "status", Rejection::Rejected, &statuses);
-        let route = match action {
-            Some("connect") => Route::Connect,
-            Some("divert") => Route::Divert,
-            Some("reject") => Route::Reject(rejection),
-            Some(_) => Route::Watch,
-            None => {
-                if reading.problems.len() == before {
-                    section.missing(reading, "action", "connect, watch, divert or reject");
-                }
-                Route::Watch
-            }
-        };
+        let route = route(&mut section, reading);
         let when = conditions(section.section(reading, "when"), policy.country, trunks, reading);
         section.finish(reading);
         policy.rules.push(Rule { name: name.unwrap_or_default().into(), when, route });
+    }
+}
+
+/// `action`, and the `status` of a refusal.
+fn route<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Route {
+    const ACTIONS: [&str; 4] = ["connect", "watch", "divert", "reject"];
+    if !section.has("action") {
+        section.missing(reading, "action", "connect, watch, divert or reject");
+    }
+    let show = |action: &&'static str| (*action).to_owned();
+    let action = section.option(reading, "action", "watch", show, |item| {
+        let text = item.text().unwrap_or_default();
+        if text == "screen" {
+            return Err("is not built yet; \"watch\" rings and listens".to_owned());
+        }
+        let known = ACTIONS.into_iter().find(|action| *action == text);
+        known.ok_or_else(|| match nearest(text, &ACTIONS) {
+            Some(nearest) => format!("is not an action; did you mean \"{nearest}\"?"),
+            None => format!("is not an action; actions are {}", ACTIONS.join(", ")),
+        })
+    });
+    let statuses = [
+        ("608", Rejection::Rejected),
+        ("603", Rejection::Decline),
+        ("486", Rejection::Busy),
+        ("404", Rejection::NotFound),
+    ];
+    let rejection = section.word(reading, "status", Rejection::Rejected, &statuses);
+    match action {
+        "connect" => Route::Connect,
+        "divert" => Route::Divert,
+        "reject" => Route::Reject(rejection),
+        _ => Route::Watch,
     }
 }
 
@@ -207,23 +205,8 @@ fn conditions<'t>(
     reading: &mut Reading<'t>,
 ) -> Vec<Condition> {
     let mut when = Vec::new();
-    let text = |text: &str| Some(text.to_owned());
-    if let Some(item) = section.item(reading, "number") {
-        if item.text() == Ok("withheld") {
-            when.push(Condition::Withheld);
-            reading.options.insert(item.path, "withheld".to_owned());
-        } else {
-            let list = section.list(reading, "number", Vec::new(), "must be \"withheld\" or a list of numbers", text);
-            match NumberSet::new(list.iter().map(String::as_str), country) {
-                Ok(set) => when.push(Condition::Number(set)),
-                Err((place, error)) => {
-                    let value = list.get(place).map(String::as_str).unwrap_or_default();
-                    reading.problem(item.at, &format!("{}[{place}]", item.path), value, error.to_string());
-                }
-            }
-        }
-    }
-    let called = section.list(reading, "called", Vec::new(), "must be a list of extensions", text);
+    when.extend(number(&mut section, country, reading));
+    let called = section.list(reading, "called", Vec::new(), "must be a list of extensions", owned);
     if !called.is_empty() {
         when.push(Condition::Called(called.into_iter().map(Arc::from).collect()));
     }
@@ -235,24 +218,43 @@ fn conditions<'t>(
     if !networks.is_empty() {
         when.push(Condition::Networks(networks));
     }
-    let hours = section.parsed(reading, "hours", "must be two hours, as \"22-7\"", |text| {
-        let (from, to) = text.split_once('-')?;
-        let (from, to): (u8, u8) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
-        (from < 24 && to <= 24 && from != to).then(|| format!("{from}-{to}"))
+    let show = |hours: &Option<(u8, u8)>| hours.map_or_else(String::new, |(from, to)| format!("{from}-{to}"));
+    let hours = section.option(reading, "hours", None, show, |item| {
+        item.text().ok().and_then(hours).map(Some).ok_or_else(|| "must be two hours, as \"22-7\"".to_owned())
     });
-    if let Some((from, to)) = hours.as_deref().and_then(|hours| hours.split_once('-'))
-        && let (Ok(from), Ok(to)) = (from.parse(), to.parse())
-    {
-        when.push(Condition::Hours { from, to });
-    }
-    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-    let hint = "must be a list of days, as [\"saturday\", \"sunday\"]";
-    let days =
-        section.list(reading, "weekdays", Vec::new(), hint, |text| DAYS.contains(&text).then(|| text.to_owned()));
-    if !days.is_empty() {
-        let numbers = days.iter().filter_map(|day| DAYS.iter().position(|one| one == day));
-        when.push(Condition::Weekdays(numbers.filter_map(|n| u8::try_from(n).ok()).collect()));
-    }
+    when.extend(hours.map(|(from, to)| Condition::Hours { from, to }));
+    when.extend(weekdays(&mut section, reading));
     section.finish(reading);
     when
+}
+
+/// `"withheld"`, or a list of numbers and prefixes.
+fn number<'t>(section: &mut Section<'_, 't>, country: Country, reading: &mut Reading<'t>) -> Option<Condition> {
+    let item = section.item(reading, "number")?;
+    if item.text() == Ok("withheld") {
+        reading.options.insert(item.path, "withheld".to_owned());
+        return Some(Condition::Withheld);
+    }
+    let hint = "must be \"withheld\" or a list of numbers";
+    let list = section.list(reading, "number", Vec::new(), hint, owned);
+    let set = NumberSet::new(list.iter().map(String::as_str), country);
+    let set = set.map_err(|(place, error)| {
+        let value = list.get(place).map(String::as_str).unwrap_or_default();
+        reading.problem(item.at, &format!("{}[{place}]", item.path), value, error.to_string());
+    });
+    set.ok().map(Condition::Number)
+}
+
+fn hours(text: &str) -> Option<(u8, u8)> {
+    let (from, to) = text.split_once('-')?;
+    let (from, to): (u8, u8) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+    (from < 24 && to <= 24 && from != to).then_some((from, to))
+}
+
+fn weekdays<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Condition> {
+    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let hint = "must be a list of days, as [\"saturday\", \"sunday\"]";
+    let days = section.list(reading, "weekdays", Vec::new(), hint, |text| DAYS.into_iter().find(|day| *day == text));
+    let numbers = (0_u8..).zip(DAYS).filter(|(_, day)| days.contains(day)).map(|(number, _)| number);
+    (!days.is_empty()).then(|| Condition::Weekdays(numbers.collect()))
 }

@@ -2,18 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::file::Files;
 use super::host::{NETWORK_HINT, address, network};
-use super::listen::{listen, roots, shown, transport};
+use super::listen::{client_identity, listen, roots, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
 use super::section::{Reading, Section, parse};
-use super::settings::LogSettings;
-use super::settings::{CallSettings, ConnectionSettings, DnsSettings, ListenSettings};
-use super::settings::{MediaSettings, PbxSettings, RestartSettings, Settings, SipSettings, StoreSettings};
+use super::settings::{
+    CallSettings, ConnectionSettings, DnsSettings, ListenSettings, LogSettings, MediaSettings, PbxSettings,
+    RestartSettings, Settings, SipSettings, StoreSettings,
+};
 use super::trunks::trunks;
 use crate::call::{CODECS, Redirects, SrtpPolicy};
 use crate::gate::{self, Rate};
@@ -23,12 +24,10 @@ use crate::sip::wire::Limits;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-pub(super) type Files<'f> = &'f dyn super::file::Files;
-
-pub(super) fn read(text: &str, files: Files<'_>) -> Result<Settings, Vec<Problem>> {
+pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
     let table = parse(text).map_err(|problem| vec![problem])?;
     let reading = &mut Reading::new(text);
     let mut root = Section::new("", 0, Some(table.get_ref()));
@@ -92,19 +91,10 @@ fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> C
 }
 
 fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSettings {
-    const HINT: &str = "must be a duration from 90s to 1day, as \"30m\", or \"none\"";
-    let show = |timer: &Option<Duration>| {
-        timer.map_or_else(|| "none".to_owned(), |timer| humantime::format_duration(timer).to_string())
-    };
-    let default = Some(30 * MINUTE);
-    let session_timer = section.option(reading, "session_timer", default, show, |item| match item.text() {
-        Ok("none") => Ok(None),
-        text => match text.ok().and_then(|text| humantime::parse_duration(text).ok()) {
-            // RFC 4028 §4 allows no shorter one.
-            Some(timer) if timer >= 90 * SECOND && timer <= DAY => Ok(Some(timer)),
-            Some(_) | None => Err(HINT.to_owned()),
-        },
-    });
+    // RFC 4028 §4 allows no shorter one.
+    let range = 90 * SECOND..=DAY;
+    let hint = "must be a duration from 90s to 1day, as \"30m\", or \"none\"";
+    let session_timer = section.duration_or(reading, "session_timer", "none", Some(30 * MINUTE), range, hint);
     let held_check = section.duration(reading, "held_check", 5 * MINUTE, 30 * SECOND..DAY);
     section.finish(reading);
     CallSettings { session_timer, held_check }
@@ -163,17 +153,17 @@ pub(super) const SRTP: [(&str, SrtpPolicy); 3] =
 fn pbx<'t>(
     mut section: Section<'_, 't>,
     listen: &[ListenSettings],
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> PbxSettings {
     let transport = transport(&mut section, listen, reading);
     let address = address(&mut section, transport, reading, "where calls go, as \"127.0.0.1:5070\"");
     let roots = roots(&mut section, transport, files, reading);
-    let shown = shown(&mut section, transport, files, reading);
+    let client_identity = client_identity(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
     section.finish(reading);
-    PbxSettings { srtp, address, transport, roots, shown, networks }
+    PbxSettings { srtp, address, transport, roots, client_identity, networks }
 }
 
 fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSettings {
@@ -195,7 +185,7 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
         CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text))
     });
     let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
-    let announcements = path(&mut section, reading, "announcements", "announcements");
+    let announcements = section.path(reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
     let dscp = section.count(reading, "dscp", 46, 0..=63) as u8;
     section.finish(reading);
@@ -259,13 +249,6 @@ fn networks<'t>(mut section: Section<'_, 't>, gate: &mut gate::Settings, reading
     section.finish(reading);
 }
 
-/// Tells two texts apart without keeping them. Keyed for this process: nobody learns a password by trying.
-pub(super) fn fingerprint(text: &str) -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    static KEYS: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
-    format!("{:016x}", KEYS.hash_one(text))
-}
-
 fn admin<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> Option<SocketAddr> {
     let default: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8_470));
     let show = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
@@ -283,14 +266,14 @@ fn admin<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> Option<
 }
 
 fn store<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> StoreSettings {
-    let path = path(&mut section, reading, "path", "ringfence.db");
+    let path = section.path(reading, "path", "ringfence.db");
     let keep_for = section.duration(reading, "keep_for", 90 * DAY, DAY..100 * YEAR);
     section.finish(reading);
     StoreSettings { path, keep_for }
 }
 
 fn restart<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> RestartSettings {
-    let journal = path(&mut section, reading, "journal", "calls.journal");
+    let journal = section.path(reading, "journal", "calls.journal");
     let journal = (journal.as_os_str() != "none").then_some(journal);
     let longest_call = section.duration(reading, "longest_call", 12 * HOUR, MINUTE..YEAR);
     section.finish(reading);
@@ -304,17 +287,4 @@ fn log<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> LogSettin
     let numbers = section.flag(reading, "numbers", false);
     section.finish(reading);
     LogSettings { level, json, numbers }
-}
-
-pub(super) fn path<'t>(
-    section: &mut Section<'_, 't>,
-    reading: &mut Reading<'t>,
-    key: &'static str,
-    default: &str,
-) -> PathBuf {
-    let read = section.option(reading, key, default.to_owned(), String::clone, |item| match item.text() {
-        Ok(text) if !text.is_empty() && !text.contains('\0') => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err("must be a path".to_owned()),
-    });
-    PathBuf::from(read)
 }

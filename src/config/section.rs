@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::fingerprint;
 use super::problem::Problem;
 
 /// What a whole reading collects.
@@ -28,6 +30,11 @@ impl<'t> Reading<'t> {
 
     pub(super) fn line(&self, at: usize) -> usize {
         1 + self.text.get(..at).unwrap_or(self.text).matches('\n').count()
+    }
+
+    /// A file that an option names has this text. A changed file is a change too; only how it differs is kept.
+    pub(super) fn content(&mut self, path: &str, text: &str) {
+        self.options.insert(format!("{path} (content)"), format!("{:016x}", fingerprint(&[text])));
     }
 
     pub(super) fn problem(&mut self, at: usize, path: &str, value: &str, hint: impl Into<String>) {
@@ -62,6 +69,10 @@ impl<'a, 't> Section<'a, 't> {
 
     fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// A key's value, if it is there.
@@ -211,6 +222,74 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
+    /// The same of a key that must be there: `what` says for what.
+    pub(super) fn required<T: Display>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        what: &str,
+        hint: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        if !self.has(key) {
+            self.missing(reading, key, what);
+        }
+        self.parsed(reading, key, hint, parse)
+    }
+
+    /// A duration, or the word `off` for none.
+    pub(super) fn duration_or(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        off: &str,
+        default: Option<Duration>,
+        range: std::ops::RangeInclusive<Duration>,
+        hint: &str,
+    ) -> Option<Duration> {
+        let show = |duration: &Option<Duration>| {
+            duration.map_or_else(|| off.to_owned(), |duration| humantime::format_duration(duration).to_string())
+        };
+        self.option(reading, key, default, show, |item| match item.text() {
+            Ok(text) if text == off => Ok(None),
+            Ok(text) => {
+                let duration = humantime::parse_duration(text).ok().filter(|duration| range.contains(duration));
+                duration.map(Some).ok_or_else(|| hint.to_owned())
+            }
+            Err(_) => Err(hint.to_owned()),
+        })
+    }
+
+    pub(super) fn path(&mut self, reading: &mut Reading<'t>, key: &'static str, default: &str) -> PathBuf {
+        let path = self.option(reading, key, default.to_owned(), String::clone, |item| match item.text() {
+            Ok(text) if !text.is_empty() && !text.contains('\0') => Ok(text.to_owned()),
+            Ok(_) | Err(_) => Err("must be a path".to_owned()),
+        });
+        PathBuf::from(path)
+    }
+
+    /// A file that `read` reads: where the option stands, and the file's text.
+    pub(super) fn file(
+        &mut self,
+        reading: &mut Reading<'t>,
+        key: &'static str,
+        hint: &str,
+        read: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Option<(Item<'a, 't>, String)> {
+        let path = self.parsed(reading, key, hint, |text| (!text.is_empty()).then(|| text.to_owned()))?;
+        let item = self.item(reading, key)?;
+        match read(&path) {
+            Ok(text) => {
+                reading.content(&item.path, &text);
+                Some((item, text))
+            }
+            Err(error) => {
+                reading.problem(item.at, &item.path, item.source, error);
+                None
+            }
+        }
+    }
+
     /// A list of texts that `parse` understands. Each bad entry is a problem of its own.
     pub(super) fn list<T: Display>(
         &mut self,
@@ -244,7 +323,7 @@ impl<'a, 't> Section<'a, 't> {
         list
     }
 
-    /// A key that must be there.
+    /// Tells that a key must be there.
     pub(super) fn missing(&self, reading: &mut Reading<'t>, key: &str, hint: &str) {
         reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
     }

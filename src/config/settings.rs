@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::certificates::{Identity, Roots, Shown};
+use super::certificates::{ClientIdentity, Identity, Roots};
 use crate::call::{DivertCallee, DivertCaller, Redirects, ShownIdentity, SrtpPolicy};
 use crate::gate;
 use crate::policy::rules::Policy;
@@ -153,7 +153,7 @@ pub struct PbxSettings {
     /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
     pub roots: Option<Roots>,
     /// Over TLS, what we show where it asks who we are.
-    pub shown: Option<Shown>,
+    pub client_identity: Option<ClientIdentity>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
 }
@@ -172,7 +172,7 @@ pub struct TrunkSettings {
     /// Over TLS, whom we believe about its certificate; None: whom the system trusts.
     pub roots: Option<Roots>,
     /// Over TLS, what we show where it asks who we are.
-    pub shown: Option<Shown>,
+    pub client_identity: Option<ClientIdentity>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
     /// Its calls may come from what the address resolves to.

@@ -1,161 +1,120 @@
 //! `[[trunk]]`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::file::Files;
 use super::host::{NETWORK_HINT, address, network};
-use super::listen::{is_listened, roots, shown};
-use super::read::{Files, SRTP, fingerprint};
+use super::listen::{client_identity, must_be_listened, roots};
+use super::read::{DAY, MINUTE, SECOND, SRTP};
 use super::section::{Reading, Section};
 use super::settings::{ListenSettings, TrunkSettings};
 use crate::call::{ShownIdentity, SrtpPolicy};
 use crate::sip::flow::Transport;
 use crate::trunk::{Credentials, Register, Secret};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 pub(super) fn trunks<'t>(
     root: &mut Section<'_, 't>,
     listen: &[ListenSettings],
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Vec<TrunkSettings> {
     let mut trunks: Vec<TrunkSettings> = Vec::new();
-    for mut section in root.sections(reading, "trunk") {
-        let hint = "must be a short name without spaces";
-        let before = reading.problems.len();
-        let name = section.parsed(reading, "name", hint, |text| {
-            let fits =
-                !text.is_empty() && text.len() <= 64 && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-            fits.then(|| text.to_owned())
-        });
-        if name.is_none() && reading.problems.len() == before {
-            section.missing(reading, "name", "the name that rules and records use");
+    for section in root.sections(reading, "trunk") {
+        let (at, path) = (section.at, format!("{}.name", section.path));
+        let trunk = trunk(section, listen, files, reading);
+        if !trunk.name.is_empty() && trunks.iter().any(|other| other.name == trunk.name) {
+            reading.problem(at, &path, &trunk.name, "is there twice; each trunk has its own name");
         }
-        let name: Arc<str> = name.unwrap_or_default().into();
-        if !name.is_empty() && trunks.iter().any(|trunk| trunk.name == name) {
-            reading.problem(
-                section.at,
-                &format!("{}.name", section.path),
-                &name,
-                "is there twice; each trunk has its own name",
-            );
-        }
-        let words = [
-            ("udp", Some(Transport::Udp)),
-            ("tcp", Some(Transport::Tcp)),
-            ("tls", Some(Transport::Tls)),
-            ("auto", None),
-        ];
-        let transport = section.word(reading, "transport", Some(Transport::Udp), &words);
-        if let Some(transport) = transport {
-            is_listened(&mut section, transport, listen, reading);
-        }
-        let usual = transport.unwrap_or(Transport::Udp);
-        let address = address(&mut section, usual, reading, "where outbound calls go, as \"sip.example.com\"");
-        // By NAPTR it may come to TLS.
-        let roots = roots(&mut section, transport.unwrap_or(Transport::Tls), files, reading);
-        let identity = shown(&mut section, transport.unwrap_or(Transport::Tls), files, reading);
-        let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-        let trust_address = section.flag(reading, "trust_address", true);
-        let priority = section.count(reading, "priority", 1, 1..=100);
-        let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..30 * SECOND);
-        let keep_alive = keep_alive(&mut section, reading);
-        let register = register(&mut section, &name, files, reading);
-        let believe_identity = section.flag(reading, "believe_identity", true);
-        let identities =
-            [("trusted", ShownIdentity::Trusted), ("public", ShownIdentity::Public), ("never", ShownIdentity::Never)];
-        let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
-        let show_identity = section.word(reading, "show_identity", ShownIdentity::Trusted, &identities);
-        let priority = u8::try_from(priority).unwrap_or(u8::MAX);
-        trunks.push(TrunkSettings {
-            name,
-            address,
-            transport,
-            roots,
-            shown: identity,
-            networks,
-            trust_address,
-            priority,
-            answer_within,
-            keep_alive,
-            register,
-            believe_identity,
-            show_identity,
-            srtp,
-        });
-        section.finish(reading);
+        trunks.push(trunk);
     }
     if trunks.is_empty() {
-        root.missing(
-            reading,
-            "trunk",
-            "at least one [[trunk]] with name and address; calls from anywhere else get silence",
-        );
+        let what = "at least one [[trunk]] with name and address; calls from anywhere else get silence";
+        root.missing(reading, "trunk", what);
     }
     trunks
 }
 
-fn keep_alive<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Duration> {
-    let show = |every: &Option<Duration>| {
-        every.map_or_else(|| "never".to_owned(), |every| humantime::format_duration(every).to_string())
-    };
-    section.option(reading, "keep_alive", None, show, |item| match item.text() {
-        Ok("never") => Ok(None),
-        Ok(text) => match humantime::parse_duration(text) {
-            Ok(every) if (5 * SECOND..=60 * MINUTE).contains(&every) => Ok(Some(every)),
-            Ok(_) | Err(_) => Err("must be a duration from 5s to 1h, as \"30s\", or \"never\"".to_owned()),
-        },
-        Err(hint) => Err(hint),
-    })
+fn trunk<'t>(
+    mut section: Section<'_, 't>,
+    listen: &[ListenSettings],
+    files: &dyn Files,
+    reading: &mut Reading<'t>,
+) -> TrunkSettings {
+    let (what, hint) = ("the name that rules and records use", "must be a short name without spaces");
+    let name = section.required(reading, "name", what, hint, |text| {
+        let bad = |c: char| c.is_whitespace() || c.is_control();
+        (!text.is_empty() && text.len() <= 64 && !text.contains(bad)).then(|| text.to_owned())
+    });
+    let name: Arc<str> = name.unwrap_or_default().into();
+    let transport = transport(&mut section, listen, reading);
+    let usual = transport.unwrap_or(Transport::Udp);
+    let address = address(&mut section, usual, reading, "where outbound calls go, as \"sip.example.com\"");
+    // By NAPTR it may come to TLS.
+    let strictest = transport.unwrap_or(Transport::Tls);
+    let roots = roots(&mut section, strictest, files, reading);
+    let client_identity = client_identity(&mut section, strictest, files, reading);
+    let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
+    let trust_address = section.flag(reading, "trust_address", true);
+    let priority = section.count(reading, "priority", 1, 1..=100);
+    let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..30 * SECOND);
+    let (range, hint) = (5 * SECOND..=60 * MINUTE, "must be a duration from 5s to 1h, as \"30s\", or \"never\"");
+    let keep_alive = section.duration_or(reading, "keep_alive", "never", None, range, hint);
+    let register = register(&mut section, &name, files, reading);
+    let believe_identity = section.flag(reading, "believe_identity", true);
+    let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
+    let identities =
+        [("trusted", ShownIdentity::Trusted), ("public", ShownIdentity::Public), ("never", ShownIdentity::Never)];
+    let show_identity = section.word(reading, "show_identity", ShownIdentity::Trusted, &identities);
+    section.finish(reading);
+    TrunkSettings {
+        srtp,
+        name,
+        address,
+        transport,
+        roots,
+        client_identity,
+        networks,
+        trust_address,
+        priority: u8::try_from(priority).unwrap_or(u8::MAX),
+        answer_within,
+        keep_alive,
+        register,
+        believe_identity,
+        show_identity,
+    }
+}
+
+/// None: as the name's NAPTR records say.
+fn transport<'t>(
+    section: &mut Section<'_, 't>,
+    listen: &[ListenSettings],
+    reading: &mut Reading<'t>,
+) -> Option<Transport> {
+    let words =
+        [("udp", Some(Transport::Udp)), ("tcp", Some(Transport::Tcp)), ("tls", Some(Transport::Tls)), ("auto", None)];
+    let transport = section.word(reading, "transport", Some(Transport::Udp), &words);
+    if let Some(transport) = transport {
+        must_be_listened(section, transport, listen, reading);
+    }
+    transport
 }
 
 fn register<'t>(
     section: &mut Section<'_, 't>,
     trunk: &str,
-    files: Files<'_>,
+    files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> Option<Register> {
     section.item(reading, "register")?;
     let mut section = section.section(reading, "register");
-    let before = reading.problems.len();
+    let what = "the user name that the provider gave you";
     let hint = "must be the user name alone, as \"441632960001\": letters, digits and -_.!~*'()&=+$,;/";
-    let user = section.parsed(reading, "user", hint, |text| {
+    let user = section.required(reading, "user", what, hint, |text| {
         // RFC 3261 §25.1, user, without escapes: it stands in URIs and in digest answers.
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;/".contains(&byte);
         (!text.is_empty() && text.len() <= 128 && text.bytes().all(fits)).then(|| text.to_owned())
     });
-    if user.is_none() && reading.problems.len() == before {
-        section.missing(reading, "user", "the user name that the provider gave you");
-    }
-    let before = reading.problems.len();
-    let hint = "must be the path of a file with the password in one line";
-    let file = section.parsed(reading, "password_file", hint, |text| (!text.is_empty()).then(|| text.to_owned()));
-    if file.is_none() && reading.problems.len() == before {
-        section.missing(reading, "password_file", "the path of a file with the password, which nobody else may read");
-    }
-    let mut password = None;
-    if let (Some(file), Some(item)) = (file, section.item(reading, "password_file")) {
-        match files.secret(&file) {
-            Ok(text) => {
-                reading.options.insert(format!("{} (content)", item.path), fingerprint(&text));
-                let line = text.trim_end_matches(['\r', '\n']);
-                if line.is_empty() || line.len() > 256 || line.contains(char::is_control) {
-                    reading.problem(
-                        item.at,
-                        &item.path,
-                        item.source,
-                        "must hold the password in one line, and no more",
-                    );
-                } else {
-                    password = Some(Secret::new(line));
-                }
-            }
-            Err(error) => reading.problem(item.at, &item.path, item.source, error),
-        }
-    }
+    let password = password(&mut section, files, reading);
     let expires = section.duration(reading, "expires", 10 * MINUTE, MINUTE..DAY);
     let hint = "must be the realm that the provider's challenge names";
     let realm = section.parsed(reading, "realm", hint, |text| {
@@ -165,4 +124,20 @@ fn register<'t>(
     let credentials = Credentials { user: user?.into(), password: password?, realm: realm.map(Arc::from) };
     let token = credentials.token(trunk).into();
     Some(Register { credentials, expires, token })
+}
+
+fn password<'t>(section: &mut Section<'_, 't>, files: &dyn Files, reading: &mut Reading<'t>) -> Option<Secret> {
+    if !section.has("password_file") {
+        let what = "the path of a file with the password, which nobody else may read";
+        section.missing(reading, "password_file", what);
+    }
+    let hint = "must be the path of a file with the password in one line";
+    let (item, text) = section.file(reading, "password_file", hint, |path| files.secret(path))?;
+    let line = text.trim_end_matches(['\r', '\n']);
+    if line.is_empty() || line.len() > 256 || line.contains(char::is_control) {
+        let hint = "must hold the password in one line, and no more";
+        reading.problem(item.at, &item.path, item.source, hint);
+        return None;
+    }
+    Some(Secret::new(line))
 }

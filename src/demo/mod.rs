@@ -77,7 +77,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Shown, DemoError> 
     let exchange = Exchange::start(PBX, voices).map_err(failed("starting the PBX"))?;
     let settings = script::settings(exchange.address, &store);
     std::fs::write(folder.join("ringfence.toml"), &settings).map_err(failed("writing the settings"))?;
-    let settings = config::load(&settings, &config::list_files(folder)).map_err(|problems| DemoError::Failed {
+    let settings = config::load(&settings, &config::files_in(folder)).map_err(|problems| DemoError::Failed {
         what: "reading the settings".to_owned(),
         why: config::problems_text(Path::new("ringfence.toml"), &problems),
     })?;
