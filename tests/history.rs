@@ -279,7 +279,7 @@ fn log_lines_shorten_numbers_and_stay_lines() {
     let diverted = lines_of(0xfeed_0001);
     assert!(diverted[0].contains("Began") && diverted[0].contains("caller=\"+44770…23\""), "{}", diverted[0]);
     assert!(!diverted.iter().any(|line| line.contains(CALLER)));
-    let stepped = diverted.iter().find(|line| line.contains("SteppedUp")).unwrap();
+    let stepped = diverted.iter().find(|line| line.contains("Stepped up")).unwrap();
     assert!(stepped.contains("action=\"divert\" rule=\"detect.divert_at\" enforcement=\"done\""), "{stepped}");
     assert_eq!(lines_of(0xfeed_0002).len(), 3, "{:?}", lines_of(0xfeed_0002));
     assert!(!lines_of(0xfeed_0002).concat().chars().any(char::is_control));

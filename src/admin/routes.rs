@@ -159,8 +159,7 @@ fn running(doors: &Doors, name: &str) -> Result<CallId, Response> {
     let Some(call) = u64::from_str_radix(name, 16).ok().map(CallId) else {
         return Err(refuse(StatusCode::BAD_REQUEST, "a call is named by 16 hexadecimal digits"));
     };
-    let runs = doors.observer.calls_now(usize::MAX, Redaction::On).calls.iter().any(|live| live.id == call.to_string());
-    if !runs {
+    if !doors.observer.is_running(call) {
         return Err(refuse(StatusCode::NOT_FOUND, "no running call has this name"));
     }
     Ok(call)

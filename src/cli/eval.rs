@@ -127,12 +127,8 @@ fn baselines(outcomes: &[Outcome], rules: &[Baseline]) -> String {
         "label", "calls", "Asterisk AMD", "monologue > 6 s", "key prompt alone"
     );
     for class in Class::ALL.into_iter().rev() {
-        let of: Vec<&Baseline> = outcomes
-            .iter()
-            .zip(rules)
-            .filter(|(outcome, _)| outcome.label == class.label())
-            .map(|(_, rules)| rules)
-            .collect();
+        let of: Vec<&Baseline> =
+            outcomes.iter().zip(rules).filter(|(outcome, _)| outcome.label == class).map(|(_, rules)| rules).collect();
         let share = |says: fn(&Baseline) -> bool| {
             let count = of.iter().filter(|rules| says(rules)).count();
             format!("{:.1} %", 100.0 * count as f64 / of.len().max(1) as f64)

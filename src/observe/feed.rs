@@ -79,8 +79,7 @@ impl LiveCall {
 }
 
 fn state(record: &CallRecord) -> &'static str {
-    let taken_away = record.steps.iter().any(|step| step.action == "divert" && step.enforcement == "done");
-    if taken_away && record.taken_back.is_none() {
+    if record.was_diverted() && record.taken_back.is_none() {
         "diverted"
     } else if record.answered.is_some() {
         "answered"

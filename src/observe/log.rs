@@ -26,7 +26,7 @@ pub(super) fn happened(happened: &Happened) {
             trunk = facts.trunk.as_deref(),
             caller = facts.caller.text().map(shown).as_deref(),
             called = shown(&facts.called),
-            over_limit = facts.over_limit.map(over_limit),
+            over_limit = facts.over_limit.map(OverLimit::label),
             generation,
             "Began"
         ),
@@ -70,11 +70,11 @@ pub(super) fn happened(happened: &Happened) {
             class = decision.verdict.class.label(),
             probability = decision.verdict.of(decision.verdict.class).get(),
             reason = decision.verdict.reasons.first().map(|reason| &*reason.text),
-            "SteppedUp"
+            "Stepped up"
         ),
-        Event::TakenBack { at } => info!(target: CALL, %call, at_ms = at.as_millis(), "TakenBack"),
+        Event::TakenBack { at } => info!(target: CALL, %call, at_ms = at.as_millis(), "Taken back"),
         Event::GuardLifted { at, by } => {
-            info!(target: CALL, %call, at_ms = at.as_millis(), by = by.label(), "GuardLifted");
+            info!(target: CALL, %call, at_ms = at.as_millis(), by = by.label(), "Guard lifted");
         }
         // Which key is nobody's business: it may be a PIN.
         Event::Digit { leg } => debug!(target: CALL, %call, leg = leg.label(), "Digit"),
@@ -92,11 +92,4 @@ pub(super) fn happened(happened: &Happened) {
 
 fn shown(number: &Redacted<std::sync::Arc<str>>) -> String {
     Redacted(clip(&number.0, TEXT_LIMIT)).to_string()
-}
-
-fn over_limit(limit: OverLimit) -> &'static str {
-    match limit {
-        OverLimit::Source => "source",
-        OverLimit::Number => "number",
-    }
 }

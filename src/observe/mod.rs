@@ -7,7 +7,7 @@
 //! Threads: `observer` takes events in their order; `records` writes the store behind it; `log` writes lines.
 
 mod feed;
-pub mod history;
+mod history;
 mod lines;
 mod log;
 pub mod metrics;

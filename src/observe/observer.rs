@@ -17,7 +17,7 @@ use crate::call::{Event, Happened};
 use crate::io::clock::{self, Anchor};
 use crate::io::threads::StandBack;
 use crate::store::{CallRecord, CallSummary, Retention};
-use crate::units::Redaction;
+use crate::units::{CallId, Redaction};
 
 /// Events on their way to the thread.
 const EVENTS: usize = 16_384;
@@ -131,6 +131,12 @@ impl Observer {
         CallsNow { total, calls: running.take(limit).map(|record| LiveCall::new(record, redaction)).collect() }
     }
 
+    /// Is this call running?
+    #[must_use]
+    pub fn is_running(&self, call: CallId) -> bool {
+        self.shared.history().is_running(call)
+    }
+
     /// Calls that ended since the start, at most 200, newest first.
     #[must_use]
     pub fn calls_ended(&self, limit: usize, redaction: Redaction) -> Vec<CallSummary> {
@@ -150,7 +156,10 @@ impl Observer {
         // The thread drops its side when it is done: an error that is not a timeout.
         let done = self.done.recv_deadline(deadline) != Err(RecvTimeoutError::Timeout);
         if !done {
-            warn!(within_ms = within.as_millis(), "ObserverLate: some records may be missing");
+            warn!(
+                within_ms = within.as_millis(),
+                "The last events were not taken in time; some records may be missing"
+            );
         }
         done
     }
@@ -225,7 +234,7 @@ impl Observing {
             writer.offer_until(self.kept(record), deadline);
         }
         if !writer.stop(deadline) {
-            warn!("StoreLate: some records may be missing");
+            warn!("The last records were not written in time; some may be missing");
         }
     }
 
@@ -241,7 +250,7 @@ impl Observing {
 mod tests {
     use super::*;
     use crate::call::Ending;
-    use crate::units::{CallId, Leg};
+    use crate::units::Leg;
 
     #[test]
     fn a_stuck_observer_holds_no_call_and_loses_the_least_important_first() {

@@ -1,5 +1,6 @@
 //! The ear with all that it knows, opened from files.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,9 @@ use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Word
 use crate::io::analysis::{Knowledge, WordRun};
 use crate::io::shipped;
 use crate::policy::judge::Weights;
+
+/// Folder of the speech model, where none is named.
+const MODEL: &str = "models/moonshine-tiny-en";
 
 /// Knowledge and recogniser.
 pub struct Ear {
@@ -28,12 +32,6 @@ pub struct BadFile {
     pub why: String,
 }
 
-/// Folder of the speech model.
-#[must_use]
-pub fn find_model() -> Option<PathBuf> {
-    shipped::find("models/moonshine-tiny-en")
-}
-
 /// Files in place of what is built in.
 #[derive(Clone, Debug, Default)]
 pub struct EarFiles {
@@ -50,34 +48,24 @@ pub struct EarFiles {
 impl Ear {
     /// Opens it. A model that is missing switches words off; a file that is bad is an error.
     pub fn open(model: Option<&Path>, words: bool, files: &EarFiles) -> Result<Self, BadFile> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })
-        };
         let EarFiles { phrases, wording, weights, campaigns } = files;
         let book = match phrases {
-            Some(path) => Arc::new(
-                Book::parse(&read(path)?).map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
-            ),
+            Some(path) => Arc::new(parsed(path, Book::parse)?),
             None => Book::built_in(),
         };
         let wording = match wording {
-            Some(path) => Arc::new(
-                Wording::parse(&read(path)?)
-                    .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
-            ),
+            Some(path) => Arc::new(parsed(path, Wording::parse)?),
             None => Wording::built_in(),
         };
         let weights = match weights {
-            Some(path) => Weights::parse(&read(path)?)
-                .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            Some(path) => parsed(path, Weights::parse)?,
             None => Weights::built_in(),
         };
         let campaigns = match campaigns {
-            Some(path) => Library::parse(&read(path)?)
-                .map_err(|error| BadFile { path: path.to_owned(), why: error.to_string() })?,
+            Some(path) => parsed(path, Library::parse)?,
             None => Library::default(),
         };
-        let (recogniser, without_words) = match (words, model.map(Path::to_owned).or_else(find_model)) {
+        let (recogniser, without_words) = match (words, model.map(Path::to_owned).or_else(|| shipped::find(MODEL))) {
             (false, _) => (None, Some("as asked".to_owned())),
             (true, None) => (None, Some("no speech model was found".to_owned())),
             (true, Some(folder)) => match Recogniser::load(&folder) {
@@ -116,4 +104,10 @@ impl Ear {
     ) -> T {
         hear(&self.knowledge, &mut |run| recognise_with(self.recogniser.as_ref()?, run))
     }
+}
+
+fn parsed<T, E: Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, BadFile> {
+    let bad = |why: String| BadFile { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    parse(&text).map_err(|error| bad(error.to_string()))
 }

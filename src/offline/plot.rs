@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::hear::Heard;
+use super::markup::escape;
 use super::recording::Recording;
 use crate::detect::evidence::{Evidence, Finding};
 use crate::policy::action::StepUp;
@@ -183,8 +184,4 @@ impl Picture {
         );
         self.text(x + 3.0, 38.0, colour, 12, &format!("{action} {at}"));
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -53,8 +53,7 @@ impl Recording {
         Self { opposite: Opposite::Prompt, ..self }
     }
 
-    /// A WAV file from memory.
-    pub fn from_wav(bytes: &[u8]) -> Result<Self, BadRecording> {
+    fn from_wav(bytes: &[u8]) -> Result<Self, BadRecording> {
         let mut channels = Wav::read(bytes)?.telephone()?.into_iter();
         let count = channels.len();
         let (caller, callee) = match (channels.next(), channels.next(), channels.next()) {

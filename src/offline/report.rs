@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::tables::{Outcome, Tables};
+use super::markup::escape;
+use super::tables::{Outcome, Tables, Taken};
 use crate::policy::judge::Class;
 
 /// Bins of the calibration.
@@ -60,11 +61,10 @@ impl Calibration {
 }
 
 /// Points of the ROC: share of `others` and of `press_key` calls whose highest probability reaches a threshold.
-#[must_use]
 fn roc(outcomes: &[Outcome], others: Class) -> Vec<(f64, f64)> {
     let highest = |class: Class| {
         let mut values: Vec<f32> =
-            outcomes.iter().filter(|outcome| outcome.label == class.label()).map(|outcome| outcome.highest).collect();
+            outcomes.iter().filter(|outcome| outcome.label == class).map(|outcome| outcome.highest).collect();
         values.sort_by(f32::total_cmp);
         values
     };
@@ -86,12 +86,11 @@ fn roc(outcomes: &[Outcome], others: Class) -> Vec<(f64, f64)> {
 #[must_use]
 pub fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
     let weight = |outcome: &Outcome| match (outcome.label, outcome.action) {
-        ("live", "divert") => 5,
-        ("recorded" | "no_speech", "divert") => 4,
-        ("press_key", "none" | "guard") => 3,
-        ("live", "guard") => 2,
-        (label, _) if label != outcome.class => 1,
-        _ => 0,
+        (Class::Live, Taken::Divert) => 5,
+        (Class::Recorded | Class::NoSpeech, Taken::Divert) => 4,
+        (Class::PressKey, Taken::None | Taken::Guard) => 3,
+        (Class::Live, Taken::Guard) => 2,
+        (label, _) => i32::from(label != outcome.class),
     };
     let mut wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| weight(outcome) > 0).collect();
     wrong.sort_by_key(|outcome| std::cmp::Reverse(weight(outcome)));
@@ -127,11 +126,11 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
         let _ = writeln!(
             page,
             "<tr><td>{name}<td>{} {}<td>{} {:.2}<td>{}<td>{}",
-            outcome.label,
+            outcome.label.label(),
             escape(&outcome.kind),
-            outcome.class,
+            outcome.class.label(),
             outcome.probability,
-            outcome.action,
+            outcome.action.label(),
             escape(&outcome.reasons.join("; "))
         );
     }
@@ -203,7 +202,7 @@ fn calibration_picture(page: &mut String, calibration: &Calibration) {
 fn delay_picture(page: &mut String, outcomes: &[Outcome]) {
     const LONGEST: f64 = 20.0;
     frame(page, "seconds from the first word", LONGEST, "share diverted");
-    let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey.label()).collect();
+    let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey).collect();
     let mut delays: Vec<f64> =
         of.iter().filter_map(|outcome| outcome.delay_ms()).map(|ms| ms as f64 / 1_000.0).collect();
     delays.sort_by(f64::total_cmp);
@@ -211,8 +210,4 @@ fn delay_picture(page: &mut String, outcomes: &[Outcome]) {
     let points = delays.iter().enumerate().map(|(n, s)| ((s / LONGEST).min(1.0), (n + 1) as f64 / total));
     line(page, std::iter::once((0.0, 0.0)).chain(points), "#c53030");
     page.push_str("</svg><figcaption>press_key: share diverted by time</figcaption></figure>\n");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -12,23 +12,49 @@ use crate::policy::action::StepUp;
 use crate::policy::judge::Class;
 use crate::units::Leg;
 
+/// The strongest action on a call, as far as the tables tell actions apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// None.
+    None,
+    /// The callee's digits held, and the callee warned at most.
+    Guard,
+    /// Taken away.
+    Divert,
+}
+
+impl Taken {
+    /// Fixed word for tables.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Guard => StepUp::Guard.label(),
+            Self::Divert => StepUp::Divert.label(),
+        }
+    }
+}
+
 /// What came of one call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
     /// Its name in the manifest.
     pub id: String,
     /// What it truly is.
-    pub label: &'static str,
+    #[serde(serialize_with = "labelled")]
+    pub label: Class,
     /// A finer label.
     pub kind: String,
     /// Class at the decision, or at the end where nothing was decided.
-    pub class: &'static str,
+    #[serde(serialize_with = "labelled")]
+    pub class: Class,
     /// Of that class.
     pub probability: f32,
     /// Highest probability of `press_key` during the call.
     pub highest: f32,
-    /// `none`, `guard` or `divert`.
-    pub action: &'static str,
+    /// What was done.
+    pub action: Taken,
     /// Since the answer, lag included.
     pub decided_ms: Option<u64>,
     /// Strongest first, up to five.
@@ -60,15 +86,15 @@ impl Outcome {
         let reasons = verdict.map(|verdict| verdict.reasons.iter().take(5)).into_iter().flatten();
         Self {
             id: call.id.clone(),
-            label: call.label.label(),
+            label: call.label,
             kind: call.kind.clone(),
-            class: class.label(),
+            class,
             probability: verdict.map_or(0.0, |verdict| verdict.of(class).get()),
             highest: heard.verdicts.iter().map(|v| v.of(Class::PressKey).get()).fold(0.0, f32::max),
             action: match (divert, step) {
-                (Some(_), _) => "divert",
-                (None, Some(_)) => "guard",
-                (None, None) => "none",
+                (Some(_), _) => Taken::Divert,
+                (None, Some(_)) => Taken::Guard,
+                (None, None) => Taken::None,
             },
             decided_ms: step.map(|step| step.at.as_millis()),
             reasons: reasons.map(|reason| format!("{} ({:+.1})", reason.text, reason.log_odds)).collect(),
@@ -91,7 +117,7 @@ impl Outcome {
     }
 
     fn diverted(&self) -> bool {
-        self.action == "divert"
+        self.action == Taken::Divert
     }
 
     /// The ear put the onset of the caller's speech where it is: at most 0.25 s too early, or 0.4 s too late.
@@ -186,15 +212,15 @@ impl Tables {
     pub fn new(outcomes: &[Outcome]) -> Self {
         let mut kinds: BTreeMap<(usize, &str), Vec<&Outcome>> = BTreeMap::new();
         for outcome in outcomes {
-            let order = Class::ALL.iter().position(|class| class.label() == outcome.label).unwrap_or_default();
+            let order = Class::ALL.iter().position(|class| *class == outcome.label).unwrap_or_default();
             kinds.entry((order, &outcome.kind)).or_default().push(outcome);
         }
         let labels = Class::ALL.into_iter().rev().map(|class| {
-            let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == class.label()).collect();
+            let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == class).collect();
             row(class.label(), &of)
         });
         let named = kinds.iter().filter(|((_, kind), _)| !kind.is_empty()).map(|((_, kind), of)| {
-            let label = of.first().map_or("", |outcome| outcome.label);
+            let label = of.first().map_or("", |outcome| outcome.label.label());
             row(&format!("{label} {kind}"), of)
         });
         let audio: f64 = outcomes.iter().map(|outcome| outcome.audio_s).sum();
@@ -269,19 +295,23 @@ impl Tables {
     }
 }
 
+fn labelled<S: serde::Serializer>(class: &Class, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(class.label())
+}
+
 fn row(name: &str, of: &[&Outcome]) -> Row {
     let count = |test: &dyn Fn(&Outcome) -> bool| of.iter().filter(|outcome| test(outcome)).count();
     Row {
         name: name.to_owned(),
         calls: of.len(),
-        classes: Class::ALL.map(|class| count(&|outcome| outcome.class == class.label())),
-        guarded: Share::new(count(&|outcome| outcome.action != "none"), of.len()),
+        classes: Class::ALL.map(|class| count(&|outcome| outcome.class == class)),
+        guarded: Share::new(count(&|outcome| outcome.action != Taken::None), of.len()),
         diverted: Share::new(count(&Outcome::diverted), of.len()),
     }
 }
 
 fn delays(outcomes: &[Outcome]) -> Delays {
-    let press_key: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey.label()).collect();
+    let press_key: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey).collect();
     let diverted_ms = |outcome: &Outcome| outcome.decided_ms.filter(|_| outcome.diverted());
     let mut delays: Vec<u64> =
         press_key.iter().filter_map(|outcome| Some(diverted_ms(outcome)?.saturating_sub(outcome.onset_ms?))).collect();
@@ -316,7 +346,8 @@ pub fn write_calls(outcomes: &[Outcome], to: impl std::io::Write) -> csv::Result
         let probability = format!("{:.4}", outcome.probability);
         let reasons = outcome.reasons.join("; ");
         let Outcome { id, label, kind, class, action, .. } = outcome;
-        writer.write_record([id, *label, kind, *class, &probability, *action, &decided, &reasons])?;
+        let (label, class, action) = (label.label(), class.label(), action.label());
+        writer.write_record([id, label, kind, class, &probability, action, &decided, &reasons])?;
     }
     writer.flush()?;
     Ok(())
@@ -338,12 +369,12 @@ mod tests {
     fn outcome(label: Class, decided_ms: Option<u64>, instruction_ms: Option<u64>) -> Outcome {
         Outcome {
             id: "x".to_owned(),
-            label: label.label(),
+            label,
             kind: "kind".to_owned(),
-            class: label.label(),
+            class: label,
             probability: 0.9,
             highest: 0.9,
-            action: if decided_ms.is_some() { "divert" } else { "none" },
+            action: if decided_ms.is_some() { Taken::Divert } else { Taken::None },
             decided_ms,
             reasons: vec!["said \"press one\", twice".to_owned()],
             onset_ms: Some(1_000),

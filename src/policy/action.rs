@@ -1,7 +1,8 @@
 //! What may be done to a call.
 
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::judge::Verdict;
 

@@ -1,8 +1,9 @@
 //! What is known of a call when its INVITE comes.
 
-use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::units::Redacted;
 
@@ -38,6 +39,16 @@ pub enum CallerNumber {
 }
 
 impl CallerNumber {
+    /// Fixed word for records: what its text is.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Withheld => "withheld",
+            Self::Known(_) => "number",
+            Self::NotANumber(_) => "name",
+        }
+    }
+
     /// The text, if there is one.
     #[must_use]
     pub fn text(&self) -> Option<&Redacted<Arc<str>>> {
@@ -55,6 +66,17 @@ pub enum OverLimit {
     Source,
     /// Calls of one number.
     Number,
+}
+
+impl OverLimit {
+    /// Fixed word for logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Number => "number",
+        }
+    }
 }
 
 /// What rules may look at.

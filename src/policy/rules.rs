@@ -8,7 +8,7 @@ use super::judge::{Class, Verdict};
 use super::number::{Country, NumberSet};
 use crate::units::Ratio;
 
-/// All that decides. Made by `config::check`.
+/// All that decides. Made by `config`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// How numbers are written here.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::policy::action::{Enforcement, StepUp};
 use crate::policy::judge::Class;
 use crate::units::{CallId, CallTime, PerLeg, redact_number};
 
@@ -209,6 +210,12 @@ impl CallRecord {
         self.steps.last()
     }
 
+    /// It was taken away from its caller.
+    #[must_use]
+    pub fn was_diverted(&self) -> bool {
+        self.steps.iter().any(|step| step.action == StepUp::Divert.label() && step.is_done())
+    }
+
     /// Its line in a list.
     #[must_use]
     pub fn summary(&self) -> CallSummary {
@@ -235,6 +242,14 @@ impl CallRecord {
             how: self.ending.how.clone(),
             talked_ms: self.ending.talked.map(|talked| CallTime(talked).as_millis()),
         }
+    }
+}
+
+impl Step {
+    /// It was carried out.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.enforcement == Enforcement::Done.label()
     }
 }
 

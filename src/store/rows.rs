@@ -52,22 +52,33 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         record.lifted.as_ref().map(|lifted| millis(lifted.0)),
         record.lifted.as_ref().map(|lifted| &lifted.1),
     ])?;
-    if record.verdicts.is_empty() && record.steps.is_empty() {
+    insert_verdicts(transaction, &id, &record.verdicts)?;
+    insert_steps(transaction, &id, &record.steps)
+}
+
+fn insert_verdicts(transaction: &Transaction<'_>, id: &str, verdicts: &[Judgement]) -> rusqlite::Result<()> {
+    if verdicts.is_empty() {
         return Ok(());
     }
-    let mut verdicts =
-        transaction.prepare_cached("INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
-    for (number, verdict) in (0_i64..).zip(&record.verdicts) {
+    let mut insert = transaction.prepare_cached("INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (number, verdict) in (0_i64..).zip(verdicts) {
         let [no_speech, live, recorded, press_key] = verdict.probabilities;
         let reasons = written(&verdict.reasons)?;
         let at = millis(verdict.at);
-        verdicts.execute(params![id, number, at, verdict.class, no_speech, live, recorded, press_key, reasons])?;
+        insert.execute(params![id, number, at, verdict.class, no_speech, live, recorded, press_key, reasons])?;
     }
-    let mut steps = transaction
+    Ok(())
+}
+
+fn insert_steps(transaction: &Transaction<'_>, id: &str, steps: &[Step]) -> rusqlite::Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let mut insert = transaction
         .prepare_cached("INSERT INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
-    for (number, step) in (0_i64..).zip(&record.steps) {
+    for (number, step) in (0_i64..).zip(steps) {
         let [no_speech, live, recorded, press_key] = step.verdict.probabilities;
-        steps.execute(params![
+        insert.execute(params![
             id,
             number,
             millis(step.at),

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use crate::call::{Event, Happened, Story, Taken};
 use crate::io::clock::Anchor;
 use crate::policy::action::{Enforcement, StepUpDecision};
-use crate::policy::facts::{CallerNumber, Facts};
+use crate::policy::facts::Facts;
 use crate::policy::judge::{Reason, Verdict};
 use crate::store::{
     CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, SIP_CALL_ID_LIMIT, Step, TEXT_LIMIT, UNFINISHED,
@@ -36,9 +36,8 @@ const STEPS_LIMIT: usize = 8;
 
 /// The calls that run and those that ended last.
 #[derive(Debug, Default)]
-pub struct History {
-    /// In the order of their ids, which is the order in which they began.
-    /// In boxes: the nodes of a tree that grows at one end stay half empty.
+pub(super) struct History {
+    /// In the order of their ids, which is the order in which they began. In boxes: the nodes of a tree that grows at one end stay half empty.
     running: BTreeMap<CallId, Box<Running>>,
     /// Newest last.
     ended: VecDeque<CallSummary>,
@@ -56,7 +55,7 @@ const _: () = assert!(size_of::<Running>() <= 512);
 
 impl History {
     /// Notes one event. `anchor` is a fresh one: it dates a call that begins. Returns the record of a call that is over.
-    pub fn happened(&mut self, happened: &Happened, anchor: Anchor) -> Option<CallRecord> {
+    pub(super) fn happened(&mut self, happened: &Happened, anchor: Anchor) -> Option<CallRecord> {
         let Happened { call, at, event } = happened;
         if let Event::Began { facts, sip_call_id, generation } = event {
             let record = begun(*call, UtcMillis::from(anchor.wall_at(*at)), facts, sip_call_id, *generation);
@@ -68,22 +67,11 @@ impl History {
         }
         let Running { record, anchor } = &mut **self.running.get_mut(call)?;
         note(record, event, UtcMillis::from(anchor.wall_at(*at)));
-        match event {
-            Event::Ended { .. } => {
-                let ended = self.running.remove(call)?;
-                Some(self.close(ended.record))
-            }
-            Event::Began { .. }
-            | Event::Restored { .. }
-            | Event::Routed { .. }
-            | Event::Ringing
-            | Event::Answered { .. }
-            | Event::Judged { .. }
-            | Event::SteppedUp { .. }
-            | Event::TakenBack { .. }
-            | Event::GuardLifted { .. }
-            | Event::Digit { .. } => None,
+        if !matches!(event, Event::Ended { .. }) {
+            return None;
         }
+        let ended = self.running.remove(call)?;
+        Some(self.close(ended.record))
     }
 
     /// Without room, the record of the oldest call is closed.
@@ -94,17 +82,22 @@ impl History {
     }
 
     /// Takes all calls that run out as unfinished, oldest first.
-    pub fn unfinished(&mut self) -> Vec<CallRecord> {
+    pub(super) fn unfinished(&mut self) -> Vec<CallRecord> {
         std::mem::take(&mut self.running).into_values().map(|running| self.close(running.record)).collect()
     }
 
     /// Calls that run, oldest first.
-    pub fn running(&self) -> impl ExactSizeIterator<Item = &CallRecord> {
+    pub(super) fn running(&self) -> impl ExactSizeIterator<Item = &CallRecord> {
         self.running.values().map(|running| &running.record)
     }
 
+    /// Is this call running?
+    pub(super) fn is_running(&self, call: CallId) -> bool {
+        self.running.contains_key(&call)
+    }
+
     /// Calls that ended last, newest first.
-    pub fn ended(&self) -> impl Iterator<Item = &CallSummary> {
+    pub(super) fn ended(&self) -> impl Iterator<Item = &CallSummary> {
         self.ended.iter().rev()
     }
 
@@ -119,17 +112,12 @@ impl History {
 
 fn begun(id: CallId, began: UtcMillis, facts: &Facts, sip_call_id: &str, generation: u64) -> CallRecord {
     let kept = |number: &Redacted<Arc<str>>| clip(&number.0, TEXT_LIMIT).to_owned();
-    let caller_kind = match facts.caller {
-        CallerNumber::Withheld => "withheld",
-        CallerNumber::Known(_) => "number",
-        CallerNumber::NotANumber(_) => "name",
-    };
     CallRecord {
         id,
         sip_call_id: clip(sip_call_id, SIP_CALL_ID_LIMIT).into(),
         generation,
         direction: facts.direction.label().into(),
-        caller_kind: caller_kind.into(),
+        caller_kind: facts.caller.label().into(),
         caller: facts.caller.text().map(kept),
         called: Some(kept(&facts.called)),
         source: facts.source,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::call::{Ending, Lifted};
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp, StepUpDecision};
-use crate::policy::facts::CallDirection;
+use crate::policy::facts::{CallDirection, CallerNumber};
 use crate::policy::judge::Class;
 use crate::units::CallTime;
 

@@ -160,7 +160,7 @@ impl Writing {
         let room = BATCH.saturating_sub(self.pending.len());
         self.pending.extend(self.waiting.try_iter().take(room).map(|record| *record));
         if self.store.as_ref().is_some_and(Store::has_moved) {
-            warn!(path = %self.path.display(), "StoreMoved: a new file is begun");
+            warn!(path = %self.path.display(), "The file of the records has gone; a new one is begun");
             // Closed before the new one is opened: closing removes the old one's log by its path.
             self.store = None;
         }
@@ -172,7 +172,7 @@ impl Writing {
             Ok(()) => self.shared.metrics.records_written(self.pending.len()),
             Err(error) if error.may_pass() => return Err(error),
             Err(error) => {
-                error!(reason = %error, records = self.pending.len(), "RecordsRefused");
+                error!(reason = %error, records = self.pending.len(), "Records do not fit the store, and are lost");
                 self.shared.metrics.records_lost(self.pending.len());
             }
         }
@@ -194,7 +194,7 @@ impl Writing {
         self.shared.metrics.part(Part::Store, true);
         if let Some(failing) = self.failing.take() {
             let down = now.saturating_duration_since(failing.since);
-            info!(down_s = down.as_secs(), lost = self.shared.metrics.lost_records(), "StoreRecovered");
+            info!(down_s = down.as_secs(), lost = self.shared.metrics.lost_records(), "Records are written again");
         }
     }
 
@@ -206,11 +206,11 @@ impl Writing {
         let waiting = self.pending.len();
         self.failing = Some(match self.failing.take() {
             None => {
-                error!(kind = error.label(), reason = %error, "StoreFailed: calls go on without records");
+                error!(kind = error.label(), reason = %error, "Records cannot be written; calls go on without them");
                 Failing { since: now, pause: FIRST_PAUSE, again_at: now + FIRST_PAUSE }
             }
             Some(Failing { since, pause, .. }) => {
-                warn!(kind = error.label(), reason = %error, waiting, lost, "StoreStillFails");
+                warn!(kind = error.label(), reason = %error, waiting, lost, "Records still cannot be written");
                 let pause = (pause * 2).min(LONGEST_PAUSE);
                 Failing { since, pause, again_at: now + pause }
             }
@@ -227,7 +227,7 @@ impl Writing {
                     let lost = self.pending.len() + self.waiting.try_iter().count();
                     self.shared.metrics.records_lost(lost);
                     self.shared.metrics.part(Part::Store, false);
-                    error!(kind = error.label(), reason = %error, records = lost, "RecordsLost");
+                    error!(kind = error.label(), reason = %error, records = lost, "The last records cannot be written, and are lost");
                     return;
                 }
             }

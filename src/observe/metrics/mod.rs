@@ -1,8 +1,7 @@
 //! What is counted, and the page that Prometheus reads.
 //!
-//! Every label value is a word out of a fixed set or of the settings, never text of a peer: the page cannot grow with what strangers send.
-//! What events say is counted here; what cores and drivers count themselves comes as
-//! snapshots.
+//! Every label value is a word out of a fixed set or of the settings, never text of a peer: the page cannot grow with
+//! what strangers send. What events say is counted here; what cores and drivers count themselves comes as snapshots.
 
 mod snapshot;
 
