@@ -249,8 +249,6 @@ fn seen_by(peer: SocketAddr, listener: SocketAddr) -> Result<SocketAddr, String>
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
     use crate::call::SrtpPolicy;
     use crate::config::{files_in, load};

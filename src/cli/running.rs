@@ -25,11 +25,9 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into();
         let url = format!("http://{}/api/reload", self.admin);
         let asked =
-            agent.post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
+            agent().post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
         let report = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
         if report.outcome == Reloaded::Refused {
             return Err(Failure::Settings(report.text()));
@@ -48,8 +46,7 @@ pub(crate) struct Trunks {
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
-        let asked = agent
+        let asked = agent()
             .get(format!("http://{}/api/trunks", self.admin))
             .call()
             .and_then(|mut response| response.body_mut().read_json::<serde_json::Value>());
@@ -61,15 +58,21 @@ impl Trunks {
     }
 }
 
+/// A refusal is an answer like others: its body says why.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
+}
+
 /// One trunk of the API, as a person reads it.
 fn line(trunk: &serde_json::Value) -> String {
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('_', " ");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let host = |host: &serde_json::Value| {
         let silent = if host["up"] == false { " (silent)" } else { "" };
         format!("{} {}{silent}", text(&host["transport"]), text(&host["address"]))
     };
+    let state = text(&trunk["state"]).replace('_', " ");
     let hosts: Vec<String> = trunk["hosts"].as_array().into_iter().flatten().map(host).collect();
-    let mut line = format!("{:<16} {:<15} {}", text(&trunk["name"]), text(&trunk["state"]), hosts.join(", "));
+    let mut line = format!("{:<16} {:<15} {}", text(&trunk["name"]), state, hosts.join(", "));
     let registration = &trunk["registration"];
     if let Some(seconds) = registration["ends_in_s"].as_u64() {
         line += &format!("; registered for {seconds} s more");
@@ -142,5 +145,25 @@ impl Explain {
             None => return Err(Failure::Run(format!("no call is named {}", self.call))),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunk_is_shown_by_its_own_name_and_a_state_in_words() {
+        let trunk = serde_json::json!({
+            "name": "my_provider",
+            "state": "not_registered",
+            "hosts": [{ "transport": "udp", "address": "192.0.2.10:5060", "up": false }],
+            "registration": { "failures": 2, "status": 403, "next_in_s": 60 },
+        });
+
+        let line = line(&trunk);
+
+        assert!(line.starts_with("my_provider      not registered  udp 192.0.2.10:5060 (silent);"), "{line}");
+        assert!(line.ends_with("failed 2 times (403), again in 60 s"), "{line}");
     }
 }

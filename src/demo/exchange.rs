@@ -97,51 +97,44 @@ impl Board {
     fn take(&mut self, text: Text, from: SocketAddr) -> io::Result<()> {
         let id = text.header("Call-ID").unwrap_or_default().to_owned();
         match text.method() {
-            Some("INVITE") if !self.calls.contains_key(&id) => {
-                let audio = UdpSocket::bind((self.address.ip(), 0))?;
-                let extension =
-                    text.first.trim_start_matches("INVITE sip:").split('@').next().unwrap_or_default().to_owned();
-                let answer = sip_text::response(
-                    &text,
-                    "200 OK",
-                    "pbx",
-                    &self.contact(),
-                    &sip_text::description(audio.local_addr()?),
-                );
-                self.send(&sip_text::response(&text, "180 Ringing", "pbx", &self.contact(), ""), from)?;
-                let call = Ringing {
-                    extension,
-                    invite: text,
-                    from,
-                    audio: Some(audio),
-                    answer,
-                    answer_at: clock::now() + RINGS_FOR,
-                    repeat_at: None,
-                    answered: None,
-                    line: None,
-                };
-                self.calls.insert(id, call);
-            }
+            Some("INVITE") if !self.calls.contains_key(&id) => self.ring(id, text, from)?,
             Some("ACK") => {
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.repeat_at = None;
                 }
             }
             Some("BYE") => {
-                self.send(&sip_text::response(&text, "200 OK", "pbx", &self.contact(), ""), from)?;
+                self.send(&self.response(&text, "200 OK", ""), from)?;
                 self.end(&id);
             }
             Some("CANCEL") => {
-                self.send(&sip_text::response(&text, "200 OK", "pbx", &self.contact(), ""), from)?;
+                self.send(&self.response(&text, "200 OK", ""), from)?;
                 if let Some(call) = self.calls.remove(&id) {
-                    let refusal =
-                        sip_text::response(&call.invite, "487 Request Terminated", "pbx", &self.contact(), "");
-                    self.send(&refusal, call.from)?;
+                    self.send(&self.response(&call.invite, "487 Request Terminated", ""), call.from)?;
                 }
             }
-            Some("OPTIONS") => self.send(&sip_text::response(&text, "200 OK", "pbx", &self.contact(), ""), from)?,
+            Some("OPTIONS") => self.send(&self.response(&text, "200 OK", ""), from)?,
             Some(_) | None => {}
         }
+        Ok(())
+    }
+
+    fn ring(&mut self, id: String, invite: Text, from: SocketAddr) -> io::Result<()> {
+        let audio = UdpSocket::bind((self.address.ip(), 0))?;
+        let extension = invite.first.trim_start_matches("INVITE sip:").split('@').next().unwrap_or_default();
+        self.send(&self.response(&invite, "180 Ringing", ""), from)?;
+        let call = Ringing {
+            extension: extension.to_owned(),
+            answer: self.response(&invite, "200 OK", &sip_text::description(audio.local_addr()?)),
+            invite,
+            from,
+            audio: Some(audio),
+            answer_at: clock::now() + RINGS_FOR,
+            repeat_at: None,
+            answered: None,
+            line: None,
+        };
+        self.calls.insert(id, call);
         Ok(())
     }
 
@@ -206,8 +199,8 @@ impl Board {
         self.heard
     }
 
-    fn contact(&self) -> String {
-        format!("sip:pbx@{}", self.address)
+    fn response(&self, request: &Text, status: &str, body: &str) -> String {
+        sip_text::response(request, status, "pbx", &format!("sip:pbx@{}", self.address), body)
     }
 
     fn send(&self, text: &str, to: SocketAddr) -> io::Result<()> {

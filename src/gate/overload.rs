@@ -189,8 +189,6 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
     use std::net::Ipv4Addr;
 
     use super::*;

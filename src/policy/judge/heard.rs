@@ -195,8 +195,15 @@ pub struct Heard {
     /// Best weight of each phrase, with its meaning.
     phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
     wording: Wording,
-    /// Of prompts: talked on, yielded, answered.
-    prompts: [bool; 3],
+    prompts: Prompts,
+}
+
+/// What the caller has done about a prompt that was played to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prompts {
+    talked_on: bool,
+    yielded: bool,
+    answered: bool,
 }
 
 /// Log-odds of the choice of words, and the terms that moved them.
@@ -272,15 +279,12 @@ impl Heard {
                     self.phrases.insert(Arc::clone(phrase), (*meaning, heard));
                 }
             }
-            Finding::Screened { screened } => {
-                let [talked_on, yielded, answered] = &mut self.prompts;
-                match screened {
-                    Screened::TalkedOn { .. } => *talked_on = true,
-                    Screened::Yielded { .. } => *yielded = true,
-                    Screened::Answered { .. } => *answered = true,
-                    Screened::Silent => {}
-                }
-            }
+            Finding::Screened { screened } => match screened {
+                Screened::TalkedOn { .. } => self.prompts.talked_on = true,
+                Screened::Yielded { .. } => self.prompts.yielded = true,
+                Screened::Answered { .. } => self.prompts.answered = true,
+                Screened::Silent => {}
+            },
             Finding::Wording { automated, scam, telling } => {
                 self.wording = Wording { automated: *automated, scam: *scam, telling: telling.clone() };
             }
@@ -369,9 +373,9 @@ impl Heard {
             Measure::KnownRecording => flag(self.recording.is_some()),
             Measure::NoTalk if self.meaning(Meaning::Talk) > 0.0 => 0.0,
             Measure::NoTalk => ramp(self.words as f32, 6.0, 14.0),
-            Measure::PromptTalkedOn => flag(self.prompts[0]),
-            Measure::PromptYielded => flag(self.prompts[1]),
-            Measure::PromptAnswered => flag(self.prompts[2]),
+            Measure::PromptTalkedOn => flag(self.prompts.talked_on),
+            Measure::PromptYielded => flag(self.prompts.yielded),
+            Measure::PromptAnswered => flag(self.prompts.answered),
             Measure::WordingAutomated => (self.wording.automated / WORDING_SCALE).clamp(-MOST_WORDING, MOST_WORDING),
             Measure::WordingScam => (self.wording.scam / WORDING_SCALE).clamp(-MOST_WORDING, MOST_WORDING),
         }

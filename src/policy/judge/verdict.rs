@@ -1,7 +1,8 @@
 //! What is thought of a call at one time: a class, probabilities, and the reasons for them.
 
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::units::{CallTime, Ratio};
 
