@@ -17,6 +17,9 @@ use crate::observe::metrics::{ConnectionCounts, EarCounts, JournalCounts, Metric
 /// A shard whose report is older than this hangs.
 const STALE: Duration = Duration::from_secs(5);
 
+const MEDIA_DOWN: &str =
+    "a media thread has ended: the calls that it had have no audio, new ones go to another; restart";
+
 /// One part.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
@@ -59,7 +62,7 @@ pub(super) fn health(inner: &Inner) -> Health {
     let parts = vec![
         part("signalling", alive, unless(alive, "it has not reported for 5 s")),
         part("trunks", trunks.is_none(), trunks),
-        part("media", media, unless(media, "a media thread has ended and its calls have no audio: restart")),
+        part("media", media, unless(media, MEDIA_DOWN)),
         part("analysis", analysis, unless(analysis, "calls go on and are not judged")),
         part("words", words, inner.words_off.clone()),
         part("store", store, unless(store, "calls go on and are not recorded")),
