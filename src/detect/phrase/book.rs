@@ -21,7 +21,7 @@ const MISHEARD: f32 = 0.6;
 
 /// A phrase that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct FoundPhrase {
     /// Its name.
     pub phrase: Arc<str>,
     /// What it says about the call.
@@ -210,7 +210,7 @@ impl Book {
 
     /// Phrases in `text`, each once. What is only there when misheard words are set right counts less.
     #[must_use]
-    pub fn hear(&self, text: &str) -> Vec<Heard> {
+    pub fn hear(&self, text: &str) -> Vec<FoundPhrase> {
         let words = normalise(text);
         let heard = self.find(&words);
         let corrected: Vec<String> = words.iter().map(|word| self.corrected(word)).collect();
@@ -276,7 +276,7 @@ impl Book {
         }
     }
 
-    fn find(&self, words: &[String]) -> Vec<Heard> {
+    fn find(&self, words: &[String]) -> Vec<FoundPhrase> {
         let mut found = vec![false; self.phrases.len()];
         for start in 0..words.len() {
             for (phrase, tokens) in self.beginning(words, start) {
@@ -291,7 +291,7 @@ impl Book {
         }
         let heard = self.phrases.iter().zip(found).filter(|(_, found)| *found).map(|(phrase, _)| phrase);
         heard
-            .map(|phrase| Heard {
+            .map(|phrase| FoundPhrase {
                 phrase: Arc::clone(&phrase.name),
                 meaning: phrase.meaning,
                 weight: phrase.weight,
