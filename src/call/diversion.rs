@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Lifted};
+use super::event::{EndReason, Event, Lifted};
 use super::guard::Way;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
@@ -77,7 +77,7 @@ impl Switchboard {
             (Enforcement::Done, StepUp::Whisper) => self.whisper(&mut call),
             (Enforcement::Done, StepUp::Divert) => self.divert(&mut call, now),
             (Enforcement::Done, StepUp::HangUp) => {
-                self.hang_up(call, "hang_up", now);
+                self.hang_up(call, EndReason::HungUp, now);
                 return None;
             }
             (Enforcement::Observed | Enforcement::NotEnforced, _) => {}
@@ -197,7 +197,7 @@ impl Switchboard {
             }
             // We had answered it ourselves, and all has been said.
             (Phase::Answering { .. } | Phase::Answered { .. }, None) if !call.has_callee => {
-                return self.hang_up(call, "diverted", now);
+                return self.hang_up(call, EndReason::Diverted, now);
             }
             (_, None) => {}
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::event::EndReason;
 use super::forward;
 use super::identity::{self, Turn};
 use super::machine::{self, SILENT_BEFORE, SILENT_PEER};
@@ -127,7 +128,7 @@ impl Switchboard {
         self.callee_silent(&call, now);
         if let Some(call) = self.try_next(call, now) {
             self.pbx_is_silent |= call.side(Leg::Callee) == Side::Inside;
-            self.fail(call, code, "unreachable", now);
+            self.fail(call, code, EndReason::Unreachable, now);
         }
     }
 

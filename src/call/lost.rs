@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::event::{Ending, Event, Happened};
+use super::event::{EndReason, Ending, Event, Happened};
 use super::input::Output;
 use super::snapshot::Entry;
 use super::switchboard::{Orphan, Switchboard};
@@ -55,7 +55,7 @@ impl Switchboard {
             if self.journals {
                 self.out(Output::Journal(Entry::Over(call)));
             }
-            let ending = Ending { by: None, how: "internal", status: None, talked: None };
+            let ending = Ending { by: None, how: EndReason::Internal, status: None, talked: None };
             self.out(Output::Happened(Happened { call, at: now, event: Event::Ended { ending } }));
         }
         self.drain_transactions(now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::event::{Event, NotAnalysed};
+use super::event::{EndReason, Event, NotAnalysed};
 use super::forward::{self};
 use super::guard::Way;
 use super::identity::{self};
@@ -127,11 +127,11 @@ impl Switchboard {
             Rejection::Busy => StatusCode::BUSY_HERE,
             Rejection::NotFound => StatusCode::NOT_FOUND,
         };
-        self.fail(call, code, "rejected", now);
+        self.fail(call, code, EndReason::Rejected, now);
     }
 
     /// Ends a call that was not answered.
-    pub(super) fn fail(&mut self, call: Box<Call>, code: StatusCode, how: &'static str, now: Instant) {
+    pub(super) fn fail(&mut self, call: Box<Call>, code: StatusCode, how: EndReason, now: Instant) {
         self.answer(&call, code, &[], "", now);
         self.end(call, None, how, Some(code.0), now);
     }
@@ -167,7 +167,7 @@ impl Switchboard {
             }
             MediaEvent::Failed if call.answered.is_none() => {
                 self.abandon(&call, &[], now);
-                self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "media", now);
+                self.fail(call, StatusCode::SERVICE_UNAVAILABLE, EndReason::Media, now);
             }
             MediaEvent::Failed if call.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
@@ -190,7 +190,7 @@ impl Switchboard {
             MediaEvent::Finished { to, .. } => self.finished(call, to, now),
             // On hold nobody need send anything.
             MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
-            MediaEvent::Silent => self.hang_up(call, "media", now),
+            MediaEvent::Silent => self.hang_up(call, EndReason::Media, now),
         }
     }
 
@@ -200,7 +200,7 @@ impl Switchboard {
         if call.ports.is_none() || call.waits_for_video() {
             return self.keep(call);
         }
-        let Some(invite) = call.invite.take() else { return self.end(call, None, "unreachable", None, now) };
+        let Some(invite) = call.invite.take() else { return self.end(call, None, EndReason::Unreachable, None, now) };
         let message = invite.message();
         let settings = Arc::clone(&call.settings);
         let sdp = description(&settings, &message);
@@ -209,7 +209,7 @@ impl Switchboard {
             let negotiated = call.negotiate(media, Leg::Caller);
             if negotiated.refused {
                 call.invite = Some(invite.clone());
-                return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
+                return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, EndReason::Rejected, now);
             }
             call.unheard = answer::unheard(media, negotiated.plan.is_some());
             self.plan(&mut call, Leg::Caller, negotiated.stream(media));
@@ -227,7 +227,7 @@ impl Switchboard {
                 drop(sdp);
                 call.invite = Some(invite);
                 if call.client.is_none() {
-                    return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, "unreachable", now);
+                    return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, EndReason::Unreachable, now);
                 }
                 self.keep(call);
             }
@@ -242,7 +242,7 @@ impl Switchboard {
                 drop(sdp);
                 call.invite = Some(invite);
                 let Some(body) = body else {
-                    return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, "rejected", now);
+                    return self.fail(call, StatusCode::NOT_ACCEPTABLE_HERE, EndReason::Rejected, now);
                 };
                 self.answer_ourselves(call, route, &body, now);
             }
@@ -402,12 +402,12 @@ impl Switchboard {
                 // The journal hears of an end only where it has heard of the call.
                 self.journal(now);
                 if let Some(call) = self.take(id) {
-                    self.hang_up(call, "media", now);
+                    self.hang_up(call, EndReason::Media, now);
                 }
             }
         } else {
             // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer interval.
-            let how = if matches!(code.0, 401 | 407 | 422) { "challenged" } else { "refused" };
+            let how = if matches!(code.0, 401 | 407 | 422) { EndReason::Challenged } else { EndReason::Refused };
             self.end(call, Some(Leg::Callee), how, Some(code.0), now);
         }
     }
@@ -457,7 +457,7 @@ impl Switchboard {
                     *ack_by = None;
                 }
                 if self.forward_ack(&mut call, message, leg) {
-                    return self.hang_up(call, "media", now);
+                    return self.hang_up(call, EndReason::Media, now);
                 }
             }
             Phase::Consulting
@@ -504,26 +504,26 @@ impl Switchboard {
             self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         }
         if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
-            return self.hang_up(call, "diverted", now);
+            return self.hang_up(call, EndReason::Diverted, now);
         }
         if call.until.is_some_and(|until| now >= until) {
-            return self.hang_up(call, "diverted", now);
+            return self.hang_up(call, EndReason::Diverted, now);
         }
         let Some(call) = self.video_due(call, now) else { return };
         let Some(call) = self.unacked_due(call, now) else { return };
         let Some(mut call) = self.session_due(call, now) else { return };
         match &mut call.phase {
-            Phase::Opening { give_up, .. } if now >= *give_up => return self.hang_up(call, "media", now),
+            Phase::Opening { give_up, .. } if now >= *give_up => return self.hang_up(call, EndReason::Media, now),
             Phase::Inviting { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);
                 return self.unreachable(call, StatusCode::SERVICE_UNAVAILABLE, now);
             }
             Phase::Ringing { give_up } if now >= *give_up => {
                 self.abandon(&call, &[], now);
-                return self.fail(call, StatusCode::REQUEST_TIMEOUT, "unanswered", now);
+                return self.fail(call, StatusCode::REQUEST_TIMEOUT, EndReason::Unanswered, now);
             }
             Phase::Refusing { until } if now >= *until => return self.refuse(call, Rejection::Rejected, now),
-            Phase::Answering { give_up, .. } if now >= *give_up => return self.hang_up(call, "no_ack", now),
+            Phase::Answering { give_up, .. } if now >= *give_up => return self.hang_up(call, EndReason::NoAck, now),
             Phase::Answering { response, repeat, interval, .. } if now >= *repeat => {
                 *interval = (*interval * 2).min(T2);
                 *repeat += *interval;
@@ -532,7 +532,9 @@ impl Switchboard {
                     self.transactions.respond(server, StatusCode::OK, &response, now);
                 }
             }
-            Phase::Answered { ack_by: Some(ack_by) } if now >= *ack_by => return self.hang_up(call, "no_ack", now),
+            Phase::Answered { ack_by: Some(ack_by) } if now >= *ack_by => {
+                return self.hang_up(call, EndReason::NoAck, now);
+            }
             Phase::Consulting
             | Phase::Opening { .. }
             | Phase::Inviting { .. }

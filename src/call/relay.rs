@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::event::EndReason;
 use super::failover::Again;
 use super::forward::{self, Party};
 use super::guard::Way;
@@ -360,7 +361,7 @@ impl Switchboard {
         self.edits = edits;
         // Its side must encrypt and does not: as with the first answer, the call ends.
         if let Some(call) = refused.and_then(|id| self.take(id)) {
-            self.hang_up(call, "media", now);
+            self.hang_up(call, EndReason::Media, now);
         }
     }
 

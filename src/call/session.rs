@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::event::EndReason;
 use super::forward;
 use super::state::Call;
 use super::switchboard::Switchboard;
@@ -107,7 +108,7 @@ impl Switchboard {
     /// What is due of a call's signs of life. None: it has ended.
     pub(super) fn session_due(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if call.session.timer.is_some_and(|(_, until)| now >= until) {
-            self.hang_up(call, "expired", now);
+            self.hang_up(call, EndReason::Expired, now);
             return None;
         }
         if call.session.check_at.is_some_and(|at| now >= at) {
@@ -150,7 +151,7 @@ impl Switchboard {
         let other = call.session.checks[leg.other()];
         let twice = silent && before.silent && before.answers;
         if gone || twice || silent && other.silent && !other.pending {
-            return self.hang_up(call, "expired", now);
+            return self.hang_up(call, EndReason::Expired, now);
         }
         self.keep(call);
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::diversion::Diversion;
-use super::event::{Event, Lifted};
+use super::event::{EndReason, Event, Lifted};
 use super::forward::Party;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
@@ -315,7 +315,7 @@ impl Switchboard {
         if call.has_callee {
             self.bye(&call, Leg::Callee, now);
         }
-        self.finish(&call, None, "restart", None, now);
+        self.finish(&call, None, EndReason::Restart, None, now);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::answer;
+use super::event::EndReason;
 use super::forward;
 use super::machine::{ACK_WAIT, T1, T2};
 use super::security::Negotiated;
@@ -163,7 +164,7 @@ impl Switchboard {
         if let Some(unacked) = &mut call.unacked {
             if now >= unacked.give_up {
                 call.unacked = None;
-                self.hang_up(call, "no_ack", now);
+                self.hang_up(call, EndReason::NoAck, now);
                 return None;
             }
             if now >= unacked.repeat {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Counters, Event, Happened};
+use super::event::{Counters, EndReason, Event, Happened};
 use super::failover::Again;
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
@@ -198,7 +198,7 @@ impl Switchboard {
             }
             Input::HangUp { call } => {
                 if let Some(call) = self.take(call) {
-                    self.hang_up(call, "hang_up", now);
+                    self.hang_up(call, EndReason::HungUp, now);
                 }
             }
             Input::Divert { call } => {
@@ -282,7 +282,7 @@ impl Switchboard {
         let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
         for id in ids {
             if let Some(call) = self.take(id) {
-                self.hang_up(call, "drained", now);
+                self.hang_up(call, EndReason::Drained, now);
             }
         }
     }
