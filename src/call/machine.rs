@@ -17,7 +17,7 @@ use super::switchboard::{Orphan, Switchboard};
 use crate::policy::action::{Enforcement, Rejection, Route};
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
-use crate::sip::transaction::{ClientId, ClientKind};
+use crate::sip::transaction::{ClientId, ClientKind, Repeat, T1X64, T2};
 use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Message, Method, Name, StatusCode};
 use crate::units::{Leg, PerLeg};
@@ -31,12 +31,8 @@ pub(super) const SILENT_BEFORE: Duration = Duration::from_secs(2);
 /// A phone that rings for longer is given up: just inside timer C (RFC 3261 §16.6), so that the CANCEL still finds its
 /// transaction. Each 1xx begins it anew.
 const LONGEST_RINGING: Duration = Duration::from_secs(175);
-/// 64*T1: how long a 2xx may wait for its ACK (RFC 3261 §13.3.1.4).
-pub(super) const ACK_WAIT: Duration = Duration::from_secs(32);
 /// Longest that a diversion may last, whatever the prompts do.
 pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
-pub(super) const T1: Duration = Duration::from_millis(500);
-pub(super) const T2: Duration = Duration::from_secs(4);
 
 /// What a session description says of one leg.
 #[derive(Clone, Debug)]
@@ -253,8 +249,8 @@ impl Switchboard {
         let contact = format!("Contact: <{}>", forward::our_uri("sip", None, call.local(Leg::Caller)));
         let prompt = if route == Route::Divert {
             let response = self.answer(&call, StatusCode::OK, &[&contact], body, now);
-            let give_up = now + ACK_WAIT;
-            call.phase = Phase::Answering { response, repeat: now + T1, interval: T1, give_up };
+            let repeat = Repeat::starting(now);
+            call.phase = Phase::Answering { response, repeat, give_up: now + T1X64 };
             call.answered = Some(now);
             call.until = Some(now + LONGEST_DIVERSION);
             self.changed(call.id);
@@ -433,7 +429,7 @@ impl Switchboard {
         call.answered = Some(now);
         call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = None;
-        call.phase = Phase::Answered { ack_by: Some(now + ACK_WAIT) };
+        call.phase = Phase::Answered { ack_by: Some(now + T1X64) };
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
         call.listens_until = analyse.then(|| now + call.settings.watch_for);
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
@@ -524,9 +520,8 @@ impl Switchboard {
             }
             Phase::Refusing { until } if now >= *until => return self.refuse(call, Rejection::Rejected, now),
             Phase::Answering { give_up, .. } if now >= *give_up => return self.hang_up(call, EndReason::NoAck, now),
-            Phase::Answering { response, repeat, interval, .. } if now >= *repeat => {
-                *interval = (*interval * 2).min(T2);
-                *repeat += *interval;
+            Phase::Answering { response, repeat, .. } if now >= repeat.due() => {
+                repeat.back_off(T2);
                 if let Some(server) = call.server {
                     let response = response.clone();
                     self.transactions.respond(server, StatusCode::OK, &response, now);

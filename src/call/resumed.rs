@@ -1,7 +1,7 @@
 //! What another process left on the wire: a call's INVITE that its caller repeats, and answers whose requests it passed on.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,9 +86,4 @@ impl Switchboard {
             (false, _) => self.transmit(flow, &bytes),
         }
     }
-}
-
-/// For so long another process's requests may still be answered: 64*T1 (RFC 3261 §13.3.1.4).
-pub(super) fn answers_until(now: Instant) -> Instant {
-    now + Duration::from_secs(32)
 }

@@ -17,7 +17,7 @@ use super::event::{EndReason, Event, Lifted};
 use super::forward::Party;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
-use super::resumed::{self, Invited};
+use super::resumed::Invited;
 use super::security::{Secured, Security};
 use super::session::Session;
 use super::settings::Side;
@@ -29,10 +29,8 @@ use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, StreamPlan};
 use crate::sip::flow::Flow;
+use crate::sip::transaction::T1X64;
 use crate::units::{CallId, CallTime, Leg, PerLeg};
-
-/// 64*T1: a request is repeated for this long (RFC 3261 §17.1.2.2).
-const REPEATED: Duration = Duration::from_secs(32);
 
 /// What is to be kept of a call from now on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -191,7 +189,7 @@ impl Switchboard {
         }
         let ago = |span: Duration| now.checked_sub(span.saturating_add(age)).unwrap_or(now);
         // A refresh that met nobody is still repeated for a while.
-        let left = |left: Duration| left.saturating_sub(age).max(REPEATED);
+        let left = |left: Duration| left.saturating_sub(age).max(T1X64);
         let until = |(interval, rest): (Duration, Duration)| Some((interval, now.checked_add(left(rest))?));
         let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
             snapshot;
@@ -212,7 +210,7 @@ impl Switchboard {
             invite: None,
             server: None,
             invited: snapshot.invited,
-            resumed_until: Some(resumed::answers_until(now)),
+            resumed_until: Some(now + T1X64),
             client: None,
             has_callee,
             facts: story.facts,

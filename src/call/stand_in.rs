@@ -1,17 +1,16 @@
 //! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still hears
 //! an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer;
 use super::event::EndReason;
 use super::forward;
-use super::machine::{ACK_WAIT, T1, T2};
 use super::security::Negotiated;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
-use crate::sip::transaction::ServerId;
+use crate::sip::transaction::{Repeat, ServerId, T1X64, T2};
 use crate::sip::wire::sdp::{Direction, Media};
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::Leg;
@@ -24,14 +23,13 @@ pub(super) struct Unacked {
     server: ServerId,
     leg: Leg,
     response: Vec<u8>,
-    repeat: Instant,
-    interval: Duration,
+    repeat: Repeat,
     give_up: Instant,
 }
 
 impl Unacked {
     pub(super) fn deadline(&self) -> Instant {
-        self.repeat.min(self.give_up)
+        self.repeat.due().min(self.give_up)
     }
 }
 
@@ -111,9 +109,8 @@ impl Switchboard {
         let mut response = Vec::new();
         respond(message, StatusCode::OK, flow.peer, None, &[&contact, ALLOW], body.as_bytes(), &mut response);
         self.transactions.respond(server, StatusCode::OK, &response, now);
-        let give_up = now + ACK_WAIT;
-        let unacked = Unacked { server, leg, response, repeat: now + T1, interval: T1, give_up };
-        call.unacked = Some(Box::new(unacked));
+        let (repeat, give_up) = (Repeat::starting(now), now + T1X64);
+        call.unacked = Some(Box::new(Unacked { server, leg, response, repeat, give_up }));
         self.changed(call.id);
         self.keep(call);
     }
@@ -167,9 +164,8 @@ impl Switchboard {
                 self.hang_up(call, EndReason::NoAck, now);
                 return None;
             }
-            if now >= unacked.repeat {
-                unacked.interval = (unacked.interval * 2).min(T2);
-                unacked.repeat += unacked.interval;
+            if now >= unacked.repeat.due() {
+                unacked.repeat.back_off(T2);
                 self.transactions.respond(unacked.server, StatusCode::OK, &unacked.response, now);
             }
         }

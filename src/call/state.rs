@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
@@ -23,7 +23,7 @@ use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
-use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transaction::{ClientId, Repeat, ServerId};
 use crate::sip::wire::{Edits, Kept, Message};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
@@ -143,7 +143,7 @@ pub(super) enum Phase {
     /// An announcement plays before a 608.
     Refusing { until: Instant },
     /// We answered ourselves: the 2xx is repeated until its ACK.
-    Answering { response: Vec<u8>, repeat: Instant, interval: Duration, give_up: Instant },
+    Answering { response: Vec<u8>, repeat: Repeat, give_up: Instant },
     /// Answered; the caller's ACK is awaited until then.
     Answered { ack_by: Option<Instant> },
 }
@@ -155,7 +155,7 @@ impl Call {
             Phase::Consulting => None,
             Phase::Opening { give_up, .. } | Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
             Phase::Refusing { until } => Some(*until),
-            Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
+            Phase::Answering { repeat, give_up, .. } => Some(repeat.due().min(*give_up)),
             Phase::Answered { ack_by } => *ack_by,
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);

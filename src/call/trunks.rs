@@ -13,13 +13,13 @@ use super::settings::{Side, Trunk};
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::flow::{Flow, Hop};
-use crate::sip::transaction::{ClientId, ClientKind};
+use crate::sip::transaction::{ClientId, ClientKind, T1X64};
 use crate::sip::wire::{Message, StatusCode, Uri};
 use crate::trunk::{Dice, Health, Next, Registered, Registration, State, in_order};
 use crate::units::{Leg, OwnMap};
 
-/// How long a source that spoke for a trunk is known behind its last call: 2 * 64*T1, so that every answer finds its way.
-const GUEST_LINGERS: Duration = Duration::from_secs(64);
+/// How long a source that spoke for a trunk is known behind its last call: so that every answer finds its way.
+const GUEST_LINGERS: Duration = T1X64.saturating_mul(2);
 /// Longest start line in which our token is looked for.
 const LONGEST_START: usize = 512;
 

@@ -21,13 +21,13 @@ use super::switchboard::Switchboard;
 use crate::policy::action::Route;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
 use crate::sip::flow::Flow;
-use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transaction::{ClientId, ServerId, T1};
 use crate::sip::wire::sdp::{Beside, Sdp, may_show};
 use crate::sip::wire::{Kept, Message, Method, StatusCode};
 use crate::units::{CallId, Leg, PerLeg};
 
-/// Ports that have not come by then are not waited for: the peers begin to repeat what waits (T1, RFC 3261 §17.1.1.1).
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Ports that have not come by then are not waited for: the peers begin to repeat what waits (RFC 3261 §17.1.1.1).
+const PATIENCE: Duration = T1;
 
 /// A call's part.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ pub const PACKET_SAMPLES: usize = 160;
 /// The longest packet of a prompt.
 pub const PACKET_BYTES: usize = HEADER + PACKET_SAMPLES;
 
-/// Time that a packet of a prompt takes.
-const PACKET_TIME: Duration = Duration::from_millis(20);
+/// Time that a packet of a prompt takes, and from one to the next.
+pub const PACKET_TIME: Duration = Duration::from_millis(20);
 
 /// A packet this far before the first one that was forwarded after a prompt is no straggler: the source has restarted.
 const MAX_STRAGGLE: i16 = 100;

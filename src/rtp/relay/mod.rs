@@ -8,7 +8,7 @@ mod guard;
 mod payloads;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::companding::Laws;
 use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
@@ -25,9 +25,6 @@ use crate::units::{Leg, PerLeg};
 use guard::Guard;
 pub use payloads::Payload;
 use payloads::Payloads;
-
-/// Time from one packet of a prompt to the next.
-pub const PLAYOUT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What happens with a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -21,6 +21,7 @@ mod tests;
 
 pub use key::COOKIE;
 pub use table::{TransactionSettings, Transactions};
+pub use timing::{Repeat, T1, T1X64, T2};
 
 use std::sync::Arc;
 
