@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::event::{EndReason, Ending, Event};
 use super::forward;
 use super::input::Output;
-use super::settings::DivertCallee;
 use super::snapshot::Entry;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
@@ -85,15 +84,17 @@ impl Switchboard {
             self.abandon(&call, &[], now);
             return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, how, now);
         }
-        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
-        if !caller_gone {
-            self.bye(&call, Leg::Caller, now);
-        }
-        let hung_up = call.settings.callee_hears == DivertCallee::HangUp && call.diversion.is_some();
-        if call.has_callee && !hung_up {
-            self.bye(&call, Leg::Callee, now);
-        }
+        self.bye_to_both(&call, now);
         self.end(call, None, how, None, now);
+    }
+
+    /// A BYE for each leg that somebody is still on.
+    pub(super) fn bye_to_both(&mut self, call: &Call, now: Instant) {
+        for leg in Leg::BOTH {
+            if !call.nobody_at(leg) {
+                self.bye(call, leg, now);
+            }
+        }
     }
 
     pub(super) fn bye(&mut self, call: &Call, leg: Leg, now: Instant) {

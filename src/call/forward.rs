@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
-use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
+use crate::sip::wire::{Edits, MAX_FORWARDS, Message, Name, NameAddr, Uri};
 use crate::units::Plain;
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
@@ -56,6 +56,13 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
         .take(MAX_ROUTES)
         .map(|route| format!("<{}>{}", route.uri, route.params))
         .collect()
+}
+
+/// The routes from the caller to whoever sent this response (RFC 3261 §12.1.2).
+pub(super) fn routes_back(response: &Message<'_>) -> Vec<String> {
+    let mut routes = record_routes(response);
+    routes.reverse();
+    routes
 }
 
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
@@ -129,7 +136,24 @@ pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settin
     routes.skip_while(|route| ours(route.uri)).map(|route| format!("<{}>{}", route.uri, route.params)).collect()
 }
 
-/// Edits that every forwarded request needs.
+/// Edits that every request needs on its way to the next hop: our Via, one hop less (RFC 3261 §16.6), and none of the
+/// routes that led to us.
+pub(super) fn edit_hop(edits: &mut Edits, message: &Message<'_>, source: SocketAddr, local: Hop, branch: &str) {
+    edits.push_on_top(message, &via(local, branch));
+    edits.stamp_via(message, source);
+    let hops = message.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS).saturating_sub(1);
+    edits.set_number(message, Name::MaxForwards, hops.into());
+    edits.remove_all(message, Name::Route);
+    edits.remove_all(message, Name::RecordRoute);
+}
+
+pub(super) fn add_routes(edits: &mut Edits, message: &Message<'_>, routes: &[String]) {
+    for route in routes {
+        edits.append(message, &format!("Route: {route}"));
+    }
+}
+
+/// Edits that every request of a call needs. `way`: None for one that begins a dialog, whose URI is not known here.
 pub(super) fn edit_request(
     edits: &mut Edits,
     message: &Message<'_>,
@@ -138,17 +162,10 @@ pub(super) fn edit_request(
     branch: &str,
     way: Option<Way<'_>>,
 ) {
-    edits.push_on_top(message, &via(local, branch));
-    edits.stamp_via(message, source);
-    let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-    edits.set_number(message, Name::MaxForwards, hops.into());
-    edits.remove_all(message, Name::Route);
-    edits.remove_all(message, Name::RecordRoute);
+    edit_hop(edits, message, source, local, branch);
     if let Some(Way { target, routes }) = way {
         edits.set_request_uri(message, target);
-        for route in routes {
-            edits.append(message, &format!("Route: {route}"));
-        }
+        add_routes(edits, message, routes);
     }
     set_contact(edits, message, local);
 }
@@ -192,7 +209,8 @@ pub(super) fn renumber_back(edits: &mut Edits, message: &Message<'_>, shift: u32
 
 /// A request of our own inside a dialog.
 pub(super) fn own_request(party: &Party, call_id: &str, method: &str, local: Hop, branch: &str, cseq: u32) -> Vec<u8> {
-    let mut out = format!("{method} {} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n", party.target, via(local, branch));
+    let mut out =
+        format!("{method} {} SIP/2.0\r\n{}\r\nMax-Forwards: {MAX_FORWARDS}\r\n", party.target, via(local, branch));
     for route in &party.routes {
         out.extend(["Route: ", route, "\r\n"]);
     }

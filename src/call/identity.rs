@@ -7,8 +7,13 @@ use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 /// True where the sender asks that strangers do not learn its identity (RFC 3325 §9.3), or who it is at all (RFC 3323
 /// §4.2).
 pub(super) fn is_private(message: &Message<'_>) -> bool {
+    wishes(message, ["id", "user"])
+}
+
+/// True where the sender's Privacy has one of two words (RFC 3323 §4.2).
+fn wishes(message: &Message<'_>, words: [&str; 2]) -> bool {
     let mut wishes = message.others("Privacy").flat_map(|header| header.value.split([';', ',']));
-    wishes.any(|wish| matches!(wish.trim().to_ascii_lowercase().as_str(), "id" | "user"))
+    wishes.any(|wish| words.iter().any(|word| wish.trim().eq_ignore_ascii_case(word)))
 }
 
 /// The identity that a message from `side` asserts, where its sender is believed.
@@ -82,8 +87,7 @@ pub(super) fn screen(
 
 /// Leaves where a call has been before without the addresses that are private.
 fn anonymise(edits: &mut Edits, message: &Message<'_>) -> History {
-    let mut wishes = message.others("Privacy").flat_map(|header| header.value.split([';', ',']));
-    let all = wishes.any(|wish| matches!(wish.trim().to_ascii_lowercase().as_str(), "header" | "history"));
+    let all = wishes(message, ["header", "history"]);
     let mut history = History::Kept;
     for name in [HISTORY, DIVERSION] {
         if message.other_addresses(name).any(|entry| entry.is_err()) {

@@ -1,16 +1,15 @@
 //! One call's life, from its INVITE to its end. One machine for both directions; who is inside only decides addresses.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
 use super::event::{EndReason, Event, NotAnalysed};
-use super::forward::{self};
+use super::forward;
 use super::guard::Way;
-use super::identity::{self};
+use super::identity;
 use super::input::Output;
-use super::session::{self};
+use super::session;
 use super::settings::Settings;
 use super::state::{Call, Phase};
 use super::switchboard::{Orphan, Switchboard};
@@ -19,8 +18,8 @@ use crate::policy::facts::CallDirection;
 use crate::rtp::control::{MediaCommand, MediaEvent, PromptId, StreamPlan};
 use crate::sip::transaction::{ClientId, ClientKind, Repeat, T1X64, T2};
 use crate::sip::wire::sdp::{Direction, Sdp};
-use crate::sip::wire::{Edits, Message, Method, Name, StatusCode};
-use crate::units::{Leg, PerLeg};
+use crate::sip::wire::{Edits, Message, Name, StatusCode};
+use crate::units::Leg;
 
 /// Ports are there within milliseconds, or the media path is gone: the caller's side is told while it may still go elsewhere.
 const PORTS_WAIT: Duration = Duration::from_secs(4);
@@ -96,8 +95,7 @@ impl Switchboard {
         match route {
             Route::Reject(rejection) if !self.needs_announcement(&call, rejection) => self.refuse(call, rejection, now),
             Route::Connect | Route::Watch | Route::Divert | Route::Reject(_) => {
-                let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-                self.out(Output::Media(MediaCommand::Open { call: call.id, local, ports: None }));
+                self.out(Output::Media(MediaCommand::Open { call: call.id, local: call.bound(), ports: None }));
                 call.phase = Phase::Opening { route, give_up: now + PORTS_WAIT };
                 self.open_offered_video(&mut call, route, now);
                 self.keep(call);
@@ -109,7 +107,7 @@ impl Switchboard {
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         let offer = call.invite.as_ref().is_some_and(|invite| {
             call.settings.read_sdp(invite.message().body()).is_ok_and(|sdp| {
-                let crypto = sdp.anchored().and_then(|at| call.own_crypto(sdp.media.get(at)?, Leg::Caller));
+                let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
                 answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
             })
         });
@@ -157,7 +155,7 @@ impl Switchboard {
     pub(super) fn media(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port())));
+                call.ports = Some(call.told_ports(|leg| ports[leg].port()));
                 call.reopening = false;
                 self.opened(call, now);
             }
@@ -200,7 +198,7 @@ impl Switchboard {
         let message = invite.message();
         let settings = Arc::clone(&call.settings);
         let sdp = description(&settings, &message);
-        let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
+        let media = sdp.as_ref().and_then(|sdp| sdp.anchored_media());
         if let Some(media) = media {
             let negotiated = call.negotiate(media, Leg::Caller);
             if negotiated.refused {
@@ -246,7 +244,7 @@ impl Switchboard {
     }
 
     fn answer_ourselves(&mut self, mut call: Box<Call>, route: Route, body: &str, now: Instant) {
-        let contact = format!("Contact: <{}>", forward::our_uri("sip", None, call.local(Leg::Caller)));
+        let contact = call.contact_line(Leg::Caller);
         let prompt = if route == Route::Divert {
             let response = self.answer(&call, StatusCode::OK, &[&contact], body, now);
             let repeat = Repeat::starting(now);
@@ -284,9 +282,7 @@ impl Switchboard {
         if let (true, Some(trunk)) = (routes.is_empty(), call.trunk_of(Leg::Callee)) {
             routes.extend_from_slice(self.service_routes(trunk));
         }
-        for route in &routes {
-            edits.append(message, &format!("Route: {route}"));
-        }
+        forward::add_routes(&mut edits, message, &routes);
         let history = call.screen(&mut edits, message, Leg::Caller);
         identity::diverted(&mut edits, message, &call.turns, history);
         if let Some(sdp) = sdp {
@@ -414,12 +410,8 @@ impl Switchboard {
             return self.keep(call);
         }
         let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
-        if let Ok(Some(contact)) = message.contact() {
-            contact.uri.clone_into(&mut call.party.callee.target);
-        }
-        call.party.callee.routes = routes;
+        call.refresh_target(Leg::Callee, message);
+        call.party.callee.routes = forward::routes_back(message);
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
         call.early = Vec::new();
@@ -551,9 +543,4 @@ impl Switchboard {
         call.plan[leg].clone_from(&plan);
         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
     }
-}
-
-/// True for a method that a leg may end its call with.
-pub(super) fn is_bye(method: Method<'_>) -> bool {
-    method == Method::Bye
 }

@@ -24,7 +24,7 @@ use crate::units::Leg;
 
 impl Switchboard {
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        let Some(mut call) = self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) else {
+        let Some(mut call) = self.take_by_call_id(message.call_id()) else {
             // A dialog that is no call of ours (a subscription) is passed on; a BYE for a call that is gone is not.
             let method = message.method();
             return match method {
@@ -41,7 +41,7 @@ impl Switchboard {
             // The peer's newest connection: an older one may be gone.
             call.flow[leg] = flow;
         }
-        let bye = message.method().is_some_and(machine::is_bye);
+        let bye = message.method() == Some(Method::Bye);
         if bye && call.answered.is_none() {
             // A caller may end an early dialog like this, a callee may not (RFC 3261 §15). Passed on, it would leave the
             // INVITE without an answer.
@@ -173,9 +173,8 @@ impl Switchboard {
                 call.party[to].cseq = call.party[to].cseq.max(number.saturating_add(relayed.shift));
                 relayed.trunk.clone_from(&call.trunk);
                 call.screen(&mut edits, message, leg);
-                if let (true, Ok(Some(contact))) = (invite, message.contact()) {
-                    // A target refresh (RFC 3261 §12.2.2).
-                    contact.uri.clone_into(&mut call.party[leg].target);
+                if invite {
+                    call.refresh_target(leg, message);
                 }
                 self.changed(call.id);
                 let flow = call.flow[to];
@@ -224,15 +223,8 @@ impl Switchboard {
         let settings = &self.settings;
         let side = relayed.from;
         let local = settings.local(side.other(), hop.transport);
-        edits.push_on_top(message, &forward::via(local, branch));
-        edits.stamp_via(message, flow.peer);
-        let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-        edits.set_number(message, Name::MaxForwards, hops.into());
-        edits.remove_all(message, Name::Route);
-        for route in forward::routes_onward(message, side, settings) {
-            edits.append(message, &format!("Route: {route}"));
-        }
-        edits.remove_all(message, Name::RecordRoute);
+        forward::edit_hop(edits, message, flow.peer, local, branch);
+        forward::add_routes(edits, message, &forward::routes_onward(message, side, settings));
         edits.set_request_uri(message, &uri);
         self.map_refer_to(edits, message, side, hop);
         let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
@@ -258,7 +250,7 @@ impl Switchboard {
         if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message, now) {
             return;
         }
-        if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+        if let Some(call) = self.take_by_client(client) {
             return self.invite_response(call, client, message, code, now);
         }
         if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
@@ -324,8 +316,8 @@ impl Switchboard {
                         self.settle_video(&mut call);
                     }
                     self.whisper_late(&mut call);
-                    if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
-                        contact.uri.clone_into(&mut call.party[from].target);
+                    if relayed.invite {
+                        call.refresh_target(from, message);
                     }
                     self.changed(call.id);
                 }
@@ -333,7 +325,7 @@ impl Switchboard {
             }
             // The call has ended meanwhile: nothing that it would have accepted is in force, and no address shows.
             None if relayed.call.is_some() => {
-                let bye = message.cseq().is_ok_and(|cseq| machine::is_bye(cseq.method));
+                let bye = message.cseq().is_ok_and(|cseq| cseq.method == Method::Bye);
                 if relayed.accepted {
                     // Its media are closed; the requester is still owed the end of its transaction.
                     edits.set_body(message, &[]);
@@ -374,8 +366,7 @@ impl Switchboard {
             return;
         }
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
+        let routes = forward::routes_back(message);
         let number = message.cseq().map_or(1, |cseq| cseq.number);
         let target = message.contact().ok().flatten().map_or(String::new(), |contact| contact.uri.to_owned());
         let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number, shift: 0 };
@@ -408,8 +399,7 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
         return false;
     }
     let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
-    let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
-    media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
+    sdp.anchored_media().map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
 }
 
 /// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is said

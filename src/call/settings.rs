@@ -144,7 +144,7 @@ impl Local {
     /// The address for `transport`.
     #[must_use]
     pub fn on(&self, transport: Transport) -> SocketAddr {
-        self.by_transport.iter().find(|hop| hop.transport == transport).map_or(self.main, |hop| hop.address)
+        self.listener(transport).unwrap_or(self.main)
     }
 }
 

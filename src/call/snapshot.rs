@@ -260,7 +260,7 @@ impl Switchboard {
         let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
         call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
         self.host_guests(&mut call);
-        call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
+        call.ports = Some(call.told_ports(|leg| ports[leg]));
         self.enter(&call);
         self.know_invite(&mut call, now);
         let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
@@ -271,8 +271,7 @@ impl Switchboard {
         {
             return self.end_restored(call, now);
         }
-        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-        self.out(Output::Media(MediaCommand::Open { call: id, local, ports: Some(ports) }));
+        self.out(Output::Media(MediaCommand::Open { call: id, local: call.bound(), ports: Some(ports) }));
         if let (Some(security), Some(said)) = (&mut call.security, snapshot.secured) {
             security.said = said;
         }
@@ -306,13 +305,7 @@ impl Switchboard {
 
     /// Both legs of a call that another process left, and that cannot go on.
     pub(super) fn end_restored(&mut self, call: Box<Call>, now: Instant) {
-        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
-        if !caller_gone {
-            self.bye(&call, Leg::Caller, now);
-        }
-        if call.has_callee {
-            self.bye(&call, Leg::Callee, now);
-        }
+        self.bye_to_both(&call, now);
         self.finish(&call, None, EndReason::Restart, None, now);
     }
 }

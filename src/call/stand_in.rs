@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::answer;
 use super::event::EndReason;
-use super::forward;
 use super::security::Negotiated;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
@@ -67,7 +66,7 @@ impl Switchboard {
             }
             Some(_) | None => (StatusCode::NO_SUCH_CALL, &[], String::new()),
         };
-        let contact = self.contact_of(&call, leg);
+        let contact = call.contact_line(leg);
         let mut lines: Vec<&str> = extra.to_vec();
         if message.method() == Some(Method::Update) && code.is_success() {
             lines.push(&contact);
@@ -102,10 +101,8 @@ impl Switchboard {
             self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
             return self.keep(call);
         };
-        if let Ok(Some(contact)) = message.contact() {
-            contact.uri.clone_into(&mut call.party[leg].target);
-        }
-        let contact = self.contact_of(&call, leg);
+        call.refresh_target(leg, message);
+        let contact = call.contact_line(leg);
         let mut response = Vec::new();
         respond(message, StatusCode::OK, flow.peer, None, &[&contact, ALLOW], body.as_bytes(), &mut response);
         self.transactions.respond(server, StatusCode::OK, &response, now);
@@ -119,7 +116,7 @@ impl Switchboard {
     fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
         let ports = call.ports?;
         let sdp = call.settings.read_sdp(message.body()).ok()?;
-        let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+        let media = sdp.anchored_media();
         let negotiated = media.map(|media| call.negotiate(media, leg));
         if negotiated.as_ref().is_some_and(|negotiated| negotiated.refused) {
             return None;
@@ -149,7 +146,7 @@ impl Switchboard {
         }
         call.unacked = None;
         if let (true, Ok(sdp)) = (message.has_sdp(), call.settings.read_sdp(message.body())) {
-            let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+            let media = sdp.anchored_media();
             let negotiated = media.map(|media| call.negotiate(media, leg));
             self.take_description(call, media.zip(negotiated), leg);
         }
@@ -170,10 +167,6 @@ impl Switchboard {
             }
         }
         Some(call)
-    }
-
-    fn contact_of(&self, call: &Call, leg: Leg) -> String {
-        format!("Contact: <{}>", forward::our_uri("sip", None, call.local(leg)))
     }
 }
 

@@ -183,9 +183,30 @@ impl Call {
         self.settings.local(self.side(leg), self.flow[leg].transport)
     }
 
-    /// Where `leg` sends its media to.
-    pub(super) fn media_address(&self, leg: Leg) -> IpAddr {
+    fn media_address(&self, leg: Leg) -> IpAddr {
         self.settings.media_address(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// The address of this machine towards each leg's peer.
+    pub(super) fn bound(&self) -> PerLeg<IpAddr> {
+        PerLeg::from_fn(|leg| self.settings.bound(self.side(leg), self.flow[leg].transport).ip())
+    }
+
+    /// Where each peer is told to send its media to, by our ports.
+    pub(super) fn told_ports(&self, port: impl Fn(Leg) -> u16) -> PerLeg<SocketAddr> {
+        PerLeg::from_fn(|leg| SocketAddr::new(self.media_address(leg), port(leg)))
+    }
+
+    /// Our Contact towards `leg`, in messages of our own.
+    pub(super) fn contact_line(&self, leg: Leg) -> String {
+        format!("Contact: <{}>", forward::our_uri("sip", None, self.local(leg)))
+    }
+
+    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message.
+    pub(super) fn refresh_target(&mut self, leg: Leg, message: &Message<'_>) {
+        if let Ok(Some(contact)) = message.contact() {
+            contact.uri.clone_into(&mut self.party[leg].target);
+        }
     }
 
     /// Takes from a message of `from` what the other leg may not learn or believe.
@@ -226,8 +247,7 @@ impl Call {
     pub(super) fn note_early(&mut self, message: &Message<'_>) {
         let tag = message.to().ok().and_then(|to| to.tag());
         let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
+        let routes = forward::routes_back(message);
         let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
         if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
             *other = early;

@@ -358,15 +358,13 @@ impl Switchboard {
                 self.request(message, server, flow, side, now);
                 self.in_hand = None;
             }
-            Received::AckToSuccess => {
-                match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
-                    Some(call) => {
-                        let leg = call.leg_of(side);
-                        self.ack(call, message, leg, now);
-                    }
-                    None => self.counters.stray += 1,
+            Received::AckToSuccess => match self.take_by_call_id(message.call_id()) {
+                Some(call) => {
+                    let leg = call.leg_of(side);
+                    self.ack(call, message, leg, now);
                 }
-            }
+                None => self.counters.stray += 1,
+            },
             Received::Cancel { invite: Some(server) } => {
                 if let Some(call) = self.by_server.get(&server).copied().and_then(|id| self.take(id)) {
                     self.cancelled(call, now);
@@ -426,7 +424,7 @@ impl Switchboard {
                     if self.own_silence(client, now) {
                         continue;
                     }
-                    if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+                    if let Some(call) = self.take_by_client(client) {
                         self.invite_timed_out(call, now);
                     } else if let Some(relayed) = self.relayed.get(&client) {
                         let server = relayed.server;
@@ -439,7 +437,7 @@ impl Switchboard {
                     if self.own_silence(client, now) {
                         continue;
                     }
-                    if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+                    if let Some(call) = self.take_by_client(client) {
                         self.invite_unsent(call, now);
                     } else if !self.relay_again(client, now)
                         && let Some(relayed) = self.relayed.get(&client)
@@ -515,6 +513,17 @@ impl Switchboard {
     /// Takes a call out of its table to change it; `keep` or `forget` follows.
     pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
         self.calls.remove(&id)
+    }
+
+    pub(super) fn take_by_call_id(&mut self, call_id: &str) -> Option<Box<Call>> {
+        let id = *self.by_call_id.get(call_id)?;
+        self.take(id)
+    }
+
+    /// The call that waits for what comes of this INVITE.
+    pub(super) fn take_by_client(&mut self, client: ClientId) -> Option<Box<Call>> {
+        let id = *self.clients.get(&client)?;
+        self.take(id)
     }
 
     pub(super) fn keep(&mut self, mut call: Box<Call>) {

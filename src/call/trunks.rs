@@ -14,7 +14,7 @@ use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, T1X64};
-use crate::sip::wire::{Message, StatusCode, Uri};
+use crate::sip::wire::{MAX_FORWARDS, Message, StatusCode, Uri};
 use crate::trunk::{Dice, Health, Next, Registered, Registration, State, in_order};
 use crate::units::{Leg, OwnMap};
 
@@ -391,7 +391,7 @@ impl Switchboard {
         let (tag, call_id) = (standing.call_id.get(..8).unwrap_or_default(), &standing.call_id);
         let authorization = authorization.map_or_else(String::new, |line| format!("{line}\r\n"));
         let message = format!(
-            "REGISTER {uri} SIP/2.0\r\n{via}\r\nMax-Forwards: 70\r\nFrom: <sip:{user}@{host}>;tag={tag}\r\n\
+            "REGISTER {uri} SIP/2.0\r\n{via}\r\nMax-Forwards: {MAX_FORWARDS}\r\nFrom: <sip:{user}@{host}>;tag={tag}\r\n\
              To: <sip:{user}@{host}>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\nContact: <{contact}>\r\n\
              Expires: {expires}\r\nSupported: path\r\n{authorization}Content-Length: 0\r\n\r\n"
         );
@@ -409,7 +409,7 @@ impl Switchboard {
         let (tag, call_id) = (self.trunks.dice.number(), self.trunks.dice.number());
         let way = hop.transport.uri_parameter();
         let message = format!(
-            "OPTIONS sip:{them}{way} SIP/2.0\r\n{via}\r\nMax-Forwards: 70\r\nFrom: <{us}>;tag={tag:08x}\r\n\
+            "OPTIONS sip:{them}{way} SIP/2.0\r\n{via}\r\nMax-Forwards: {MAX_FORWARDS}\r\nFrom: <{us}>;tag={tag:08x}\r\n\
              To: <sip:{them}>\r\nCall-ID: {call_id:016x}\r\nCSeq: 1 OPTIONS\r\nContact: <{us}>\r\nContent-Length: 0\r\n\r\n"
         );
         self.trunks.own.insert(client, Own { trunk: Arc::clone(&trunk.name), hop, register: false });

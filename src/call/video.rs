@@ -162,8 +162,7 @@ impl Switchboard {
 
     fn ask_for_ports(&mut self, call: &Call, ports: Option<PerLeg<u16>>) {
         self.videos += 1;
-        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-        self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local, ports }));
+        self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local: call.bound(), ports }));
     }
 
     /// Lets a request with an offer of video wait where there are no ports for it yet. None: it waits.
@@ -220,7 +219,7 @@ impl Switchboard {
     pub(super) fn video(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                let ports = PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port()));
+                let ports = call.told_ports(|leg| ports[leg].port());
                 let Some(video) = &mut call.video else { return self.keep(call) };
                 let before = std::mem::replace(&mut video.state, State::Open(ports));
                 if let State::Unwanted = before {
@@ -296,7 +295,7 @@ impl Switchboard {
 
     /// A CANCEL, which may be of a request that waits for ports.
     pub(super) fn cancel_waiting(&mut self, cancel: &Message<'_>, server: ServerId, now: Instant) {
-        let Some(mut call) = self.by_call_id.get(cancel.call_id()).copied().and_then(|id| self.take(id)) else {
+        let Some(mut call) = self.take_by_call_id(cancel.call_id()) else {
             return;
         };
         if let Some(video) = &mut call.video
@@ -385,7 +384,7 @@ impl Switchboard {
         }
         self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
         // As before, until we hear otherwise: its peers know no other ports.
-        let state = State::Open(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
+        let state = State::Open(call.told_ports(|leg| ports[leg]));
         call.video = Some(Box::new(Video { state, plan, latched }));
     }
 

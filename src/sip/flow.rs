@@ -149,13 +149,7 @@ impl Flow {
     /// The way to a next hop; over UDP, through the socket that `self` uses.
     #[must_use]
     pub fn towards(self, hop: Hop) -> Self {
-        Self {
-            listener: self.listener,
-            peer: hop.address,
-            transport: hop.transport,
-            connection: None,
-            listens_at: hop.address.port(),
-        }
+        Self { listener: self.listener, ..Self::to(hop) }
     }
 
     /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address and

@@ -292,12 +292,6 @@ impl Transactions {
         self.insert_server(key, server)
     }
 
-    /// Where the request behind a server transaction came from; its answers go there.
-    #[must_use]
-    pub fn server_flow(&self, id: ServerId) -> Option<Flow> {
-        self.server(id).map(|server| server.flow)
-    }
-
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(who) = self.deadlines.pop(now) {

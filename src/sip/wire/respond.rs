@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::edits::write_stamped;
-use super::{Message, Method, Name, StatusCode, Via};
+use super::{Message, Method, Name, StatusCode};
 
-/// Default port of SIP over UDP and TCP (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5_060;
+/// Hops that a request begins with (RFC 3261 §8.1.1.6).
+pub const MAX_FORWARDS: u8 = 70;
 
 /// Writes a response to `request` into `out` (cleared first): its Vias, the topmost one stamped with `source`, From,
 /// To (with `to_tag` if it had none), Call-ID, CSeq, the Record-Routes where a dialog may begin, the lines of `extra`
@@ -79,15 +79,4 @@ pub fn respond(
     }
     let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
     out.extend_from_slice(body);
-}
-
-/// Where the response to a request that came from `source` with topmost `via` goes (RFC 3261 §18.2.2, RFC 3581 §4).
-///
-/// The address is always the packet's own: `maddr` and a host name in sent-by would let a stranger aim our answers.
-#[must_use]
-pub fn response_target(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
-    match via.rport() {
-        Some(_) => source,
-        None => SocketAddr::new(source.ip(), via.port.unwrap_or(SIP_PORT)),
-    }
 }

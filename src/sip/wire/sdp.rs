@@ -6,7 +6,7 @@
 mod codecs;
 mod video;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -270,6 +270,12 @@ impl<'a> Sdp<'a> {
             media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp && media.left != Left::None
         });
         audio.or_else(|| self.media.iter().position(|media| media.is_fax() && media.port > 0))
+    }
+
+    /// That section.
+    #[must_use]
+    pub fn anchored_media(&self) -> Option<&Media<'a>> {
+        self.media.get(self.anchored()?)
     }
 
     /// The same description with every section refused, as on hold by port 0 (RFC 3264 §8.2); no address of the peer.
@@ -592,6 +598,3 @@ fn leads_around_us(line: &str) -> bool {
     let letter = line.as_bytes().get(2);
     PREFIXES.iter().any(|prefix| prefix.as_bytes().get(2) == letter && line.starts_with(prefix))
 }
-
-/// The address that says "hold" in the old spelling.
-pub const HELD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

@@ -52,7 +52,7 @@ impl Sdp<'_> {
         if self.media.len() < 2 {
             return None;
         }
-        let talk = self.anchored().and_then(|anchored| self.media.get(anchored)).is_some_and(|media| !media.is_fax());
+        let talk = self.anchored_media().is_some_and(|media| !media.is_fax());
         talk.then(|| self.media.iter().position(Media::is_video))?
     }
 }
