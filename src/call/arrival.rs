@@ -115,7 +115,7 @@ impl Switchboard {
             lifted: None,
             digits: PerLeg::default(),
             diversion: None,
-            shown: None,
+            told_verdict: None,
             trunk,
             candidates,
             invite_shift: PerLeg::default(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::{EndReason, Event, Lifted};
-use super::guard::Way;
+use super::guard::PressedIn;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
@@ -39,14 +39,14 @@ impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
         const NEWS: f32 = 0.1;
-        let moved = call.shown.as_ref().is_none_or(|shown| {
+        let moved = call.told_verdict.as_ref().is_none_or(|told| {
             let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
-            shown.class != verdict.class || shown.probabilities.iter().zip(&verdict.probabilities).any(away)
+            told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
-            call.shown = Some(Box::new(verdict.clone()));
+            call.told_verdict = Some(Box::new(verdict.clone()));
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
             self.lift(&mut call, Lifted::Live, Held::Nothing, now);
@@ -90,7 +90,7 @@ impl Switchboard {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
-        let verdict = call.shown.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
+        let verdict = call.told_verdict.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
         call.taken.push(StepUp::Divert);
         self.took(&mut call, ordered(verdict), Enforcement::Done, now);
         self.divert(&mut call, now);
@@ -154,7 +154,7 @@ impl Switchboard {
     }
 
     /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
-    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, way: Way, now: Instant) {
+    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, pressed: PressedIn, now: Instant) {
         if call.returns(leg, digit, now) {
             return self.keep(call);
         }
@@ -164,7 +164,7 @@ impl Switchboard {
             guard.caller_pressed(digit, now);
         }
         if leg == Leg::Callee && call.guard.is_some() {
-            self.held(&mut call, digit, way, now);
+            self.hold_key(&mut call, digit, pressed, now);
             return self.keep(call);
         }
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;

@@ -26,9 +26,9 @@ impl Switchboard {
             runs
         });
         self.deadlines.retain(|(_, id)| calls.contains_key(id));
-        self.held.clear();
+        self.calls_of_trunk.clear();
         for trunk in calls.values().filter_map(|call| call.facts.trunk.as_ref()) {
-            *self.held.entry(trunk.clone()).or_default() += 1;
+            *self.calls_of_trunk.entry(trunk.clone()).or_default() += 1;
         }
         let videos = calls.values().filter(|call| call.video.as_ref().is_some_and(|video| video.has_asked())).count();
         let had_video = std::mem::replace(&mut self.videos, videos) > videos;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer;
 use super::event::{EndReason, Event, NotAnalysed};
 use super::forward;
-use super::guard::Way;
+use super::guard::PressedIn;
 use super::identity;
 use super::input::Output;
 use super::session;
@@ -166,7 +166,7 @@ impl Switchboard {
             MediaEvent::Failed if call.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
             MediaEvent::Failed => self.keep(call),
-            MediaEvent::Digit { leg, digit } => self.digit(call, leg, digit, Way::Media, now),
+            MediaEvent::Digit { leg, digit } => self.digit(call, leg, digit, PressedIn::Media, now),
             MediaEvent::Latched { leg, address } => {
                 call.latched[leg] = address;
                 self.changed(call.id);
@@ -288,7 +288,7 @@ impl Switchboard {
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }
-        call.session.asked = Self::ask_for_timer(call, &mut edits, message);
+        call.session.wish = Self::ask_for_timer(call, &mut edits, message);
         let bytes = edits.applied(message);
         self.credit(client, call.trunk_of(Leg::Callee), &call.settings, bytes);
         self.send(client, bytes, call.flow.callee, now);
@@ -362,8 +362,8 @@ impl Switchboard {
         let (plan, rest) = said.map(|said| (said.plan, (said.refused, said.video))).unzip();
         let (refused, video) = rest.unzip();
         if code.is_success() && call.answered.is_none() {
-            let asked = call.session.asked;
-            call.session.granted = call.session.refreshed(asked, message, now);
+            let wish = call.session.wish;
+            call.session.granted = call.session.refreshed(wish, message, now);
         }
         if let (true, Some(interval)) = (code.is_success(), call.session.granted) {
             session::grant(&mut edits, message, interval);

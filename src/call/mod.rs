@@ -45,4 +45,4 @@ pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Setting
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
-pub use video::Shown;
+pub use video::VideoSnapshot;

@@ -7,13 +7,13 @@ use std::time::Instant;
 use super::event::EndReason;
 use super::failover::Again;
 use super::forward::{self, Party};
-use super::guard::Way;
+use super::guard::PressedIn;
 use super::identity;
 use super::machine;
-use super::session::{self, Asked};
+use super::session::{self, TimerWish};
 use super::settings::Side;
 use super::state::Call;
-use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
+use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, RelayedRequest, Switchboard};
 use super::trunks::{Candidate, Order};
 use super::video::Waiting;
 use crate::sip::flow::Flow;
@@ -101,7 +101,7 @@ impl Switchboard {
             }
             (false, Some(key)) => {
                 if let Some(call) = self.take(id) {
-                    self.digit(call, leg, key, Way::Info, now);
+                    self.digit(call, leg, key, PressedIn::Info, now);
                 }
             }
             (false, None) => {}
@@ -130,7 +130,7 @@ impl Switchboard {
         };
         let mut edits = self.blank_edits();
         let settings = call.as_ref().map_or_else(|| Arc::clone(&self.settings), |call| Arc::clone(&call.settings));
-        let mut relayed = Relayed {
+        let mut relayed = RelayedRequest {
             server,
             call: None,
             from: side,
@@ -163,7 +163,7 @@ impl Switchboard {
                     Side::Inside => call.flow[to].hop(),
                 };
                 self.map_refer_to(&mut edits, message, side, hop);
-                relayed.timer = refreshes(message).then(|| Asked::of(message));
+                relayed.timer = refreshes(message).then(|| TimerWish::of(message));
                 let number = message.cseq().map_or(0, |cseq| cseq.number);
                 relayed.shift = call.party[to].shift;
                 forward::renumber(&mut edits, message, relayed.shift);
@@ -216,7 +216,7 @@ impl Switchboard {
         &self,
         edits: &mut Edits,
         message: &Message<'_>,
-        relayed: &mut Relayed,
+        relayed: &mut RelayedRequest,
         (flow, Candidate { hop, uri, trunk }): (Flow, Candidate),
         branch: &str,
     ) {
@@ -256,10 +256,10 @@ impl Switchboard {
         if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
             && let Some((again, line)) = self.answer_challenge(client, message, now)
         {
-            return self.asked_again(client, again, line);
+            return self.sent_again(client, again, line);
         }
         if self.questions.contains_key(&client) {
-            return self.asked(client, Some(code), now);
+            return self.question_answered(client, Some(code), now);
         }
         if self.has_failed(client, code, now) {
             return;
@@ -276,7 +276,13 @@ impl Switchboard {
         }
     }
 
-    fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &mut Relayed, now: Instant) {
+    fn relayed_response(
+        &mut self,
+        message: &Message<'_>,
+        code: StatusCode,
+        relayed: &mut RelayedRequest,
+        now: Instant,
+    ) {
         if code == StatusCode::TRYING {
             return;
         }
@@ -297,8 +303,8 @@ impl Switchboard {
                 }
                 let answers = relayed.plan.is_some() && said.is_some();
                 let answer = said.map(|said| (from, said.plan, said.video));
-                if let (true, Some(asked)) = (accepted, relayed.timer) {
-                    relayed.granted = call.session.refreshed(asked, message, now);
+                if let (true, Some(wish)) = (accepted, relayed.timer) {
+                    relayed.granted = call.session.refreshed(wish, message, now);
                 }
                 if let (true, Some(interval)) = (code.is_success(), relayed.granted) {
                     session::grant(&mut edits, message, interval);

@@ -23,7 +23,7 @@ use super::session::Session;
 use super::settings::Side;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
-use super::video::Shown;
+use super::video::VideoSnapshot;
 use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
@@ -78,7 +78,7 @@ pub struct Snapshot {
     pub latched: PerLeg<Option<SocketAddr>>,
     /// Its video, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub video: Option<Shown>,
+    pub video: Option<VideoSnapshot>,
     /// What has been said of SRTP.
     #[serde(default)]
     pub secured: Option<Secured>,
@@ -248,7 +248,7 @@ impl Switchboard {
             lifted: story.lifted,
             digits: story.digits,
             diversion: None,
-            shown: story.verdict.map(Box::new),
+            told_verdict: story.verdict.map(Box::new),
             trunk: None,
             candidates: Vec::new(),
             invite_shift: PerLeg::default(),
@@ -286,8 +286,8 @@ impl Switchboard {
             }
         }
         self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
-        if let Some(shown) = snapshot.video {
-            self.restore_video(&mut call, shown);
+        if let Some(video) = snapshot.video {
+            self.restore_video(&mut call, video);
         }
         if let Some(diverting) = snapshot.diversion {
             self.divert_again(&mut call, diverting, now);
@@ -324,7 +324,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         answered: ago(call.answered?),
         analysed: call.analysed,
         not_analysed: call.not_analysed.clone(),
-        verdict: call.shown.as_deref().cloned(),
+        verdict: call.told_verdict.as_deref().cloned(),
         steps: call.steps.clone(),
         taken_back: call.taken_back,
         lifted: call.lifted,
@@ -342,7 +342,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         ports: PerLeg::from_fn(|leg| ports[leg].port()),
         plan: call.plan.clone(),
         latched: call.latched,
-        video: call.video.as_ref().and_then(|video| video.shown()),
+        video: call.video.as_ref().and_then(|video| video.snapshot()),
         secured: call.security.as_ref().map(|security| security.said),
         on_hold: call.on_hold,
         whisper_waits: call.guard.as_ref().is_some_and(|guard| guard.whisper_waits),

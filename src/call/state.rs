@@ -103,7 +103,7 @@ pub(super) struct Call {
     pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,
     /// The last verdict that was told. In a box: many calls have none.
-    pub shown: Option<Box<Verdict>>,
+    pub told_verdict: Option<Box<Verdict>>,
     /// The trunk on its outside leg.
     pub trunk: Option<Arc<str>>,
     /// Where its INVITE may still go, should this next hop fail.

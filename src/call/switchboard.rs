@@ -9,7 +9,7 @@ use super::event::{Counters, EndReason, Event, Happened};
 use super::failover::Again;
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
-use super::session::{Asked, Question};
+use super::session::{Question, TimerWish};
 use super::settings::{Settings, Side};
 use super::state::{Call, Phase};
 use super::trunks::Trunks;
@@ -24,7 +24,7 @@ use crate::units::{CallId, Leg, OwnMap};
 
 /// A request on its way through.
 #[derive(Debug)]
-pub(super) struct Relayed {
+pub(super) struct RelayedRequest {
     pub(super) server: ServerId,
     pub(super) call: Option<CallId>,
     /// The side it came from.
@@ -48,7 +48,7 @@ pub(super) struct Relayed {
     /// Path lines of a REGISTER.
     pub(super) paths: Vec<String>,
     /// What an INVITE or UPDATE inside a call asks of the session timer.
-    pub(super) timer: Option<Asked>,
+    pub(super) timer: Option<TimerWish>,
     /// What we wrote into its 2xx; repetitions say it too.
     pub(super) granted: Option<Duration>,
     /// Where else it may go, outside any call and while nothing has come back.
@@ -89,13 +89,12 @@ pub struct Switchboard {
     pub(super) secret: [u8; 16],
     pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
-    /// Calls of each trunk.
-    pub(super) held: HashMap<Arc<str>, usize>,
+    pub(super) calls_of_trunk: HashMap<Arc<str>, usize>,
     /// Calls whose video has ports: as many as another call has.
     pub(super) videos: usize,
     pub(super) by_server: OwnMap<ServerId, CallId>,
     pub(super) clients: OwnMap<ClientId, CallId>,
-    pub(super) relayed: OwnMap<ClientId, Relayed>,
+    pub(super) relayed: OwnMap<ClientId, RelayedRequest>,
     pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
     pub(super) orphans: OwnMap<ClientId, Orphan>,
     pub(super) questions: OwnMap<ClientId, Question>,
@@ -135,7 +134,7 @@ impl Switchboard {
             secret,
             calls: OwnMap::default(),
             by_call_id: HashMap::new(),
-            held: HashMap::new(),
+            calls_of_trunk: HashMap::new(),
             videos: 0,
             by_server: OwnMap::default(),
             clients: OwnMap::default(),
@@ -431,7 +430,7 @@ impl Switchboard {
                         self.time_out(server, now);
                         self.offer_lost(client);
                     }
-                    self.asked(client, None, now);
+                    self.question_answered(client, None, now);
                 }
                 TransactionEvent::ClientUnsent(client) => {
                     if self.own_silence(client, now) {
@@ -446,7 +445,7 @@ impl Switchboard {
                         self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
                         self.offer_lost(client);
                     }
-                    self.asked(client, None, now);
+                    self.question_answered(client, None, now);
                 }
                 TransactionEvent::FellBack(client) => self.fell_back(client, now),
                 TransactionEvent::NoAck(_) => {}
@@ -541,7 +540,7 @@ impl Switchboard {
     pub(super) fn enter(&mut self, call: &Call) {
         self.by_call_id.insert(Arc::clone(&call.call_id), call.id);
         if let Some(trunk) = &call.facts.trunk {
-            *self.held.entry(Arc::clone(trunk)).or_default() += 1;
+            *self.calls_of_trunk.entry(Arc::clone(trunk)).or_default() += 1;
         }
     }
 
@@ -549,7 +548,7 @@ impl Switchboard {
     /// floods leaves a fifth to the others and to the PBX.
     pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
         let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
-        let held = trunk.and_then(|trunk| self.held.get(trunk)).copied().unwrap_or(0);
+        let held = trunk.and_then(|trunk| self.calls_of_trunk.get(trunk)).copied().unwrap_or(0);
         room > 0 && (held == 0 || held < TRUNK_SHARE * room)
     }
 
@@ -558,7 +557,7 @@ impl Switchboard {
         if let Some(at) = call.due {
             self.deadlines.remove(&(at, call.id));
         }
-        if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.held.get_mut(trunk)) {
+        if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.calls_of_trunk.get_mut(trunk)) {
             *held = held.saturating_sub(1);
         }
         if let Some(server) = call.server {

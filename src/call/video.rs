@@ -62,7 +62,7 @@ pub(super) enum Waiting {
 
 /// What a process that goes on with a call must know of its video.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Shown {
+pub struct VideoSnapshot {
     /// Our RTP port towards each peer.
     pub ports: PerLeg<u16>,
     /// What each peer's description says.
@@ -102,10 +102,10 @@ impl Video {
     }
 
     /// For the journal.
-    pub(super) fn shown(&self) -> Option<Shown> {
+    pub(super) fn snapshot(&self) -> Option<VideoSnapshot> {
         let ports = self.ports()?;
         let ports = PerLeg::from_fn(|leg| ports[leg].port());
-        Some(Shown { ports, plan: self.plan.clone(), latched: self.latched })
+        Some(VideoSnapshot { ports, plan: self.plan.clone(), latched: self.latched })
     }
 
     /// It has ports, or has asked for them.
@@ -371,7 +371,7 @@ impl Switchboard {
     }
 
     /// A call of another process had video.
-    pub(super) fn restore_video(&mut self, call: &mut Call, Shown { ports, plan, latched }: Shown) {
+    pub(super) fn restore_video(&mut self, call: &mut Call, VideoSnapshot { ports, plan, latched }: VideoSnapshot) {
         self.ask_for_ports(call, Some(ports));
         let id = call.id.video();
         for leg in Leg::BOTH {
