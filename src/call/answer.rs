@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::event::NotAnalysed;
 use crate::rtp::control::{Codec, OPUS_CLOCK, StreamPlan};
+use crate::sip::wire::Message;
 use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
 /// What `media` says to the media path.
@@ -145,4 +146,9 @@ fn left_to_us(media: &Media<'_>) -> &'static str {
         Direction::SendRecv if media.is_held() => "recvonly",
         Direction::SendRecv => "sendrecv",
     }
+}
+
+/// Of a description of ours: rises with the requests that ask for it (RFC 3264 §8).
+pub(super) fn version(request: &Message<'_>) -> u32 {
+    request.cseq().map_or(1, |cseq| cseq.number)
 }

@@ -1,5 +1,6 @@
 //! A call that has been judged: steps, the diversion, and the way back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{EndReason, Event, Lifted};
@@ -7,13 +8,13 @@ use super::guard::PressedIn;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
-use super::snapshot::{Diverting, Taken, no_verdict, ordered};
+use super::snapshot::{Diverting, Taken};
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
-use crate::policy::judge::Verdict;
+use crate::policy::judge::{Class, Verdict};
 use crate::rtp::control::{Held, MediaCommand};
-use crate::units::Leg;
+use crate::units::{CallTime, Leg, Ratio};
 
 /// After its warning, a callee may still press the take-back key for this long.
 const DECISION: Duration = Duration::from_secs(3);
@@ -40,7 +41,7 @@ impl Switchboard {
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
         const NEWS: f32 = 0.1;
         let moved = call.told_verdict.as_ref().is_none_or(|told| {
-            let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
+            let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= NEWS;
             told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
@@ -203,4 +204,19 @@ impl Switchboard {
         }
         self.keep(call);
     }
+}
+
+/// A verdict for what no detector asked for.
+fn no_verdict(at: CallTime) -> Verdict {
+    Verdict {
+        at,
+        class: Class::NoSpeech,
+        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
+        reasons: Vec::new(),
+    }
+}
+
+/// What an operator's order to divert is called in records.
+fn ordered(verdict: Verdict) -> StepUpDecision {
+    StepUpDecision { action: StepUp::Divert, rule: Arc::from("operator"), verdict }
 }

@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::candidates::Candidate;
+use super::description::description;
 use super::event::EndReason;
 use super::forward;
 use super::identity::{self, Turn};
-use super::machine::{self, SILENT_BEFORE, SILENT_PEER};
+use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::state::Call;
 use super::switchboard::Switchboard;
-use super::trunks::Candidate;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Index, Message, StatusCode, Uri};
@@ -39,6 +40,11 @@ impl Again {
     ) -> Self {
         Self { request: request.bytes().to_vec(), flow, hop, candidates, give_up: now }
     }
+}
+
+/// True for a response that asks for another next hop: this one cannot (RFC 3263 §4.3), or what is behind it says nothing.
+pub(super) fn hop_has_failed(code: StatusCode) -> bool {
+    matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
 }
 
 impl Switchboard {
@@ -73,7 +79,7 @@ impl Switchboard {
         call.authorization.callee = None;
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
-            let description = machine::description(&call.settings, &message);
+            let description = description(&call.settings, &message);
             self.invite_callee(&mut call, &message, description.as_ref(), now);
         }
         call.invite = invite;
@@ -168,8 +174,7 @@ impl Switchboard {
 
     /// A response to a request outside any call. True: its next hop cannot, and it has gone to the next one.
     pub(super) fn has_failed(&mut self, client: ClientId, code: StatusCode, now: Instant) -> bool {
-        let failed = matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT);
-        if failed && self.relay_again(client, now) {
+        if hop_has_failed(code) && self.relay_again(client, now) {
             return true;
         }
         // It has been heard: it stays there.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
-use crate::sip::wire::{Edits, MAX_FORWARDS, Message, Name, NameAddr, Uri};
+use crate::sip::wire::{Edits, MAX_FORWARDS, Message, Name, NameAddr, StatusCode, Uri};
 use crate::units::Plain;
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
@@ -177,8 +177,7 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop
     for route in routes {
         edits.append(message, &format!("Record-Route: {route}"));
     }
-    let redirects = message.status().is_some_and(|code| code.0 / 100 == 3);
-    if !redirects {
+    if !message.status().is_some_and(StatusCode::is_redirect) {
         set_contact(edits, message, local);
     }
 }

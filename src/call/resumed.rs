@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::description;
 use super::forward;
-use super::machine;
 use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
@@ -76,7 +76,7 @@ impl Switchboard {
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
         forward::renumber_back(&mut edits, message, call.party[from].shift);
         call.screen(&mut edits, message, from);
-        machine::rewrite_sdp(call, message, from, &mut edits);
+        description::rewrite_sdp(call, message, from, &mut edits);
         let (flow, server, mut bytes) = (call.flow[to], call.server, Vec::new());
         edits.apply(message, &mut bytes);
         match (first && to == Leg::Caller, server) {

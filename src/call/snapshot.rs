@@ -1,10 +1,11 @@
 //! An answered call as plain data, so that another process can go on with it.
 //!
-//! Out: an [`Entry`] whenever something has changed that going on depends on. In: a [`Snapshot`] and its age. Times count
-//! back from the moment it was taken, as no two processes share a clock that only runs forward. Where it is kept, and
-//! how old it has become, is the driver's business.
+//! Out: an [`Entry`] whenever something has changed that going on depends on. Times count back from the moment it was
+//! taken, as no two processes share a clock that only runs forward. Where it is kept, and how old it has become, is the
+//! driver's business; what becomes of it is in `restore`.
 //!
-//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which would have to hear the opening again.
+//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which would
+//! have to hear the opening again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,24 +14,21 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::diversion::Diversion;
-use super::event::{EndReason, Event, Lifted};
+use super::event::Lifted;
 use super::forward::Party;
 use super::input::Output;
-use super::machine::LONGEST_DIVERSION;
 use super::resumed::Invited;
-use super::security::{Secured, Security};
-use super::session::Session;
+use super::security::Secured;
 use super::settings::Side;
-use super::state::{Call, Phase};
+use super::state::Call;
 use super::switchboard::Switchboard;
 use super::video::VideoSnapshot;
-use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
+use crate::policy::action::{Enforcement, RouteDecision, StepUpDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
-use crate::rtp::control::{MediaCommand, StreamPlan};
+use crate::rtp::control::StreamPlan;
 use crate::sip::flow::Flow;
-use crate::sip::transaction::T1X64;
-use crate::units::{CallId, CallTime, Leg, PerLeg};
+use crate::units::{CallId, CallTime, PerLeg};
 
 /// What is to be kept of a call from now on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -152,6 +150,15 @@ pub struct Taken {
     pub enforcement: Enforcement,
 }
 
+impl Story {
+    /// Its times, once it has lain for `age`.
+    pub(super) fn grow_older(&mut self, age: Duration) {
+        self.began = self.began.saturating_add(age);
+        self.rang = self.rang.map(|rang| rang.saturating_add(age));
+        self.answered = self.answered.saturating_add(age);
+    }
+}
+
 impl Switchboard {
     /// Tells of every change of an answered call by [`Output::Journal`].
     #[must_use]
@@ -176,137 +183,6 @@ impl Switchboard {
             }
         }
         self.changed = changed;
-    }
-
-    /// Goes on with a call of another process. `age`: since the snapshot was taken.
-    pub(super) fn restore(&mut self, snapshot: Snapshot, age: Duration, now: Instant) {
-        if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
-            return;
-        }
-        if snapshot.call.0 >> 24 == self.next_id_prefix() {
-            // The other process was started within the same second.
-            self.counter = self.counter.max(u32::try_from(snapshot.call.0 & 0x00FF_FFFF).unwrap_or(0));
-        }
-        let ago = |span: Duration| now.checked_sub(span.saturating_add(age)).unwrap_or(now);
-        // A refresh that met nobody is still repeated for a while.
-        let left = |left: Duration| left.saturating_sub(age).max(T1X64);
-        let until = |(interval, rest): (Duration, Duration)| Some((interval, now.checked_add(left(rest))?));
-        let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
-            snapshot;
-        let guarded = story.is_guarded();
-        let told = Story {
-            began: story.began.saturating_add(age),
-            rang: story.rang.map(|rang| rang.saturating_add(age)),
-            answered: story.answered.saturating_add(age),
-            ..story.clone()
-        };
-        let mut call = Box::new(Call {
-            id,
-            settings: Arc::clone(&self.settings),
-            from,
-            call_id: sip_call_id,
-            flow,
-            party,
-            invite: None,
-            server: None,
-            invited: snapshot.invited,
-            resumed_until: Some(now + T1X64),
-            client: None,
-            has_callee,
-            facts: story.facts,
-            generation: story.generation,
-            routed: Some((story.decision, story.enforcement)),
-            ports: None,
-            plan,
-            plays: PerLeg::default(),
-            latched,
-            video: None,
-            security: Security::new(&self.settings.srtp, &self.secret, id),
-            reopening: true,
-            // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
-            phase: Phase::Answered { ack_by: None },
-            due: None,
-            began: ago(story.began),
-            rang: story.rang.map(ago),
-            answered: Some(ago(story.answered)),
-            // Its INVITE is over: no other answer to it can come.
-            answered_by: None,
-            early: Vec::new(),
-            hung_up: Vec::new(),
-            unacked: None,
-            until: (!has_callee).then(|| now + LONGEST_DIVERSION),
-            listens_until: None,
-            analysed: story.analysed,
-            on_hold: snapshot.on_hold,
-            session: Session { timer: snapshot.session.and_then(until), ..Session::default() },
-            unheard: None,
-            not_analysed: story.not_analysed,
-            taken: story.steps.iter().map(|step| step.decision.action).collect(),
-            steps: story.steps,
-            taken_back: story.taken_back,
-            guard: None,
-            lifted: story.lifted,
-            digits: story.digits,
-            diversion: None,
-            told_verdict: story.verdict.map(Box::new),
-            trunk: None,
-            candidates: Vec::new(),
-            invite_shift: PerLeg::default(),
-            authorization: PerLeg::default(),
-            turns: Vec::new(),
-            guest: PerLeg::default(),
-        });
-        let outside = if from == Side::Outside { Leg::Caller } else { Leg::Callee };
-        let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
-        call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
-        self.host_guests(&mut call);
-        call.ports = Some(call.told_ports(|leg| ports[leg]));
-        self.enter(&call);
-        self.know_invite(&mut call, now);
-        let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
-        self.happened(&call, now, restored);
-        if call
-            .answered
-            .is_some_and(|answered| now.saturating_duration_since(answered) > call.settings.longest_restored)
-        {
-            return self.end_restored(call, now);
-        }
-        self.out(Output::Media(MediaCommand::Open { call: id, local: call.bound(), ports: Some(ports) }));
-        if let (Some(security), Some(said)) = (&mut call.security, snapshot.secured) {
-            security.said = said;
-        }
-        for leg in Leg::BOTH {
-            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
-                security.resume(leg, srtp);
-            }
-            let plan = call.plan[leg].clone();
-            self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
-            if let Some(address) = call.latched[leg] {
-                self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
-            }
-        }
-        self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
-        if let Some(video) = snapshot.video {
-            self.restore_video(&mut call, video);
-        }
-        if let Some(diverting) = snapshot.diversion {
-            self.divert_again(&mut call, diverting, now);
-        } else if !call.has_callee {
-            self.play(&mut call, Leg::Caller, "caller-diverted");
-        } else if guarded && call.settings.enforce {
-            self.guard(&mut call);
-            if let Some(guard) = &mut call.guard {
-                guard.whisper_waits = snapshot.whisper_waits;
-            }
-        }
-        self.changed(id);
-        self.keep(call);
-    }
-
-    /// Both legs of a call that another process left, and that cannot go on.
-    pub(super) fn end_restored(&mut self, call: Box<Call>, now: Instant) {
-        self.bye_to_both(&call, now);
-        self.finish(&call, None, EndReason::Restart, None, now);
     }
 }
 
@@ -350,22 +226,4 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         diversion: call.diversion.as_ref().map(Diversion::progress),
         story,
     })
-}
-
-/// A verdict for what no detector asked for.
-pub(super) fn no_verdict(at: CallTime) -> Verdict {
-    use crate::policy::judge::Class;
-    use crate::units::Ratio;
-
-    Verdict {
-        at,
-        class: Class::NoSpeech,
-        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
-        reasons: Vec::new(),
-    }
-}
-
-/// What an operator's order to divert is called in records.
-pub(super) fn ordered(verdict: Verdict) -> StepUpDecision {
-    StepUpDecision { action: StepUp::Divert, rule: Arc::from("operator"), verdict }
 }

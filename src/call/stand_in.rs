@@ -95,7 +95,8 @@ impl Switchboard {
             self.described(&mut call, message, leg)
         } else {
             let protection = call.own_protection(leg);
-            call.ports.and_then(|ports| answer::offer(&call.plan[leg], ports[leg], version(message), &protection))
+            call.ports
+                .and_then(|ports| answer::offer(&call.plan[leg], ports[leg], answer::version(message), &protection))
         };
         let Some(body) = body else {
             self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
@@ -123,7 +124,7 @@ impl Switchboard {
         }
         let opened = negotiated.as_ref().is_some_and(|negotiated| negotiated.plan.is_some());
         let crypto = media.filter(|_| opened).and_then(|media| call.own_crypto(media, leg));
-        let body = answer::own(&sdp, ports[leg], version(message), crypto.as_deref())?;
+        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref())?;
         self.take_description(call, media.zip(negotiated), leg);
         Some(body)
     }
@@ -168,9 +169,4 @@ impl Switchboard {
         }
         Some(call)
     }
-}
-
-/// Of a description of ours: rises with the requests that ask for it (RFC 3264 §8).
-fn version(message: &Message<'_>) -> u32 {
-    message.cseq().map_or(1, |cseq| cseq.number)
 }

@@ -4,19 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::candidates::Candidate;
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
 use super::forward::{self, Party, Way};
 use super::guard::Guard;
 use super::identity::{self, History, Turn};
+use super::orphan::{MAX_FORKS, Orphan};
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::{DivertCallee, Settings, Side};
 use super::snapshot::Taken;
 use super::stand_in::Unacked;
-use super::switchboard::{MAX_FORKS, Orphan};
-use super::trunks::Candidate;
 use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
 use crate::policy::facts::Facts;
@@ -149,6 +149,72 @@ pub(super) enum Phase {
 }
 
 impl Call {
+    /// A call of which nothing is known but this.
+    pub(super) fn new(
+        id: CallId,
+        call_id: Arc<str>,
+        from: Side,
+        flow: PerLeg<Flow>,
+        facts: Facts,
+        settings: Arc<Settings>,
+        began: Instant,
+    ) -> Self {
+        Self {
+            id,
+            generation: settings.generation,
+            settings,
+            from,
+            call_id,
+            flow,
+            party: PerLeg::default(),
+            invite: None,
+            server: None,
+            invited: None,
+            resumed_until: None,
+            client: None,
+            has_callee: false,
+            facts,
+            routed: None,
+            ports: None,
+            plan: PerLeg::default(),
+            plays: PerLeg::default(),
+            latched: PerLeg::default(),
+            video: None,
+            security: None,
+            reopening: false,
+            phase: Phase::Consulting,
+            due: None,
+            began,
+            rang: None,
+            answered: None,
+            answered_by: None,
+            early: Vec::new(),
+            hung_up: Vec::new(),
+            unacked: None,
+            until: None,
+            listens_until: None,
+            analysed: false,
+            on_hold: false,
+            session: Session::default(),
+            unheard: None,
+            not_analysed: None,
+            taken: Vec::new(),
+            steps: Vec::new(),
+            taken_back: None,
+            guard: None,
+            lifted: None,
+            digits: PerLeg::default(),
+            diversion: None,
+            told_verdict: None,
+            trunk: None,
+            candidates: Vec::new(),
+            invite_shift: PerLeg::default(),
+            authorization: PerLeg::default(),
+            turns: Vec::new(),
+            guest: PerLeg::default(),
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
             // Gate and history answer at once.
