@@ -1,6 +1,7 @@
 //! A second section that passes beside the anchored one: a camera's.
 
-use super::{Media, Sdp, digits};
+use super::rewrite::digits;
+use super::{Media, Sdp};
 
 /// Which feedback may come, as a wish for a whole picture (RFC 4585 §4.2, RFC 5104 §7). It passes with video; in audio,
 /// prompts of ours change the numbers that it would name.
