@@ -45,7 +45,8 @@ pub(super) fn opaque(media: &Media<'_>) -> StreamPlan {
     StreamPlan { rtp, rtcp: media.rtcp, ..StreamPlan::default() }
 }
 
-/// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not forgotten.
+/// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not
+/// forgotten.
 pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
     StreamPlan { rtp: None, ..plan.clone() }
 }
@@ -63,9 +64,9 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<NotAnalysed> {
     }
 }
 
-/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that
-/// it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it
-/// has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
+/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction
+/// that it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself.
+/// None: it has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
 pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
     let anchored = offer.anchored();
     let media = match anchored {

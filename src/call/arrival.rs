@@ -20,7 +20,7 @@ use crate::sip::transaction::ServerId;
 use crate::sip::wire::{Header, Message, Name, StatusCode, Uri};
 use crate::units::{PerLeg, Redacted};
 
-/// What an INVITE must hold to become a call.
+/// An INVITE that may become a call.
 struct Admitted<'a> {
     /// The caller's Contact URI.
     contact: &'a str,
@@ -35,6 +35,7 @@ struct Admitted<'a> {
 type Refusal = (StatusCode, &'static [&'static str]);
 
 impl Switchboard {
+    /// An INVITE without a To tag: the call that comes of it, or the answer that it gets.
     pub(super) fn new_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
         let trunk = self.trunk_from(message, flow, side);
         let admitted = match self.admit(message, side, trunk.as_ref()) {
@@ -87,6 +88,7 @@ impl Switchboard {
         }
     }
 
+    /// What is needed of an INVITE to make a call of it.
     fn admit<'a>(
         &mut self,
         message: &Message<'a>,
@@ -117,6 +119,7 @@ impl Switchboard {
         Ok(Admitted { contact: contact.uri, target, candidates, offers_video })
     }
 
+    /// What rules look at.
     fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side, trunk: Option<Arc<str>>) -> Facts {
         let asserted = identity::asserted(message, &self.settings, side, trunk.as_deref());
         let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());

@@ -99,7 +99,8 @@ impl Switchboard {
                 }
             }
         } else {
-            // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer interval.
+            // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer
+            // interval.
             let challenged = matches!(code.0, 401 | 407 | 422);
             let how = if challenged { EndReason::Challenged } else { EndReason::Refused };
             self.end(call, Some(Leg::Callee), how, Some(code.0), now);
@@ -191,6 +192,7 @@ impl Switchboard {
         }
     }
 
+    /// The callee answers.
     fn answered(&mut self, mut call: Box<Call>, message: &Message<'_>, now: Instant) {
         if call.answered.is_some() {
             // A repeated 2xx: it has been passed on, and the caller's ACK will answer it.
@@ -244,7 +246,7 @@ impl Switchboard {
         self.keep(call);
     }
 
-    /// True where an answer in it is not encrypted, and must be.
+    /// Passes an ACK to a 2xx on. True where an answer in it is not encrypted, and must be.
     fn forward_ack(&mut self, call: &mut Call, message: &Message<'_>, from: Leg) -> bool {
         // An ACK to a 2xx has no transaction, only a branch of its own (RFC 3261 §13.2.2.4).
         let Some((reserved, branch)) = self.transactions.reserve(ClientKind::Invite) else { return false };

@@ -29,8 +29,8 @@ pub(super) struct Candidate {
 }
 
 impl Switchboard {
-    /// Where a new request from `side` may go, in order; a host of ours in its URI becomes the next hop's. Trunks that do
-    /// not answer come last.
+    /// Where a new request from `side` may go, in order; a host of ours in its URI becomes the next hop's. Trunks that
+    /// do not answer come last.
     pub(super) fn candidates(&mut self, uri: &str, target: &Uri<'_>, side: Side, order: Order) -> Vec<Candidate> {
         let settings = Arc::clone(&self.settings);
         let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();

@@ -36,8 +36,8 @@ impl Switchboard {
         }
     }
 
-    /// Sends a challenged request once more, with credentials: the new transaction and the header line that answers. None:
-    /// there is no (other) answer, and the challenge is for whoever sent the request.
+    /// Sends a challenged request once more, with credentials: the new transaction and the header line that answers.
+    /// None: there is no (other) answer, and the challenge is for whoever sent the request.
     pub(super) fn answer_challenge(
         &mut self,
         client: ClientId,

@@ -1,4 +1,5 @@
-//! The session description of a message on its way from one leg to the other: read once, and written with our addresses.
+//! The session description of a message on its way from one leg to the other: read once, and written with our
+//! addresses.
 
 use super::answer;
 use super::settings::Settings;

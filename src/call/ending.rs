@@ -97,6 +97,7 @@ impl Switchboard {
         }
     }
 
+    /// A BYE of our own.
     pub(super) fn bye(&mut self, call: &Call, leg: Leg, now: Instant) {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let party = &call.party[leg];

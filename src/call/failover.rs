@@ -1,5 +1,5 @@
-//! What does not get through: a callee's INVITE goes to the next host, the next trunk, or where a 3xx says; another request
-//! outside any call to the next host or trunk.
+//! What does not get through: a callee's INVITE goes to the next host, the next trunk, or where a 3xx says; another
+//! request outside any call to the next host or trunk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,14 +42,15 @@ impl Again {
     }
 }
 
-/// True for a response that asks for another next hop: this one cannot (RFC 3263 §4.3), or what is behind it says nothing.
+/// True for a response that asks for another next hop: this one cannot (RFC 3263 §4.3), or what is behind it says
+/// nothing.
 pub(super) fn hop_has_failed(code: StatusCode) -> bool {
     matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
 }
 
 impl Switchboard {
-    /// How long the callee's side may say nothing. Behind a PBX that was silent to an earlier call, and has said nothing
-    /// since, callers do not queue up for as long as the first had to wait.
+    /// How long the callee's side may say nothing. Behind a PBX that was silent to an earlier call, and has said
+    /// nothing since, callers do not queue up for as long as the first had to wait.
     pub(super) fn patience(&self, call: &Call) -> Duration {
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
         match trunk {
@@ -138,6 +139,7 @@ impl Switchboard {
         }
     }
 
+    /// The host that the callee's INVITE went to said nothing, or that it cannot.
     pub(super) fn callee_silent(&mut self, call: &Call, now: Instant) {
         if let Some(trunk) = call.trunk_of(Leg::Callee) {
             self.silent(trunk, call.flow.callee.hop(), now);

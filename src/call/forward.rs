@@ -106,8 +106,8 @@ pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
     uri
 }
 
-/// Contact of ours on one leg in place of the peer's: its user stays, so that both sides see the names they know; so does
-/// `sips`, on a leg that has TLS (RFC 3261 §8.1.1.8).
+/// Contact of ours on one leg in place of the peer's: its user stays, so that both sides see the names they know; so
+/// does `sips`, on a leg that has TLS (RFC 3261 §8.1.1.8).
 fn set_contact(edits: &mut Edits, message: &Message<'_>, local: Hop) {
     let Ok(Some(theirs)) = message.contact() else { return };
     let uri = Uri::parse(theirs.uri).ok();
@@ -125,8 +125,8 @@ pub(super) fn via(local: Hop, branch: &str) -> String {
     line
 }
 
-/// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the
-/// outside knows of the way behind us is nothing to the PBX, and what led to us is done with.
+/// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What
+/// the outside knows of the way behind us is nothing to the PBX, and what led to us is done with.
 pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settings) -> Vec<String> {
     if side == Side::Outside {
         return Vec::new();

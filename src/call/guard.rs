@@ -21,8 +21,8 @@ const ANYWAY: char = '9';
 const TWICE: Duration = Duration::from_secs(5);
 /// A callee who goes on pressing is told anew after this: the prompt takes six seconds.
 const TOLD_AGAIN: Duration = Duration::from_secs(8);
-/// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must not
-/// be obeyed before the callee knows what that does.
+/// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must
+/// not be obeyed before the callee knows what that does.
 const HEARD: Duration = Duration::from_secs(3);
 
 /// How a key was pressed. A telephone may press each in two ways at once: a nine in one and the same nine in the other
@@ -85,7 +85,8 @@ impl Switchboard {
         self.hold_keys(call, Held::All);
     }
 
-    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held then.
+    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held
+    /// then.
     pub(super) fn whisper(&mut self, call: &mut Call) {
         if call.on_hold {
             if let Some(guard) = &mut call.guard {

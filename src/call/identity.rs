@@ -1,5 +1,5 @@
-//! Who is told who calls: the boundary of trust (RFC 3325, RFC 3323), and what a message says of its way to somebody else
-//! (RFC 5806, RFC 7044).
+//! Who is told who calls: the boundary of trust (RFC 3325, RFC 3323), and what a message says of its way to somebody
+//! else (RFC 5806, RFC 7044).
 
 use super::settings::{Settings, ShownIdentity, Side};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
@@ -47,8 +47,8 @@ const DIVERSION: &str = "Diversion";
 /// In place of an address that is nobody's business (RFC 7044 §10.1.2).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
-/// Takes from a message on its way from `side` to the other what the other may not learn, or should not believe. `trunk`:
-/// the one on the outside.
+/// Takes from a message on its way from `side` to the other what the other may not learn, or should not believe.
+/// `trunk`: the one on the outside.
 pub(super) fn screen(
     edits: &mut Edits,
     message: &Message<'_>,
@@ -132,7 +132,8 @@ pub(super) struct Turn {
     pub(super) status: u16,
 }
 
-/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in `message`.
+/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in
+/// `message`.
 pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn], history: History) {
     // The newest on top (RFC 5806 §4.1); 302 is a deflection by the called phone, others are told as unconditional.
     for Turn { from, status, .. } in turns.iter().rev() {

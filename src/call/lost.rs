@@ -1,8 +1,9 @@
-//! What a panic leaves behind: the call that the step had in hand is gone, and its entries in the tables are still there.
+//! What a panic leaves behind: the call that the step had in hand is gone, and its entries in the tables are still
+//! there.
 //!
 //! They are found by what is missing among the calls, so that steps that go well remember nothing for this. A call that
-//! was being set up is answered and cancelled. What a BYE is made of went with the call: to ends that talked, it ends with
-//! their media, and what they still send inside it is answered with 481.
+//! was being set up is answered and cancelled. What a BYE is made of went with the call: to ends that talked, it ends
+//! with their media, and what they still send inside it is answered with 481.
 
 use std::sync::Arc;
 use std::time::Instant;

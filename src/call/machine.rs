@@ -19,7 +19,8 @@ use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Message, StatusCode, respond};
 use crate::units::Leg;
 
-/// Ports are there within milliseconds, or the media path is gone: the caller's side is told while it may still go elsewhere.
+/// Ports are there within milliseconds, or the media path is gone. The caller's side is told while it may still go
+/// elsewhere.
 const PORTS_WAIT: Duration = Duration::from_secs(4);
 /// A callee's side that says nothing at all for this long is down: the caller is told, so that calls do not pile up.
 pub(super) const SILENT_PEER: Duration = Duration::from_secs(8);
@@ -72,6 +73,7 @@ impl Switchboard {
         })
     }
 
+    /// Ends a call as a rule says.
     pub(super) fn refuse(&mut self, call: Box<Call>, rejection: Rejection, now: Instant) {
         let code = match rejection {
             Rejection::Rejected => StatusCode::REJECTED,
@@ -214,6 +216,7 @@ impl Switchboard {
         true
     }
 
+    /// Answers the caller by ourselves: the call is diverted, or an announcement plays before it is refused.
     fn answer_ourselves(&mut self, mut call: Box<Call>, route: Route, body: &str, now: Instant) {
         let contact = call.contact_line(Leg::Caller);
         let prompt = if route == Route::Divert {
@@ -284,6 +287,7 @@ impl Switchboard {
         self.keep(call);
     }
 
+    /// Plays a prompt to a leg in place of what the other says.
     pub(super) fn play(&mut self, call: &mut Call, to: Leg, prompt: &str) {
         let (prompts, play) = (vec![PromptId(Arc::from(prompt))], call.next_play(to));
         self.out(Output::Media(MediaCommand::Play { call: call.id, to, prompts, play }));

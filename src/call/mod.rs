@@ -3,9 +3,9 @@
 //! In: datagrams that the gate has let through, answers of the drivers, verdicts, `now`. Out: datagrams, media
 //! commands, events. Knows no socket, no audio and no detector.
 //!
-//! Call-ID, tags, CSeq, unknown headers and bodies pass through unchanged, so that credentials, forks, REFER and Replaces
-//! keep their meaning end to end. What is ours on each leg: Via, Contact, route set, the address in the session
-//! description, and every message we send of our own (a BYE after a diversion, an announcement's answer).
+//! Call-ID, tags, CSeq, unknown headers and bodies pass through unchanged, so that credentials, forks, REFER and
+//! Replaces keep their meaning end to end. What is ours on each leg: Via, Contact, route set, the address in the
+//! session description, and every message we send of our own (a BYE after a diversion, an announcement's answer).
 //!
 //! Invariant: an entry of a table here belongs to a call or to a transaction, and goes with it.
 

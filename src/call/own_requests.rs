@@ -23,6 +23,7 @@ pub(super) struct OwnRequest {
 }
 
 impl Switchboard {
+    /// Registers with a trunk, or takes the binding back: whichever its registration is about.
     pub(super) fn register(&mut self, trunk: &Trunk, now: Instant) {
         let last = self.trunks.standing.get(&trunk.name).and_then(|standing| standing.registrar);
         let usable =
@@ -55,6 +56,7 @@ impl Switchboard {
         self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
     }
 
+    /// Asks a host whether it answers.
     pub(super) fn probe(&mut self, trunk: &Trunk, hop: Hop, now: Instant) {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
             return self.silent(&trunk.name, hop, now);
@@ -159,6 +161,7 @@ impl Switchboard {
         }
     }
 
+    /// Tells the observers.
     pub(super) fn registration_failed(&mut self, trunk: &Trunk, now: Instant) {
         let registration = self.trunks.standing.get(&trunk.name).and_then(|standing| standing.registration.as_ref());
         let Some(registration) = registration else { return };

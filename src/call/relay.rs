@@ -82,6 +82,7 @@ impl RelayedRequest {
 }
 
 impl Switchboard {
+    /// A request with a To tag: it is inside a dialog, ours or not.
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
         let Some(mut call) = self.take_by_call_id(message.call_id()) else {
             return self.in_no_call(message, server, flow, side, now);
@@ -126,8 +127,8 @@ impl Switchboard {
         }
         let Some(call) = self.take(id) else { return };
         match key {
-            Some(key) if !bye => self.digit(call, leg, key, PressedIn::Info, now),
-            Some(_) | None => self.said_bye(call, leg, now),
+            Some(key) => self.digit(call, leg, key, PressedIn::Info, now),
+            None => self.said_bye(call, leg, now),
         }
     }
 
@@ -247,6 +248,7 @@ impl Switchboard {
         flow
     }
 
+    /// A response to a request of ours, of whatever kind.
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
         if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message, now) {
@@ -311,8 +313,8 @@ impl Switchboard {
         }
     }
 
-    /// Edits a response on its way back to the leg that asked, and takes in what it says. True: its side must encrypt, and
-    /// does not.
+    /// Edits a response on its way back to the leg that asked, and takes in what it says. True: its side must encrypt,
+    /// and does not.
     fn edit_response_inside(
         &mut self,
         mut call: Box<Call>,
@@ -367,8 +369,8 @@ impl Switchboard {
     }
 }
 
-/// Edits a response that comes back behind the end of its call: nothing that it accepts is in force, and no address shows.
-/// False: its requester is told instead that the call is gone.
+/// Edits a response that comes back behind the end of its call: nothing that it accepts is in force, and no address
+/// shows. False: its requester is told instead that the call is gone.
 fn edit_late_response(edits: &mut Edits, message: &Message<'_>, code: StatusCode, relayed: &RelayedRequest) -> bool {
     let bye = message.cseq().is_ok_and(|cseq| cseq.method == Method::Bye);
     if relayed.accepted {
@@ -408,8 +410,8 @@ fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }
 
-/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, its encryption is not what a side
-/// must have, or it would hide a caller who is listened to.
+/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, its encryption is not what a
+/// side must have, or it would hide a caller who is listened to.
 fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
     if !offers || !message.has_sdp() {
@@ -419,9 +421,9 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     sdp.anchored_media().map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
 }
 
-/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is said
-/// and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted so from
-/// its beginning is not listened to.
+/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is
+/// said and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted
+/// so from its beginning is not listened to.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
     let watched = call.listens_until.is_some() && call.unheard.is_none() || call.guard.is_some();
     leg == Leg::Caller && watched && !media.is_plain_rtp() && !media.is_fax() && !call.may_end_srtp()

@@ -88,7 +88,8 @@ pub(super) fn grant(edits: &mut Edits, answer: &Message<'_>, interval: Duration)
 }
 
 impl Switchboard {
-    /// Asks for a session timer in an INVITE on its way to the callee, where it does not by itself. What it wishes then.
+    /// Asks for a session timer in an INVITE on its way to the callee, where it does not by itself. What it wishes
+    /// then.
     pub(super) fn ask_for_timer(call: &Call, edits: &mut Edits, invite: &Message<'_>) -> TimerWish {
         let wish = TimerWish::of(invite);
         let (None, Some(interval)) = (wish.interval, call.settings.session_timer) else { return wish };

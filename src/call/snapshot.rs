@@ -4,8 +4,8 @@
 //! taken, as no two processes share a clock that only runs forward. Where it is kept, and how old it has become, is the
 //! driver's business; what becomes of it is in `restore`.
 //!
-//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which would
-//! have to hear the opening again.
+//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which
+//! would have to hear the opening again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still hears
-//! an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
+//! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still
+//! hears an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
 
 use std::time::Instant;
 

@@ -23,8 +23,8 @@ use crate::sip::transaction::{
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
 use crate::units::{CallId, OwnMap};
 
-/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that may
-/// run, or calls of a few seconds would meet this limit before any other.
+/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
+/// may run, or calls of a few seconds would meet this limit before any other.
 const TRANSACTIONS_A_CALL: usize = 20;
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
@@ -161,6 +161,8 @@ impl Switchboard {
         self.journal(now);
     }
 
+    /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
+    /// is.
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
         self.settings = settings;
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
@@ -232,6 +234,7 @@ impl Switchboard {
         &self.counters
     }
 
+    /// Hangs up those calls that must not go on, and takes no new ones.
     fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
         self.draining = true;
         let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
@@ -242,7 +245,8 @@ impl Switchboard {
         }
     }
 
-    /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is here.
+    /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is
+    /// here.
     pub fn knows(&mut self, source: SocketAddr) -> bool {
         let known = self.side_of(source).is_some();
         self.counters.unknown_source += u64::from(!known);

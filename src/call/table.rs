@@ -7,8 +7,8 @@ use super::switchboard::Switchboard;
 use crate::sip::transaction::ClientId;
 use crate::units::CallId;
 
-/// A trunk may have so many times as many calls as there is room left: one that floods leaves a fifth to the others and to
-/// the PBX.
+/// A trunk may have so many times as many calls as there is room left: one that floods leaves a fifth to the others and
+/// to the PBX.
 const TRUNK_SHARE: usize = 4;
 
 impl Switchboard {

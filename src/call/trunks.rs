@@ -125,7 +125,8 @@ impl Trunks {
         standing.chain(self.guests.poll_timeout()).min()
     }
 
-    /// The trunk whose registered contact the message in `bytes` asks for: its token is looked for before the message is read.
+    /// The trunk whose registered contact the message in `bytes` asks for: its token is looked for before the message
+    /// is read.
     pub(super) fn registered_contact(&self, bytes: &[u8]) -> Option<Arc<str>> {
         if self.standing.values().all(|standing| standing.registration.is_none()) {
             return None;

@@ -2,11 +2,11 @@
 //!
 //! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or
 //! codecs of ours. Its ports are asked for when the first description offers it; that message waits for them, a
-//! millisecond at most as a rule, and goes on without video where there are none or they do not come. They are given back as
-//! soon as an answer refuses it, an offer of it has no answer or is taken back, and with the call.
+//! millisecond at most as a rule, and goes on without video where there are none or they do not come. They are given
+//! back as soon as an answer refuses it, an offer of it has no answer or is taken back, and with the call.
 //!
-//! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where the
-//! talk must not, or with keys to a side that is told none.
+//! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where
+//! the talk must not, or with keys to a side that is told none.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -253,7 +253,8 @@ impl Switchboard {
                 }
                 self.keep(call);
             }
-            // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end one.
+            // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end
+            // one.
             MediaEvent::Digit { .. } | MediaEvent::Rolled { .. } | MediaEvent::Finished { .. } | MediaEvent::Silent => {
                 self.keep(call);
             }

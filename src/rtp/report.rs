@@ -1,8 +1,9 @@
 //! Reports about a stream that has held a prompt, in the numbers of the peer that they go to (RFC 3550 §6.4).
 //!
-//! The two peers of such a call know one stream by different names, numbers and counts: what [`super::outgoing::Outgoing`]
-//! has done to packets is done to reports here. Blocks about the prompt itself are about nothing that the other peer
-//! has sent, and are left out; so is a BYE, as the stream goes on. Sender's times (NTP, LSR, DLSR) pass as they are.
+//! The two peers of such a call know one stream by different names, numbers and counts: what
+//! [`super::outgoing::Outgoing`] has done to packets is done to reports here. Blocks about the prompt itself are about
+//! nothing that the other peer has sent, and are left out; so is a BYE, as the stream goes on. Sender's times (NTP,
+//! LSR, DLSR) pass as they are.
 
 use super::rtcp::{MAX_PACKETS, RECEIVER_REPORT, SENDER_REPORT, is_rtcp};
 use crate::units::{SequenceNumber, Ssrc};
@@ -44,14 +45,14 @@ pub struct Moved {
 pub struct About {
     /// Its name where it arrives.
     pub heard_as: Ssrc,
-    /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it holds a
-    /// prompt now.
+    /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it
+    /// holds a prompt now.
     pub source: Option<(Ssrc, u32, SequenceNumber)>,
 }
 
 /// Rewrites a compound packet in place, shorter where something is left out; its length. `sender` and `about` are None
 /// for a stream that never held a prompt. 0: nothing is left to be said.
-pub fn translate(packet: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usize {
+pub(super) fn translate(packet: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usize {
     let (mut read, mut written) = (0, 0);
     for _ in 0..MAX_PACKETS {
         let Some(&[_, kind, high, low]) = packet.get(read..).and_then(<[u8]>::first_chunk::<4>) else { break };

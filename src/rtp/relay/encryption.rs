@@ -35,8 +35,8 @@ impl LegSrtp {
 }
 
 impl MediaPair {
-    /// Takes the SRTP off a datagram that came in from `from`, where it ends here; its length then. None: it does not open,
-    /// which is counted, and it goes nowhere. `report`: it came on the RTCP port.
+    /// Takes the SRTP off a datagram that came in from `from`, where it ends here; its length then. None: it does not
+    /// open, which is counted, and it goes nowhere. `report`: it came on the RTCP port.
     pub fn open(&mut self, from: Leg, report: bool, packet: &mut [u8]) -> Option<usize> {
         let media = &mut self.legs[from];
         // A fax has no SRTP; the keys stay for when talk goes on.

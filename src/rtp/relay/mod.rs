@@ -1,8 +1,8 @@
 //! One packet in, at most one out: the two legs of one call's media.
 //!
-//! In: a datagram, the leg it came in on, its source, the time. Out: a value that says where it goes (rewritten in place
-//! if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that and
-//! sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
+//! In: a datagram, the leg it came in on, its source, the time. Out: a value that says where it goes (rewritten in
+//! place if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that
+//! and sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
 
 mod encryption;
 mod guard;
@@ -71,7 +71,8 @@ impl LegMedia {
 }
 
 impl MediaPair {
-    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable; `laws` look into G.711.
+    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable; `laws` look into
+    /// G.711.
     #[must_use]
     pub fn new(random: PerLeg<u64>, laws: &'static Laws, now: Instant) -> Self {
         let legs = PerLeg::from_fn(|leg| LegMedia {
@@ -136,7 +137,8 @@ impl MediaPair {
         self.legs[from].cut = cut;
     }
 
-    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec that they are encoded in.
+    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec that they are encoded
+    /// in.
     pub fn play(&mut self, to: Leg, prompts: impl IntoIterator<Item = Prompt>) -> bool {
         let prompts: Vec<Prompt> = prompts.into_iter().collect();
         let ready = |(_, codec): &(u8, Codec)| prompts.iter().all(|prompt| prompt.is_ready(*codec));
@@ -210,8 +212,8 @@ impl MediaPair {
             return self.dropped(DropReason::UnknownSource);
         }
         if matches!(payload, Payload::Audio(_)) && before.is_some_and(|(_, ssrc)| ssrc != header.ssrc) {
-            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets its
-            // jitter buffer anew at the marker (RFC 3551 §4.1).
+            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets
+            // its jitter buffer anew at the marker (RFC 3551 §4.1).
             header.mark(packet);
         }
         media.reception.count(header.ssrc, header.sequence);
@@ -236,8 +238,8 @@ impl MediaPair {
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 
-    /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it says
-    /// something that the other peer must not hear.
+    /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it
+    /// says something that the other peer must not hear.
     pub fn relay_rtcp(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let (way, length) = self.relay_report(from, packet, src);
         if matches!(way, Relay::Forward { .. }) {

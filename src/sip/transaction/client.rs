@@ -25,8 +25,8 @@ pub(super) struct Client {
     pub fell_back: bool,
 }
 
-/// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC 3261
-/// §18.1.1).
+/// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC
+/// 3261 §18.1.1).
 #[derive(Debug)]
 pub(super) struct Fallback {
     pub flow: Flow,

@@ -198,8 +198,8 @@ impl Edits {
     }
 }
 
-/// `via`, written as `value`, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
-/// for (RFC 3581 §4), else only where sent-by names another host.
+/// `via`, written as `value`, with `received` and `rport` of `source`. `received` is always written where `rport` was
+/// asked for (RFC 3581 §4), else only where sent-by names another host.
 pub(super) fn write_stamped(text: &mut String, value: &str, via: &Via<'_>, source: SocketAddr) {
     text.push_str(trim(split_before(value, b';').0));
     let mut asked = false;

@@ -64,9 +64,9 @@ pub(super) struct ParamList<'a> {
     pub value: Option<&'a str>,
 }
 
-/// Takes a list that has one reading, up to a comma or the end: it is empty, or each `;` is followed by a token and perhaps
-/// `=` and one word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold,
-/// because phones are; never in what could end it. None: it has more than one reading.
+/// Takes a list that has one reading, up to a comma or the end: it is empty, or each `;` is followed by a token and
+/// perhaps `=` and one word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word
+/// may hold, because phones are; never in what could end it. None: it has more than one reading.
 pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<ParamList<'a>> {
     cursor.skip_space();
     let start = *cursor;
@@ -101,8 +101,8 @@ pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<Pa
     matches!(cursor.next(), None | Some(b',')).then_some(ParamList { text, count, value: found })
 }
 
-/// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a part
-/// without a value is left out.
+/// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a
+/// part without a value is left out.
 pub fn comma_params(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {

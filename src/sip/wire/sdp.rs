@@ -1,5 +1,4 @@
-//! Session descriptions for a relay (RFC 8866, RFC 3264): read what matters here, rewrite by splicing in `rewrite`, keep all
-//! else.
+//! Session descriptions for a relay (RFC 8866, RFC 3264): read what matters, rewrite by splicing, keep all else.
 //!
 //! Bounded: at most [`MAX_MEDIA`] sections are read, [`MAX_FORMATS`] payload types a section and [`MAX_LINES`] lines;
 //! more is refused, so that a long description costs no more than its length.
@@ -244,8 +243,8 @@ impl<'a> Sdp<'a> {
     }
 }
 
-/// No control characters but tabs and line ends, and no CR without its LF: where a bare CR ends a line for the PBX and not
-/// for us, it reads an address that we have not rewritten.
+/// No control characters but tabs and line ends, and no CR without its LF: where a bare CR ends a line for the PBX and
+/// not for us, it reads an address that we have not rewritten.
 fn is_plain(bytes: &[u8]) -> bool {
     let control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n');
     let bare = |(byte, next): (&u8, &u8)| *byte == b'\r' && *next != b'\n';
