@@ -58,7 +58,10 @@ pub(super) fn health(inner: &Inner) -> Health {
         part(
             "media",
             up(Part::Media),
-            (!up(Part::Media)).then(|| "a media thread has ended and its calls have no audio: restart".to_owned()),
+            (!up(Part::Media)).then(|| {
+                "a media thread has ended: the calls that it had have no audio, new ones go to another; restart"
+                    .to_owned()
+            }),
         ),
         part("analysis", analysis, if analysis { None } else { unheard() }),
         part("words", words, inner.words_off.clone()),

@@ -23,6 +23,15 @@ const TALKED_ON: Duration = Duration::from_millis(1_500);
 /// Who falls silent this soon after the prompt began has heard it.
 const YIELD_WITHIN: Duration = Duration::from_millis(1_500);
 
+/// Who was heard so short a time before a prompt was speaking when it began.
+const SPEAKING: Duration = Duration::from_millis(300);
+
+/// Who is silent for this long at the end of a prompt has let it end.
+const LET_END: Duration = Duration::from_millis(500);
+
+/// Speech is taken for an answer this long after a prompt: before, its own end may be heard.
+const ANSWER_FROM: Duration = Duration::from_millis(60);
+
 /// An answer comes this soon after the prompt; a later one is an answer to nothing.
 const ANSWER_WITHIN: Duration = Duration::from_millis(3_000);
 
@@ -80,7 +89,7 @@ impl Screening {
             let gap = self.prompt.map(|prompt| at.since(prompt.to));
             if gap.is_none_or(|gap| gap > PROMPT_GAP) {
                 screened = self.prompt.take().and_then(|prompt| prompt.verdict(None));
-                let interrupted = self.spoke.is_some_and(|spoke| at.since(spoke) < Duration::from_millis(300));
+                let interrupted = self.spoke.is_some_and(|spoke| at.since(spoke) < SPEAKING);
                 self.prompt =
                     Some(Prompt { from: at, to: end, interrupted, over: Duration::ZERO, last: None, told: false });
             }
@@ -99,7 +108,7 @@ impl Screening {
                 prompt.told = true;
                 return Some(Screened::TalkedOn { length: prompt.over });
             }
-        } else if caller && !playing && at.since(prompt.to) >= Duration::from_millis(60) {
+        } else if caller && !playing && at.since(prompt.to) >= ANSWER_FROM {
             let prompt = self.prompt.take()?;
             return prompt.verdict(Some(at.since(prompt.to)));
         } else if !playing && at.since(prompt.to) >= ANSWER_WITHIN {
@@ -116,7 +125,7 @@ impl Prompt {
             return None;
         }
         let stopped = self.last.map_or(Duration::ZERO, |last| last.since(self.from));
-        let went_on = self.last.is_none_or(|last| self.to.since(last) >= Duration::from_millis(500));
+        let went_on = self.last.is_none_or(|last| self.to.since(last) >= LET_END);
         if self.interrupted && stopped <= YIELD_WITHIN && went_on {
             return Some(Screened::Yielded { after: stopped });
         }

@@ -90,33 +90,43 @@ impl Tone {
 
     /// By its lines (weaker one 0 if there is none) and its length in frames.
     fn named(low: f32, high: f32, frames: u32) -> Self {
-        let near = |a: f32, b: f32| (a - b).abs() < 18.0;
-        let either = |hz: f32| near(low, hz) || near(high, hz);
-        if either(1_100.0) || either(2_100.0) {
+        let near = |line: f32, hz: f32| (line - hz).abs() < APART;
+        let is_in = |line: f32, of: &[f32]| of.iter().any(|hz| near(line, *hz));
+        let either = |of: &[f32]| is_in(low, of) || is_in(high, of);
+        if either(&FAX) {
             return Self::Fax;
         }
-        if either(950.0)
-            || either(914.0)
-            || either(985.0)
-            || either(1_400.0)
-            || either(1_370.0)
-            || either(1_777.0)
-            || either(1_800.0)
-        {
+        if either(&SPECIAL_INFORMATION) {
             return Self::SpecialInformation;
         }
-        let row = [697.0, 770.0, 852.0, 941.0].into_iter().any(|hz| near(low, hz));
-        let column = [1_209.0, 1_336.0, 1_477.0, 1_633.0].into_iter().any(|hz| near(high, hz));
-        if row && column {
+        if is_in(low, &ROWS) && is_in(high, &COLUMNS) {
             return Self::Key;
         }
-        let progress = [400.0, 425.0, 440.0, 450.0, 480.0].into_iter().any(either);
-        if either(620.0) || (progress && frames < 30 && !near(high, 450.0)) {
+        let progress = either(&PROGRESS);
+        if either(&[BUSY_ALONE]) || (progress && frames < RINGBACK_FRAMES && !near(high, RINGBACK_ALONE)) {
             return Self::Busy;
         }
         if progress { Self::Ringback } else { Self::Unknown }
     }
 }
+
+/// A line this near to where it should be is it, Hz: less than half of what parts two keys.
+const APART: f32 = 18.0;
+/// Calling and answering tone of a fax (ITU-T T.30), Hz.
+const FAX: [f32; 2] = [1_100.0, 2_100.0];
+/// The three lines in their order, as the world and as North America has them (ITU-T E.180), Hz.
+const SPECIAL_INFORMATION: [f32; 7] = [950.0, 914.0, 985.0, 1_400.0, 1_370.0, 1_777.0, 1_800.0];
+/// Keys: one line of each (ITU-T Q.23), Hz.
+const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+const COLUMNS: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
+/// Ringback and busy have these in common (ITU-T E.180, Supplement 2), Hz.
+const PROGRESS: [f32; 5] = [400.0, 425.0, 440.0, 450.0, 480.0];
+/// Of a busy tone alone, in North America.
+const BUSY_ALONE: f32 = 620.0;
+/// The second line of the British ringback, which comes in short bursts as busy tones do.
+const RINGBACK_ALONE: f32 = 450.0;
+/// A burst of ringback elsewhere is at least this long: 0.6 s.
+const RINGBACK_FRAMES: u32 = 30;
 
 /// Spectrum of one frame, as far as this detector needs it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -248,6 +258,10 @@ const LOWEST_BAND: usize = 32;
 /// Frames that music is judged by: 2 s.
 const MUSIC_WINDOW: u32 = 100;
 
+/// Music's spectrum is so like that of the step before, as a cosine, and its level moves less, dB a step.
+const MUSIC_LIKENESS: f32 = 0.96;
+const MUSIC_MOVEMENT: f32 = 1.3;
+
 /// Music keeps its lines between steps, and hardly pauses. Speech moves every frame and pauses every word.
 #[derive(Debug)]
 struct Music {
@@ -291,7 +305,7 @@ impl Music {
     }
 
     fn is_on(&self) -> bool {
-        self.frames >= MUSIC_WINDOW && self.likeness > 0.96 && self.movement < 1.3
+        self.frames >= MUSIC_WINDOW && self.likeness > MUSIC_LIKENESS && self.movement < MUSIC_MOVEMENT
     }
 }
 

@@ -18,6 +18,9 @@ const GROWTH: Duration = Duration::from_millis(200);
 /// Who falls silent within this after the other has begun, has yielded.
 const YIELD_WITHIN: Duration = Duration::from_millis(1_000);
 
+/// The other must have been heard for so long behind that, or nobody has yielded.
+const WENT_ON: Duration = Duration::from_millis(150);
+
 /// For this long a speaker is silent before it counts as the end of a turn.
 const TURN_END: Duration = Duration::from_millis(300);
 
@@ -110,8 +113,7 @@ impl Turns {
             self.contested = false;
             let stopped = self.caller.last.unwrap_or(at);
             let after = stopped.since(self.callee.since);
-            // The callee must have gone on, or nobody yielded to anybody.
-            let went_on = self.callee.last.is_some_and(|last| last.0 > stopped.0 + Duration::from_millis(150));
+            let went_on = self.callee.last.is_some_and(|last| last.0 > stopped.0 + WENT_ON);
             if after <= YIELD_WITHIN && went_on {
                 tell(Turn::Yield { after });
             }

@@ -4,6 +4,7 @@
 
 pub mod analysis;
 pub mod clock;
+mod marking;
 pub mod media;
 pub mod names;
 mod outlet;

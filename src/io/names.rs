@@ -143,63 +143,33 @@ struct Entry {
 
 type Resolved = Result<(Vec<Target>, Duration), String>;
 
+/// The thread's own.
+struct Resolving<'a> {
+    known: &'a Mutex<Known>,
+    /// None: nothing has been ordered.
+    settings: Option<Settings>,
+    entries: HashMap<Question, Entry>,
+    asking: JoinSet<Resolved>,
+    under_way: HashMap<Id, Question>,
+}
+
 async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex<Known>) {
-    let mut settings: Option<Settings> = None;
-    let mut entries: HashMap<Question, Entry> = HashMap::new();
-    let mut asking: JoinSet<Resolved> = JoinSet::new();
-    let mut under_way: HashMap<Id, Question> = HashMap::new();
+    let mut resolving =
+        Resolving { known, settings: None, entries: HashMap::new(), asking: JoinSet::new(), under_way: HashMap::new() };
     loop {
-        let now = clock::now();
-        let is_asked = |question: &Question| under_way.values().any(|asked| asked == question);
-        let due: Vec<Question> = entries
-            .iter()
-            .filter(|(question, entry)| entry.due <= now && !is_asked(question))
-            .map(|(question, _)| question.clone())
-            .collect();
-        if let (Some(settings), false) = (&settings, due.is_empty()) {
-            match resolver(settings) {
-                Ok(resolver) => {
-                    for question in due {
-                        let task = asking.spawn(ask(resolver.clone(), question.clone(), settings.clone()));
-                        under_way.insert(task.id(), question);
-                    }
-                }
-                Err(error) => {
-                    for question in due {
-                        take(&mut entries, known, question, Err(error.clone()), settings);
-                    }
-                }
-            }
-        }
-        let is_asked = |question: &Question| under_way.values().any(|asked| asked == question);
-        let waiting = entries.iter().filter(|(question, _)| !is_asked(question));
-        let next = waiting.map(|(_, entry)| entry.due).min();
-        let pause = next.map_or(Duration::from_secs(3_600), |at| at.saturating_duration_since(clock::now()));
+        resolving.ask_what_is_due();
+        let pause = resolving.pause();
         tokio::select! {
             order = inbox.recv() => {
-                let Some((new, questions)) = order else { return };
-                let keep: HashSet<Question> = questions.into_iter().collect();
-                let all_anew = settings.as_ref().is_some_and(|old| *old != new);
-                settings = Some(new);
-                if all_anew {
-                    // What was asked by the settings before is nobody's answer any more.
-                    asking.abort_all();
-                    under_way.clear();
-                }
-                entries.retain(|question, _| keep.contains(question) && !all_anew);
-                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.asked.retain(|question| keep.contains(question) && !all_anew);
-                known.answers.retain(|question, _| keep.contains(question));
-                for question in keep {
-                    entries.entry(question).or_insert_with(|| Entry { due: clock::now(), failures: 0 });
-                }
+                let Some((settings, questions)) = order else { return };
+                resolving.obey(settings, questions);
             }
-            Some(done) = asking.join_next_with_id(), if !asking.is_empty() => {
+            Some(done) = resolving.asking.join_next_with_id(), if !resolving.asking.is_empty() => {
                 // A panic in a look-up is no answer, and the name is asked for again.
                 let (task, resolved) =
                     done.unwrap_or_else(|error| (error.id(), Err("the look-up met a fault of ours".to_owned())));
-                if let (Some(question), Some(settings)) = (under_way.remove(&task), &settings) {
-                    take(&mut entries, known, question, resolved, settings);
+                if let Some(question) = resolving.under_way.remove(&task) {
+                    resolving.take(question, resolved);
                 }
             }
             () = tokio::time::sleep(pause) => {}
@@ -207,37 +177,80 @@ async fn run(mut inbox: mpsc::Receiver<(Settings, Vec<Question>)>, known: &Mutex
     }
 }
 
-/// One answer, or none.
-fn take(
-    entries: &mut HashMap<Question, Entry>,
-    known: &Mutex<Known>,
-    question: Question,
-    result: Resolved,
-    settings: &Settings,
-) {
-    let Some(entry) = entries.get_mut(&question) else { return };
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    known.asked.insert(question.clone());
-    match result {
-        Ok((targets, ttl)) => {
-            entry.failures = 0;
-            entry.due = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
-            if known.answers.get(&question) != Some(&targets) {
-                let hosts: Vec<String> = targets.iter().map(|target| target.hop.to_string()).collect();
-                tracing::info!(name = %question.host, hosts = %hosts.join(", "), "Resolved");
-                known.answers.insert(question, targets);
-                known.changes += 1;
+impl Resolving<'_> {
+    fn is_asked(&self, question: &Question) -> bool {
+        self.under_way.values().any(|asked| asked == question)
+    }
+
+    fn ask_what_is_due(&mut self) {
+        let now = clock::now();
+        let due = self.entries.iter().filter(|(question, entry)| entry.due <= now && !self.is_asked(question));
+        let due: Vec<Question> = due.map(|(question, _)| question.clone()).collect();
+        let Some(settings) = self.settings.clone().filter(|_| !due.is_empty()) else { return };
+        let resolver = resolver(&settings);
+        for question in due {
+            match &resolver {
+                Ok(resolver) => {
+                    let task = self.asking.spawn(ask(resolver.clone(), question.clone(), settings.clone()));
+                    self.under_way.insert(task.id(), question);
+                }
+                Err(error) => self.take(question, Err(error.clone())),
             }
         }
-        Err(error) => {
-            let pause = FIRST_PAUSE.saturating_mul(1 << entry.failures.min(10)).min(LONGEST_PAUSE);
-            entry.due = clock::now() + pause.min(settings.keep_at_most);
-            // Once at the beginning of an outage; its end is seen in the answer.
-            if entry.failures == 0 {
-                let kept = known.answers.contains_key(&question);
-                tracing::warn!(name = %question.host, error, kept, "A name cannot be resolved; the last answer stays");
+    }
+
+    /// Until something is due.
+    fn pause(&self) -> Duration {
+        let waiting = self.entries.iter().filter(|(question, _)| !self.is_asked(question));
+        let next = waiting.map(|(_, entry)| entry.due).min();
+        next.map_or(Duration::from_secs(3_600), |at| at.saturating_duration_since(clock::now()))
+    }
+
+    /// These names are to be kept from now on, by these settings.
+    fn obey(&mut self, settings: Settings, questions: Vec<Question>) {
+        let keep: HashSet<Question> = questions.into_iter().collect();
+        let all_anew = self.settings.as_ref().is_some_and(|old| *old != settings);
+        self.settings = Some(settings);
+        if all_anew {
+            // What was asked by the settings before is nobody's answer any more.
+            self.asking.abort_all();
+            self.under_way.clear();
+        }
+        self.entries.retain(|question, _| keep.contains(question) && !all_anew);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.asked.retain(|question| keep.contains(question) && !all_anew);
+        known.answers.retain(|question, _| keep.contains(question));
+        for question in keep {
+            self.entries.entry(question).or_insert_with(|| Entry { due: clock::now(), failures: 0 });
+        }
+    }
+
+    /// One answer, or none.
+    fn take(&mut self, question: Question, resolved: Resolved) {
+        let (Some(entry), Some(settings)) = (self.entries.get_mut(&question), &self.settings) else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.asked.insert(question.clone());
+        match resolved {
+            Ok((targets, ttl)) => {
+                entry.failures = 0;
+                entry.due = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
+                if known.answers.get(&question) != Some(&targets) {
+                    let hosts: Vec<String> = targets.iter().map(|target| target.hop.to_string()).collect();
+                    tracing::info!(name = %question.host, hosts = %hosts.join(", "), "Resolved");
+                    known.answers.insert(question, targets);
+                    known.changes += 1;
+                }
             }
-            entry.failures = entry.failures.saturating_add(1);
+            Err(error) => {
+                let pause = FIRST_PAUSE.saturating_mul(1 << entry.failures.min(10)).min(LONGEST_PAUSE);
+                entry.due = clock::now() + pause.min(settings.keep_at_most);
+                // Once at the beginning of an outage; its end is seen in the answer.
+                if entry.failures == 0 {
+                    let kept = known.answers.contains_key(&question);
+                    tracing::warn!(name = %question.host, error, kept, "A name cannot be resolved; the last answer stays");
+                }
+                entry.failures = entry.failures.saturating_add(1);
+            }
         }
     }
 }

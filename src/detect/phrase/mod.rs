@@ -5,8 +5,10 @@
 //! data; see `config/phrases`.
 
 mod book;
+mod pattern;
 mod recogniser;
 mod schedule;
+mod text;
 mod tokenizer;
 mod wording;
 

@@ -33,6 +33,9 @@ const MOST_DOUBTS: usize = 2;
 /// Tokens behind the doubted words that must fit too.
 const CONTEXT: usize = 4;
 
+/// Words of which the model believes less are none: it hears noise or music.
+const NO_SPEECH: f32 = 0.35;
+
 /// People and machines say less than this; more is the model repeating itself.
 const TOKENS_PER_SECOND: f32 = 6.5;
 
@@ -103,7 +106,7 @@ impl Transcript {
             "transcript",
         ];
         let lower = self.text.to_lowercase();
-        if lower.contains(['\u{266A}', '\u{266B}', '\u{00A9}']) || self.confidence < Ratio::clamped(0.35) {
+        if lower.contains(['\u{266A}', '\u{266B}', '\u{00A9}']) || self.confidence < Ratio::clamped(NO_SPEECH) {
             return false;
         }
         let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();

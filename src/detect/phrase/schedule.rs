@@ -60,6 +60,21 @@ const PAUSE: Duration = Duration::from_millis(240);
 /// A sliding window keeps at least this much of what it has heard.
 const OVERLAP: Duration = Duration::from_millis(3_500);
 
+/// It begins behind a pause, if there is one so far back, as a share of the longest window.
+const BACK_TO_PAUSE: f32 = 0.8;
+
+/// So far back without one.
+const BACK: f32 = 0.6;
+
+/// Pauses that are remembered: more than a window has.
+const PAUSES: usize = 16;
+
+/// What a run is taken to cost before there was one, as a share of its window.
+const FIRST_RATE: f32 = 0.06;
+
+/// How much the last run says of what the next one costs.
+const LAST_RATE: f32 = 0.3;
+
 /// A run that has brought nothing for this long is lost: none waits longer than three seconds for its turn.
 const LOST: Duration = Duration::from_secs(10);
 
@@ -99,7 +114,7 @@ impl Schedule {
             last_voiced: CallTime::ZERO,
             fresh: Duration::ZERO,
             spent: Duration::ZERO,
-            rate: 0.06,
+            rate: FIRST_RATE,
             out: None,
         }
     }
@@ -115,7 +130,7 @@ impl Schedule {
             self.start = Some(begin);
         } else if end.since(self.last_voiced) > PAUSE {
             self.resumed.push(begin);
-            if self.resumed.len() > 16 {
+            if self.resumed.len() > PAUSES {
                 self.resumed.remove(0);
             }
         }
@@ -166,10 +181,11 @@ impl Schedule {
 
     /// Forgets the oldest speech, up to a pause if there is one in the right place.
     fn slide(&mut self) {
-        let latest = CallTime(self.now.0.saturating_sub(OVERLAP));
-        let earliest = CallTime(self.now.0.saturating_sub(self.settings.longest.mul_f32(0.8)));
+        let ago = |span: Duration| CallTime(self.now.0.saturating_sub(span));
+        let longest = self.settings.longest;
+        let (earliest, latest) = (ago(longest.mul_f32(BACK_TO_PAUSE)), ago(OVERLAP));
         let pause = self.resumed.iter().copied().filter(|at| *at >= earliest && *at <= latest).max();
-        self.start = Some(pause.unwrap_or(CallTime(self.now.0.saturating_sub(self.settings.longest.mul_f32(0.6)))));
+        self.start = Some(pause.unwrap_or(ago(longest.mul_f32(BACK))));
     }
 
     /// The run over `window` is over, or was not made (`cost` zero).
@@ -178,7 +194,7 @@ impl Schedule {
         self.spent += cost;
         if cost > Duration::ZERO && window.length() > Duration::ZERO {
             let rate = cost.as_secs_f32() / window.length().as_secs_f32();
-            self.rate += (rate.min(1.0) - self.rate) * 0.3;
+            self.rate += (rate.min(1.0) - self.rate) * LAST_RATE;
         }
     }
 

@@ -24,6 +24,13 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Log-ratio below 0 at which misheard words are as likely the others as not.
 const EVEN_RATIO: f32 = 8.0;
 
+/// What a recogniser that hears noise believes of its words, and how much more it takes to be believed in full.
+const UNSURE: f32 = 0.35;
+const SURE_BY: f32 = 0.3;
+
+/// Wording counts from here on; phrases count less the less sure the words are.
+const SURE_ENOUGH: f32 = 0.5;
+
 /// A verdict is told when a probability has moved by this much, or the class has changed.
 const MOVED: f32 = 0.02;
 
@@ -57,7 +64,7 @@ pub struct WordRun {
 
 /// How far a text is believed: a recogniser that hears noise or music writes words that it does not believe itself.
 fn surety(confidence: Ratio) -> f32 {
-    ((confidence.get() - 0.35) / 0.3).clamp(0.0, 1.0)
+    ((confidence.get() - UNSURE) / SURE_BY).clamp(0.0, 1.0)
 }
 
 /// How far misheard words are believed to have been the others.
@@ -146,7 +153,7 @@ impl Hearing {
             return;
         }
         // Words that the recogniser does not believe would each count in full.
-        if surety(*confidence) >= 0.5
+        if surety(*confidence) >= SURE_ENOUGH
             && let Some(said) = self.listened.hear(text)
         {
             let finding = Finding::Wording { automated: said.automated, scam: said.scam, telling: said.telling };

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustfft::FftPlanner;
 
 use super::AnalysisCounts;
-use super::hearing::{Hearing, Knowledge};
+use super::hearing::{Hearing, Knowledge, WordRun};
 use super::learner::Learner;
 use super::words::{WordQueue, WordsHeard};
 use crate::audio::framer::Framer;
@@ -160,12 +160,10 @@ impl Listener {
                 self.tap = Some(tap);
             }
             while let Ok(words) = self.answers.1.try_recv() {
-                if let Some(live) = self.calls.get(words.call) {
-                    match &words.transcript {
-                        Ok(transcript) => live.hearing.recognised(words.window, transcript, words.cost),
-                        Err(_) => live.hearing.not_recognised(words.window),
-                    }
-                }
+                self.contain(words.call, |live| match &words.transcript {
+                    Ok(transcript) => live.hearing.recognised(words.window, transcript, words.cost),
+                    Err(_) => live.hearing.not_recognised(words.window),
+                });
             }
             self.listen(clock::now());
             // A turn that took longer than its time is followed at once by the next.
@@ -186,12 +184,7 @@ impl Listener {
                 self.calls.insert(Live { call, answered, framers, hearing });
             }
             TapItem::Packet { call, leg, arrived } => {
-                let Some(live) = self.calls.get(call) else { return };
-                // A decoder's fault costs this call its ear, as a detector's does.
-                if catch_unwind(AssertUnwindSafe(|| live.framers[leg].push(arrived))).is_err() {
-                    AnalysisCounts::add(&self.counts.internal, 1);
-                    self.calls.remove(call);
-                }
+                self.contain(call, |live| live.framers[leg].push(arrived));
             }
             TapItem::Stopped { call } => {
                 if let Some(live) = self.calls.remove(call) {
@@ -199,6 +192,20 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// A fault in a decoder, a detector or the judge costs this call its ear, and nobody else anything.
+    fn contain(&mut self, call: CallId, step: impl FnOnce(&mut Live)) {
+        let Some(live) = self.calls.get(call) else { return };
+        if catch_unwind(AssertUnwindSafe(|| step(live))).is_err() {
+            self.give_up(call);
+        }
+    }
+
+    fn give_up(&mut self, call: CallId) {
+        tracing::error!(%call, "Listening to a call panicked; the call goes on unheard");
+        AnalysisCounts::add(&self.counts.internal, 1);
+        self.calls.remove(call);
     }
 
     /// A call goes on unheard, because there is no room for its ear.
@@ -219,29 +226,22 @@ impl Listener {
             let Some(live) = self.calls.turn() else { break };
             let call = live.call;
             lag = lag.max(live.time(now).since(live.hearing.now()));
-            // A fault in a detector costs this call its ear, and nobody else anything.
-            let step = catch_unwind(AssertUnwindSafe(|| step(live, now)));
-            let Ok(frames) = step else {
+            let Ok(Step { frames, run, verdict }) = catch_unwind(AssertUnwindSafe(|| step(live, now))) else {
                 broken.push(call);
                 continue;
             };
             AnalysisCounts::add(&self.counts.frames, frames);
-            if let Some(queue) = &self.queue
-                && let Some(run) = live.hearing.poll_word_run()
-            {
+            if let (Some(queue), Some(run)) = (&self.queue, run) {
                 queue.put(call, run, &self.answers.0);
             }
-            if let Some(verdict) = live.hearing.poll_verdict() {
-                match self.verdicts.try_send((call, verdict)) {
-                    Ok(()) => told = true,
-                    Err(_) => AnalysisCounts::add(&self.counts.verdicts_lost, 1),
-                }
+            match verdict.map(|verdict| self.verdicts.try_send((call, verdict))) {
+                Some(Ok(())) => told = true,
+                Some(Err(_)) => AnalysisCounts::add(&self.counts.verdicts_lost, 1),
+                None => {}
             }
         }
         for call in broken {
-            tracing::error!(%call, "Listening to a call panicked; the call goes on unheard");
-            AnalysisCounts::add(&self.counts.internal, 1);
-            self.calls.remove(call);
+            self.give_up(call);
         }
         let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
         self.counts.lag_millis.fetch_max(lag, Ordering::Relaxed);
@@ -252,8 +252,15 @@ impl Listener {
     }
 }
 
-/// Frames that have become whole. How many.
-fn step(live: &mut Live, now: Instant) -> u64 {
+/// What a call's turn has brought.
+struct Step {
+    /// Frames that have become whole.
+    frames: u64,
+    run: Option<WordRun>,
+    verdict: Option<Verdict>,
+}
+
+fn step(live: &mut Live, now: Instant) -> Step {
     let time = live.time(now);
     let mut frames = 0;
     for leg in Leg::BOTH {
@@ -270,7 +277,7 @@ fn step(live: &mut Live, now: Instant) -> u64 {
     }
     // Evidence has gone into the judge; nobody else reads it here.
     while live.hearing.poll_evidence().is_some() {}
-    frames
+    Step { frames, run: live.hearing.poll_word_run(), verdict: live.hearing.poll_verdict() }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Word runs of all calls on a few threads, the most suspicious call first.
 
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -102,14 +103,16 @@ impl WordQueue {
 }
 
 fn most_urgent(jobs: &[Job]) -> Option<usize> {
-    // Of two calls of the same urgency, the one that has waited longer.
-    let order = |a: &Job, b: &Job| a.run.urgency.total_cmp(&b.run.urgency).then(b.since.cmp(&a.since));
-    jobs.iter().enumerate().max_by(|(_, a), (_, b)| order(a, b)).map(|(n, _)| n)
+    jobs.iter().enumerate().max_by(|(_, a), (_, b)| by_urgency(a, b)).map(|(n, _)| n)
 }
 
 fn least_urgent(jobs: &[Job]) -> Option<usize> {
-    let order = |a: &Job, b: &Job| a.run.urgency.total_cmp(&b.run.urgency).then(b.since.cmp(&a.since));
-    jobs.iter().enumerate().min_by(|(_, a), (_, b)| order(a, b)).map(|(n, _)| n)
+    jobs.iter().enumerate().min_by(|(_, a), (_, b)| by_urgency(a, b)).map(|(n, _)| n)
+}
+
+/// Of two calls of the same urgency, the one that has waited longer is the more urgent.
+fn by_urgency(a: &Job, b: &Job) -> Ordering {
+    a.run.urgency.total_cmp(&b.run.urgency).then(b.since.cmp(&a.since))
 }
 
 /// The threads.

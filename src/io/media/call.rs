@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use super::counts::MediaCounts;
 use super::poll::Poll;
 use super::ports::PortPool;
+use super::tap::TapContent;
 use crate::audio::g711::Law;
+use crate::io::marking;
 use crate::rtp::companding::{Companding, Laws};
 use crate::rtp::control::PlayId;
-use crate::rtp::relay::MediaPair;
-use crate::units::{CallId, Leg, PerLeg};
+use crate::rtp::relay::{MediaPair, Payload};
+use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
 const MAX_TRIES: usize = 32;
@@ -51,6 +53,23 @@ impl Port {
             Port::Rtcp(Leg::Callee) => 3,
         };
         (slot * Self::ALL.len() + index) as u64
+    }
+
+    pub(super) fn leg(self) -> Leg {
+        let (Self::Rtp(leg) | Self::Rtcp(leg)) = self;
+        leg
+    }
+
+    pub(super) fn is_rtcp(self) -> bool {
+        matches!(self, Self::Rtcp(_))
+    }
+
+    /// This one of a call's sockets.
+    pub(super) fn socket(self, sockets: &PerLeg<Sockets>) -> &UdpSocket {
+        match self {
+            Self::Rtp(leg) => &sockets[leg].rtp,
+            Self::Rtcp(leg) => &sockets[leg].rtcp,
+        }
     }
 
     /// The slot and socket of a name.
@@ -145,7 +164,7 @@ fn watch(sockets: &PerLeg<Sockets>, slot: usize, poll: &Poll) -> io::Result<()> 
 impl MediaCall {
     /// A call with these sockets.
     pub(super) fn new(id: CallId, sockets: PerLeg<Sockets>, now: Instant) -> Self {
-        let random = PerLeg::from_fn(|_| getrandom::u64().unwrap_or(id.0));
+        let random = seeds(id);
         Self {
             id,
             pair: MediaPair::new(random, &LAWS, now),
@@ -159,8 +178,19 @@ impl MediaCall {
         }
     }
 
+    /// When in the call the ear hears a packet of `leg` that comes now, and as what. None: it does not hear it.
+    pub(super) fn for_the_ear(&self, leg: Leg, payload: Payload, now: Instant) -> Option<(CallTime, TapContent)> {
+        let answered = self.answered.filter(|_| self.tapped && !self.answers_us(leg, now))?;
+        let content = match payload {
+            Payload::Audio(codec) => TapContent::Audio(codec),
+            Payload::Noise => TapContent::Noise,
+            Payload::Event | Payload::WideEvent | Payload::Other => return None,
+        };
+        Some((CallTime(now.saturating_duration_since(answered)), content))
+    }
+
     /// True for what a callee says to a prompt of ours: the ear would take it for a reply to the caller.
-    pub(super) fn answers_us(&self, leg: Leg, now: Instant) -> bool {
+    fn answers_us(&self, leg: Leg, now: Instant) -> bool {
         leg == Leg::Callee && self.told.is_some_and(|at| now.saturating_duration_since(at) < ANSWERS_US)
     }
 
@@ -173,15 +203,22 @@ impl MediaCall {
         to: SocketAddr,
         counts: &mut MediaCounts,
     ) {
-        let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
-        let Some(length) = self.pair.seal(leg, port == Port::Rtcp(leg), buffer, length) else { return };
-        let Sockets { rtp, rtcp, .. } = &self.sockets[leg];
-        let socket = if port == Port::Rtp(leg) { rtp } else { rtcp };
+        let Some(length) = self.pair.seal(port.leg(), port.is_rtcp(), buffer, length) else { return };
         // Never waits: a full socket buffer is a lost packet, as it would be on the wire.
-        if socket.send_to(buffer.get(..length).unwrap_or_default(), to).is_err() {
+        if port.socket(&self.sockets).send_to(buffer.get(..length).unwrap_or_default(), to).is_err() {
             counts.send_failed += 1;
         }
     }
+}
+
+/// A number nobody can guess for each leg. A machine without any still relays.
+fn seeds(id: CallId) -> PerLeg<u64> {
+    let mut random = [0; 16];
+    if getrandom::fill(&mut random).is_err() {
+        return PerLeg { caller: id.0, callee: id.0 };
+    }
+    let both = u128::from_le_bytes(random);
+    PerLeg { caller: both as u64, callee: (both >> 64) as u64 }
 }
 
 fn bind_pair(local: IpAddr, dscp: u8, ports: &mut PortPool, taken: &mut u64, now: Instant) -> Option<Sockets> {
@@ -221,10 +258,7 @@ fn bind(local: IpAddr, port: u16, dscp: u8) -> io::Result<Sockets> {
     let rtcp = UdpSocket::bind(SocketAddr::new(local, port | 1))?;
     for socket in [&rtp, &rtcp] {
         socket.set_nonblocking(true)?;
-        let socket = socket2::SockRef::from(socket);
-        // The upper six bits of the octet. A wish to the network: a call is not refused for it.
-        let octet = u32::from(dscp) << 2;
-        let _ = if local.is_ipv4() { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) };
+        marking::mark(&socket2::SockRef::from(socket), local, dscp);
     }
     Ok(Sockets { rtp, rtcp, address: SocketAddr::new(local, port), round: None })
 }

@@ -198,9 +198,11 @@ impl MediaPath {
         put.then_some(ports)
     }
 
-    /// The low bits of a call's name are a counter, so calls spread evenly.
+    /// The low bits of a call's name are a counter, so calls spread evenly. The share of a thread that is gone falls to
+    /// the next: its own calls have lost their media, new ones need not.
     fn thread(&self, call: CallId) -> Option<&Thread> {
-        self.threads.get((call.0 % self.threads.len().max(1) as u64) as usize)
+        let first = (call.0 % self.threads.len().max(1) as u64) as usize;
+        self.threads.iter().cycle().skip(first).take(self.threads.len()).find(|thread| thread.is_up())
     }
 
     /// Has the threads look at what was [`MediaPath::put`].
@@ -212,10 +214,10 @@ impl MediaPath {
         }
     }
 
-    /// Are all threads alive? Calls of one that is not have no media.
+    /// Are all threads alive? Those that began on one that is not have lost their media.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.threads.iter().filter_map(|thread| thread.handle.as_ref()).all(|handle| !handle.is_finished())
+        self.threads.iter().all(Thread::is_up)
     }
 
     /// Sum over the threads, not older than a second.
@@ -246,6 +248,10 @@ impl Drop for MediaPath {
 }
 
 impl Thread {
+    fn is_up(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| !handle.is_finished())
+    }
+
     fn send(&self, message: ToWorker) -> bool {
         self.commands.send(message).is_ok() && self.wake()
     }
@@ -292,32 +298,58 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    #[test]
-    fn a_panic_costs_one_call_its_media_and_the_others_nothing() {
-        let settings = MediaSettings {
-            first_port: 29_900,
-            last_port: 29_919,
+    fn settings(first_port: u16, threads: usize) -> MediaSettings {
+        MediaSettings {
+            first_port,
+            last_port: first_port + 39,
             timeout: Duration::from_secs(60),
             announcements: PathBuf::from("/does/not/exist"),
-            threads: 1,
+            threads,
             dscp: 0,
             sockets: 100,
-        };
-        let StartedMedia { path, events, .. } = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
+        }
+    }
+
+    fn open(path: &MediaPath, call: CallId) -> bool {
         let local = PerLeg::from_fn(|_| IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let open = |call| path.send(MediaCommand::Open { call, local, ports: None });
+        path.send(MediaCommand::Open { call, local, ports: None })
+    }
+
+    #[test]
+    fn a_panic_costs_one_call_its_media_and_the_others_nothing() {
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_800, 1), Arc::new(|| {})).unwrap();
         let (broken, other) = (CallId(1), CallId(2));
         for call in [broken, other] {
-            assert!(open(call));
+            assert!(open(&path, call));
             assert!(matches!(events.recv_timeout(PATIENCE), Ok((_, MediaEvent::Opened { .. }))));
         }
 
         assert!(path.thread(broken).unwrap().send(ToWorker::Fault(broken)));
 
         assert_eq!(events.recv_timeout(PATIENCE), Ok((broken, MediaEvent::Failed)));
-        assert!(open(CallId(3)));
+        assert!(open(&path, CallId(3)));
         assert!(matches!(events.recv_timeout(PATIENCE), Ok((CallId(3), MediaEvent::Opened { .. }))));
         assert_eq!(path.counts().calls, 2, "the other goes on");
         assert!(path.is_up());
+    }
+
+    #[test]
+    fn new_calls_of_a_thread_that_is_gone_fall_to_another() {
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_840, 2), Arc::new(|| {})).unwrap();
+        let gone = path.thread(CallId(0)).unwrap();
+
+        assert!(gone.send(ToWorker::Stop));
+        let begun = crate::io::clock::now();
+        while gone.is_up() && crate::io::clock::now() - begun < PATIENCE {
+            std::thread::yield_now();
+        }
+
+        assert!(!path.is_up(), "an operator is told");
+        for call in [CallId(2), CallId(3), CallId(4)] {
+            assert!(open(&path, call));
+            assert!(matches!(events.recv_timeout(PATIENCE), Ok((opened, MediaEvent::Opened { .. })) if opened == call));
+        }
+        drop(path);
+        assert!(events.recv().is_err(), "all threads have ended");
     }
 }

@@ -5,6 +5,7 @@ mod pace;
 mod playing;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +21,14 @@ use super::poll::{Poll, Ready, WAKE};
 use super::ports::PortPool;
 use super::prompts::Prompts;
 use super::stock::{Shelf, Stock};
-use super::tap::{TapContent, TapControl, TapWriter};
+use super::tap::{TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker, call_of};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::outgoing::PACKET_TIME;
-use crate::rtp::relay::{Payload, Relay, Relayed};
+use crate::rtp::relay::{Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
-use crate::units::{CallId, CallTime, Leg};
+use crate::units::{CallId, Leg};
 use pace::Pace;
 use playing::How;
 
@@ -194,79 +195,67 @@ impl Worker {
         let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else {
             return self.drain(slot, port, buffer, now);
         };
-        let (Port::Rtp(leg) | Port::Rtcp(leg)) = port;
-        let before = call.sockets[leg].round.replace(round);
-        let has_left = port == Port::Rtp(leg) && before == Some(round.wrapping_sub(1));
+        let before = call.sockets[port.leg()].round.replace(round);
+        let has_left = !port.is_rtcp() && before == Some(round.wrapping_sub(1));
         let run = if has_left { MAX_RUN } else { 1 };
         for _ in 0..run {
-            let socket = match port {
-                Port::Rtp(leg) => &call.sockets[leg].rtp,
-                Port::Rtcp(leg) => &call.sockets[leg].rtcp,
-            };
+            let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else { return };
             // Any error ends the run: on an unconnected UDP socket it is "nothing there" or the system's own trouble.
-            let Ok((length, src)) = socket.recv_from(buffer.get_mut(..=MAX_DATAGRAM).unwrap_or_default()) else {
-                return;
-            };
+            let received = port.socket(&call.sockets).recv_from(buffer.get_mut(..=MAX_DATAGRAM).unwrap_or_default());
+            let Ok((length, src)) = received else { return };
             let Some(sealed) = buffer.get_mut(..length).filter(|packet| packet.len() <= MAX_DATAGRAM) else {
                 self.counts.oversized += 1;
                 continue;
             };
-            let Some(opened) = call.pair.open(leg, port == Port::Rtcp(leg), sealed) else { continue };
-            let packet = sealed.get_mut(..opened).unwrap_or_default();
+            let Some(opened) = call.pair.open(port.leg(), port.is_rtcp(), sealed) else { continue };
             match port {
                 Port::Rtcp(leg) => {
+                    let packet = buffer.get_mut(..opened).unwrap_or_default();
                     if let (Relay::Forward { to }, length) = call.pair.relay_rtcp(leg, packet, src) {
                         call.send(Port::Rtcp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                 }
-                Port::Rtp(leg) => {
-                    let Relayed { way, length, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
-                    if let Some((header, payload)) = &heard {
-                        (call.heard, call.silent_told) = (now, false);
-                        if let Some(answered) = call.answered.filter(|_| call.tapped && !call.answers_us(leg, now)) {
-                            let at = CallTime(now.saturating_duration_since(answered));
-                            let content = match payload {
-                                Payload::Audio(codec) => Some(TapContent::Audio(*codec)),
-                                Payload::Noise => Some(TapContent::Noise),
-                                Payload::Event | Payload::WideEvent | Payload::Other => None,
-                            };
-                            if let Some(content) = content {
-                                let bytes = packet.get(header.payload.clone()).unwrap_or_default();
-                                let waiting = !self.tap_backlog.is_empty();
-                                let tap = &mut self.parts.tap;
-                                if waiting || !tap.packet(call.id, leg, at, header, content, bytes) {
-                                    self.counts.tap_lost += 1;
-                                }
-                            }
-                        }
-                    }
-                    if let Relay::Forward { to } = way {
-                        // Also what cannot be heard, a fax or a report, is a sign of life.
-                        (call.heard, call.silent_told) = (now, false);
-                        if let Some((header, payload)) = &heard {
-                            call.pair.mix(leg.other(), header, *payload, packet, now);
-                        }
-                        call.send(Port::Rtp(leg.other()), buffer, length, to, &mut self.counts);
-                    }
-                    if moved {
-                        let address = call.pair.elsewhere(leg);
-                        emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Latched { leg, address });
-                    }
-                    if let Some(digit) = digit {
-                        emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Digit { leg, digit });
-                    }
-                }
+                Port::Rtp(leg) => self.relay(slot, leg, buffer, opened, src, now),
             }
+        }
+    }
+
+    /// Sends the RTP packet in `buffer` on, copies it for the ear, and tells what it has shown.
+    fn relay(&mut self, slot: usize, leg: Leg, buffer: &mut Buffer, opened: usize, src: SocketAddr, now: Instant) {
+        let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        let packet = buffer.get_mut(..opened).unwrap_or_default();
+        let Relayed { way, length, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
+        if let Some((header, payload)) = &heard {
+            (call.heard, call.silent_told) = (now, false);
+            if let Some((at, content)) = call.for_the_ear(leg, *payload, now) {
+                let bytes = packet.get(header.payload.clone()).unwrap_or_default();
+                // Behind what waits for room in the ring, nothing may go first.
+                let room = self.tap_backlog.is_empty();
+                let copied = room && self.parts.tap.packet(call.id, leg, at, header, content, bytes);
+                self.counts.tap_lost += u64::from(!copied);
+            }
+        }
+        if let Relay::Forward { to } = way {
+            // Also what cannot be heard, a fax or a report, is a sign of life.
+            (call.heard, call.silent_told) = (now, false);
+            if let Some((header, payload)) = &heard {
+                call.pair.mix(leg.other(), header, *payload, packet, now);
+            }
+            call.send(Port::Rtp(leg.other()), buffer, length, to, &mut self.counts);
+        }
+        if moved {
+            let address = call.pair.elsewhere(leg);
+            emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Latched { leg, address });
+        }
+        if let Some(digit) = digit {
+            emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Digit { leg, digit });
         }
     }
 
     /// Something has come on a set without a call: it is thrown away, and the set rests on.
     fn drain(&mut self, slot: usize, port: Port, buffer: &mut Buffer, now: Instant) {
         let Some(sockets) = self.stock.heard(slot, now) else { return };
-        let socket = match port {
-            Port::Rtp(leg) => &sockets[leg].rtp,
-            Port::Rtcp(leg) => &sockets[leg].rtcp,
-        };
+        let socket = port.socket(sockets);
         for _ in 0..MAX_RUN {
             if socket.recv_from(buffer).is_err() {
                 return;

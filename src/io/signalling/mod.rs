@@ -19,9 +19,10 @@ use mio::{Interest, Poll, Token, Waker};
 
 use crate::call::{self, Entry, Happened, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
 use crate::gate::{self, Block, Gate, GateEvent, Overload};
+use crate::io::marking;
 use crate::io::outlet::Outlet;
 use crate::io::sieve::Sieve;
-use crate::io::streams::{self, Streams, marking};
+use crate::io::streams::{self, Streams};
 use crate::policy::judge::Verdict;
 use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};

@@ -69,11 +69,55 @@ pub(super) struct Shard {
     pub(super) running: bool,
 }
 
+/// What a turn has left for the next one.
+#[derive(Clone, Copy, Default)]
+struct Unread {
+    datagrams: bool,
+    others: bool,
+}
+
+impl Unread {
+    fn any(self) -> bool {
+        self.datagrams || self.others
+    }
+}
+
 impl Shard {
     pub(super) fn run(mut self, mut poll: Poll) {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];
         let mut report_at = clock::now();
+        self.begin();
+        let mut unread = Unread::default();
+        while self.running {
+            let wait = if unread.any() { Duration::ZERO } else { self.wait(clock::now()) };
+            if let Err(error) = poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "Signalling cannot wait for its sockets");
+                std::thread::sleep(LONGEST_WAIT);
+            }
+            let now = clock::now();
+            for event in &events {
+                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
+            }
+            unread = self.take(unread, &mut buffer);
+            let now = clock::now();
+            self.handle_timeout(now);
+            if now >= report_at {
+                report_at = now + REPORT_EVERY;
+                self.report(now);
+            }
+        }
+        let now = clock::now();
+        self.outlet.let_go(now);
+        (self.wiring.wake_media)();
+        self.publish(now);
+    }
+
+    /// Takes up the calls of the process before, and starts the switchboard.
+    fn begin(&mut self) {
         for (snapshot, age) in std::mem::take(&mut self.wiring.restored) {
             let now = clock::now();
             let snapshot = Box::new(snapshot);
@@ -81,65 +125,52 @@ impl Shard {
         }
         let now = clock::now();
         self.step(|switchboard| switchboard.handle_input(Input::Start, now), now);
-        let mut unread = false;
-        // The last turn has left datagrams unread.
-        let mut behind = false;
-        while self.running {
-            let wait = if unread { Duration::ZERO } else { self.wait(clock::now()) };
-            if let Err(error) = poll.poll(&mut events, Some(wait))
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "Signalling cannot wait for its sockets");
-                std::thread::sleep(LONGEST_WAIT);
-            }
-            unread = false;
-            let now = clock::now();
-            for event in &events {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
-            }
-            self.overload.begin(behind);
-            behind = false;
-            for number in 0..self.sockets.len() {
-                behind |= self.read(number, &mut buffer);
-            }
-            unread |= behind | self.take_waiting(behind);
-            unread |= self.take_connections(&mut buffer);
-            unread |= self.take_messages();
-            let now = clock::now();
-            self.streams.handle_timeout(now);
-            if self.switchboard.poll_timeout().is_some_and(|at| at <= now) {
-                self.step(|switchboard| switchboard.handle_timeout(now), now);
-            }
-            self.report_unsent(now);
-            while let Some(event) = self.gate.poll_event() {
-                self.outlet.put(ShardEvent::Gate(event), now);
-            }
-            self.outlet.flush(now);
-            if self.media_due.is_some_and(|due| due <= now) {
-                self.media_due = None;
-                (self.wiring.wake_media)();
-            }
-            if now >= report_at {
-                report_at = now + REPORT_EVERY;
-                self.gate.handle_timeout(now);
-                self.sieve.update(&self.gate, &self.sockets, now);
-                if let Some(shed) = self.overload.handle_timeout(now) {
-                    match shed.worst {
-                        Some((source, lost)) => tracing::warn!(
-                            source = %source.address(), lost, dropped = shed.dropped,
-                            "Overload: new requests dropped, most of this source"
-                        ),
-                        None => tracing::warn!(dropped = shed.dropped, "Overload: requests of strangers dropped"),
-                    }
-                }
-                self.streams.retry();
-                self.publish(now);
+    }
+
+    /// One turn of all that comes in. `before`: what the last one has left.
+    fn take(&mut self, before: Unread, buffer: &mut [u8]) -> Unread {
+        self.overload.begin(before.datagrams);
+        let mut datagrams = false;
+        for number in 0..self.sockets.len() {
+            datagrams |= self.read(number, buffer);
+        }
+        let waiting = self.take_waiting(datagrams);
+        let connections = self.take_connections(buffer);
+        let messages = self.take_messages();
+        Unread { datagrams, others: waiting | connections | messages }
+    }
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: Instant) {
+        self.streams.handle_timeout(now);
+        if self.switchboard.poll_timeout().is_some_and(|at| at <= now) {
+            self.step(|switchboard| switchboard.handle_timeout(now), now);
+        }
+        self.report_unsent(now);
+        while let Some(event) = self.gate.poll_event() {
+            self.outlet.put(ShardEvent::Gate(event), now);
+        }
+        self.outlet.flush(now);
+        if self.media_due.is_some_and(|due| due <= now) {
+            self.media_due = None;
+            (self.wiring.wake_media)();
+        }
+    }
+
+    /// What is done once a second.
+    fn report(&mut self, now: Instant) {
+        self.gate.handle_timeout(now);
+        self.sieve.update(&self.gate, &self.sockets, now);
+        if let Some(shed) = self.overload.handle_timeout(now) {
+            match shed.worst {
+                Some((source, lost)) => tracing::warn!(
+                    source = %source.address(), lost, dropped = shed.dropped,
+                    "Overload: new requests dropped, most of this source"
+                ),
+                None => tracing::warn!(dropped = shed.dropped, "Overload: requests of strangers dropped"),
             }
         }
-        let now = clock::now();
-        self.outlet.let_go(now);
-        (self.wiring.wake_media)();
+        self.streams.retry();
         self.publish(now);
     }
 

@@ -60,14 +60,14 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn accepted(flow: Flow, pipe: Pipe, settings: &Settings, now: Instant) -> Self {
-        Self::new(flow, false, pipe, Self::established(settings, now, flow), now)
+        Self::new(flow, false, pipe, Self::established(settings, now, flow))
     }
 
     pub(super) fn opening(flow: Flow, pipe: Pipe, now: Instant) -> Self {
-        Self::new(flow, true, pipe, State::Connecting { give_up: now + CONNECT }, now)
+        Self::new(flow, true, pipe, State::Connecting { give_up: now + CONNECT })
     }
 
-    fn new(flow: Flow, ours: bool, pipe: Pipe, state: State, _now: Instant) -> Self {
+    fn new(flow: Flow, ours: bool, pipe: Pipe, state: State) -> Self {
         Self {
             flow,
             ours,

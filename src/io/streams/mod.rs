@@ -9,7 +9,6 @@
 mod connection;
 mod counts;
 mod deadlines;
-pub(super) mod marking;
 mod pipe;
 mod table;
 mod tcp;

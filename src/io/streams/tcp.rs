@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::marking;
+use crate::io::marking;
 
 /// Connections that the kernel holds until they are accepted; every turn accepts a part of them.
 const BACKLOG: i32 = 1_024;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use socket2::SockRef;
 
 /// Marks what a socket at `local` sends. A wish to the network: nothing is refused for it.
-pub(in crate::io) fn mark(socket: &SockRef<'_>, local: IpAddr, dscp: u8) {
+pub(super) fn mark(socket: &SockRef<'_>, local: IpAddr, dscp: u8) {
     // The upper six bits of the octet.
     let octet = u32::from(dscp) << 2;
     let _ = if local.is_ipv4() { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) };
