@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use ringfence::audio::FRAME_SAMPLES;
 use ringfence::audio::g711::Law;
-use ringfence::detect::fingerprint::{Fingerprinter, Heard, Library, Matcher, Recording, Word};
+use ringfence::detect::fingerprint::{Fingerprinter, Library, Matcher, Probe, Recording, Word};
 use ringfence::offline::{Labelled, read_manifest};
 use ringfence::policy::judge::Class;
 use rustfft::FftPlanner;
@@ -93,12 +93,12 @@ fn second_time(samples: &[i16], random: &mut impl FnMut() -> f32) -> Vec<i16> {
     again
 }
 
-fn words(samples: &[i16]) -> Vec<Heard> {
+fn words(samples: &[i16]) -> Vec<Probe> {
     let mut printer = Fingerprinter::new(&mut FftPlanner::new());
     samples.chunks_exact(FRAME_SAMPLES).filter_map(|frame| printer.frame(frame.try_into().unwrap())).collect()
 }
 
-fn recognised(words: &[Heard], library: &Library) -> Option<usize> {
+fn recognised(words: &[Probe], library: &Library) -> Option<usize> {
     let mut matcher = Matcher::default();
     words.iter().enumerate().find_map(|(n, heard)| matcher.word(*heard, library).map(|_| n))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use ringfence::call::{Ending, Event, Happened};
+use ringfence::call::{EndReason, Ending, Event, Happened};
 use ringfence::io::clock;
 use ringfence::observe::metrics::Part;
 use ringfence::observe::{Observer, Records, Settings, explain};
@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
             .tell(0, Event::SteppedUp { at, decision, enforcement: Enforcement::Done })
     }
 
-    fn ends(&mut self, how: &'static str, by: Option<Leg>, talked: Option<u64>) {
+    fn ends(&mut self, how: EndReason, by: Option<Leg>, talked: Option<u64>) {
         let talked = talked.map(Duration::from_millis);
         self.tell(1_000, Event::Ended { ending: Ending { by, how, status: None, talked } });
     }
@@ -98,7 +98,7 @@ fn a_diverted_call_is_on_the_record_from_the_invite_to_the_end() {
 
     let mut call = Call::begins(&observer, 0xa1, CALLER, "a84b4c76e66710@203.0.113.9");
     call.routed(Route::Watch).answered().diverted();
-    call.tell(1_000, Event::Digit { leg: Leg::Callee }).ends("diverted", None, Some(7_200));
+    call.tell(1_000, Event::Digit { leg: Leg::Callee }).ends(EndReason::Diverted, None, Some(7_200));
     assert!(observer.shutdown(LONG));
 
     let store = Store::open_read_only(&path).unwrap();
@@ -129,7 +129,11 @@ fn calls_that_run_when_the_process_ends_are_unfinished() {
     let path = folder.path().join("calls.db");
     let observer = observer(&path, true);
 
-    Call::begins(&observer, 1, CALLER, "ended").routed(Route::Watch).answered().ends("bye", Some(Leg::Caller), Some(9));
+    Call::begins(&observer, 1, CALLER, "ended").routed(Route::Watch).answered().ends(
+        EndReason::Bye,
+        Some(Leg::Caller),
+        Some(9),
+    );
     Call::begins(&observer, 2, CALLER, "runs").routed(Route::Watch).answered().diverted();
     assert!(observer.shutdown(LONG));
 
@@ -147,7 +151,7 @@ fn numbers_stay_out_of_the_file_where_the_operator_says_so() {
     let path = folder.path().join("calls.db");
     let observer = observer(&path, false);
 
-    Call::begins(&observer, 1, CALLER, "x").routed(Route::Watch).ends("cancelled", Some(Leg::Caller), None);
+    Call::begins(&observer, 1, CALLER, "x").routed(Route::Watch).ends(EndReason::Cancelled, Some(Leg::Caller), None);
     assert!(observer.shutdown(LONG));
 
     let record = Store::open_read_only(&path).unwrap().call("x").unwrap().unwrap();
@@ -167,7 +171,7 @@ fn a_store_that_cannot_be_written_loses_records_counts_them_and_holds_nothing_up
         let observer = observer(unusable, true);
         for id in 0..4_500 {
             let route = Route::Reject(Rejection::Busy);
-            Call::begins(&observer, id, CALLER, "x").routed(route).ends("rejected", None, None);
+            Call::begins(&observer, id, CALLER, "x").routed(route).ends(EndReason::Rejected, None, None);
         }
         assert!(observer.shutdown(LONG));
 
@@ -184,7 +188,7 @@ fn the_feed_shows_calls_now_and_last() {
     let observer = Observer::start(Settings::default(), Arc::default()).unwrap();
     Call::begins(&observer, 1, CALLER, "x").routed(Route::Watch).answered().diverted();
     Call::begins(&observer, 2, CALLER, "y").routed(Route::Watch);
-    Call::begins(&observer, 3, CALLER, "z").routed(Route::Watch).ends("cancelled", Some(Leg::Caller), None);
+    Call::begins(&observer, 3, CALLER, "z").routed(Route::Watch).ends(EndReason::Cancelled, Some(Leg::Caller), None);
     // Without a store, calls that run stay on show when the observer ends: nothing is written for them.
     assert!(observer.shutdown(LONG));
 
@@ -213,7 +217,7 @@ fn a_change_of_what_is_kept_holds_for_calls_that_end_later() {
     let observer = observer(&path, true);
 
     observer.set_records(Records { numbers: false, ..Records::default() });
-    Call::begins(&observer, 1, CALLER, "x").ends("cancelled", None, None);
+    Call::begins(&observer, 1, CALLER, "x").ends(EndReason::Cancelled, None, None);
     assert!(observer.shutdown(LONG));
 
     let calls = Store::open_read_only(&path).unwrap().calls(10, &Filter::default()).unwrap();
@@ -265,7 +269,7 @@ fn log_lines_shorten_numbers_and_stay_lines() {
     Redaction::On.set();
     Call::begins(&observer, 0xfeed_0001, CALLER, "x\r\nforged").routed(Route::Watch).answered().diverted();
     Call::begins(&observer, 0xfeed_0002, hostile, hostile).routed(Route::Watch).ends(
-        "cancelled",
+        EndReason::Cancelled,
         Some(Leg::Caller),
         None,
     );

@@ -16,12 +16,9 @@ use std::time::Duration;
 
 use self::slot::{Run, Slot};
 use super::g711::Law;
-use super::{FRAME_SAMPLES, Frame};
+use super::{FRAME_SAMPLES, FRAME_TIME, Frame};
 use super::{g722, opus};
 use crate::units::{CallTime, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
-
-/// One frame.
-const FRAME: Duration = Duration::from_millis(20);
 
 /// Most frames under construction: 640 ms. Usually there are one or two, and no more room is taken than that.
 const RING: usize = 32;
@@ -243,7 +240,7 @@ impl Framer {
         if self.ring.is_empty() && self.ring.capacity() > USUAL {
             self.ring = VecDeque::new();
         }
-        frame.at = CallTime::from_millis(self.next * FRAME.as_millis() as u64);
+        frame.at = CallTime::from_millis(self.next * FRAME_TIME.as_millis() as u64);
         self.next += 1;
         true
     }

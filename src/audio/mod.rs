@@ -16,9 +16,14 @@ pub use level::level;
 pub use resample::{BadRate, resample};
 pub use wide::widely;
 
+use std::time::Duration;
+
 use crate::units::CallTime;
 
-/// Samples in a frame: 20 ms at 8 kHz.
+/// Time that a frame lasts.
+pub const FRAME_TIME: Duration = Duration::from_millis(20);
+
+/// Samples in a frame, at 8 kHz.
 pub const FRAME_SAMPLES: usize = 160;
 
 /// 20 ms of one leg at 8 kHz. Frames of a leg follow one another without gap or overlap; what never arrived is `lost`

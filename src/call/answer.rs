@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::event::NotAnalysed;
 use crate::rtp::control::{Codec, OPUS_CLOCK, StreamPlan};
+use crate::sip::wire::Message;
 use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
 /// What `media` says to the media path.
@@ -44,7 +45,8 @@ pub(super) fn opaque(media: &Media<'_>) -> StreamPlan {
     StreamPlan { rtp, rtcp: media.rtcp, ..StreamPlan::default() }
 }
 
-/// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not forgotten.
+/// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not
+/// forgotten.
 pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
     StreamPlan { rtp: None, ..plan.clone() }
 }
@@ -62,9 +64,9 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<NotAnalysed> {
     }
 }
 
-/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction that
-/// it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself. None: it
-/// has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
+/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction
+/// that it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself.
+/// None: it has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
 pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
     let anchored = offer.anchored();
     let media = match anchored {
@@ -145,4 +147,9 @@ fn left_to_us(media: &Media<'_>) -> &'static str {
         Direction::SendRecv if media.is_held() => "recvonly",
         Direction::SendRecv => "sendrecv",
     }
+}
+
+/// Of a description of ours: rises with the requests that ask for it (RFC 3264 §8).
+pub(super) fn version(request: &Message<'_>) -> u32 {
+    request.cseq().map_or(1, |cseq| cseq.number)
 }

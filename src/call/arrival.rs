@@ -3,125 +3,68 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::candidates::{Candidate, Order};
 use super::event::NotAnalysed;
 use super::forward::{self, Party};
 use super::identity;
 use super::input::Output;
 use super::resumed::Invited;
 use super::security::Security;
-use super::session::Session;
 use super::settings::Side;
-use super::state::{Call, Phase};
+use super::state::Call;
 use super::switchboard::{LONGEST_TEXT, Switchboard};
-use super::trunks::Order;
 use super::video::Video;
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;
-use crate::sip::wire::{Message, Name, StatusCode, Uri};
+use crate::sip::wire::{Header, Message, Name, StatusCode, Uri};
 use crate::units::{PerLeg, Redacted};
 
+/// An INVITE that may become a call.
+struct Admitted<'a> {
+    /// The caller's Contact URI.
+    contact: &'a str,
+    /// Whom it asks for.
+    target: Uri<'a>,
+    /// Where it may go, in order; at least one.
+    candidates: Vec<Candidate>,
+    offers_video: bool,
+}
+
+/// What an INVITE that becomes no call is answered with, and header lines of that answer.
+type Refusal = (StatusCode, &'static [&'static str]);
+
 impl Switchboard {
+    /// An INVITE without a To tag: the call that comes of it, or the answer that it gets.
     pub(super) fn new_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        let trunk = match side {
-            // Several trunks may share an address: the contact that was asked for says which of them it is.
-            Side::Outside => self
-                .trunks
-                .registered_contact(message.bytes())
-                .or_else(|| self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name))),
-            Side::Inside => None,
+        let trunk = self.trunk_from(message, flow, side);
+        let admitted = match self.admit(message, side, trunk.as_ref()) {
+            Ok(admitted) => admitted,
+            Err((code, lines)) => return self.reply(message, server, flow, code, lines, now),
         };
-        if self.draining || !self.has_room(trunk.as_ref()) {
-            return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"], now);
-        }
-        let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
-            return self.reply(message, server, flow, StatusCode::BAD_REQUEST, &[], now);
-        };
-        if self.by_call_id.contains_key(message.call_id()) {
-            // The same call over another path (RFC 3261 §8.2.2.2).
-            return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
-        }
-        let Ok(target) = Uri::parse(uri) else {
-            return self.reply(message, server, flow, StatusCode::UNSUPPORTED_URI_SCHEME, &[], now);
-        };
-        let mut candidates = self.candidates(uri, &target, side, Order::ByLot);
-        if candidates.is_empty() {
-            return self.reply(message, server, flow, StatusCode::SERVICE_UNAVAILABLE, &[], now);
-        }
+        let Admitted { contact, target, mut candidates, offers_video } = admitted;
         let first = candidates.remove(0);
-        let mut shows = false;
-        if message.has_sdp() {
-            match self.settings.read_sdp(message.body()) {
-                Ok(sdp) if sdp.anchored().is_some() => shows = sdp.video().is_some(),
-                Ok(_) | Err(_) => return self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now),
-            }
-        }
-        let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
-        let caller = Party {
-            remote: value(Name::From),
-            local: value(Name::To),
-            target: contact.uri.to_owned(),
-            routes: forward::record_routes(message),
-            cseq: 0,
-            shift: 0,
-        };
-        let callee = Party { remote: value(Name::To), local: value(Name::From), target: first.uri, ..Party::default() };
         let id = self.next_id();
         let facts = self.facts(message, &target, flow, side, trunk);
-        let trunk = first.trunk.or_else(|| facts.trunk.clone());
         let mut call = Box::new(Call {
-            id,
-            settings: Arc::clone(&self.settings),
-            from: side,
-            call_id: Arc::from(message.call_id()),
-            flow: PerLeg { caller: flow, callee: flow.towards(first.hop) },
-            party: PerLeg { caller, callee },
+            party: parties(message, contact, first.uri),
             invite: Some(Box::new(message.keep())),
             server: Some(server),
             invited: Invited::by(message),
-            resumed_until: None,
-            client: None,
-            has_callee: false,
-            facts,
-            generation: self.settings.generation,
-            routed: None,
-            ports: None,
-            plan: PerLeg::default(),
-            plays: PerLeg::default(),
-            latched: PerLeg::default(),
-            video: shows.then(Video::offered),
+            video: offers_video.then(Video::offered),
             security: Security::new(&self.settings.srtp, &self.secret, id),
-            reopening: false,
-            phase: Phase::Consulting,
-            due: None,
-            began: now,
-            rang: None,
-            answered: None,
-            answered_by: None,
-            early: Vec::new(),
-            hung_up: Vec::new(),
-            unacked: None,
-            until: None,
-            listens_until: None,
-            analysed: false,
-            on_hold: false,
-            session: Session::default(),
             unheard: if message.has_sdp() { None } else { Some(NotAnalysed::NoSdp) },
-            not_analysed: None,
-            taken: Vec::new(),
-            steps: Vec::new(),
-            taken_back: None,
-            guard: None,
-            lifted: None,
-            digits: PerLeg::default(),
-            diversion: None,
-            shown: None,
-            trunk,
+            trunk: first.trunk.or_else(|| facts.trunk.clone()),
             candidates,
-            invite_shift: PerLeg::default(),
-            authorization: PerLeg::default(),
-            turns: Vec::new(),
-            guest: PerLeg::default(),
+            ..Call::new(
+                id,
+                Arc::from(message.call_id()),
+                side,
+                PerLeg { caller: flow, callee: flow.towards(first.hop) },
+                facts,
+                Arc::clone(&self.settings),
+                now,
+            )
         });
         self.host_guests(&mut call);
         self.enter(&call);
@@ -136,6 +79,47 @@ impl Switchboard {
         self.keep(call);
     }
 
+    /// The trunk that a call comes from. Several may share an address: the contact that was asked for says which it is.
+    fn trunk_from(&self, message: &Message<'_>, flow: Flow, side: Side) -> Option<Arc<str>> {
+        let by_address = || self.settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
+        match side {
+            Side::Outside => self.trunks.registered_contact(message.bytes()).or_else(by_address),
+            Side::Inside => None,
+        }
+    }
+
+    /// What is needed of an INVITE to make a call of it.
+    fn admit<'a>(
+        &mut self,
+        message: &Message<'a>,
+        side: Side,
+        trunk: Option<&Arc<str>>,
+    ) -> Result<Admitted<'a>, Refusal> {
+        if self.draining || !self.has_room(trunk) {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"]));
+        }
+        let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
+            return Err((StatusCode::BAD_REQUEST, &[]));
+        };
+        if self.by_call_id.contains_key(message.call_id()) {
+            // The same call over another path (RFC 3261 §8.2.2.2).
+            return Err((StatusCode::LOOP_DETECTED, &[]));
+        }
+        let Ok(target) = Uri::parse(uri) else { return Err((StatusCode::UNSUPPORTED_URI_SCHEME, &[])) };
+        let candidates = self.candidates(uri, &target, side, Order::ByLot);
+        if candidates.is_empty() {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, &[]));
+        }
+        let mut offers_video = false;
+        if message.has_sdp() {
+            let sdp = self.settings.read_sdp(message.body()).ok().filter(|sdp| sdp.anchored().is_some());
+            let Some(sdp) = sdp else { return Err((StatusCode::NOT_ACCEPTABLE_HERE, &[])) };
+            offers_video = sdp.video().is_some();
+        }
+        Ok(Admitted { contact: contact.uri, target, candidates, offers_video })
+    }
+
+    /// What rules look at.
     fn facts(&self, message: &Message<'_>, target: &Uri<'_>, flow: Flow, side: Side, trunk: Option<Arc<str>>) -> Facts {
         let asserted = identity::asserted(message, &self.settings, side, trunk.as_deref());
         let shown = asserted.or_else(|| message.from().ok()?.parsed_uri().ok());
@@ -149,20 +133,40 @@ impl Switchboard {
             Side::Outside => CallDirection::Inbound,
             Side::Inside => CallDirection::Outbound,
         };
-        let understands = |header: crate::sip::wire::Header<'_>| {
-            header.value.as_bytes().windows(7).any(|word| word.eq_ignore_ascii_case(b"sip.608"))
-        };
         Facts {
             direction,
             source: flow.peer.ip(),
             trunk,
             caller,
             called: Redacted(Arc::from(called)),
-            understands_608: message.all(Name::FeatureCaps).chain(message.all(Name::Contact)).any(understands),
+            understands_608: understands_608(message),
             over_limit: None,
             hour: 0,
             weekday: 0,
             dialled_before: false,
         }
     }
+}
+
+/// Both dialogs as the INVITE begins them; the callee's is at `target`.
+fn parties(invite: &Message<'_>, contact: &str, target: String) -> PerLeg<Party> {
+    let value = |name| invite.header(name).map_or("", |header| header.value).to_owned();
+    let (from, to) = (value(Name::From), value(Name::To));
+    PerLeg {
+        caller: Party {
+            remote: from.clone(),
+            local: to.clone(),
+            target: contact.to_owned(),
+            routes: forward::record_routes(invite),
+            ..Party::default()
+        },
+        callee: Party { remote: to, local: from, target, ..Party::default() },
+    }
+}
+
+/// True where the caller's side says that it knows what a 608 is (RFC 8688 §3.1).
+fn understands_608(invite: &Message<'_>) -> bool {
+    let says =
+        |header: Header<'_>| header.value.as_bytes().windows(7).any(|word| word.eq_ignore_ascii_case(b"sip.608"));
+    invite.all(Name::FeatureCaps).chain(invite.all(Name::Contact)).any(says)
 }

@@ -12,6 +12,7 @@ use crate::trunk::{Asked, Challenge};
 
 /// Answers to challenges of one request: a proxy's and a server's, and one nonce that was too old.
 const MAX_ANSWERS: u8 = 3;
+
 /// A request to a trunk that knows our credentials.
 #[derive(Clone, Debug)]
 pub(super) struct Credited {
@@ -35,8 +36,8 @@ impl Switchboard {
         }
     }
 
-    /// Sends a challenged request once more, with credentials: the new transaction and the header line that answers. None:
-    /// there is no (other) answer, and the challenge is for whoever sent the request.
+    /// Sends a challenged request once more, with credentials: the new transaction and the header line that answers.
+    /// None: there is no (other) answer, and the challenge is for whoever sent the request.
     pub(super) fn answer_challenge(
         &mut self,
         client: ClientId,
@@ -77,7 +78,7 @@ impl Switchboard {
     }
 
     /// A request inside a call has been sent once more, with credentials. A BYE of ours has no one who waits for it.
-    pub(super) fn asked_again(&mut self, client: ClientId, again: ClientId, line: String) {
+    pub(super) fn sent_again(&mut self, client: ClientId, again: ClientId, line: String) {
         let Some(mut relayed) = self.relayed.remove(&client) else { return };
         relayed.shift += 1;
         if let Some(mut call) = relayed.call.and_then(|id| self.take(id)) {

@@ -1,19 +1,20 @@
 //! A call that has been judged: steps, the diversion, and the way back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Lifted};
-use super::guard::Way;
+use super::event::{EndReason, Event, Lifted};
+use super::guard::PressedIn;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
-use super::snapshot::{Diverting, Taken, no_verdict, ordered};
+use super::snapshot::{Diverting, Taken};
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
-use crate::policy::judge::Verdict;
+use crate::policy::judge::{Class, Verdict};
 use crate::rtp::control::{Held, MediaCommand};
-use crate::units::Leg;
+use crate::units::{CallTime, Leg, Ratio};
 
 /// After its warning, a callee may still press the take-back key for this long.
 const DECISION: Duration = Duration::from_secs(3);
@@ -39,14 +40,14 @@ impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
         const NEWS: f32 = 0.1;
-        let moved = call.shown.as_ref().is_none_or(|shown| {
-            let away = |(a, b): (&crate::units::Ratio, &crate::units::Ratio)| (a.get() - b.get()).abs() >= NEWS;
-            shown.class != verdict.class || shown.probabilities.iter().zip(&verdict.probabilities).any(away)
+        let moved = call.told_verdict.as_ref().is_none_or(|told| {
+            let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= NEWS;
+            told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
-            call.shown = Some(Box::new(verdict.clone()));
+            call.told_verdict = Some(Box::new(verdict.clone()));
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
             self.lift(&mut call, Lifted::Live, Held::Nothing, now);
@@ -77,7 +78,7 @@ impl Switchboard {
             (Enforcement::Done, StepUp::Whisper) => self.whisper(&mut call),
             (Enforcement::Done, StepUp::Divert) => self.divert(&mut call, now),
             (Enforcement::Done, StepUp::HangUp) => {
-                self.hang_up(call, "hang_up", now);
+                self.hang_up(call, EndReason::HungUp, now);
                 return None;
             }
             (Enforcement::Observed | Enforcement::NotEnforced, _) => {}
@@ -90,7 +91,7 @@ impl Switchboard {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
-        let verdict = call.shown.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
+        let verdict = call.told_verdict.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
         call.taken.push(StepUp::Divert);
         self.took(&mut call, ordered(verdict), Enforcement::Done, now);
         self.divert(&mut call, now);
@@ -154,7 +155,7 @@ impl Switchboard {
     }
 
     /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
-    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, way: Way, now: Instant) {
+    pub(super) fn digit(&mut self, mut call: Box<Call>, leg: Leg, digit: char, pressed: PressedIn, now: Instant) {
         if call.returns(leg, digit, now) {
             return self.keep(call);
         }
@@ -164,7 +165,7 @@ impl Switchboard {
             guard.caller_pressed(digit, now);
         }
         if leg == Leg::Callee && call.guard.is_some() {
-            self.held(&mut call, digit, way, now);
+            self.hold_key(&mut call, digit, pressed, now);
             return self.keep(call);
         }
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
@@ -197,10 +198,25 @@ impl Switchboard {
             }
             // We had answered it ourselves, and all has been said.
             (Phase::Answering { .. } | Phase::Answered { .. }, None) if !call.has_callee => {
-                return self.hang_up(call, "diverted", now);
+                return self.hang_up(call, EndReason::Diverted, now);
             }
             (_, None) => {}
         }
         self.keep(call);
     }
+}
+
+/// A verdict for what no detector asked for.
+fn no_verdict(at: CallTime) -> Verdict {
+    Verdict {
+        at,
+        class: Class::NoSpeech,
+        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
+        reasons: Vec::new(),
+    }
+}
+
+/// What an operator's order to divert is called in records.
+fn ordered(verdict: Verdict) -> StepUpDecision {
+    StepUpDecision { action: StepUp::Divert, rule: Arc::from("operator"), verdict }
 }

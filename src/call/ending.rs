@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::event::{Ending, Event};
+use super::event::{EndReason, Ending, Event};
 use super::forward;
 use super::input::Output;
-use super::settings::DivertCallee;
 use super::snapshot::Entry;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
@@ -22,7 +21,7 @@ impl Switchboard {
         }
         self.abandon(&call, &[], now);
         self.answer(&call, StatusCode::REQUEST_TERMINATED, &[], "", now);
-        self.end(call, Some(Leg::Caller), "cancelled", Some(StatusCode::REQUEST_TERMINATED.0), now);
+        self.end(call, Some(Leg::Caller), EndReason::Cancelled, Some(StatusCode::REQUEST_TERMINATED.0), now);
     }
 
     /// The callee's INVITE is no longer wanted; whatever still comes of it is cleaned up.
@@ -69,7 +68,7 @@ impl Switchboard {
                 self.changed(call.id);
                 self.keep(call);
             }
-            Some(_) | None => self.end(call, Some(leg), "bye", None, now),
+            Some(_) | None => self.end(call, Some(leg), EndReason::Bye, None, now),
         }
     }
 
@@ -80,22 +79,25 @@ impl Switchboard {
     }
 
     /// Ends both legs by ourselves.
-    pub(super) fn hang_up(&mut self, call: Box<Call>, how: &'static str, now: Instant) {
+    pub(super) fn hang_up(&mut self, call: Box<Call>, how: EndReason, now: Instant) {
         if call.answered.is_none() {
             self.abandon(&call, &[], now);
             return self.fail(call, StatusCode::SERVICE_UNAVAILABLE, how, now);
         }
-        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
-        if !caller_gone {
-            self.bye(&call, Leg::Caller, now);
-        }
-        let hung_up = call.settings.callee_hears == DivertCallee::HangUp && call.diversion.is_some();
-        if call.has_callee && !hung_up {
-            self.bye(&call, Leg::Callee, now);
-        }
+        self.bye_to_both(&call, now);
         self.end(call, None, how, None, now);
     }
 
+    /// A BYE for each leg that somebody is still on.
+    pub(super) fn bye_to_both(&mut self, call: &Call, now: Instant) {
+        for leg in Leg::BOTH {
+            if !call.nobody_at(leg) {
+                self.bye(call, leg, now);
+            }
+        }
+    }
+
+    /// A BYE of our own.
     pub(super) fn bye(&mut self, call: &Call, leg: Leg, now: Instant) {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let party = &call.party[leg];
@@ -105,14 +107,7 @@ impl Switchboard {
     }
 
     /// The last word on a call.
-    pub(super) fn end(
-        &mut self,
-        call: Box<Call>,
-        by: Option<Leg>,
-        how: &'static str,
-        status: Option<u16>,
-        now: Instant,
-    ) {
+    pub(super) fn end(&mut self, call: Box<Call>, by: Option<Leg>, how: EndReason, status: Option<u16>, now: Instant) {
         if !matches!(call.phase, Phase::Consulting) {
             self.out(Output::Media(MediaCommand::Close { call: call.id }));
         }
@@ -120,14 +115,7 @@ impl Switchboard {
     }
 
     /// Its record and its tables.
-    pub(super) fn finish(
-        &mut self,
-        call: &Call,
-        by: Option<Leg>,
-        how: &'static str,
-        status: Option<u16>,
-        now: Instant,
-    ) {
+    pub(super) fn finish(&mut self, call: &Call, by: Option<Leg>, how: EndReason, status: Option<u16>, now: Instant) {
         self.part_video(call, now);
         if self.journals && call.answered.is_some() {
             self.out(Output::Journal(Entry::Over(call.id)));

@@ -159,15 +159,72 @@ impl Lifted {
     }
 }
 
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EndReason {
+    /// One of its ends said BYE.
+    Bye,
+    /// The caller gave up before the answer.
+    Cancelled,
+    /// The callee's side answered with a failure.
+    Refused,
+    /// The callee's side asks for credentials, or for a longer session: the next INVITE brings them.
+    Challenged,
+    /// A rule, or what its INVITE offers.
+    Rejected,
+    /// The callee's side says nothing, or no request reaches it.
+    Unreachable,
+    /// The phone rang for too long.
+    Unanswered,
+    /// It was taken away, and all has been said.
+    Diverted,
+    /// An operator, or a verdict that says so.
+    HungUp,
+    /// Its media stopped, could not be had, or are not encrypted as they must be.
+    Media,
+    /// Our 2xx had no ACK.
+    NoAck,
+    /// No sign of life of its ends.
+    Expired,
+    /// Ringfence stops.
+    Drained,
+    /// Another process left it, and it could not go on.
+    Restart,
+    /// A fault of ours.
+    Internal,
+}
+
+impl EndReason {
+    /// Fixed word for logs, metrics and records.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Bye => "bye",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+            Self::Challenged => "challenged",
+            Self::Rejected => "rejected",
+            Self::Unreachable => "unreachable",
+            Self::Unanswered => "unanswered",
+            Self::Diverted => "diverted",
+            Self::HungUp => "hang_up",
+            Self::Media => "media",
+            Self::NoAck => "no_ack",
+            Self::Expired => "expired",
+            Self::Drained => "drained",
+            Self::Restart => "restart",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ending {
     /// Who ended it; None: Ringfence.
     pub by: Option<Leg>,
-    /// Fixed label: `bye`, `cancelled`, `refused`, `challenged`, `rejected`, `unreachable`, `unanswered`, `diverted`, `hang_up`, `media`, `no_ack`,
-    /// `expired` (no sign of life of its ends), `drained`, `restart` (another process left it, and it could not go on),
-    /// `internal` (a fault of ours).
-    pub how: &'static str,
+    /// Why.
+    pub how: EndReason,
     /// Status that ended the set-up.
     pub status: Option<u16>,
     /// From the answer to the end.

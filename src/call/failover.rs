@@ -1,17 +1,19 @@
-//! What does not get through: a callee's INVITE goes to the next host, the next trunk, or where a 3xx says; another request
-//! outside any call to the next host or trunk.
+//! What does not get through: a callee's INVITE goes to the next host, the next trunk, or where a 3xx says; another
+//! request outside any call to the next host or trunk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::candidates::Candidate;
+use super::description::description;
+use super::event::EndReason;
 use super::forward;
 use super::identity::{self, Turn};
-use super::machine::{self, SILENT_BEFORE, SILENT_PEER};
+use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::state::Call;
 use super::switchboard::Switchboard;
-use super::trunks::Candidate;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Index, Message, StatusCode, Uri};
@@ -40,9 +42,15 @@ impl Again {
     }
 }
 
+/// True for a response that asks for another next hop: this one cannot (RFC 3263 §4.3), or what is behind it says
+/// nothing.
+pub(super) fn hop_has_failed(code: StatusCode) -> bool {
+    matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
+}
+
 impl Switchboard {
-    /// How long the callee's side may say nothing. Behind a PBX that was silent to an earlier call, and has said nothing
-    /// since, callers do not queue up for as long as the first had to wait.
+    /// How long the callee's side may say nothing. Behind a PBX that was silent to an earlier call, and has said
+    /// nothing since, callers do not queue up for as long as the first had to wait.
     pub(super) fn patience(&self, call: &Call) -> Duration {
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
         match trunk {
@@ -72,7 +80,7 @@ impl Switchboard {
         call.authorization.callee = None;
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
-            let description = machine::description(&call.settings, &message);
+            let description = description(&call.settings, &message);
             self.invite_callee(&mut call, &message, description.as_ref(), now);
         }
         call.invite = invite;
@@ -127,10 +135,11 @@ impl Switchboard {
         self.callee_silent(&call, now);
         if let Some(call) = self.try_next(call, now) {
             self.pbx_is_silent |= call.side(Leg::Callee) == Side::Inside;
-            self.fail(call, code, "unreachable", now);
+            self.fail(call, code, EndReason::Unreachable, now);
         }
     }
 
+    /// The host that the callee's INVITE went to said nothing, or that it cannot.
     pub(super) fn callee_silent(&mut self, call: &Call, now: Instant) {
         if let Some(trunk) = call.trunk_of(Leg::Callee) {
             self.silent(trunk, call.flow.callee.hop(), now);
@@ -167,8 +176,7 @@ impl Switchboard {
 
     /// A response to a request outside any call. True: its next hop cannot, and it has gone to the next one.
     pub(super) fn has_failed(&mut self, client: ClientId, code: StatusCode, now: Instant) -> bool {
-        let failed = matches!(code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT);
-        if failed && self.relay_again(client, now) {
+        if hop_has_failed(code) && self.relay_again(client, now) {
             return true;
         }
         // It has been heard: it stays there.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{Settings, Side};
 use crate::sip::flow::{Hop, Transport};
-use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
+use crate::sip::wire::{Edits, MAX_FORWARDS, Message, Name, NameAddr, StatusCode, Uri};
 use crate::units::Plain;
 
 /// What one leg needs of us to be talked to: our side of a dialog (RFC 3261 §12).
@@ -58,6 +58,13 @@ pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
         .collect()
 }
 
+/// The routes from the caller to whoever sent this response (RFC 3261 §12.1.2).
+pub(super) fn routes_back(response: &Message<'_>) -> Vec<String> {
+    let mut routes = record_routes(response);
+    routes.reverse();
+    routes
+}
+
 /// A URI's user at `to`: `sip:201@192.0.2.9:5060`. Parameters of the URI stay, but the transport is that of `to`.
 pub(super) fn at_hop(uri: &str, to: Hop) -> String {
     let mut address = String::with_capacity(LINE);
@@ -99,8 +106,8 @@ pub(super) fn our_uri(scheme: &str, user: Option<&str>, local: Hop) -> String {
     uri
 }
 
-/// Contact of ours on one leg in place of the peer's: its user stays, so that both sides see the names they know; so does
-/// `sips`, on a leg that has TLS (RFC 3261 §8.1.1.8).
+/// Contact of ours on one leg in place of the peer's: its user stays, so that both sides see the names they know; so
+/// does `sips`, on a leg that has TLS (RFC 3261 §8.1.1.8).
 fn set_contact(edits: &mut Edits, message: &Message<'_>, local: Hop) {
     let Ok(Some(theirs)) = message.contact() else { return };
     let uri = Uri::parse(theirs.uri).ok();
@@ -118,8 +125,8 @@ pub(super) fn via(local: Hop, branch: &str) -> String {
     line
 }
 
-/// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What the
-/// outside knows of the way behind us is nothing to the PBX, and what led to us is done with.
+/// Routes of a new request that go on with it: what the PBX was told by a registrar (RFC 3608) is for the trunk. What
+/// the outside knows of the way behind us is nothing to the PBX, and what led to us is done with.
 pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settings) -> Vec<String> {
     if side == Side::Outside {
         return Vec::new();
@@ -129,7 +136,24 @@ pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settin
     routes.skip_while(|route| ours(route.uri)).map(|route| format!("<{}>{}", route.uri, route.params)).collect()
 }
 
-/// Edits that every forwarded request needs.
+/// Edits that every request needs on its way to the next hop: our Via, one hop less (RFC 3261 §16.6), and none of the
+/// routes that led to us.
+pub(super) fn edit_hop(edits: &mut Edits, message: &Message<'_>, source: SocketAddr, local: Hop, branch: &str) {
+    edits.push_on_top(message, &via(local, branch));
+    edits.stamp_via(message, source);
+    let hops = message.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS).saturating_sub(1);
+    edits.set_number(message, Name::MaxForwards, hops.into());
+    edits.remove_all(message, Name::Route);
+    edits.remove_all(message, Name::RecordRoute);
+}
+
+pub(super) fn add_routes(edits: &mut Edits, message: &Message<'_>, routes: &[String]) {
+    for route in routes {
+        edits.append(message, &format!("Route: {route}"));
+    }
+}
+
+/// Edits that every request of a call needs. `way`: None for one that begins a dialog, whose URI is not known here.
 pub(super) fn edit_request(
     edits: &mut Edits,
     message: &Message<'_>,
@@ -138,17 +162,10 @@ pub(super) fn edit_request(
     branch: &str,
     way: Option<Way<'_>>,
 ) {
-    edits.push_on_top(message, &via(local, branch));
-    edits.stamp_via(message, source);
-    let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-    edits.set_number(message, Name::MaxForwards, hops.into());
-    edits.remove_all(message, Name::Route);
-    edits.remove_all(message, Name::RecordRoute);
+    edit_hop(edits, message, source, local, branch);
     if let Some(Way { target, routes }) = way {
         edits.set_request_uri(message, target);
-        for route in routes {
-            edits.append(message, &format!("Route: {route}"));
-        }
+        add_routes(edits, message, routes);
     }
     set_contact(edits, message, local);
 }
@@ -160,8 +177,7 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop
     for route in routes {
         edits.append(message, &format!("Record-Route: {route}"));
     }
-    let redirects = message.status().is_some_and(|code| code.0 / 100 == 3);
-    if !redirects {
+    if !message.status().is_some_and(StatusCode::is_redirect) {
         set_contact(edits, message, local);
     }
 }
@@ -192,7 +208,8 @@ pub(super) fn renumber_back(edits: &mut Edits, message: &Message<'_>, shift: u32
 
 /// A request of our own inside a dialog.
 pub(super) fn own_request(party: &Party, call_id: &str, method: &str, local: Hop, branch: &str, cseq: u32) -> Vec<u8> {
-    let mut out = format!("{method} {} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n", party.target, via(local, branch));
+    let mut out =
+        format!("{method} {} SIP/2.0\r\n{}\r\nMax-Forwards: {MAX_FORWARDS}\r\n", party.target, via(local, branch));
     for route in &party.routes {
         out.extend(["Route: ", route, "\r\n"]);
     }

@@ -21,14 +21,14 @@ const ANYWAY: char = '9';
 const TWICE: Duration = Duration::from_secs(5);
 /// A callee who goes on pressing is told anew after this: the prompt takes six seconds.
 const TOLD_AGAIN: Duration = Duration::from_secs(8);
-/// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must not
-/// be obeyed before the callee knows what that does.
+/// Before the prompt has come so far, nobody presses nine because of it: a recording that says "press nine twice" must
+/// not be obeyed before the callee knows what that does.
 const HEARD: Duration = Duration::from_secs(3);
 
 /// How a key was pressed. A telephone may press each in two ways at once: a nine in one and the same nine in the other
 /// are not two.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Way {
+pub(super) enum PressedIn {
     /// In the media.
     Media,
     /// By INFO.
@@ -43,7 +43,7 @@ pub(super) struct Guard {
     /// And first.
     first_told: Option<Instant>,
     /// The last key, if it was a nine.
-    nine: Option<(Way, Instant)>,
+    nine: Option<(PressedIn, Instant)>,
     /// The last other key that was held.
     key: Option<char>,
     /// The callee was on hold when it was to be warned: it is when the hold ends.
@@ -85,7 +85,8 @@ impl Switchboard {
         self.hold_keys(call, Held::All);
     }
 
-    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held then.
+    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held
+    /// then.
     pub(super) fn whisper(&mut self, call: &mut Call) {
         if call.on_hold {
             if let Some(guard) = &mut call.guard {
@@ -132,21 +133,21 @@ impl Switchboard {
     }
 
     /// A key of the callee that does not reach the caller.
-    pub(super) fn held(&mut self, call: &mut Call, key: char, way: Way, now: Instant) {
+    pub(super) fn hold_key(&mut self, call: &mut Call, key: char, pressed: PressedIn, now: Instant) {
         let Some(guard) = &mut call.guard else { return };
         let within = |at: Instant, span| now.saturating_duration_since(at) < span;
         let knows = guard.first_told.is_some_and(|told| !within(told, HEARD));
-        if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == way && within(at, TWICE)) {
-            let held = match way {
-                Way::Media => Held::Nothing,
+        if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == pressed && within(at, TWICE)) {
+            let held = match pressed {
+                PressedIn::Media => Held::Nothing,
                 // It may come in the media too, and is one press.
-                Way::Info => Held::Last(ANYWAY),
+                PressedIn::Info => Held::Last(ANYWAY),
             };
             return self.lift(call, Lifted::Callee, held, now);
         }
         if key == ANYWAY && knows {
-            if guard.nine.is_none_or(|(before, at)| before == way || !within(at, TWICE)) {
-                guard.nine = Some((way, now));
+            if guard.nine.is_none_or(|(before, at)| before == pressed || !within(at, TWICE)) {
+                guard.nine = Some((pressed, now));
             }
         } else if key != ANYWAY {
             (guard.nine, guard.key) = (None, Some(key));

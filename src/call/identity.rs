@@ -1,5 +1,5 @@
-//! Who is told who calls: the boundary of trust (RFC 3325, RFC 3323), and what a message says of its way to somebody else
-//! (RFC 5806, RFC 7044).
+//! Who is told who calls: the boundary of trust (RFC 3325, RFC 3323), and what a message says of its way to somebody
+//! else (RFC 5806, RFC 7044).
 
 use super::settings::{Settings, ShownIdentity, Side};
 use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
@@ -7,8 +7,13 @@ use crate::sip::wire::{Edits, Message, Name, NameAddr, Uri};
 /// True where the sender asks that strangers do not learn its identity (RFC 3325 §9.3), or who it is at all (RFC 3323
 /// §4.2).
 pub(super) fn is_private(message: &Message<'_>) -> bool {
+    wishes(message, ["id", "user"])
+}
+
+/// True where the sender's Privacy has one of two words (RFC 3323 §4.2).
+fn wishes(message: &Message<'_>, words: [&str; 2]) -> bool {
     let mut wishes = message.others("Privacy").flat_map(|header| header.value.split([';', ',']));
-    wishes.any(|wish| matches!(wish.trim().to_ascii_lowercase().as_str(), "id" | "user"))
+    wishes.any(|wish| words.iter().any(|word| wish.trim().eq_ignore_ascii_case(word)))
 }
 
 /// The identity that a message from `side` asserts, where its sender is believed.
@@ -42,8 +47,8 @@ const DIVERSION: &str = "Diversion";
 /// In place of an address that is nobody's business (RFC 7044 §10.1.2).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
-/// Takes from a message on its way from `side` to the other what the other may not learn, or should not believe. `trunk`:
-/// the one on the outside.
+/// Takes from a message on its way from `side` to the other what the other may not learn, or should not believe.
+/// `trunk`: the one on the outside.
 pub(super) fn screen(
     edits: &mut Edits,
     message: &Message<'_>,
@@ -82,8 +87,7 @@ pub(super) fn screen(
 
 /// Leaves where a call has been before without the addresses that are private.
 fn anonymise(edits: &mut Edits, message: &Message<'_>) -> History {
-    let mut wishes = message.others("Privacy").flat_map(|header| header.value.split([';', ',']));
-    let all = wishes.any(|wish| matches!(wish.trim().to_ascii_lowercase().as_str(), "header" | "history"));
+    let all = wishes(message, ["header", "history"]);
     let mut history = History::Kept;
     for name in [HISTORY, DIVERSION] {
         if message.other_addresses(name).any(|entry| entry.is_err()) {
@@ -128,7 +132,8 @@ pub(super) struct Turn {
     pub(super) status: u16,
 }
 
-/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in `message`.
+/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in
+/// `message`.
 pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn], history: History) {
     // The newest on top (RFC 5806 §4.1); 302 is a deflection by the called phone, others are told as unconditional.
     for Turn { from, status, .. } in turns.iter().rev() {

@@ -1,8 +1,8 @@
 //! Requests that may not fit into a datagram go over a connection (RFC 3261 §18.1.1).
 //!
-//! Only where we listen on TCP, so that the peer can answer there, and only one request at a time: the call, its Contact and
-//! what is inside the dialog stay with UDP. Where no connection can be had, or nothing comes of it, the same request goes
-//! as a datagram after all, and the peer is not asked again for a while.
+//! Only where we listen on TCP, so that the peer can answer there, and only one request at a time: the call, its
+//! Contact and what is inside the dialog stay with UDP. Where no connection can be had, or nothing comes of it, the
+//! same request goes as a datagram after all, and the peer is not asked again for a while.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,15 +1,18 @@
-//! What a panic leaves behind: the call that the step had in hand is gone, and its entries in the tables are still there.
+//! What a panic leaves behind: the call that the step had in hand is gone, and its entries in the tables are still
+//! there.
 //!
 //! They are found by what is missing among the calls, so that steps that go well remember nothing for this. A call that
-//! was being set up is answered and cancelled. What a BYE is made of went with the call: to ends that talked, it ends with
-//! their media, and what they still send inside it is answered with 481.
+//! was being set up is answered and cancelled. What a BYE is made of went with the call: to ends that talked, it ends
+//! with their media, and what they still send inside it is answered with 481.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::event::{Ending, Event, Happened};
+use super::event::{EndReason, Ending, Event, Happened};
 use super::input::Output;
+use super::orphan::Orphan;
 use super::snapshot::Entry;
-use super::switchboard::{Orphan, Switchboard};
+use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::ClientId;
 use crate::sip::wire::StatusCode;
@@ -26,16 +29,16 @@ impl Switchboard {
             runs
         });
         self.deadlines.retain(|(_, id)| calls.contains_key(id));
-        self.held.clear();
+        self.calls_of_trunk.clear();
         for trunk in calls.values().filter_map(|call| call.facts.trunk.as_ref()) {
-            *self.held.entry(trunk.clone()).or_default() += 1;
+            *self.calls_of_trunk.entry(Arc::clone(trunk)).or_default() += 1;
         }
         let videos = calls.values().filter(|call| call.video.as_ref().is_some_and(|video| video.has_asked())).count();
         let had_video = std::mem::replace(&mut self.videos, videos) > videos;
         let hosted = calls
             .values()
             .flat_map(|call| Leg::BOTH.into_iter().filter(|leg| call.guest[*leg]).map(|leg| call.flow[leg].peer.ip()));
-        self.trunks.recount_guests(hosted, now);
+        self.trunks.guests.recount(hosted, now);
 
         // The request that was being read, and the INVITEs of lost calls. Those that have their answer keep it.
         let answered: Vec<_> = self.by_server.extract_if(|_, id| lost.contains(id)).map(|(server, _)| server).collect();
@@ -55,7 +58,7 @@ impl Switchboard {
             if self.journals {
                 self.out(Output::Journal(Entry::Over(call)));
             }
-            let ending = Ending { by: None, how: "internal", status: None, talked: None };
+            let ending = Ending { by: None, how: EndReason::Internal, status: None, talked: None };
             self.out(Output::Happened(Happened { call, at: now, event: Event::Ended { ending } }));
         }
         self.drain_transactions(now);

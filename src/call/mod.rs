@@ -3,27 +3,36 @@
 //! In: datagrams that the gate has let through, answers of the drivers, verdicts, `now`. Out: datagrams, media
 //! commands, events. Knows no socket, no audio and no detector.
 //!
-//! Call-ID, tags, CSeq, unknown headers and bodies pass through unchanged, so that credentials, forks, REFER and Replaces
-//! keep their meaning end to end. What is ours on each leg: Via, Contact, route set, the address in the session
-//! description, and every message we send of our own (a BYE after a diversion, an announcement's answer).
+//! Call-ID, tags, CSeq, unknown headers and bodies pass through unchanged, so that credentials, forks, REFER and
+//! Replaces keep their meaning end to end. What is ours on each leg: Via, Contact, route set, the address in the
+//! session description, and every message we send of our own (a BYE after a diversion, an announcement's answer).
 //!
 //! Invariant: an entry of a table here belongs to a call or to a transaction, and goes with it.
 
 mod answer;
 mod arrival;
+mod callee;
+mod candidates;
 mod credentials;
+mod description;
 mod diversion;
 mod ending;
 mod event;
 mod failover;
 mod forward;
 mod guard;
+mod guests;
 mod identity;
+mod info;
 mod input;
 mod large;
 mod lost;
 mod machine;
+mod orphan;
+mod outside;
+mod own_requests;
 mod relay;
+mod restore;
 mod resumed;
 mod security;
 mod session;
@@ -32,11 +41,12 @@ mod snapshot;
 mod stand_in;
 mod state;
 mod switchboard;
+mod table;
 mod transfer;
 mod trunks;
 mod video;
 
-pub use event::{Counters, Ending, Event, Happened, Lifted, NotAnalysed};
+pub use event::{Counters, EndReason, Ending, Event, Happened, Lifted, NotAnalysed};
 pub use forward::Party;
 pub use input::{Input, Output, Sizes};
 pub use resumed::Invited;
@@ -45,4 +55,4 @@ pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Setting
 pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
-pub use video::Shown;
+pub use video::VideoSnapshot;

@@ -1,80 +1,110 @@
-//! Requests that are passed on: inside a call to the other leg, outside any to PBX or trunk; and what comes back.
+//! Requests inside a dialog that are passed on to the other leg, and what comes back.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::description::{Said, rewrite_sdp};
+use super::event::EndReason;
 use super::failover::Again;
-use super::forward::{self, Party};
-use super::guard::Way;
+use super::forward;
+use super::guard::PressedIn;
 use super::identity;
-use super::machine;
-use super::session::{self, Asked};
+use super::info::{carries_key, dtmf_key};
+use super::session::{self, TimerWish};
 use super::settings::Side;
 use super::state::Call;
-use super::switchboard::{MAX_CONTACTS, MAX_FORKS, Orphan, Relayed, Switchboard};
-use super::trunks::{Candidate, Order};
+use super::switchboard::Switchboard;
 use super::video::Waiting;
-use crate::sip::flow::Flow;
+use crate::rtp::control::StreamPlan;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
 use crate::sip::wire::sdp::Media;
-use crate::sip::wire::{Edits, Message, Method, Name, StatusCode, Uri};
-use crate::units::Leg;
+use crate::sip::wire::{Edits, Message, Method, StatusCode};
+use crate::units::{CallId, Leg};
+
+/// A request on its way through.
+#[derive(Debug)]
+pub(super) struct RelayedRequest {
+    pub(super) server: ServerId,
+    /// None: it is of no call.
+    pub(super) call: Option<CallId>,
+    /// The side it came from.
+    pub(super) from: Side,
+    pub(super) invite: bool,
+    /// What an offer in it says, in force once it is accepted.
+    pub(super) plan: Option<(Leg, StreamPlan)>,
+    /// The same of its video.
+    pub(super) video: Option<Box<StreamPlan>>,
+    /// Record-Routes for its response.
+    pub(super) routes: Vec<String>,
+    /// Contacts of a REGISTER: ours and theirs.
+    pub(super) contacts: Vec<(String, String)>,
+    /// What the peer that sent it knows us by.
+    pub(super) local: Hop,
+    /// A 2xx has come; what it says is in force.
+    pub(super) accepted: bool,
+    /// It is numbered higher by this than it came.
+    pub(super) shift: u32,
+    /// The trunk on its outside.
+    pub(super) trunk: Option<Arc<str>>,
+    /// Path lines of a REGISTER.
+    pub(super) paths: Vec<String>,
+    /// What an INVITE or UPDATE inside a call asks of the session timer.
+    pub(super) timer: Option<TimerWish>,
+    /// What we wrote into its 2xx; repetitions say it too.
+    pub(super) granted: Option<Duration>,
+    /// Where else it may go, outside any call and while nothing has come back.
+    pub(super) again: Option<Box<Again>>,
+}
+
+impl RelayedRequest {
+    /// Of a request that nothing has been done with yet.
+    fn new(message: &Message<'_>, server: ServerId, from: Side, local: Hop) -> Self {
+        Self {
+            server,
+            call: None,
+            from,
+            invite: message.method() == Some(Method::Invite),
+            plan: None,
+            video: None,
+            routes: forward::record_routes(message),
+            contacts: Vec::new(),
+            local,
+            accepted: false,
+            shift: 0,
+            trunk: None,
+            paths: Vec::new(),
+            timer: None,
+            granted: None,
+            again: None,
+        }
+    }
+}
 
 impl Switchboard {
+    /// A request with a To tag: it is inside a dialog, ours or not.
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        let Some(mut call) = self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) else {
-            // A dialog that is no call of ours (a subscription) is passed on; a BYE for a call that is gone is not.
-            let method = message.method();
-            return match method {
-                Some(Method::Bye | Method::Invite | Method::Update | Method::Info | Method::Prack) => {
-                    self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
-                }
-                Some(Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_)) | None => {
-                    self.relay(message, server, flow, side, None, now);
-                }
-            };
+        let Some(mut call) = self.take_by_call_id(message.call_id()) else {
+            return self.in_no_call(message, server, flow, side, now);
         };
         let leg = call.leg_of(side);
         if flow.connection.is_some() && call.flow[leg].connection.is_some() {
             // The peer's newest connection: an older one may be gone.
             call.flow[leg] = flow;
         }
-        let bye = message.method().is_some_and(machine::is_bye);
+        let bye = message.method() == Some(Method::Bye);
         if bye && call.answered.is_none() {
-            // A caller may end an early dialog like this, a callee may not (RFC 3261 §15). Passed on, it would leave the
-            // INVITE without an answer.
-            return match leg {
-                Leg::Caller => {
-                    self.reply(message, server, flow, StatusCode::OK, &[], now);
-                    self.cancelled(call, now);
-                }
-                Leg::Callee => {
-                    self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
-                    self.keep(call);
-                }
-            };
+            return self.bye_before_answer(call, message, server, flow, leg, now);
         }
         if bye && Self::keeps_bye(&call, leg) {
             self.reply(message, server, flow, StatusCode::OK, &[], now);
             return self.said_bye(call, leg, now);
         }
-        let number = message.cseq().map_or(0, |cseq| cseq.number).saturating_add(call.party[leg.other()].shift);
-        if number < call.party[leg.other()].cseq && leg == Leg::Caller {
-            // Out of order (RFC 3261 §12.2.2).
-            self.reply(message, server, flow, StatusCode::SERVER_ERROR, &[], now);
-            return self.keep(call);
-        }
-        if !call.has_callee && leg == Leg::Callee {
-            // There is no such dialog on this side.
-            self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+        if let Some(code) = refusal(&call, message, leg) {
+            self.reply(message, server, flow, code, &[], now);
             return self.keep(call);
         }
         let alone = call.nobody_at(leg.other());
-        if !alone && refuses_offer(&call, message, leg) {
-            self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
-            return self.keep(call);
-        }
         if !alone {
             let waiting = |message: &Message<'_>| Waiting::Request { message: message.keep(), server, flow, side };
             match self.let_wait_for_video(call, message, waiting, now) {
@@ -92,18 +122,48 @@ impl Switchboard {
         } else {
             self.relay(message, server, flow, side, Some(call), now);
         }
-        match (bye, key) {
-            (true, _) => {
-                if let Some(call) = self.take(id) {
-                    self.said_bye(call, leg, now);
-                }
+        if !bye && key.is_none() {
+            return;
+        }
+        let Some(call) = self.take(id) else { return };
+        match key {
+            Some(key) => self.digit(call, leg, key, PressedIn::Info, now),
+            None => self.said_bye(call, leg, now),
+        }
+    }
+
+    /// A dialog that is no call of ours (a subscription) is passed on; what can only be of a call that is gone is not.
+    fn in_no_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
+        match message.method() {
+            Some(Method::Bye | Method::Invite | Method::Update | Method::Info | Method::Prack) => {
+                self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
             }
-            (false, Some(key)) => {
-                if let Some(call) = self.take(id) {
-                    self.digit(call, leg, key, Way::Info, now);
-                }
+            Some(Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_)) | None => {
+                self.relay(message, server, flow, side, None, now);
             }
-            (false, None) => {}
+        }
+    }
+
+    /// A caller may end an early dialog with BYE, a callee may not (RFC 3261 §15). Passed on, it would leave the INVITE
+    /// without an answer.
+    fn bye_before_answer(
+        &mut self,
+        call: Box<Call>,
+        message: &Message<'_>,
+        server: ServerId,
+        flow: Flow,
+        leg: Leg,
+        now: Instant,
+    ) {
+        match leg {
+            Leg::Caller => {
+                self.reply(message, server, flow, StatusCode::OK, &[], now);
+                self.cancelled(call, now);
+            }
+            Leg::Callee => {
+                self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+                self.keep(call);
+            }
         }
     }
 
@@ -127,83 +187,20 @@ impl Switchboard {
             }
             return;
         };
+        let settings = Arc::clone(call.as_ref().map_or(&self.settings, |call| &call.settings));
         let mut edits = self.blank_edits();
-        let settings = call.as_ref().map_or_else(|| Arc::clone(&self.settings), |call| Arc::clone(&call.settings));
-        let mut relayed = Relayed {
-            server,
-            call: None,
-            from: side,
-            invite,
-            plan: None,
-            video: None,
-            routes: forward::record_routes(message),
-            contacts: Vec::new(),
-            local: settings.local(side, flow.transport),
-            accepted: false,
-            timer: None,
-            granted: None,
-            shift: 0,
-            trunk: None,
-            paths: Vec::new(),
-            again: None,
-        };
+        let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.transport));
         let to = match call {
-            Some(mut call) => {
-                let leg = call.leg_of(side);
-                let to = leg.other();
-                let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
-                forward::edit_request(&mut edits, message, flow.peer, call.local(to), &branch, Some(way));
-                if let Some(said) = machine::rewrite_sdp(&mut call, message, leg, &mut edits) {
-                    (relayed.plan, relayed.video) = (Some((leg, said.plan)), said.video);
-                }
-                relayed.call = Some(call.id);
-                let hop = match side {
-                    Side::Outside => settings.pbx,
-                    Side::Inside => call.flow[to].hop(),
-                };
-                self.map_refer_to(&mut edits, message, side, hop);
-                relayed.timer = refreshes(message).then(|| Asked::of(message));
-                let number = message.cseq().map_or(0, |cseq| cseq.number);
-                relayed.shift = call.party[to].shift;
-                forward::renumber(&mut edits, message, relayed.shift);
-                if invite {
-                    call.invite_shift[to] = (number, relayed.shift);
-                }
-                call.party[to].cseq = call.party[to].cseq.max(number.saturating_add(relayed.shift));
-                relayed.trunk.clone_from(&call.trunk);
-                call.screen(&mut edits, message, leg);
-                if let (true, Ok(Some(contact))) = (invite, message.contact()) {
-                    // A target refresh (RFC 3261 §12.2.2).
-                    contact.uri.clone_into(&mut call.party[leg].target);
-                }
-                self.changed(call.id);
-                let flow = call.flow[to];
-                self.keep(call);
-                flow
-            }
-            None => {
-                let target = message.request_uri().and_then(|uri| Some((uri, Uri::parse(uri).ok()?)));
-                let mut candidates: VecDeque<Candidate> = target
-                    .map(|(uri, target)| self.candidates(uri, &target, side, Order::Steady))
-                    .unwrap_or_default()
-                    .into();
-                let Some(candidate) = candidates.pop_front() else {
-                    self.transactions.release(client);
-                    return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
-                };
-                let to = flow.towards(candidate.hop);
-                self.edit_outside(&mut edits, message, &mut relayed, (flow, candidate), &branch);
-                if !candidates.is_empty() {
-                    let again = Again::of(message, (flow, to.hop()), candidates, now);
-                    relayed.again = self.hurry(client, again, relayed.trunk.as_deref(), now);
-                }
-                to
-            }
+            Some(call) => Some(self.edit_inside(call, &mut edits, message, &mut relayed, flow, &branch)),
+            None => self.start_outside(&mut edits, message, &mut relayed, flow, (client, &branch), now),
+        };
+        let Some(to) = to else {
+            self.transactions.release(client);
+            return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
         };
         let bytes = edits.applied(message);
-        if let (Some(id), Side::Inside) = (relayed.call, side) {
-            let trunk = self.calls.get(&id).and_then(|call| call.trunk.clone());
-            self.credit(client, trunk.as_ref(), &settings, bytes);
+        if relayed.call.is_some() && side == Side::Inside {
+            self.credit(client, relayed.trunk.as_ref(), &settings, bytes);
         }
         self.send(client, bytes, to, now);
         self.edits = edits;
@@ -211,62 +208,62 @@ impl Switchboard {
         self.relayed.insert(client, relayed);
     }
 
-    /// Edits a request outside any call on its way from a flow to a candidate.
-    pub(super) fn edit_outside(
-        &self,
+    /// Edits a request of `call` on its way to the other leg, and takes in what it says. Where it goes.
+    fn edit_inside(
+        &mut self,
+        mut call: Box<Call>,
         edits: &mut Edits,
         message: &Message<'_>,
-        relayed: &mut Relayed,
-        (flow, Candidate { hop, uri, trunk }): (Flow, Candidate),
+        relayed: &mut RelayedRequest,
+        flow: Flow,
         branch: &str,
-    ) {
-        let settings = &self.settings;
-        let side = relayed.from;
-        let local = settings.local(side.other(), hop.transport);
-        edits.push_on_top(message, &forward::via(local, branch));
-        edits.stamp_via(message, flow.peer);
-        let hops = message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-        edits.set_number(message, Name::MaxForwards, hops.into());
-        edits.remove_all(message, Name::Route);
-        for route in forward::routes_onward(message, side, settings) {
-            edits.append(message, &format!("Route: {route}"));
+    ) -> Flow {
+        let leg = call.leg_of(relayed.from);
+        let to = leg.other();
+        let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
+        forward::edit_request(edits, message, flow.peer, call.local(to), branch, Some(way));
+        if let Some(said) = rewrite_sdp(&mut call, message, leg, edits) {
+            (relayed.plan, relayed.video) = (Some((leg, said.plan)), said.video);
         }
-        edits.remove_all(message, Name::RecordRoute);
-        edits.set_request_uri(message, &uri);
-        self.map_refer_to(edits, message, side, hop);
-        let outside = settings.trunk_of(flow.peer.ip()).map(|trunk| Arc::clone(&trunk.name));
-        relayed.trunk = trunk.or(outside);
-        identity::screen(edits, message, settings, side, relayed.trunk.as_deref());
-        if side == Side::Inside && message.method() == Some(Method::Register) {
-            // A binding leads to us; the way from us to the registrant is ours to know (RFC 3327 §5.2). It is in the
-            // answer again, as the registrant expects it (§5.3).
-            let paths = message.others("Path").take(MAX_CONTACTS);
-            relayed.paths = paths.map(|path| format!("Path: {}", path.value)).collect();
-            edits.remove_other(message, "Path");
+        relayed.call = Some(call.id);
+        let hop = match relayed.from {
+            Side::Outside => call.settings.pbx,
+            Side::Inside => call.flow[to].hop(),
+        };
+        self.map_refer_to(edits, message, relayed.from, hop);
+        relayed.timer = refreshes(message).then(|| TimerWish::of(message));
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        relayed.shift = call.party[to].shift;
+        forward::renumber(edits, message, relayed.shift);
+        call.party[to].cseq = call.party[to].cseq.max(number.saturating_add(relayed.shift));
+        relayed.trunk.clone_from(&call.trunk);
+        call.screen(edits, message, leg);
+        if relayed.invite {
+            call.invite_shift[to] = (number, relayed.shift);
+            call.refresh_target(leg, message);
         }
-        relayed.contacts.clear();
-        for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
-            let ours = forward::at_hop(contact.uri, local);
-            edits.set_uri_at(message, contact.uri, &ours);
-            relayed.contacts.push((ours, contact.uri.to_owned()));
-        }
+        self.changed(call.id);
+        let flow = call.flow[to];
+        self.keep(call);
+        flow
     }
 
+    /// A response to a request of ours, of whatever kind.
     pub(super) fn response(&mut self, message: &Message<'_>, client: ClientId, now: Instant) {
         let Some(code) = message.status() else { return };
         if self.own_response(client, message, code, now) || self.lets_offer_wait_for_video(client, message, now) {
             return;
         }
-        if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
+        if let Some(call) = self.take_by_client(client) {
             return self.invite_response(call, client, message, code, now);
         }
-        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+        if code.is_challenge()
             && let Some((again, line)) = self.answer_challenge(client, message, now)
         {
-            return self.asked_again(client, again, line);
+            return self.sent_again(client, again, line);
         }
         if self.questions.contains_key(&client) {
-            return self.asked(client, Some(code), now);
+            return self.question_answered(client, Some(code), now);
         }
         if self.has_failed(client, code, now) {
             return;
@@ -283,114 +280,128 @@ impl Switchboard {
         }
     }
 
-    fn relayed_response(&mut self, message: &Message<'_>, code: StatusCode, relayed: &mut Relayed, now: Instant) {
+    fn relayed_response(
+        &mut self,
+        message: &Message<'_>,
+        code: StatusCode,
+        relayed: &mut RelayedRequest,
+        now: Instant,
+    ) {
         if code == StatusCode::TRYING {
             return;
         }
         let mut edits = self.blank_edits();
-        let mut refused = None;
         identity::screen(&mut edits, message, &self.settings, relayed.from.other(), relayed.trunk.as_deref());
-        match relayed.call.and_then(|id| self.take(id)) {
-            Some(mut call) => {
-                forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
-                forward::renumber_back(&mut edits, message, relayed.shift);
-                let from = call.leg_of(relayed.from.other());
-                let said = machine::rewrite_sdp(&mut call, message, from, &mut edits);
-                // A repeated 2xx is passed on, but a later offer may be in force by now.
-                let accepted = code.is_success() && !relayed.accepted;
-                if let (true, Some(said)) = (accepted, &said) {
-                    call.on_hold = !said.both_ways;
-                    refused = Some(call.id).filter(|_| said.refused);
-                }
-                let answers = relayed.plan.is_some() && said.is_some();
-                let answer = said.map(|said| (from, said.plan, said.video));
-                if let (true, Some(asked)) = (accepted, relayed.timer) {
-                    relayed.granted = call.session.refreshed(asked, message, now);
-                }
-                if let (true, Some(interval)) = (code.is_success(), relayed.granted) {
-                    session::grant(&mut edits, message, interval);
-                }
-                if relayed.video.is_some() && code.is_final() && !code.is_success() {
-                    self.settle_video(&mut call);
-                }
-                if accepted {
-                    let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));
-                    for (leg, plan, video) in offer.into_iter().chain(answer) {
-                        self.plan(&mut call, leg, plan);
-                        self.plan_video(&mut call, leg, video);
-                    }
-                    if answers {
-                        self.settle_video(&mut call);
-                    }
-                    self.whisper_late(&mut call);
-                    if let (true, Ok(Some(contact))) = (relayed.invite, message.contact()) {
-                        contact.uri.clone_into(&mut call.party[from].target);
-                    }
-                    self.changed(call.id);
-                }
-                self.keep(call);
+        let mut refused = None;
+        match relayed.call.map(|id| self.take(id)) {
+            Some(Some(call)) => {
+                let id = call.id;
+                refused = self.edit_response_inside(call, &mut edits, message, code, relayed, now).then_some(id);
             }
-            // The call has ended meanwhile: nothing that it would have accepted is in force, and no address shows.
-            None if relayed.call.is_some() => {
-                let bye = message.cseq().is_ok_and(|cseq| machine::is_bye(cseq.method));
-                if relayed.accepted {
-                    // Its media are closed; the requester is still owed the end of its transaction.
-                    edits.set_body(message, &[]);
-                } else if code.is_success() && !bye {
+            Some(None) => {
+                if !edit_late_response(&mut edits, message, code, relayed) {
                     return self.transactions.respond_from_request(relayed.server, StatusCode::NO_SUCH_CALL, now);
                 }
-                forward::edit_response(&mut edits, message, relayed.local, &relayed.routes);
-                forward::renumber_back(&mut edits, message, relayed.shift);
             }
-            None => {
-                edits.pop_via(message);
-                if code.is_success() {
-                    for path in &relayed.paths {
-                        edits.append(message, path);
-                    }
-                }
-                for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
-                    if let Some((_, theirs)) = relayed.contacts.iter().find(|(ours, _)| ours == contact.uri) {
-                        edits.set_uri_at(message, contact.uri, theirs);
-                    }
-                }
-            }
+            None => Self::edit_response_outside(&mut edits, message, code, relayed),
         }
         self.transactions.respond(relayed.server, code, edits.applied(message), now);
         self.edits = edits;
-        // Its side must encrypt and does not: as with the first answer, the call ends.
+        // As with the first answer, the call ends.
         if let Some(call) = refused.and_then(|id| self.take(id)) {
-            self.hang_up(call, "media", now);
+            self.hang_up(call, EndReason::Media, now);
         }
     }
 
-    /// A 2xx that nobody waits for: acknowledged and ended (RFC 3261 §13.2.2.4), so that no phone is left off the hook.
-    pub(super) fn clean_up(&mut self, message: &Message<'_>, orphan: &mut Orphan, now: Instant) {
-        let Orphan { flow, local, highest_cseq, ref mut ended } = *orphan;
-        let tag = message.to().ok().and_then(|to| to.tag()).unwrap_or_default();
-        let again = ended.iter().any(|other| **other == *tag);
-        if !again && ended.len() >= MAX_FORKS {
-            return;
+    /// Edits a response on its way back to the leg that asked, and takes in what it says. True: its side must encrypt,
+    /// and does not.
+    fn edit_response_inside(
+        &mut self,
+        mut call: Box<Call>,
+        edits: &mut Edits,
+        message: &Message<'_>,
+        code: StatusCode,
+        relayed: &mut RelayedRequest,
+        now: Instant,
+    ) -> bool {
+        edit_response(edits, message, relayed);
+        let from = call.leg_of(relayed.from.other());
+        let said = rewrite_sdp(&mut call, message, from, edits);
+        // A repeated 2xx is passed on, but a later offer may be in force by now.
+        let accepted = code.is_success() && !relayed.accepted;
+        let refused = accepted && said.as_ref().is_some_and(|said| said.refused);
+        if let (true, Some(wish)) = (accepted, relayed.timer) {
+            relayed.granted = call.session.refreshed(wish, message, now);
         }
-        let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
-        let number = message.cseq().map_or(1, |cseq| cseq.number);
-        let target = message.contact().ok().flatten().map_or(String::new(), |contact| contact.uri.to_owned());
-        let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number, shift: 0 };
-        let call_id = message.call_id();
-        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
-        let ack = forward::own_request(&party, call_id, "ACK", local, &format!("{branch}a"), number);
-        self.transmit(flow, &ack);
-        if again {
-            return self.transactions.release(client);
+        if let (true, Some(interval)) = (code.is_success(), relayed.granted) {
+            session::grant(edits, message, interval);
         }
-        ended.push(tag.into());
-        let bye = forward::own_request(&party, call_id, "BYE", local, &branch, number.max(highest_cseq) + 1);
-        let settings = Arc::clone(&self.settings);
-        let trunk = settings.trunk_of(flow.peer.ip()).map(|trunk| &trunk.name);
-        self.credit(client, trunk, &settings, &bye);
-        self.transactions.send(client, &bye, flow, now);
+        if relayed.video.is_some() && code.is_final() && !code.is_success() {
+            self.settle_video(&mut call);
+        }
+        if accepted {
+            self.accepted(&mut call, relayed, said, from);
+            if relayed.invite {
+                call.refresh_target(from, message);
+            }
+            self.changed(call.id);
+        }
+        self.keep(call);
+        refused
+    }
+
+    /// The offer of a request and its answer are in force; either may lack. `said`: by the response of `from`.
+    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, said: Option<Said>, from: Leg) {
+        if let Some(said) = &said {
+            call.on_hold = !said.both_ways;
+        }
+        let settled = relayed.plan.is_some() && said.is_some();
+        let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));
+        let answer = said.map(|said| (from, said.plan, said.video));
+        for (leg, plan, video) in offer.into_iter().chain(answer) {
+            self.plan(call, leg, plan);
+            self.plan_video(call, leg, video);
+        }
+        if settled {
+            self.settle_video(call);
+        }
+        self.whisper_late(call);
+    }
+}
+
+/// Edits a response that comes back behind the end of its call: nothing that it accepts is in force, and no address
+/// shows. False: its requester is told instead that the call is gone.
+fn edit_late_response(edits: &mut Edits, message: &Message<'_>, code: StatusCode, relayed: &RelayedRequest) -> bool {
+    let bye = message.cseq().is_ok_and(|cseq| cseq.method == Method::Bye);
+    if relayed.accepted {
+        // Its media are closed; the requester is still owed the end of its transaction.
+        edits.set_body(message, &[]);
+    } else if code.is_success() && !bye {
+        return false;
+    }
+    edit_response(edits, message, relayed);
+    true
+}
+
+fn edit_response(edits: &mut Edits, message: &Message<'_>, relayed: &RelayedRequest) {
+    forward::edit_response(edits, message, relayed.local, &relayed.routes);
+    forward::renumber_back(edits, message, relayed.shift);
+}
+
+/// What a request of `leg` is answered with where it may not go on.
+fn refusal(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
+    let other = &call.party[leg.other()];
+    let number = message.cseq().map_or(0, |cseq| cseq.number).saturating_add(other.shift);
+    if leg == Leg::Caller && number < other.cseq {
+        // Out of order (RFC 3261 §12.2.2).
+        Some(StatusCode::SERVER_ERROR)
+    } else if leg == Leg::Callee && !call.has_callee {
+        // There is no such dialog on this side.
+        Some(StatusCode::NO_SUCH_CALL)
+    } else if !call.nobody_at(leg.other()) && refuses_offer(call, message, leg) {
+        Some(StatusCode::NOT_ACCEPTABLE_HERE)
+    } else {
+        None
     }
 }
 
@@ -399,48 +410,21 @@ fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }
 
-/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, its encryption is not what a side
-/// must have, or it would hide a caller who is listened to.
+/// True for an offer that cannot go on: nobody can read it, none of its codecs may pass, its encryption is not what a
+/// side must have, or it would hide a caller who is listened to.
 fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
     if !offers || !message.has_sdp() {
         return false;
     }
     let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
-    let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
-    media.map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
+    sdp.anchored_media().map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
 }
 
-/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is said
-/// and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted so from
-/// its beginning is not listened to.
+/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is
+/// said and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted
+/// so from its beginning is not listened to.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
     let watched = call.listens_until.is_some() && call.unheard.is_none() || call.guard.is_some();
     leg == Leg::Caller && watched && !media.is_plain_rtp() && !media.is_fax() && !call.may_end_srtp()
-}
-
-/// The type of an INFO that says a key (application/dtmf-relay or application/dtmf).
-fn dtmf_type(message: &Message<'_>) -> Option<String> {
-    if message.method() != Some(Method::Info) {
-        return None;
-    }
-    let kind = message.header(Name::ContentType)?.value.to_ascii_lowercase();
-    Some(kind).filter(|kind| kind.starts_with("application/dtmf"))
-}
-
-/// True for an INFO that says a key, even one that we do not know.
-fn carries_key(message: &Message<'_>) -> bool {
-    dtmf_type(message).is_some()
-}
-
-/// The key in an INFO.
-fn dtmf_key(message: &Message<'_>) -> Option<char> {
-    let kind = dtmf_type(message)?;
-    let body = std::str::from_utf8(message.body()).ok()?;
-    let text = if kind.starts_with("application/dtmf-relay") {
-        body.lines().find_map(|line| line.trim().strip_prefix("Signal="))?
-    } else {
-        body
-    };
-    text.trim().chars().next().filter(|key| key.is_ascii_digit() || "*#ABCD".contains(*key))
 }

@@ -1,12 +1,13 @@
-//! What another process left on the wire: a call's INVITE that its caller repeats, and answers whose requests it passed on.
+//! What another process left on the wire: a call's INVITE that its caller repeats, and answers whose requests it passed
+//! on.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::description;
 use super::forward;
-use super::machine;
 use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
@@ -35,8 +36,8 @@ impl Invited {
 }
 
 impl Switchboard {
-    /// Knows a restored call's INVITE again until it cannot be repeated any more (timer L), as the process that answered
-    /// it would: it is absorbed, and repetitions of its 2xx go back the way it came.
+    /// Knows a restored call's INVITE again until it cannot be repeated any more (timer L), as the process that
+    /// answered it would: it is absorbed, and repetitions of its 2xx go back the way it came.
     pub(super) fn know_invite(&mut self, call: &mut Call, now: Instant) {
         let (Some(invited), Some(answered)) = (&call.invited, call.answered) else { return };
         let party = &call.party.caller;
@@ -52,8 +53,8 @@ impl Switchboard {
         }
     }
 
-    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer hears
-    /// the 2xx again. The Via below ours leads there, and so does the call.
+    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer
+    /// hears the 2xx again. The Via below ours leads there, and so does the call.
     pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side, now: Instant) {
         let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         // An INVITE of this process has its own transaction, which has absorbed it.
@@ -76,7 +77,7 @@ impl Switchboard {
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
         forward::renumber_back(&mut edits, message, call.party[from].shift);
         call.screen(&mut edits, message, from);
-        machine::rewrite_sdp(call, message, from, &mut edits);
+        description::rewrite_sdp(call, message, from, &mut edits);
         let (flow, server, mut bytes) = (call.flow[to], call.server, Vec::new());
         edits.apply(message, &mut bytes);
         match (first && to == Leg::Caller, server) {
@@ -86,9 +87,4 @@ impl Switchboard {
             (false, _) => self.transmit(flow, &bytes),
         }
     }
-}
-
-/// For so long another process's requests may still be answered: 64*T1 (RFC 3261 §13.3.1.4).
-pub(super) fn answers_until(now: Instant) -> Instant {
-    now + Duration::from_secs(32)
 }

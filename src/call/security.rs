@@ -181,8 +181,9 @@ impl Call {
         Negotiated { plan, rewritten, refused }
     }
 
-    /// An offer of `from` that cannot go on: it is not encrypted where its side must, or is a fax where either must, which
-    /// then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261 §14.2).
+    /// An offer of `from` that cannot go on: it is not encrypted where its side must, or is a fax where either must,
+    /// which then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261
+    /// §14.2).
     pub(super) fn refuses(&self, media: &Media<'_>, from: Leg) -> bool {
         let Some(security) = &self.security else { return false };
         let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));

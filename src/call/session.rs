@@ -10,20 +10,21 @@
 
 use std::time::{Duration, Instant};
 
+use super::event::EndReason;
 use super::forward;
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Message, StatusCode};
-use crate::units::{Leg, PerLeg};
+use crate::units::{CallId, Leg, PerLeg};
 
 /// What is known of a call's life.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     /// Interval and end of the session timer, where one runs.
     pub(super) timer: Option<(Duration, Instant)>,
-    /// What the first INVITE asked for, for the answer to it.
-    pub(super) asked: Asked,
+    /// What the first INVITE wishes, for the answer to it.
+    pub(super) wish: TimerWish,
     /// What we wrote into the first answer; its repetitions say it too.
     pub(super) granted: Option<Duration>,
     /// Next time both ends are asked whether they are there.
@@ -31,9 +32,9 @@ pub(super) struct Session {
     pub(super) checks: PerLeg<Check>,
 }
 
-/// What a request asks for.
+/// What a request wishes of the session timer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct TimerWish {
     /// For as long as this.
     pub(super) interval: Option<Duration>,
     /// Its sender can refresh.
@@ -54,11 +55,11 @@ pub(super) struct Check {
 /// A question of ours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
-    pub(super) call: crate::units::CallId,
+    pub(super) call: CallId,
     pub(super) leg: Leg,
 }
 
-impl Asked {
+impl TimerWish {
     pub(super) fn of(request: &Message<'_>) -> Self {
         Self { interval: request.session_expires(), knows_timers: request.supports("timer") }
     }
@@ -70,11 +71,11 @@ impl Session {
         [timer, self.check_at].into_iter().flatten().min()
     }
 
-    /// Takes in a 2xx to a request that `asked`; what has to be written into it, if anything.
-    pub(super) fn refreshed(&mut self, asked: Asked, answer: &Message<'_>, now: Instant) -> Option<Duration> {
+    /// Takes in a 2xx to a request with this wish; what has to be written into it, if anything.
+    pub(super) fn refreshed(&mut self, wish: TimerWish, answer: &Message<'_>, now: Instant) -> Option<Duration> {
         let granted = answer.session_expires();
         // The callee knows no timers and the caller does: it refreshes, and is told so (RFC 4028 §8.2).
-        let inserted = asked.interval.filter(|_| asked.knows_timers && granted.is_none());
+        let inserted = wish.interval.filter(|_| wish.knows_timers && granted.is_none());
         self.timer = granted.or(inserted).map(|interval| (interval, now + interval));
         inserted
     }
@@ -87,13 +88,14 @@ pub(super) fn grant(edits: &mut Edits, answer: &Message<'_>, interval: Duration)
 }
 
 impl Switchboard {
-    /// Asks for a session timer in an INVITE on its way to the callee, where it does not by itself. What it asks for then.
-    pub(super) fn ask_for_timer(call: &Call, edits: &mut Edits, invite: &Message<'_>) -> Asked {
-        let asked = Asked::of(invite);
-        let (None, Some(interval)) = (asked.interval, call.settings.session_timer) else { return asked };
+    /// Asks for a session timer in an INVITE on its way to the callee, where it does not by itself. What it wishes
+    /// then.
+    pub(super) fn ask_for_timer(call: &Call, edits: &mut Edits, invite: &Message<'_>) -> TimerWish {
+        let wish = TimerWish::of(invite);
+        let (None, Some(interval)) = (wish.interval, call.settings.session_timer) else { return wish };
         let interval = interval.max(invite.min_session_expires().unwrap_or_default());
         edits.append(invite, &format!("Session-Expires: {}", interval.as_secs()));
-        Asked { interval: Some(interval), ..asked }
+        TimerWish { interval: Some(interval), ..wish }
     }
 
     /// Neither end has sent anything for long, and need not, as the call is on hold.
@@ -107,7 +109,7 @@ impl Switchboard {
     /// What is due of a call's signs of life. None: it has ended.
     pub(super) fn session_due(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if call.session.timer.is_some_and(|(_, until)| now >= until) {
-            self.hang_up(call, "expired", now);
+            self.hang_up(call, EndReason::Expired, now);
             return None;
         }
         if call.session.check_at.is_some_and(|at| now >= at) {
@@ -135,7 +137,7 @@ impl Switchboard {
     }
 
     /// An answer to a question, or None where there was none in time.
-    pub(super) fn asked(&mut self, client: ClientId, code: Option<StatusCode>, now: Instant) {
+    pub(super) fn question_answered(&mut self, client: ClientId, code: Option<StatusCode>, now: Instant) {
         if code.is_some_and(StatusCode::is_provisional) {
             return;
         }
@@ -150,7 +152,7 @@ impl Switchboard {
         let other = call.session.checks[leg.other()];
         let twice = silent && before.silent && before.answers;
         if gone || twice || silent && other.silent && !other.pending {
-            return self.hang_up(call, "expired", now);
+            return self.hang_up(call, EndReason::Expired, now);
         }
         self.keep(call);
     }

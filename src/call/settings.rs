@@ -114,8 +114,7 @@ impl Trunk {
     }
 
     /// Its host as URIs write it.
-    #[must_use]
-    pub fn uri_host(&self) -> String {
+    pub(super) fn uri_host(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
     }
 }
@@ -144,7 +143,7 @@ impl Local {
     /// The address for `transport`.
     #[must_use]
     pub fn on(&self, transport: Transport) -> SocketAddr {
-        self.by_transport.iter().find(|hop| hop.transport == transport).map_or(self.main, |hop| hop.address)
+        self.listener(transport).unwrap_or(self.main)
     }
 }
 
@@ -259,8 +258,7 @@ impl Settings {
     }
 
     /// Where `source` stands; None: a stranger. Its port decides only where PBX and trunk share an address.
-    #[must_use]
-    pub fn side_of(&self, source: SocketAddr) -> Option<Side> {
+    pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
         let ip = source.ip();
         let inside = self.pbx.address.ip() == ip || self.pbx_networks.iter().any(|network| network.contains(&ip));
         let outside = self.trunk_of(ip).is_some();
@@ -273,8 +271,7 @@ impl Settings {
     }
 
     /// The trunk that `source` belongs to.
-    #[must_use]
-    pub fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
+    pub(super) fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
         self.trunks.iter().find(|trunk| trunk.is_source(source))
     }
 
@@ -285,8 +282,7 @@ impl Settings {
     }
 
     /// The trunks that a request may take, in the order of preference: the one that its URI's host names, else all.
-    #[must_use]
-    pub fn trunks_for(&self, host: &str) -> &[Trunk] {
+    pub(super) fn trunks_for(&self, host: &str) -> &[Trunk] {
         let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
         let named = self.trunks.iter().position(|trunk| {
             let at = |ip: IpAddr| trunk.targets.iter().any(|target| target.hop.address.ip() == ip);
@@ -320,8 +316,7 @@ impl Settings {
     }
 
     /// Where `side` sends media to.
-    #[must_use]
-    pub fn media_address(&self, side: Side, transport: Transport) -> IpAddr {
+    pub(super) fn media_address(&self, side: Side, transport: Transport) -> IpAddr {
         let of_signalling = self.local(side, transport).address.ip();
         match side {
             Side::Outside => self.public_media_address.unwrap_or(of_signalling),
@@ -339,8 +334,7 @@ impl Settings {
     }
 
     /// True if `ip` is one of ours as `side` sees us.
-    #[must_use]
-    pub fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
+    pub(super) fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
         Transport::ALL.into_iter().any(|transport| self.local(side, transport).address.ip() == ip)
     }
 }

@@ -1,10 +1,11 @@
 //! An answered call as plain data, so that another process can go on with it.
 //!
-//! Out: an [`Entry`] whenever something has changed that going on depends on. In: a [`Snapshot`] and its age. Times count
-//! back from the moment it was taken, as no two processes share a clock that only runs forward. Where it is kept, and
-//! how old it has become, is the driver's business.
+//! Out: an [`Entry`] whenever something has changed that going on depends on. Times count back from the moment it was
+//! taken, as no two processes share a clock that only runs forward. Where it is kept, and how old it has become, is the
+//! driver's business; what becomes of it is in `restore`.
 //!
-//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which would have to hear the opening again.
+//! What is not kept: transactions, whose messages the peers repeat (but for the INVITE, see `resumed`); the ear, which
+//! would have to hear the opening again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,26 +14,21 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::diversion::Diversion;
-use super::event::{Event, Lifted};
+use super::event::Lifted;
 use super::forward::Party;
 use super::input::Output;
-use super::machine::LONGEST_DIVERSION;
-use super::resumed::{self, Invited};
-use super::security::{Secured, Security};
-use super::session::Session;
+use super::resumed::Invited;
+use super::security::Secured;
 use super::settings::Side;
-use super::state::{Call, Phase};
+use super::state::Call;
 use super::switchboard::Switchboard;
-use super::video::Shown;
-use crate::policy::action::{Enforcement, RouteDecision, StepUp, StepUpDecision};
+use super::video::VideoSnapshot;
+use crate::policy::action::{Enforcement, RouteDecision, StepUpDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
-use crate::rtp::control::{MediaCommand, StreamPlan};
+use crate::rtp::control::StreamPlan;
 use crate::sip::flow::Flow;
-use crate::units::{CallId, CallTime, Leg, PerLeg};
-
-/// 64*T1: a request is repeated for this long (RFC 3261 §17.1.2.2).
-const REPEATED: Duration = Duration::from_secs(32);
+use crate::units::{CallId, CallTime, PerLeg};
 
 /// What is to be kept of a call from now on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -80,7 +76,7 @@ pub struct Snapshot {
     pub latched: PerLeg<Option<SocketAddr>>,
     /// Its video, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub video: Option<Shown>,
+    pub video: Option<VideoSnapshot>,
     /// What has been said of SRTP.
     #[serde(default)]
     pub secured: Option<Secured>,
@@ -154,6 +150,15 @@ pub struct Taken {
     pub enforcement: Enforcement,
 }
 
+impl Story {
+    /// Its times, once it has lain for `age`.
+    pub(super) fn grow_older(&mut self, age: Duration) {
+        self.began = self.began.saturating_add(age);
+        self.rang = self.rang.map(|rang| rang.saturating_add(age));
+        self.answered = self.answered.saturating_add(age);
+    }
+}
+
 impl Switchboard {
     /// Tells of every change of an answered call by [`Output::Journal`].
     #[must_use]
@@ -179,144 +184,6 @@ impl Switchboard {
         }
         self.changed = changed;
     }
-
-    /// Goes on with a call of another process. `age`: since the snapshot was taken.
-    pub(super) fn restore(&mut self, snapshot: Snapshot, age: Duration, now: Instant) {
-        if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
-            return;
-        }
-        if snapshot.call.0 >> 24 == self.next_id_prefix() {
-            // The other process was started within the same second.
-            self.counter = self.counter.max(u32::try_from(snapshot.call.0 & 0x00FF_FFFF).unwrap_or(0));
-        }
-        let ago = |span: Duration| now.checked_sub(span.saturating_add(age)).unwrap_or(now);
-        // A refresh that met nobody is still repeated for a while.
-        let left = |left: Duration| left.saturating_sub(age).max(REPEATED);
-        let until = |(interval, rest): (Duration, Duration)| Some((interval, now.checked_add(left(rest))?));
-        let Snapshot { call: id, from, sip_call_id, flow, party, has_callee, ports, plan, latched, story, .. } =
-            snapshot;
-        let guarded = story.is_guarded();
-        let told = Story {
-            began: story.began.saturating_add(age),
-            rang: story.rang.map(|rang| rang.saturating_add(age)),
-            answered: story.answered.saturating_add(age),
-            ..story.clone()
-        };
-        let mut call = Box::new(Call {
-            id,
-            settings: Arc::clone(&self.settings),
-            from,
-            call_id: sip_call_id,
-            flow,
-            party,
-            invite: None,
-            server: None,
-            invited: snapshot.invited,
-            resumed_until: Some(resumed::answers_until(now)),
-            client: None,
-            has_callee,
-            facts: story.facts,
-            generation: story.generation,
-            routed: Some((story.decision, story.enforcement)),
-            ports: None,
-            plan,
-            plays: PerLeg::default(),
-            latched,
-            video: None,
-            security: Security::new(&self.settings.srtp, &self.secret, id),
-            reopening: true,
-            // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
-            phase: Phase::Answered { ack_by: None },
-            due: None,
-            began: ago(story.began),
-            rang: story.rang.map(ago),
-            answered: Some(ago(story.answered)),
-            // Its INVITE is over: no other answer to it can come.
-            answered_by: None,
-            early: Vec::new(),
-            hung_up: Vec::new(),
-            unacked: None,
-            until: (!has_callee).then(|| now + LONGEST_DIVERSION),
-            listens_until: None,
-            analysed: story.analysed,
-            on_hold: snapshot.on_hold,
-            session: Session { timer: snapshot.session.and_then(until), ..Session::default() },
-            unheard: None,
-            not_analysed: story.not_analysed,
-            taken: story.steps.iter().map(|step| step.decision.action).collect(),
-            steps: story.steps,
-            taken_back: story.taken_back,
-            guard: None,
-            lifted: story.lifted,
-            digits: story.digits,
-            diversion: None,
-            shown: story.verdict.map(Box::new),
-            trunk: None,
-            candidates: Vec::new(),
-            invite_shift: PerLeg::default(),
-            authorization: PerLeg::default(),
-            turns: Vec::new(),
-            guest: PerLeg::default(),
-        });
-        let outside = if from == Side::Outside { Leg::Caller } else { Leg::Callee };
-        let trunk = call.settings.trunk_of(call.flow[outside].peer.ip());
-        call.trunk = call.facts.trunk.clone().or_else(|| trunk.map(|trunk| Arc::clone(&trunk.name)));
-        self.host_guests(&mut call);
-        call.ports = Some(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
-        self.enter(&call);
-        self.know_invite(&mut call, now);
-        let restored = Event::Restored { sip_call_id: Arc::clone(&call.call_id), story: Box::new(told) };
-        self.happened(&call, now, restored);
-        if call
-            .answered
-            .is_some_and(|answered| now.saturating_duration_since(answered) > call.settings.longest_restored)
-        {
-            return self.end_restored(call, now);
-        }
-        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-        self.out(Output::Media(MediaCommand::Open { call: id, local, ports: Some(ports) }));
-        if let (Some(security), Some(said)) = (&mut call.security, snapshot.secured) {
-            security.said = said;
-        }
-        for leg in Leg::BOTH {
-            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
-                security.resume(leg, srtp);
-            }
-            let plan = call.plan[leg].clone();
-            self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
-            if let Some(address) = call.latched[leg] {
-                self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
-            }
-        }
-        self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
-        if let Some(shown) = snapshot.video {
-            self.restore_video(&mut call, shown);
-        }
-        if let Some(diverting) = snapshot.diversion {
-            self.divert_again(&mut call, diverting, now);
-        } else if !call.has_callee {
-            self.play(&mut call, Leg::Caller, "caller-diverted");
-        } else if guarded && call.settings.enforce {
-            self.guard(&mut call);
-            if let Some(guard) = &mut call.guard {
-                guard.whisper_waits = snapshot.whisper_waits;
-            }
-        }
-        self.changed(id);
-        self.keep(call);
-    }
-
-    /// Both legs of a call that another process left, and that cannot go on.
-    pub(super) fn end_restored(&mut self, call: Box<Call>, now: Instant) {
-        let caller_gone = call.diversion.as_ref().is_some_and(|diversion| diversion.caller_gone);
-        if !caller_gone {
-            self.bye(&call, Leg::Caller, now);
-        }
-        if call.has_callee {
-            self.bye(&call, Leg::Callee, now);
-        }
-        self.finish(&call, None, "restart", None, now);
-    }
 }
 
 /// None: not answered, or without ports.
@@ -333,7 +200,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         answered: ago(call.answered?),
         analysed: call.analysed,
         not_analysed: call.not_analysed.clone(),
-        verdict: call.shown.as_deref().cloned(),
+        verdict: call.told_verdict.as_deref().cloned(),
         steps: call.steps.clone(),
         taken_back: call.taken_back,
         lifted: call.lifted,
@@ -351,7 +218,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         ports: PerLeg::from_fn(|leg| ports[leg].port()),
         plan: call.plan.clone(),
         latched: call.latched,
-        video: call.video.as_ref().and_then(|video| video.shown()),
+        video: call.video.as_ref().and_then(|video| video.snapshot()),
         secured: call.security.as_ref().map(|security| security.said),
         on_hold: call.on_hold,
         whisper_waits: call.guard.as_ref().is_some_and(|guard| guard.whisper_waits),
@@ -359,22 +226,4 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         diversion: call.diversion.as_ref().map(Diversion::progress),
         story,
     })
-}
-
-/// A verdict for what no detector asked for.
-pub(super) fn no_verdict(at: CallTime) -> Verdict {
-    use crate::policy::judge::Class;
-    use crate::units::Ratio;
-
-    Verdict {
-        at,
-        class: Class::NoSpeech,
-        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
-        reasons: Vec::new(),
-    }
-}
-
-/// What an operator's order to divert is called in records.
-pub(super) fn ordered(verdict: Verdict) -> StepUpDecision {
-    StepUpDecision { action: StepUp::Divert, rule: Arc::from("operator"), verdict }
 }

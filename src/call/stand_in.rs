@@ -1,16 +1,15 @@
-//! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still hears
-//! an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
+//! Requests of a leg behind which nobody is: we answered by ourselves, or the other leg is over and this one still
+//! hears an announcement. They are answered here, offers with an answer (RFC 3264 §8, RFC 3261 §14.2, RFC 3311 §5.2).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer;
-use super::forward;
-use super::machine::{ACK_WAIT, T1, T2};
+use super::event::EndReason;
 use super::security::Negotiated;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
-use crate::sip::transaction::ServerId;
+use crate::sip::transaction::{Repeat, ServerId, T1X64, T2};
 use crate::sip::wire::sdp::{Direction, Media};
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::Leg;
@@ -23,14 +22,13 @@ pub(super) struct Unacked {
     server: ServerId,
     leg: Leg,
     response: Vec<u8>,
-    repeat: Instant,
-    interval: Duration,
+    repeat: Repeat,
     give_up: Instant,
 }
 
 impl Unacked {
     pub(super) fn deadline(&self) -> Instant {
-        self.repeat.min(self.give_up)
+        self.repeat.due().min(self.give_up)
     }
 }
 
@@ -68,7 +66,7 @@ impl Switchboard {
             }
             Some(_) | None => (StatusCode::NO_SUCH_CALL, &[], String::new()),
         };
-        let contact = self.contact_of(&call, leg);
+        let contact = call.contact_line(leg);
         let mut lines: Vec<&str> = extra.to_vec();
         if message.method() == Some(Method::Update) && code.is_success() {
             lines.push(&contact);
@@ -97,22 +95,20 @@ impl Switchboard {
             self.described(&mut call, message, leg)
         } else {
             let protection = call.own_protection(leg);
-            call.ports.and_then(|ports| answer::offer(&call.plan[leg], ports[leg], version(message), &protection))
+            call.ports
+                .and_then(|ports| answer::offer(&call.plan[leg], ports[leg], answer::version(message), &protection))
         };
         let Some(body) = body else {
             self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
             return self.keep(call);
         };
-        if let Ok(Some(contact)) = message.contact() {
-            contact.uri.clone_into(&mut call.party[leg].target);
-        }
-        let contact = self.contact_of(&call, leg);
+        call.refresh_target(leg, message);
+        let contact = call.contact_line(leg);
         let mut response = Vec::new();
         respond(message, StatusCode::OK, flow.peer, None, &[&contact, ALLOW], body.as_bytes(), &mut response);
         self.transactions.respond(server, StatusCode::OK, &response, now);
-        let give_up = now + ACK_WAIT;
-        let unacked = Unacked { server, leg, response, repeat: now + T1, interval: T1, give_up };
-        call.unacked = Some(Box::new(unacked));
+        let (repeat, give_up) = (Repeat::starting(now), now + T1X64);
+        call.unacked = Some(Box::new(Unacked { server, leg, response, repeat, give_up }));
         self.changed(call.id);
         self.keep(call);
     }
@@ -121,14 +117,14 @@ impl Switchboard {
     fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
         let ports = call.ports?;
         let sdp = call.settings.read_sdp(message.body()).ok()?;
-        let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+        let media = sdp.anchored_media();
         let negotiated = media.map(|media| call.negotiate(media, leg));
         if negotiated.as_ref().is_some_and(|negotiated| negotiated.refused) {
             return None;
         }
         let opened = negotiated.as_ref().is_some_and(|negotiated| negotiated.plan.is_some());
         let crypto = media.filter(|_| opened).and_then(|media| call.own_crypto(media, leg));
-        let body = answer::own(&sdp, ports[leg], version(message), crypto.as_deref())?;
+        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref())?;
         self.take_description(call, media.zip(negotiated), leg);
         Some(body)
     }
@@ -151,7 +147,7 @@ impl Switchboard {
         }
         call.unacked = None;
         if let (true, Ok(sdp)) = (message.has_sdp(), call.settings.read_sdp(message.body())) {
-            let media = sdp.anchored().and_then(|anchored| sdp.media.get(anchored));
+            let media = sdp.anchored_media();
             let negotiated = media.map(|media| call.negotiate(media, leg));
             self.take_description(call, media.zip(negotiated), leg);
         }
@@ -163,24 +159,14 @@ impl Switchboard {
         if let Some(unacked) = &mut call.unacked {
             if now >= unacked.give_up {
                 call.unacked = None;
-                self.hang_up(call, "no_ack", now);
+                self.hang_up(call, EndReason::NoAck, now);
                 return None;
             }
-            if now >= unacked.repeat {
-                unacked.interval = (unacked.interval * 2).min(T2);
-                unacked.repeat += unacked.interval;
+            if now >= unacked.repeat.due() {
+                unacked.repeat.back_off(T2);
                 self.transactions.respond(unacked.server, StatusCode::OK, &unacked.response, now);
             }
         }
         Some(call)
     }
-
-    fn contact_of(&self, call: &Call, leg: Leg) -> String {
-        format!("Contact: <{}>", forward::our_uri("sip", None, call.local(leg)))
-    }
-}
-
-/// Of a description of ours: rises with the requests that ask for it (RFC 3264 §8).
-fn version(message: &Message<'_>) -> u32 {
-    message.cseq().map_or(1, |cseq| cseq.number)
 }

@@ -2,28 +2,28 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::candidates::Candidate;
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
 use super::forward::{self, Party, Way};
 use super::guard::Guard;
 use super::identity::{self, History, Turn};
+use super::orphan::{MAX_FORKS, Orphan};
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::{DivertCallee, Settings, Side};
 use super::snapshot::Taken;
 use super::stand_in::Unacked;
-use super::switchboard::{MAX_FORKS, Orphan};
-use super::trunks::Candidate;
 use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
-use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transaction::{ClientId, Repeat, ServerId};
 use crate::sip::wire::{Edits, Kept, Message};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
@@ -103,7 +103,7 @@ pub(super) struct Call {
     pub digits: PerLeg<u32>,
     pub diversion: Option<Diversion>,
     /// The last verdict that was told. In a box: many calls have none.
-    pub shown: Option<Box<Verdict>>,
+    pub told_verdict: Option<Box<Verdict>>,
     /// The trunk on its outside leg.
     pub trunk: Option<Arc<str>>,
     /// Where its INVITE may still go, should this next hop fail.
@@ -143,19 +143,85 @@ pub(super) enum Phase {
     /// An announcement plays before a 608.
     Refusing { until: Instant },
     /// We answered ourselves: the 2xx is repeated until its ACK.
-    Answering { response: Vec<u8>, repeat: Instant, interval: Duration, give_up: Instant },
+    Answering { response: Vec<u8>, repeat: Repeat, give_up: Instant },
     /// Answered; the caller's ACK is awaited until then.
     Answered { ack_by: Option<Instant> },
 }
 
 impl Call {
+    /// A call of which nothing is known but this.
+    pub(super) fn new(
+        id: CallId,
+        call_id: Arc<str>,
+        from: Side,
+        flow: PerLeg<Flow>,
+        facts: Facts,
+        settings: Arc<Settings>,
+        began: Instant,
+    ) -> Self {
+        Self {
+            id,
+            generation: settings.generation,
+            settings,
+            from,
+            call_id,
+            flow,
+            party: PerLeg::default(),
+            invite: None,
+            server: None,
+            invited: None,
+            resumed_until: None,
+            client: None,
+            has_callee: false,
+            facts,
+            routed: None,
+            ports: None,
+            plan: PerLeg::default(),
+            plays: PerLeg::default(),
+            latched: PerLeg::default(),
+            video: None,
+            security: None,
+            reopening: false,
+            phase: Phase::Consulting,
+            due: None,
+            began,
+            rang: None,
+            answered: None,
+            answered_by: None,
+            early: Vec::new(),
+            hung_up: Vec::new(),
+            unacked: None,
+            until: None,
+            listens_until: None,
+            analysed: false,
+            on_hold: false,
+            session: Session::default(),
+            unheard: None,
+            not_analysed: None,
+            taken: Vec::new(),
+            steps: Vec::new(),
+            taken_back: None,
+            guard: None,
+            lifted: None,
+            digits: PerLeg::default(),
+            diversion: None,
+            told_verdict: None,
+            trunk: None,
+            candidates: Vec::new(),
+            invite_shift: PerLeg::default(),
+            authorization: PerLeg::default(),
+            turns: Vec::new(),
+            guest: PerLeg::default(),
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
             // Gate and history answer at once.
             Phase::Consulting => None,
             Phase::Opening { give_up, .. } | Phase::Inviting { give_up } | Phase::Ringing { give_up } => Some(*give_up),
             Phase::Refusing { until } => Some(*until),
-            Phase::Answering { repeat, give_up, .. } => Some(*repeat.min(give_up)),
+            Phase::Answering { repeat, give_up, .. } => Some(repeat.due().min(*give_up)),
             Phase::Answered { ack_by } => *ack_by,
         };
         let diversion = self.diversion.as_ref().map(|diversion| diversion.until);
@@ -183,9 +249,30 @@ impl Call {
         self.settings.local(self.side(leg), self.flow[leg].transport)
     }
 
-    /// Where `leg` sends its media to.
-    pub(super) fn media_address(&self, leg: Leg) -> IpAddr {
+    fn media_address(&self, leg: Leg) -> IpAddr {
         self.settings.media_address(self.side(leg), self.flow[leg].transport)
+    }
+
+    /// The address of this machine towards each leg's peer.
+    pub(super) fn bound(&self) -> PerLeg<IpAddr> {
+        PerLeg::from_fn(|leg| self.settings.bound(self.side(leg), self.flow[leg].transport).ip())
+    }
+
+    /// Where each peer is told to send its media to, by our ports.
+    pub(super) fn told_ports(&self, port: impl Fn(Leg) -> u16) -> PerLeg<SocketAddr> {
+        PerLeg::from_fn(|leg| SocketAddr::new(self.media_address(leg), port(leg)))
+    }
+
+    /// Our Contact towards `leg`, in messages of our own.
+    pub(super) fn contact_line(&self, leg: Leg) -> String {
+        format!("Contact: <{}>", forward::our_uri("sip", None, self.local(leg)))
+    }
+
+    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message.
+    pub(super) fn refresh_target(&mut self, leg: Leg, message: &Message<'_>) {
+        if let Ok(Some(contact)) = message.contact() {
+            contact.uri.clone_into(&mut self.party[leg].target);
+        }
     }
 
     /// Takes from a message of `from` what the other leg may not learn or believe.
@@ -226,8 +313,7 @@ impl Call {
     pub(super) fn note_early(&mut self, message: &Message<'_>) {
         let tag = message.to().ok().and_then(|to| to.tag());
         let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
-        let mut routes = forward::record_routes(message);
-        routes.reverse();
+        let routes = forward::routes_back(message);
         let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
         if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
             *other = early;

@@ -3,78 +3,29 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::event::{Counters, Event, Happened};
-use super::failover::Again;
+use super::event::{Counters, EndReason, Event, Happened};
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
-use super::session::{Asked, Question};
+use super::orphan::Orphan;
+use super::relay::RelayedRequest;
+use super::session::Question;
 use super::settings::{Settings, Side};
+use super::stand_in::ALLOW;
 use super::state::{Call, Phase};
 use super::trunks::Trunks;
 use crate::policy::facts::Facts;
-use crate::rtp::control::StreamPlan;
-use crate::sip::flow::{Flow, Hop};
+use crate::sip::flow::Flow;
 use crate::sip::transaction::{
     ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
-use crate::units::{CallId, Leg, OwnMap};
+use crate::units::{CallId, OwnMap};
 
-/// A request on its way through.
-#[derive(Debug)]
-pub(super) struct Relayed {
-    pub(super) server: ServerId,
-    pub(super) call: Option<CallId>,
-    /// The side it came from.
-    pub(super) from: Side,
-    pub(super) invite: bool,
-    /// What an offer in it says, in force once it is accepted.
-    pub(super) plan: Option<(Leg, StreamPlan)>,
-    /// The same of its video.
-    pub(super) video: Option<Box<StreamPlan>>,
-    /// Record-Routes for its response.
-    pub(super) routes: Vec<String>,
-    /// Contacts of a REGISTER: ours and theirs.
-    pub(super) contacts: Vec<(String, String)>,
-    pub(super) local: Hop,
-    /// A 2xx has come; what it says is in force.
-    pub(super) accepted: bool,
-    /// It is numbered higher by this than it came.
-    pub(super) shift: u32,
-    /// On its outside.
-    pub(super) trunk: Option<Arc<str>>,
-    /// Path lines of a REGISTER.
-    pub(super) paths: Vec<String>,
-    /// What an INVITE or UPDATE inside a call asks of the session timer.
-    pub(super) timer: Option<Asked>,
-    /// What we wrote into its 2xx; repetitions say it too.
-    pub(super) granted: Option<Duration>,
-    /// Where else it may go, outside any call and while nothing has come back.
-    pub(super) again: Option<Box<Again>>,
-}
-
-/// An INVITE of ours that nobody waits for any more.
-#[derive(Clone, Debug)]
-pub(super) struct Orphan {
-    pub(super) flow: Flow,
-    pub(super) local: Hop,
-    /// A PRACK or an UPDATE may have followed the INVITE; a BYE comes behind them.
-    pub(super) highest_cseq: u32,
-    /// Tags of forks whose answer has been dealt with: a repetition is acknowledged and no more.
-    pub(super) ended: Vec<Box<str>>,
-}
-
-/// Contacts of one REGISTER that are rewritten.
-pub(super) const MAX_CONTACTS: usize = 16;
-/// Answers of other forks to one INVITE that are hung up; more is no telephone network.
-pub(super) const MAX_FORKS: usize = 16;
-/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that may
-/// run, or calls of a few seconds would meet this limit before any other.
+/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
+/// may run, or calls of a few seconds would meet this limit before any other.
 const TRANSACTIONS_A_CALL: usize = 20;
-/// See [`Switchboard::has_room`].
-const TRUNK_SHARE: usize = 4;
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
 
@@ -89,13 +40,15 @@ pub struct Switchboard {
     pub(super) secret: [u8; 16],
     pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
-    /// Calls of each trunk.
-    pub(super) held: HashMap<Arc<str>, usize>,
+    pub(super) calls_of_trunk: HashMap<Arc<str>, usize>,
     /// Calls whose video has ports: as many as another call has.
     pub(super) videos: usize,
+    /// Calls by the transaction of their INVITE.
     pub(super) by_server: OwnMap<ServerId, CallId>,
+    /// Calls that wait for what comes of their callee's INVITE.
     pub(super) clients: OwnMap<ClientId, CallId>,
-    pub(super) relayed: OwnMap<ClientId, Relayed>,
+    /// By the transaction on the side that they went to.
+    pub(super) relayed: OwnMap<ClientId, RelayedRequest>,
     pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
     pub(super) orphans: OwnMap<ClientId, Orphan>,
     pub(super) questions: OwnMap<ClientId, Question>,
@@ -135,7 +88,7 @@ impl Switchboard {
             secret,
             calls: OwnMap::default(),
             by_call_id: HashMap::new(),
-            held: HashMap::new(),
+            calls_of_trunk: HashMap::new(),
             videos: 0,
             by_server: OwnMap::default(),
             clients: OwnMap::default(),
@@ -185,20 +138,10 @@ impl Switchboard {
                 }
             }
             Input::Start => self.set_trunks(now),
-            Input::Settings(settings) => {
-                self.settings = settings;
-                let calls: Vec<CallId> = self.calls.keys().copied().collect();
-                for id in calls {
-                    if let Some(mut call) = self.take(id) {
-                        self.host_guests(&mut call);
-                        self.keep(call);
-                    }
-                }
-                self.set_trunks(now);
-            }
+            Input::Settings(settings) => self.new_settings(settings, now),
             Input::HangUp { call } => {
                 if let Some(call) = self.take(call) {
-                    self.hang_up(call, "hang_up", now);
+                    self.hang_up(call, EndReason::HungUp, now);
                 }
             }
             Input::Divert { call } => {
@@ -216,6 +159,20 @@ impl Switchboard {
         }
         self.drain_transactions(now);
         self.journal(now);
+    }
+
+    /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
+    /// is.
+    fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
+        self.settings = settings;
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in calls {
+            if let Some(mut call) = self.take(id) {
+                self.host_guests(&mut call);
+                self.keep(call);
+            }
+        }
+        self.set_trunks(now);
     }
 
     /// Does what is due.
@@ -267,7 +224,7 @@ impl Switchboard {
             server_transactions,
             client_transactions,
             trunk_requests: self.trunks.pending(),
-            guests: self.trunks.guests(),
+            guests: self.trunks.guests.len(),
         }
     }
 
@@ -277,17 +234,19 @@ impl Switchboard {
         &self.counters
     }
 
+    /// Hangs up those calls that must not go on, and takes no new ones.
     fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
         self.draining = true;
         let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
         for id in ids {
             if let Some(call) = self.take(id) {
-                self.hang_up(call, "drained", now);
+                self.hang_up(call, EndReason::Drained, now);
             }
         }
     }
 
-    /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is here.
+    /// True for a trunk or the PBX: all others get silence, because an answer would tell a scanner that somebody is
+    /// here.
     pub fn knows(&mut self, source: SocketAddr) -> bool {
         let known = self.side_of(source).is_some();
         self.counters.unknown_source += u64::from(!known);
@@ -307,7 +266,7 @@ impl Switchboard {
     }
 
     pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
-        self.settings.side_of(source).or_else(|| self.trunks.guest(source.ip()))
+        self.settings.side_of(source).or_else(|| self.trunks.guests.side(source.ip()))
     }
 
     fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
@@ -358,15 +317,13 @@ impl Switchboard {
                 self.request(message, server, flow, side, now);
                 self.in_hand = None;
             }
-            Received::AckToSuccess => {
-                match self.by_call_id.get(message.call_id()).copied().and_then(|id| self.take(id)) {
-                    Some(call) => {
-                        let leg = call.leg_of(side);
-                        self.ack(call, message, leg, now);
-                    }
-                    None => self.counters.stray += 1,
+            Received::AckToSuccess => match self.take_by_call_id(message.call_id()) {
+                Some(call) => {
+                    let leg = call.leg_of(side);
+                    self.ack(call, message, leg, now);
                 }
-            }
+                None => self.counters.stray += 1,
+            },
             Received::Cancel { invite: Some(server) } => {
                 if let Some(call) = self.by_server.get(&server).copied().and_then(|id| self.take(id)) {
                     self.cancelled(call, now);
@@ -406,7 +363,7 @@ impl Switchboard {
                 self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
             }
             (Method::Options, false) if self.is_for_us(message) => {
-                self.reply(message, server, flow, StatusCode::OK, &[super::stand_in::ALLOW], now);
+                self.reply(message, server, flow, StatusCode::OK, &[ALLOW], now);
             }
             (Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_), false) => {
                 self.relay(message, server, flow, side, None, now);
@@ -422,50 +379,15 @@ impl Switchboard {
     pub(super) fn drain_transactions(&mut self, now: Instant) {
         while let Some(event) = self.transactions.poll_event() {
             match event {
-                TransactionEvent::ClientTimeout(client) => {
-                    if self.own_silence(client, now) {
-                        continue;
-                    }
-                    if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
-                        self.invite_timed_out(call, now);
-                    } else if let Some(relayed) = self.relayed.get(&client) {
-                        let server = relayed.server;
-                        self.time_out(server, now);
-                        self.offer_lost(client);
-                    }
-                    self.asked(client, None, now);
-                }
-                TransactionEvent::ClientUnsent(client) => {
-                    if self.own_silence(client, now) {
-                        continue;
-                    }
-                    if let Some(call) = self.clients.get(&client).copied().and_then(|id| self.take(id)) {
-                        self.invite_unsent(call, now);
-                    } else if !self.relay_again(client, now)
-                        && let Some(relayed) = self.relayed.get(&client)
-                    {
-                        let server = relayed.server;
-                        self.transactions.respond_from_request(server, StatusCode::SERVICE_UNAVAILABLE, now);
-                        self.offer_lost(client);
-                    }
-                    self.asked(client, None, now);
-                }
+                TransactionEvent::ClientTimeout(client) => self.client_timed_out(client, now),
+                TransactionEvent::ClientUnsent(client) => self.client_unsent(client, now),
                 TransactionEvent::FellBack(client) => self.fell_back(client, now),
                 TransactionEvent::NoAck(_) => {}
                 TransactionEvent::ServerEnded(server) => {
                     self.by_server.remove(&server);
                     self.relayed_by_server.remove(&server);
                 }
-                TransactionEvent::ClientEnded(client) => {
-                    self.clients.remove(&client);
-                    self.orphans.remove(&client);
-                    self.trunks.forget(client);
-                    self.questions.remove(&client);
-                    if let Some(relayed) = self.relayed.remove(&client) {
-                        self.relayed_by_server.remove(&relayed.server);
-                        self.stay(client, relayed.again);
-                    }
-                }
+                TransactionEvent::ClientEnded(client) => self.client_ended(client),
             }
         }
         while let Some(transmit) = self.transactions.poll_transmit() {
@@ -473,9 +395,46 @@ impl Switchboard {
         }
     }
 
-    /// The other side never answered a request that was passed on.
-    pub(super) fn time_out(&mut self, server: ServerId, now: Instant) {
-        self.transactions.respond_from_request(server, StatusCode::REQUEST_TIMEOUT, now);
+    fn client_timed_out(&mut self, client: ClientId, now: Instant) {
+        if self.own_silence(client, now) {
+            return;
+        }
+        if let Some(call) = self.take_by_client(client) {
+            self.invite_timed_out(call, now);
+        } else {
+            self.relayed_lost(client, StatusCode::REQUEST_TIMEOUT, now);
+        }
+        self.question_answered(client, None, now);
+    }
+
+    fn client_unsent(&mut self, client: ClientId, now: Instant) {
+        if self.own_silence(client, now) {
+            return;
+        }
+        if let Some(call) = self.take_by_client(client) {
+            self.invite_unsent(call, now);
+        } else if !self.relay_again(client, now) {
+            self.relayed_lost(client, StatusCode::SERVICE_UNAVAILABLE, now);
+        }
+        self.question_answered(client, None, now);
+    }
+
+    /// Nothing will come of a request that was passed on: whoever sent it hears this.
+    fn relayed_lost(&mut self, client: ClientId, code: StatusCode, now: Instant) {
+        let Some(relayed) = self.relayed.get(&client) else { return };
+        self.transactions.respond_from_request(relayed.server, code, now);
+        self.offer_lost(client);
+    }
+
+    fn client_ended(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+        self.orphans.remove(&client);
+        self.trunks.forget(client);
+        self.questions.remove(&client);
+        if let Some(relayed) = self.relayed.remove(&client) {
+            self.relayed_by_server.remove(&relayed.server);
+            self.stay(client, relayed.again);
+        }
     }
 
     /// An answer of our own to a request.
@@ -510,80 +469,5 @@ impl Switchboard {
 
     pub(super) fn happened(&mut self, call: &Call, at: Instant, event: Event) {
         self.outputs.push_back(Output::Happened(Happened { call: call.id, at, event }));
-    }
-
-    /// Takes a call out of its table to change it; `keep` or `forget` follows.
-    pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
-        self.calls.remove(&id)
-    }
-
-    pub(super) fn keep(&mut self, mut call: Box<Call>) {
-        let due = call.deadline();
-        if due != call.due {
-            self.deadlines.extend(due.map(|at| (at, call.id)));
-            if let Some(at) = std::mem::replace(&mut call.due, due) {
-                self.deadlines.remove(&(at, call.id));
-            }
-        }
-        self.calls.insert(call.id, call);
-    }
-
-    /// A call with a name of its own in the tables.
-    pub(super) fn enter(&mut self, call: &Call) {
-        self.by_call_id.insert(Arc::clone(&call.call_id), call.id);
-        if let Some(trunk) = &call.facts.trunk {
-            *self.held.entry(Arc::clone(trunk)).or_default() += 1;
-        }
-    }
-
-    /// Is there room for a call of this trunk? It may have so many times as many as there is room left, so that one that
-    /// floods leaves a fifth to the others and to the PBX.
-    pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
-        let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
-        let held = trunk.and_then(|trunk| self.held.get(trunk)).copied().unwrap_or(0);
-        room > 0 && (held == 0 || held < TRUNK_SHARE * room)
-    }
-
-    pub(super) fn forget(&mut self, call: &Call) {
-        self.by_call_id.remove(&call.call_id);
-        if let Some(at) = call.due {
-            self.deadlines.remove(&(at, call.id));
-        }
-        if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.held.get_mut(trunk)) {
-            *held = held.saturating_sub(1);
-        }
-        if let Some(server) = call.server {
-            self.by_server.remove(&server);
-        }
-        if let Some(client) = call.client
-            && self.clients.remove(&client).is_some()
-            && call.answered.is_some()
-        {
-            // Another fork may still answer (RFC 3261 §13.2.2.4).
-            self.orphans.insert(client, call.orphan());
-        }
-    }
-
-    /// Our To tag of a call that we answer ourselves: nobody can guess it.
-    pub(super) fn own_tag(&self, id: CallId) -> String {
-        use std::hash::Hasher as _;
-
-        let mut hasher = siphasher::sip::SipHasher24::new_with_key(&self.secret);
-        hasher.write_u64(id.0);
-        format!("rf{:016x}", hasher.finish())
-    }
-
-    pub(super) fn next_id(&mut self) -> CallId {
-        if self.counter == 0x00FF_FFFF {
-            // The ids of this second are used up; those of the next are long past, and no process began in them.
-            (self.counter, self.started) = (0, self.started.wrapping_add(1));
-        }
-        self.counter += 1;
-        CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
-    }
-
-    /// All of an id but its counter.
-    pub(super) fn next_id_prefix(&self) -> u64 {
-        u64::from(self.shard & 0x7F) << 32 | u64::from(self.started)
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! The media path knows it by [`video`](crate::units::CallId::video) of the call, as media without an ear, prompts or
 //! codecs of ours. Its ports are asked for when the first description offers it; that message waits for them, a
-//! millisecond at most as a rule, and goes on without video where there are none or they do not come. They are given back as
-//! soon as an answer refuses it, an offer of it has no answer or is taken back, and with the call.
+//! millisecond at most as a rule, and goes on without video where there are none or they do not come. They are given
+//! back as soon as an answer refuses it, an offer of it has no answer or is taken back, and with the call.
 //!
-//! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where the
-//! talk must not, or with keys to a side that is told none.
+//! Where a side has a word on SRTP, video is refused: its keys are not looked at, so it would pass in the clear where
+//! the talk must not, or with keys to a side that is told none.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use super::switchboard::Switchboard;
 use crate::policy::action::Route;
 use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
 use crate::sip::flow::Flow;
-use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transaction::{ClientId, ServerId, T1};
 use crate::sip::wire::sdp::{Beside, Sdp, may_show};
 use crate::sip::wire::{Kept, Message, Method, StatusCode};
 use crate::units::{CallId, Leg, PerLeg};
 
-/// Ports that have not come by then are not waited for: the peers begin to repeat what waits (T1, RFC 3261 §17.1.1.1).
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Ports that have not come by then are not waited for: the peers begin to repeat what waits (RFC 3261 §17.1.1.1).
+const PATIENCE: Duration = T1;
 
 /// A call's part.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(super) enum Waiting {
 
 /// What a process that goes on with a call must know of its video.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Shown {
+pub struct VideoSnapshot {
     /// Our RTP port towards each peer.
     pub ports: PerLeg<u16>,
     /// What each peer's description says.
@@ -102,10 +102,10 @@ impl Video {
     }
 
     /// For the journal.
-    pub(super) fn shown(&self) -> Option<Shown> {
+    pub(super) fn snapshot(&self) -> Option<VideoSnapshot> {
         let ports = self.ports()?;
         let ports = PerLeg::from_fn(|leg| ports[leg].port());
-        Some(Shown { ports, plan: self.plan.clone(), latched: self.latched })
+        Some(VideoSnapshot { ports, plan: self.plan.clone(), latched: self.latched })
     }
 
     /// It has ports, or has asked for them.
@@ -162,8 +162,7 @@ impl Switchboard {
 
     fn ask_for_ports(&mut self, call: &Call, ports: Option<PerLeg<u16>>) {
         self.videos += 1;
-        let local = PerLeg::from_fn(|leg| call.settings.bound(call.side(leg), call.flow[leg].transport).ip());
-        self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local, ports }));
+        self.out(Output::Media(MediaCommand::Open { call: call.id.video(), local: call.bound(), ports }));
     }
 
     /// Lets a request with an offer of video wait where there are no ports for it yet. None: it waits.
@@ -220,7 +219,7 @@ impl Switchboard {
     pub(super) fn video(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                let ports = PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg].port()));
+                let ports = call.told_ports(|leg| ports[leg].port());
                 let Some(video) = &mut call.video else { return self.keep(call) };
                 let before = std::mem::replace(&mut video.state, State::Open(ports));
                 if let State::Unwanted = before {
@@ -254,7 +253,8 @@ impl Switchboard {
                 }
                 self.keep(call);
             }
-            // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end one.
+            // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end
+            // one.
             MediaEvent::Digit { .. } | MediaEvent::Rolled { .. } | MediaEvent::Finished { .. } | MediaEvent::Silent => {
                 self.keep(call);
             }
@@ -296,7 +296,7 @@ impl Switchboard {
 
     /// A CANCEL, which may be of a request that waits for ports.
     pub(super) fn cancel_waiting(&mut self, cancel: &Message<'_>, server: ServerId, now: Instant) {
-        let Some(mut call) = self.by_call_id.get(cancel.call_id()).copied().and_then(|id| self.take(id)) else {
+        let Some(mut call) = self.take_by_call_id(cancel.call_id()) else {
             return;
         };
         if let Some(video) = &mut call.video
@@ -372,7 +372,7 @@ impl Switchboard {
     }
 
     /// A call of another process had video.
-    pub(super) fn restore_video(&mut self, call: &mut Call, Shown { ports, plan, latched }: Shown) {
+    pub(super) fn restore_video(&mut self, call: &mut Call, VideoSnapshot { ports, plan, latched }: VideoSnapshot) {
         self.ask_for_ports(call, Some(ports));
         let id = call.id.video();
         for leg in Leg::BOTH {
@@ -385,7 +385,7 @@ impl Switchboard {
         }
         self.out(Output::Media(MediaCommand::Answered { call: id, analyse: false }));
         // As before, until we hear otherwise: its peers know no other ports.
-        let state = State::Open(PerLeg::from_fn(|leg| SocketAddr::new(call.media_address(leg), ports[leg])));
+        let state = State::Open(call.told_ports(|leg| ports[leg]));
         call.video = Some(Box::new(Video { state, plan, latched }));
     }
 

@@ -82,7 +82,7 @@ pub(super) fn happened(happened: &Happened) {
             target: CALL,
             %call,
             by = ending.by.map_or("ringfence", Leg::label),
-            how = ending.how,
+            how = ending.how.label(),
             status = ending.status,
             talked_ms = ending.talked.map(|talked| CallTime(talked).as_millis()),
             "Ended"

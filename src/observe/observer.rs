@@ -249,7 +249,7 @@ impl Observing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Ending;
+    use crate::call::{EndReason, Ending};
     use crate::units::Leg;
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
             }
             observer.metrics().lost_events()
         };
-        let ending = Ending { by: None, how: "bye", status: None, talked: None };
+        let ending = Ending { by: None, how: EndReason::Bye, status: None, talked: None };
 
         // The thread gets no further than its first event or two while this is held.
         let stuck = observer.shared.history();

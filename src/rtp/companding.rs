@@ -1,5 +1,5 @@
-//! Linear samples of G.711, for the two things that look into a packet: keys that are held as tones, and a warning that is
-//! mixed into one. A core knows no other core, so whoever builds the relay hands in what the codec does.
+//! Linear samples of G.711, for the two things that look into a packet: keys that are held as tones, and a warning that
+//! is mixed into one. A core knows no other core, so whoever builds the relay hands in what the codec does.
 
 use super::control::Codec;
 

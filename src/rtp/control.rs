@@ -191,7 +191,8 @@ pub enum MediaCommand {
         /// Which.
         held: Held,
     },
-    /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished` follows.
+    /// Press a key for the other leg, as an event (RFC 4733), where the peers have agreed on events; `Finished`
+    /// follows.
     Press {
         /// Which call.
         call: CallId,

@@ -35,7 +35,7 @@ const SAME_PRESS: Duration = Duration::from_millis(60);
 
 /// The press that was heard last on one leg.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub(super) struct Keys {
     last: Option<Press>,
 }
 
@@ -51,12 +51,12 @@ struct Press {
 impl Keys {
     /// This leg presses keys as events.
     #[must_use]
-    pub fn have_come(&self) -> bool {
+    pub(super) fn have_come(&self) -> bool {
         self.last.is_some()
     }
 
     /// Hears one event packet by this clock; a key if this is the first of a press.
-    pub fn hear(&mut self, header: &Header, payload: &[u8], clock: SampleRate) -> Option<char> {
+    pub(super) fn hear(&mut self, header: &Header, payload: &[u8], clock: SampleRate) -> Option<char> {
         let &[event, flags, high, low] = payload.first_chunk::<4>()?;
         let key = KEYS.get(usize::from(event)).copied()?;
         let press = Press {

@@ -29,7 +29,7 @@ const NEW_SSRC_AFTER: Duration = Duration::from_millis(60);
 
 /// Where one leg's media come from.
 #[derive(Clone, Debug)]
-pub struct Latch {
+pub(super) struct Latch {
     signalled: Option<SocketAddr>,
     window_until: Option<Instant>,
     source: Option<Source>,
@@ -50,12 +50,12 @@ struct Source {
 impl Latch {
     /// Accepts nothing before it has been told an address.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { signalled: None, window_until: None, source: None, candidate: None }
     }
 
     /// The peer's session description names `address` (None: on hold without one).
-    pub fn plan(&mut self, address: Option<SocketAddr>, now: Instant) {
+    pub(super) fn plan(&mut self, address: Option<SocketAddr>, now: Instant) {
         let Some(address) = address else { return };
         if self.signalled != Some(address) {
             self.source = None;
@@ -70,14 +70,14 @@ impl Latch {
     }
 
     /// Media are about to begin: a source that had nothing to say while it rang may introduce itself.
-    pub fn open_window(&mut self, now: Instant) {
+    pub(super) fn open_window(&mut self, now: Instant) {
         self.window_until = Some(now + NAT_WINDOW);
         self.candidate = None;
     }
 
     /// Another process knew its media to come from `address`. They go there until its own say otherwise; the IP and the
     /// signalled one may take over with their first packet, as after a silence.
-    pub fn resume(&mut self, address: SocketAddr, now: Instant) {
+    pub(super) fn resume(&mut self, address: SocketAddr, now: Instant) {
         let guessed = self.signalled.is_none_or(|signalled| signalled.ip() != address.ip());
         let heard = now.checked_sub(RELATCH_AFTER).unwrap_or(now);
         self.source = Some(Source { address, ssrc: Ssrc(0), heard, guessed, missed: false });
@@ -85,12 +85,12 @@ impl Latch {
 
     /// Where its media come from, where that is not what its description says.
     #[must_use]
-    pub fn elsewhere(&self) -> Option<SocketAddr> {
+    pub(super) fn elsewhere(&self) -> Option<SocketAddr> {
         self.source.map(|source| source.address).filter(|address| Some(*address) != self.signalled)
     }
 
     /// Whether this packet is the leg's. `known`: its payload type was agreed on.
-    pub fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
+    pub(super) fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
         let Some(signalled) = self.signalled else { return false };
         let right_ip = from.ip() == signalled.ip();
         if let Some(source) = &mut self.source {
@@ -116,19 +116,19 @@ impl Latch {
 
     /// Where packets for this leg are sent: where its own come from, or else where its description says.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         self.source.map(|source| source.address).or(self.signalled)
     }
 
     /// The source that is latched.
     #[must_use]
-    pub fn source(&self) -> Option<(SocketAddr, Ssrc)> {
+    pub(super) fn source(&self) -> Option<(SocketAddr, Ssrc)> {
         self.source.map(|source| (source.address, source.ssrc))
     }
 
     /// The signalled IP.
     #[must_use]
-    pub fn signalled(&self) -> Option<IpAddr> {
+    pub(super) fn signalled(&self) -> Option<IpAddr> {
         self.signalled.map(|address| address.ip())
     }
 

@@ -1,8 +1,8 @@
 //! What one peer receives, as ONE stream: forwarded packets, then a prompt, then forwarded packets again.
 //!
 //! A receiver takes a sudden SSRC or a jump of sequence or timestamp for a new source, and many phones then drop audio
-//! for a while. So a prompt goes on where the forwarded stream stood, and what is forwarded after it is moved by a fixed
-//! offset onto where the prompt ended. Before the first prompt packets pass untouched.
+//! for a while. So a prompt goes on where the forwarded stream stood, and what is forwarded after it is moved by a
+//! fixed offset onto where the prompt ended. Before the first prompt packets pass untouched.
 //!
 //! Invariant: after a prompt the SSRC never changes, and sequence and timestamp only grow (RFC 3550 §5.1).
 
@@ -19,8 +19,8 @@ pub const PACKET_SAMPLES: usize = 160;
 /// The longest packet of a prompt.
 pub const PACKET_BYTES: usize = HEADER + PACKET_SAMPLES;
 
-/// Time that a packet of a prompt takes.
-const PACKET_TIME: Duration = Duration::from_millis(20);
+/// Time that a packet of a prompt takes, and from one to the next.
+pub const PACKET_TIME: Duration = Duration::from_millis(20);
 
 /// A packet this far before the first one that was forwarded after a prompt is no straggler: the source has restarted.
 const MAX_STRAGGLE: i16 = 100;
@@ -129,41 +129,12 @@ impl Outgoing {
                 timestamp: next.timestamp.0.wrapping_sub(header.timestamp.0),
             };
         }
-        let mut sent = Sent { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp, at: now };
-        if let Shift::By { first, timestamp, .. } = &mut self.shift {
-            let ahead = header.sequence.since(*first);
-            if ahead < 0 {
-                self.held_back(header);
-                return false;
-            }
-            // Follows the stream, so that the comparison stays right after half the number space.
-            if ahead > 1_000 {
-                *first = SequenceNumber(first.0.wrapping_add(500));
-            }
-            sent.ssrc = self.last.ssrc;
-            sent.sequence.0 = sent.sequence.0.wrapping_add(self.added_numbers as u16);
-            sent.timestamp.0 = sent.timestamp.0.wrapping_add(*timestamp);
-            Header {
-                // The first one behind a prompt, or behind what was left out.
-                marker: header.marker || !settled || ahead == 0,
-                ssrc: sent.ssrc,
-                sequence: sent.sequence,
-                timestamp: sent.timestamp,
-                ..header.clone()
-            }
-            .stamp(packet);
-        }
+        let Some(sent) = self.moved(header, settled, packet, now) else {
+            self.held_back(header);
+            return false;
+        };
         if self.source != Some(header.ssrc) {
-            // Its own counts begin with it.
-            let held =
-                self.held.take().filter(|(ssrc, _)| *ssrc == header.ssrc).map_or_else(Total::default, |(_, held)| held);
-            if let Shift::Untouched = self.shift {
-                (self.added, self.added_numbers) = (Total::default(), 0);
-            } else {
-                self.added = self.total;
-            }
-            self.added = self.added.without(held);
-            self.source = Some(header.ssrc);
+            self.take_up(header.ssrc);
         }
         self.total.count(header.payload.len());
         // A packet that came out of order does not set the stream back.
@@ -171,6 +142,46 @@ impl Outgoing {
             self.reach(sent);
         }
         true
+    }
+
+    /// The packet as it stands in the stream, and written so. None: it belongs before a prompt. `settled`: not the
+    /// first one behind it.
+    fn moved(&mut self, header: &Header, settled: bool, packet: &mut [u8], now: Instant) -> Option<Sent> {
+        let mut sent = Sent { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp, at: now };
+        let Shift::By { first, timestamp, .. } = &mut self.shift else { return Some(sent) };
+        let ahead = header.sequence.since(*first);
+        if ahead < 0 {
+            return None;
+        }
+        // Follows the stream, so that the comparison stays right after half the number space.
+        if ahead > 1_000 {
+            *first = SequenceNumber(first.0.wrapping_add(500));
+        }
+        sent.ssrc = self.last.ssrc;
+        sent.sequence.0 = sent.sequence.0.wrapping_add(self.added_numbers as u16);
+        sent.timestamp.0 = sent.timestamp.0.wrapping_add(*timestamp);
+        Header {
+            // The first one behind a prompt, or behind what was left out.
+            marker: header.marker || !settled || ahead == 0,
+            ssrc: sent.ssrc,
+            sequence: sent.sequence,
+            timestamp: sent.timestamp,
+            ..header.clone()
+        }
+        .stamp(packet);
+        Some(sent)
+    }
+
+    /// Another source is forwarded from now on: its own counts begin with it.
+    fn take_up(&mut self, source: Ssrc) {
+        let held = self.held.take().filter(|(ssrc, _)| *ssrc == source).map_or_else(Total::default, |(_, held)| held);
+        if let Shift::Untouched = self.shift {
+            (self.added, self.added_numbers) = (Total::default(), 0);
+        } else {
+            self.added = self.total;
+        }
+        self.added = self.added.without(held);
+        self.source = Some(source);
     }
 
     /// The stream has come as far as this.
@@ -265,9 +276,8 @@ impl Outgoing {
             one.count(octets);
             self.added = self.added.without(one);
         } else {
-            let (_, held) =
+            let (_, mut held) =
                 self.held.take().filter(|(ssrc, _)| *ssrc == header.ssrc).unwrap_or((header.ssrc, Total::default()));
-            let mut held = held;
             held.count(octets);
             self.held = Some((header.ssrc, held));
         }
@@ -295,7 +305,8 @@ impl Outgoing {
         About { heard_as: self.last.ssrc, source }
     }
 
-    /// A prompt has been heard on this stream, or something was left out of it: reports about it no longer match what the other peer sends.
+    /// A prompt has been heard on this stream, or something was left out of it: reports about it no longer match what
+    /// the other peer sends.
     #[must_use]
     pub fn is_spliced(&self) -> bool {
         !matches!(self.shift, Shift::Untouched)

@@ -71,8 +71,8 @@ impl Prompt {
 /// Beneath a prompt, the other leg is heard with this share of its amplitude: 12 dB quieter.
 const BENEATH: i32 = 4;
 
-/// A prompt that is to be mixed into packets, and has seen none for this long, goes on in packets of its own. Longer than
-/// packets come apart, with some jitter.
+/// A prompt that is to be mixed into packets, and has seen none for this long, goes on in packets of its own. Longer
+/// than packets come apart, with some jitter.
 const NOTHING_TO_MIX: Duration = Duration::from_millis(100);
 
 /// What plays to one leg.
@@ -146,8 +146,8 @@ impl Player {
             && self.queue.front().is_some_and(left)
     }
 
-    /// Mixes what is due into a packet of the other leg, whose own sound is quieter beneath it. `law`: that of `codec`, a
-    /// byte a sample.
+    /// Mixes what is due into a packet of the other leg, whose own sound is quieter beneath it. `law`: that of `codec`,
+    /// a byte a sample.
     pub fn mix(&mut self, codec: Codec, law: Companding, timestamp: RtpTimestamp, payload: &mut [u8], now: Instant) {
         if self.front(codec).is_none() {
             return;

@@ -1,13 +1,11 @@
 //! A key that we press ourselves: the packets of one telephone event (RFC 4733 §2.5.1).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::dtmf;
-use super::outgoing::{Outgoing, Played};
+use super::outgoing::{Outgoing, PACKET_TIME, Played};
 use crate::units::SampleRate;
 
-/// From one packet to the next.
-const STEP: Duration = Duration::from_millis(20);
 /// Packets up to the last length: 100 ms, which is long enough for every receiver.
 const STEPS: u16 = 5;
 /// The last one comes three times (RFC 4733 §2.5.1.4).
@@ -30,7 +28,7 @@ impl Press {
     /// None: no key.
     #[must_use]
     pub fn new(key: char, payload_type: u8, clock: SampleRate) -> Option<Self> {
-        let step = u16::try_from(clock.samples_in(STEP)).ok()?;
+        let step = u16::try_from(clock.samples_in(PACKET_TIME)).ok()?;
         Some(Self { payload_type, event: dtmf::event(key)?, step, sent: 0 })
     }
 

@@ -1,10 +1,11 @@
 //! Reports about a stream that has held a prompt, in the numbers of the peer that they go to (RFC 3550 §6.4).
 //!
-//! The two peers of such a call know one stream by different names, numbers and counts: what [`super::outgoing::Outgoing`]
-//! has done to packets is done to reports here. Blocks about the prompt itself are about nothing that the other peer
-//! has sent, and are left out; so is a BYE, as the stream goes on. Sender's times (NTP, LSR, DLSR) pass as they are.
+//! The two peers of such a call know one stream by different names, numbers and counts: what
+//! [`super::outgoing::Outgoing`] has done to packets is done to reports here. Blocks about the prompt itself are about
+//! nothing that the other peer has sent, and are left out; so is a BYE, as the stream goes on. Sender's times (NTP,
+//! LSR, DLSR) pass as they are.
 
-use super::rtcp::{BYE, MAX_PACKETS, RECEIVER_REPORT, SENDER_REPORT, is_rtcp};
+use super::rtcp::{MAX_PACKETS, RECEIVER_REPORT, SENDER_REPORT, is_rtcp};
 use crate::units::{SequenceNumber, Ssrc};
 
 const DESCRIPTION: u8 = 202;
@@ -44,14 +45,14 @@ pub struct Moved {
 pub struct About {
     /// Its name where it arrives.
     pub heard_as: Ssrc,
-    /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it holds a
-    /// prompt now.
+    /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it
+    /// holds a prompt now.
     pub source: Option<(Ssrc, u32, SequenceNumber)>,
 }
 
 /// Rewrites a compound packet in place, shorter where something is left out; its length. `sender` and `about` are None
 /// for a stream that never held a prompt. 0: nothing is left to be said.
-pub fn translate(packet: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usize {
+pub(super) fn translate(packet: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usize {
     let (mut read, mut written) = (0, 0);
     for _ in 0..MAX_PACKETS {
         let Some(&[_, kind, high, low]) = packet.get(read..).and_then(<[u8]>::first_chunk::<4>) else { break };
@@ -68,7 +69,7 @@ pub fn translate(packet: &mut [u8], sender: Option<Sender>, about: Option<About>
                 length
             }
             TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => feedback(one, sender, about),
-            BYE => 0,
+            // A BYE, and what we do not know.
             _ => 0,
         };
         packet.copy_within(read..read + kept.min(length), written);
@@ -119,12 +120,9 @@ fn report(one: &mut [u8], sender: Option<Sender>, about: Option<About>, info: us
 /// Into the numbers of the stream's sender; false if the block is not about anything that it has sent.
 fn move_block(one: &mut [u8], at: usize, about: Option<About>) -> bool {
     let Some(About { heard_as, source }) = about else { return true };
-    let name = one.get(at..).and_then(<[u8]>::first_chunk::<4>).map(|name| Ssrc(u32::from_be_bytes(*name)));
+    let name = word(one, at).map(Ssrc);
     let (Some((ssrc, shift, first)), true) = (source, name == Some(heard_as)) else { return false };
-    let Some(highest) = one.get(at + 8..).and_then(<[u8]>::first_chunk::<4>).map(|word| u32::from_be_bytes(*word))
-    else {
-        return false;
-    };
+    let Some(highest) = word(one, at + 8) else { return false };
     let own = highest.wrapping_sub(shift);
     if SequenceNumber(own as u16).since(first) < 0 {
         return false;
@@ -137,7 +135,7 @@ fn move_block(one: &mut [u8], at: usize, about: Option<About>) -> bool {
 /// Feedback (RFC 4585 §6.1) names who sends it and whose stream it is about.
 fn feedback(one: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usize {
     rename(one, sender);
-    let media = one.get(8..).and_then(<[u8]>::first_chunk::<4>).map(|name| Ssrc(u32::from_be_bytes(*name)));
+    let media = word(one, 8).map(Ssrc);
     match about {
         None => one.len(),
         // It asks for packets by their numbers, which only generic requests for a picture do not hold.
@@ -150,6 +148,10 @@ fn rename(one: &mut [u8], sender: Option<Sender>) {
     if let Some(sender) = sender {
         edit(one, 4, |_| sender.known_as.0);
     }
+}
+
+fn word(packet: &[u8], at: usize) -> Option<u32> {
+    packet.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
 
 fn edit(packet: &mut [u8], at: usize, change: impl Fn(u32) -> u32) {

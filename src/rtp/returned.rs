@@ -1,7 +1,8 @@
-//! Keys of one leg that come back from the other: an analogue line returns a part of each tone that it is played, and its
-//! adapter may take that for a key of its own telephone.
+//! Keys of one leg that come back from the other: an analogue line returns a part of each tone that it is played, and
+//! its adapter may take that for a key of its own telephone.
 //!
-//! In: when a leg's keys sounded. Out: whether a key of the other leg may be one of them. Knows nothing of what is done with it.
+//! In: when a leg's keys sounded. Out: whether a key of the other leg may be one of them. Knows nothing of what is done
+//! with it.
 
 use std::time::{Duration, Instant};
 

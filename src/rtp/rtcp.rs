@@ -13,7 +13,7 @@ pub(super) const MAX_PACKETS: usize = 16;
 
 /// What a compound packet is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Compound {
+pub(super) struct Compound {
     /// Who sends it: the SSRC of its first packet.
     pub sender: Ssrc,
     /// Holds a sender or receiver report: numbers of one stream that only its two ends share.
@@ -24,14 +24,14 @@ pub struct Compound {
 
 /// Whether a datagram on a port with both is RTCP.
 #[must_use]
-pub fn is_rtcp(packet: &[u8]) -> bool {
+pub(super) fn is_rtcp(packet: &[u8]) -> bool {
     matches!(packet, [flags, kind, ..] if flags >> 6 == 2 && TYPES.contains(kind))
 }
 
 impl Compound {
     /// Reads the headers of one datagram; None if one does not fit. Reduced-size packets (RFC 5506) are read too.
     #[must_use]
-    pub fn read(packet: &[u8]) -> Option<Self> {
+    pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let sender = u32::from_be_bytes(*packet.get(4..)?.first_chunk::<4>()?);
         let mut compound = Self { sender: Ssrc(sender), reports: false, bye: false };
         let mut rest = packet;

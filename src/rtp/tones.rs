@@ -1,8 +1,8 @@
 //! Keys pressed as tones in the audio itself, in G.711 (ITU-T Q.23, Q.24).
 //!
-//! In: the payloads of one leg, in their order. Out: payloads in which no receiver finds a key any more, and the key that
-//! was in them, once per press. A receiver must not take less than 23 ms of a tone for a key (Q.24), and every stretch of
-//! that length fills three quarters of a window, wherever its packets begin.
+//! In: the payloads of one leg, in their order. Out: payloads in which no receiver finds a key any more, and the key
+//! that was in them, once per press. A receiver must not take less than 23 ms of a tone for a key (Q.24), and every
+//! stretch of that length fills three quarters of a window, wherever its packets begin.
 
 use super::companding::Companding;
 use crate::units::SampleRate;
@@ -27,8 +27,8 @@ const TWIST: f32 = 6.3;
 
 /// Windows that make a press: 40 ms, which every receiver must take (Q.24).
 const SHORTEST: u8 = 3;
-/// Windows after which a press is told though it goes on. One that a gateway takes out and sends as an event instead has
-/// ended by then.
+/// Windows after which a press is told though it goes on. One that a gateway takes out and sends as an event instead
+/// has ended by then.
 const LONG: u8 = 9;
 /// Windows without a tone that do not end a press: a gap of 10 ms in it is none (Q.24).
 const GAP: u8 = 2;
@@ -85,8 +85,8 @@ impl Tones {
         self.look(law, payload, None).1
     }
 
-    /// Fills a payload with the code of `silence` if there is a key's tone in it, or `only` this one's; the key of a press
-    /// that has been long enough by now.
+    /// Fills a payload with the code of `silence` if there is a key's tone in it, or `only` this one's; the key of a
+    /// press that has been long enough by now.
     pub fn silence(&mut self, law: Companding, silence: u8, payload: &mut [u8], only: Option<char>) -> Option<char> {
         let (found, told) = self.look(law, payload, only);
         if found {
@@ -95,7 +95,8 @@ impl Tones {
         told
     }
 
-    /// Whether there is a key's tone in a payload, or `only` this one's; the key of a press that has been long enough by now.
+    /// Whether there is a key's tone in a payload, or `only` this one's; the key of a press that has been long enough
+    /// by now.
     fn look(&mut self, law: Companding, payload: &[u8], only: Option<char>) -> (bool, Option<char>) {
         let wanted = |key: char| only.is_none_or(|only| only == key);
         let (mut looked, mut found, mut told) = (false, false, None);
@@ -125,7 +126,8 @@ impl Tones {
         }
         let (row, low) = self.strongest(&self.rows);
         let (column, high) = self.strongest(&self.columns);
-        // A sine has half of its amplitude's square as energy, a line half of the window's length times it as amplitude.
+        // A sine has half of its amplitude's square as energy, a line half of the window's length times it as
+        // amplitude.
         let share = 2.0 * (low + high) / (WINDOW as f32 * energy);
         let even = low <= high * TWIST && high <= low * TWIST;
         (share >= SHARE && even).then(|| KEYS.get(row)?.get(column).copied()).flatten()

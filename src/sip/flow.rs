@@ -149,17 +149,12 @@ impl Flow {
     /// The way to a next hop; over UDP, through the socket that `self` uses.
     #[must_use]
     pub fn towards(self, hop: Hop) -> Self {
-        Self {
-            listener: self.listener,
-            peer: hop.address,
-            transport: hop.transport,
-            connection: None,
-            listens_at: hop.address.port(),
-        }
+        Self { listener: self.listener, ..Self::to(hop) }
     }
 
-    /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address and
-    /// the port of its Via (RFC 3261 §18.2.2). The Via's host is not asked: it could aim our connections at anybody.
+    /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address
+    /// and the port of its Via (RFC 3261 §18.2.2). The Via's host is not asked: it could aim our connections at
+    /// anybody.
     #[must_use]
     pub fn of_request(self, request: &Message<'_>) -> Self {
         if !self.transport.is_reliable() {

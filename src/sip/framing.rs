@@ -108,8 +108,8 @@ impl Framer {
         Ok(self.buffer.get(start..end).map(Frame::Message))
     }
 
-    /// Length of the message at the front; None: its head has not come to its end. An error comes with the length of the
-    /// head, as far as it is known.
+    /// Length of the message at the front; None: its head has not come to its end. An error comes with the length of
+    /// the head, as far as it is known.
     fn measure(&mut self, limits: &Limits) -> Result<Option<usize>, (BadMessage, usize)> {
         let rest = self.buffer.get(self.given..).unwrap_or_default();
         let from = self.searched.saturating_sub(3);

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use dice::Dice;
 use message::{Read, response, summary};
 use phone::{Phone, TO_VIDEO};
-use ringfence::call::{self, DivertCallee, DivertCaller, Entry as Kept, Event, Input, Output, Switchboard};
+use ringfence::call::{self, DivertCallee, DivertCaller, EndReason, Entry as Kept, Event, Input, Output, Switchboard};
 use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::judge::{Class, Verdict};
@@ -791,12 +791,12 @@ impl World {
             return self.violation(Some(talk), format!("{} behind the end", name_of(event)));
         }
         if let Event::Ended { ending } = event {
-            seen.ended.push(ending.how);
+            seen.ended.push(ending.how.label());
             let left = Leg::BOTH.into_iter().any(|leg| self.talks[talk].phones[leg].vanished);
             let script = &self.talks[talk].script;
             let broken = script.no_ports || script.early.iter().any(|(_, what)| matches!(what, Do::MediaFails));
             let both_up = Leg::BOTH.into_iter().all(|leg| self.talks[talk].phones[leg].is_up());
-            if ending.how == "media" && both_up && !left && !broken {
+            if ending.how == EndReason::Media && both_up && !left && !broken {
                 self.violation(Some(talk), "ended for silence although both are there".to_owned());
             }
         }
@@ -895,6 +895,6 @@ fn name_of(event: &Event) -> String {
         Event::TakenBack { .. } => "taken back".to_owned(),
         Event::GuardLifted { by, .. } => format!("guard lifted, {}", by.label()),
         Event::Digit { .. } => "digit".to_owned(),
-        Event::Ended { ending } => format!("ended {}", ending.how),
+        Event::Ended { ending } => format!("ended {}", ending.how.label()),
     }
 }

@@ -44,7 +44,7 @@ impl Forwarder {
             line.clear();
             let _ = write!(line, "{}", message.max_forwards()?.unwrap_or(70).saturating_sub(1));
             edits.set(&message, Name::MaxForwards, line);
-            edits.pop_route(&message);
+            edits.remove_all(&message, Name::Route);
         } else if message.vias().nth(1).is_none() {
             // Without another Via it was meant for us (RFC 3261 §16.7, step 3).
             return Err(BadMessage::Via);

@@ -484,7 +484,7 @@ fn event(event: &Event) -> String {
             let by = ending.by.map_or("us", Leg::label);
             format!(
                 "ended {} by {by} {}",
-                ending.how,
+                ending.how.label(),
                 ending.status.map_or_else(String::new, |status| status.to_string())
             )
         }

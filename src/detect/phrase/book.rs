@@ -1,8 +1,6 @@
 //! The phrase file: what words mean is data.
 //!
-//! In: text of the recogniser. Out: the phrases in it, with their meaning. A pattern is a line of words; `(a|b|c d)` are
-//! alternatives, `[the]` may be missing, `*` stands for up to three words, `#` for a digit. Text and patterns are
-//! compared in lower case, without punctuation, with numbers written as digits.
+//! In: text of the recogniser. Out: the phrases in it, with their meaning.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -10,24 +8,20 @@ use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
+use super::pattern::{Token, ends, first_tokens, is_digit, learn, matches, read};
+use super::text::{normalise, spans};
 use crate::detect::evidence::Meaning;
 use crate::units::Ratio;
 
 /// The phrase file that is shipped.
 const BUILT_IN: &str = include_str!("../../../config/phrases/en.toml");
 
-/// Words of a text that are looked at: a window of 12 s holds fewer.
-const MAX_WORDS: usize = 120;
-
 /// What a phrase counts that is only there when misheard words are set right.
 const MISHEARD: f32 = 0.6;
 
-/// Words that `*` may stand for.
-const GAP: usize = 3;
-
 /// A phrase that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct FoundPhrase {
     /// Its name.
     pub phrase: Arc<str>,
     /// What it says about the call.
@@ -105,16 +99,6 @@ impl From<Named> for Meaning {
             Named::Talk => Self::Talk,
         }
     }
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Token {
-    Word(Box<str>),
-    Digit,
-    /// Up to [`GAP`] words.
-    Gap,
-    /// One of these; an empty one is none of them.
-    Any(Vec<Vec<Token>>),
 }
 
 #[derive(Debug)]
@@ -226,7 +210,7 @@ impl Book {
 
     /// Phrases in `text`, each once. What is only there when misheard words are set right counts less.
     #[must_use]
-    pub fn hear(&self, text: &str) -> Vec<Heard> {
+    pub fn hear(&self, text: &str) -> Vec<FoundPhrase> {
         let words = normalise(text);
         let heard = self.find(&words);
         let corrected: Vec<String> = words.iter().map(|word| self.corrected(word)).collect();
@@ -292,7 +276,7 @@ impl Book {
         }
     }
 
-    fn find(&self, words: &[String]) -> Vec<Heard> {
+    fn find(&self, words: &[String]) -> Vec<FoundPhrase> {
         let mut found = vec![false; self.phrases.len()];
         for start in 0..words.len() {
             for (phrase, tokens) in self.beginning(words, start) {
@@ -307,7 +291,7 @@ impl Book {
         }
         let heard = self.phrases.iter().zip(found).filter(|(_, found)| *found).map(|(phrase, _)| phrase);
         heard
-            .map(|phrase| Heard {
+            .map(|phrase| FoundPhrase {
                 phrase: Arc::clone(&phrase.name),
                 meaning: phrase.meaning,
                 weight: phrase.weight,
@@ -322,151 +306,6 @@ impl Book {
         let before = words.get(from..start).unwrap_or_default();
         phrase.not_after.iter().any(|tokens| (0..before.len()).any(|n| matches(tokens, before, n)))
     }
-}
-
-fn is_digit(word: &str) -> bool {
-    word.len() == 1 && word.as_bytes().first().is_some_and(u8::is_ascii_digit)
-}
-
-/// Do `tokens` match `words` from `start` on?
-fn matches(tokens: &[Token], words: &[String], start: usize) -> bool {
-    !ends(tokens, words, &[start]).is_empty()
-}
-
-/// Where `tokens` may end in `words` if they begin at one of `starts`: each place once, so that the work is bounded by
-/// the pattern's length times the text's.
-fn ends(tokens: &[Token], words: &[String], starts: &[usize]) -> Vec<usize> {
-    let mut at = starts.to_vec();
-    for token in tokens {
-        at = match token {
-            Token::Word(wanted) => step(&at, words, |word| **word == **wanted),
-            Token::Digit => step(&at, words, |word| is_digit(word)),
-            Token::Gap => at.iter().flat_map(|&at| at..=(at + GAP).min(words.len())).collect(),
-            Token::Any(options) => options.iter().flat_map(|option| ends(option, words, &at)).collect(),
-        };
-        at.sort_unstable();
-        at.dedup();
-        if at.is_empty() {
-            break;
-        }
-    }
-    at
-}
-
-fn step(at: &[usize], words: &[String], is: impl Fn(&String) -> bool) -> Vec<usize> {
-    at.iter().filter(|&&at| words.get(at).is_some_and(&is)).map(|at| at + 1).collect()
-}
-
-fn learn(tokens: &[Token], vocabulary: &mut BTreeSet<Box<str>>) {
-    for token in tokens {
-        match token {
-            Token::Word(word) => {
-                vocabulary.insert(word.clone());
-            }
-            Token::Any(options) => options.iter().for_each(|option| learn(option, vocabulary)),
-            Token::Digit | Token::Gap => {}
-        }
-    }
-}
-
-/// Tokens that a match may begin with. True: it may match nothing.
-fn first_tokens<'a>(tokens: &'a [Token], firsts: &mut Vec<&'a Token>) -> bool {
-    for token in tokens {
-        match token {
-            Token::Any(options) => {
-                let mut nothing = false;
-                for option in options {
-                    nothing |= first_tokens(option, firsts);
-                }
-                if !nothing {
-                    return false;
-                }
-            }
-            Token::Word(_) | Token::Digit | Token::Gap => {
-                firsts.push(token);
-                return false;
-            }
-        }
-    }
-    true
-}
-
-/// Words of a text, as patterns are compared with it.
-pub(super) fn normalise(text: &str) -> Vec<String> {
-    spans(text).into_iter().map(|(word, _)| word).collect()
-}
-
-/// The same, with the place of each in the text, in bytes.
-fn spans(text: &str) -> Vec<(String, Range<usize>)> {
-    let apart = |c: char| !(c.is_alphanumeric() || ['\'', '\u{2019}', '\u{2018}', '%'].contains(&c));
-    let mut spans = Vec::new();
-    let mut begun: Option<usize> = None;
-    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
-        // A percent sign is a word of its own.
-        let ends = apart(c) || c == '%';
-        if let (true, Some(from)) = (ends, begun) {
-            begun = None;
-            let word = text.get(from..at).unwrap_or_default().to_lowercase();
-            let word: String = word.chars().filter(|c| c.is_alphanumeric()).collect();
-            if !word.is_empty() {
-                spans.push((number(&word), from..at));
-            }
-        }
-        if c == '%' {
-            spans.push(("percent".to_owned(), at..at + 1));
-        } else if !ends && begun.is_none() {
-            begun = Some(at);
-        }
-    }
-    spans.truncate(MAX_WORDS);
-    spans
-}
-
-/// Numbers up to nine as digits; the recogniser writes both.
-fn number(word: &str) -> String {
-    let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-    names.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
-}
-
-/// Reads a pattern.
-fn read(pattern: &str) -> Result<Vec<Token>, &'static str> {
-    let mut tokens = Vec::new();
-    let mut rest = pattern.trim();
-    while let Some(first) = rest.chars().next() {
-        rest = match first {
-            '(' | '[' => {
-                let close = if first == '(' { ')' } else { ']' };
-                let (inside, after) =
-                    rest.get(1..).and_then(|r| r.split_once(close)).ok_or("a bracket is not closed")?;
-                if inside.contains(['(', '[']) {
-                    return Err("brackets inside brackets are not understood");
-                }
-                let mut options: Vec<Vec<Token>> = inside.split('|').map(read).collect::<Result<_, _>>()?;
-                if first == '[' {
-                    options.push(Vec::new());
-                }
-                tokens.push(Token::Any(options));
-                after
-            }
-            ')' | ']' | '|' => return Err("a bracket was not opened"),
-            '*' | '#' => {
-                tokens.push(if first == '*' { Token::Gap } else { Token::Digit });
-                rest.get(1..).unwrap_or_default()
-            }
-            _ => {
-                let end = rest.find(['(', '[', ')', ']', '*', '#', '|']).unwrap_or(rest.len());
-                let (words, after) = rest.split_at(end);
-                tokens.extend(plain(words));
-                after
-            }
-        }
-        .trim_start();
-    }
-    Ok(tokens)
-}
-
-fn plain(words: &str) -> Vec<Token> {
-    normalise(words).into_iter().map(|word| Token::Word(word.into())).collect()
 }
 
 #[cfg(test)]

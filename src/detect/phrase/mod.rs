@@ -5,12 +5,14 @@
 //! data; see `config/phrases`.
 
 mod book;
+mod pattern;
 mod recogniser;
 mod schedule;
+mod text;
 mod tokenizer;
 mod wording;
 
-pub use book::{Book, BookError, Doubt, Heard};
+pub use book::{Book, BookError, Doubt, FoundPhrase};
 pub use recogniser::{ModelError, Recogniser, Transcript, Weighed, to_recogniser};
 pub use schedule::{Schedule, ScheduleSettings, Window};
 pub use wording::{Listened, Said, Wording, WordingError};

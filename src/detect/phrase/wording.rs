@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
-use super::book::normalise;
+use super::text::normalise;
 
 /// The file that is shipped.
 const BUILT_IN: &str = include_str!("../../../config/phrases/en.wording.toml");

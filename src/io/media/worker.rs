@@ -25,7 +25,8 @@ use super::tap::{TapControl, TapWriter};
 use super::{CONTROLS, EVENTS, ToWorker, call_of};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent};
-use crate::rtp::relay::{PLAYOUT_INTERVAL, Relay, Relayed};
+use crate::rtp::outgoing::PACKET_TIME;
+use crate::rtp::relay::{Relay, Relayed};
 use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, Leg};
 use pace::Pace;
@@ -183,7 +184,7 @@ impl Worker {
         let due = if self.playing.is_empty() { self.tick_due } else { self.tick_due.min(self.play_due) };
         let wait = due.saturating_duration_since(now);
         let wait = if self.filling { wait.min(NEXT_SETS) } else { wait };
-        if self.backlog.is_empty() && self.tap_backlog.is_empty() { wait } else { wait.min(PLAYOUT_INTERVAL) }
+        if self.backlog.is_empty() && self.tap_backlog.is_empty() { wait } else { wait.min(PACKET_TIME) }
     }
 
     /// Reads what has come on one socket and sends it on: one datagram, or more if the socket had some left in the round

@@ -8,11 +8,12 @@ use super::pipe::{Broken, Pipe, Reading};
 use super::{CloseReason, Settings};
 use crate::sip::flow::Flow;
 use crate::sip::framing::{BadFrame, Frame, Framer};
+use crate::sip::transaction::T1X64;
 
 /// Of messages that wait for a peer to read. More means that it does not.
 const LONGEST_QUEUE: usize = 1024 * 1024;
-/// A peer that takes nothing for this long does not read: 64*T1, after which nobody waits for an answer any more.
-const STALLED: Duration = Duration::from_secs(32);
+/// A peer that takes nothing for this long does not read: nobody waits for an answer any more.
+const STALLED: Duration = T1X64;
 /// A connection of ours must be there within this: well before the caller of a silent next hop is told (8 s).
 const CONNECT: Duration = Duration::from_secs(4);
 /// What is queued when a connection is to end may take this long to leave.

@@ -211,7 +211,7 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
             record.ended = Some(at);
             record.ending = EndingRecord {
                 by: ending.by.map(Leg::label).map(Into::into),
-                how: ending.how.into(),
+                how: ending.how.label().into(),
                 status: ending.status,
                 // Of a call that a fault of ours ended, it is known here only.
                 talked: ending.talked.or_else(|| Some(at.since(record.answered?))),

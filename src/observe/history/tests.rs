@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::call::{Ending, Lifted};
+use crate::call::{EndReason, Ending, Lifted};
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::{CallDirection, CallerNumber};
 use crate::policy::judge::Class;
@@ -57,7 +57,12 @@ fn verdict(ms: u64, press_key: f32, reasons: usize) -> Verdict {
 
 fn ended() -> Event {
     Event::Ended {
-        ending: Ending { by: Some(Leg::Caller), how: "bye", status: None, talked: Some(Duration::from_secs(6)) },
+        ending: Ending {
+            by: Some(Leg::Caller),
+            how: EndReason::Bye,
+            status: None,
+            talked: Some(Duration::from_secs(6)),
+        },
     }
 }
 

@@ -219,7 +219,7 @@ impl Metrics {
             Event::GuardLifted { by, .. } => inc(&self.guards_lifted, [("by", by.label())]),
             Event::Digit { leg } => inc(&self.digits, [("leg", leg.label())]),
             Event::Ended { ending } => {
-                inc(&self.ended, [("how", ending.how)]);
+                inc(&self.ended, [("how", ending.how.label())]);
                 let label = record.and_then(CallRecord::verdict).map(|verdict| &*verdict.class);
                 let class = Class::ALL.into_iter().map(Class::label).find(|class| Some(*class) == label);
                 inc(&self.classes, [("class", class.unwrap_or("none"))]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::call::{Ending, Lifted};
+use crate::call::{EndReason, Ending, Lifted};
 use crate::policy::action::{Rejection, Route, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::policy::judge::Verdict;
@@ -72,7 +72,7 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
         tell(metrics, Event::GuardLifted { at: CallTime::ZERO, by }, None);
     }
     tell(metrics, Event::Digit { leg: Leg::Callee }, None);
-    let ending = Ending { by: None, how: "diverted", status: None, talked: Some(Duration::from_secs(9)) };
+    let ending = Ending { by: None, how: EndReason::Diverted, status: None, talked: Some(Duration::from_secs(9)) };
     tell(metrics, Event::Ended { ending }, Some(&diverted_call()));
     tell(metrics, Event::Ended { ending }, None);
 }

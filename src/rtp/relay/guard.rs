@@ -20,8 +20,8 @@ pub(super) struct Guard {
     held: Held,
     /// Since then.
     since: Instant,
-    /// The press under way is held. One that began before the guard goes on to its end, or the other leg would hear a key
-    /// that nobody lets go.
+    /// The press under way is held. One that began before the guard goes on to its end, or the other leg would hear a
+    /// key that nobody lets go.
     holds: bool,
     /// None: lifted, and no tone sounds any more.
     tones: Option<Tones>,
@@ -93,8 +93,8 @@ impl Guard {
 }
 
 impl LegMedia {
-    /// What becomes of a packet while keys are held: true if it goes nowhere; and the key that is pressed with it, which
-    /// for an event has been read. One that comes back from the other leg is held and nobody's press.
+    /// What becomes of a packet while keys are held: true if it goes nowhere; and the key that is pressed with it,
+    /// which for an event has been read. One that comes back from the other leg is held and nobody's press.
     pub(super) fn hold(
         &mut self,
         payload: Payload,
@@ -139,8 +139,8 @@ impl MediaPair {
         }
     }
 
-    /// Notes what `from` presses while keys of the other leg are held: it may come back from there. The key that is pressed
-    /// with this packet, which for an event has been read.
+    /// Notes what `from` presses while keys of the other leg are held: it may come back from there. The key that is
+    /// pressed with this packet, which for an event has been read.
     pub(super) fn may_return(
         &mut self,
         from: Leg,

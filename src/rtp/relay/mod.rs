@@ -1,17 +1,19 @@
 //! One packet in, at most one out: the two legs of one call's media.
 //!
-//! In: a datagram, the leg it came in on, its source, the time. Out: a value that says where it goes (rewritten in place
-//! if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that and
-//! sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
+//! In: a datagram, the leg it came in on, its source, the time. Out: a value that says where it goes (rewritten in
+//! place if a prompt was played) or why not, and what was heard in it. A leg whose SRTP ends here is opened before that
+//! and sealed behind it. Runs for every packet of every call: it neither allocates, locks nor logs.
 
+mod encryption;
 mod guard;
+mod outcome;
 mod payloads;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::companding::Laws;
-use super::control::{Codec, Rollovers, SrtpPlan, StreamPlan};
+use super::control::{Codec, StreamPlan};
 use super::dtmf::Keys;
 use super::latch::Latch;
 use super::outgoing::{Outgoing, Played};
@@ -20,110 +22,12 @@ use super::player::{Player, Playing, Prompt};
 use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
-use super::srtp::{BadSrtp, Opening, Sealing};
 use crate::units::{Leg, PerLeg};
+use encryption::LegSrtp;
 use guard::Guard;
+pub use outcome::{Counters, DropReason, Relay, Relayed};
 pub use payloads::Payload;
 use payloads::Payloads;
-
-/// Time from one packet of a prompt to the next.
-pub const PLAYOUT_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What happens with a datagram.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Relay {
-    /// It goes to this address, from the other leg's socket.
-    Forward {
-        /// The other leg's peer.
-        to: SocketAddr,
-    },
-    /// It goes nowhere.
-    Drop(DropReason),
-}
-
-/// Why a datagram is not forwarded. Those from `Playing` on were good ones that the call does not want to be heard.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DropReason {
-    /// Neither RTP nor RTCP.
-    NotRtp,
-    /// From an address or source that is not the leg's.
-    UnknownSource,
-    /// Its tag is not that of the leg's key: a wrong key, a stranger, or not encrypted at all.
-    Forged,
-    /// An encrypted packet that has come before, or is too old to tell; or one whose number we have sealed before.
-    Repeated,
-    /// The other leg has no address yet, or is on hold without one.
-    NoDestination,
-    /// A prompt plays where it would go.
-    Playing,
-    /// The leg is cut.
-    Cut,
-    /// Came too late: belongs before a prompt.
-    BeforePrompt,
-    /// A report whose numbers do not match the stream that the other peer knows.
-    Contradicts,
-    /// A key, and keys of its leg are held back.
-    KeyHeld,
-}
-
-impl DropReason {
-    /// Every reason, in the order of [`Counters::dropped`].
-    pub const ALL: [DropReason; 10] = [
-        DropReason::NotRtp,
-        DropReason::UnknownSource,
-        DropReason::Forged,
-        DropReason::Repeated,
-        DropReason::NoDestination,
-        DropReason::Playing,
-        DropReason::Cut,
-        DropReason::BeforePrompt,
-        DropReason::Contradicts,
-        DropReason::KeyHeld,
-    ];
-
-    /// Fixed word for metric labels.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            DropReason::NotRtp => "not_rtp",
-            DropReason::UnknownSource => "unknown_source",
-            DropReason::Forged => "forged",
-            DropReason::Repeated => "repeated",
-            DropReason::NoDestination => "no_destination",
-            DropReason::Playing => "playing",
-            DropReason::Cut => "cut",
-            DropReason::BeforePrompt => "before_prompt",
-            DropReason::Contradicts => "contradicts",
-            DropReason::KeyHeld => "key_held",
-        }
-    }
-}
-
-/// A datagram's way, and what was in it.
-#[derive(Clone, Debug)]
-pub struct Relayed {
-    /// Where it goes.
-    pub way: Relay,
-    /// How much of it goes: reports may become shorter.
-    pub length: usize,
-    /// Its header as it came, if it was RTP of the leg's own source: what the tap may hear, forwarded or not.
-    pub heard: Option<(Header, Payload)>,
-    /// A key that was pressed with it.
-    pub digit: Option<char>,
-    /// The leg's media come from somewhere else than before: see [`MediaPair::elsewhere`].
-    pub moved: bool,
-}
-
-/// Plain counts of one call.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
-    /// RTP packets of the legs' own sources.
-    pub packets_in: PerLeg<u64>,
-    /// RTP packets sent to the legs, prompts included.
-    pub packets_out: PerLeg<u64>,
-    /// Datagrams dropped, by reason in the order of [`DropReason::ALL`].
-    pub dropped: [u32; DropReason::ALL.len()],
-}
 
 /// Media of one call.
 #[derive(Debug)]
@@ -137,7 +41,7 @@ pub struct MediaPair {
 struct LegMedia {
     plan: StreamPlan,
     /// Where `plan` has SRTP that ends here.
-    protection: Option<Box<Protection>>,
+    srtp: Option<Box<LegSrtp>>,
     latch: Latch,
     /// Where its media were last known to come from, if not from where its description says. In a box: few come so.
     elsewhere: Option<Box<SocketAddr>>,
@@ -159,34 +63,6 @@ struct LegMedia {
     player: Option<Box<Playing>>,
 }
 
-/// Both directions of a leg whose SRTP ends here.
-#[derive(Debug)]
-struct Protection {
-    /// None: the peer has said no key, and nothing of it is let in.
-    opening: Option<Opening>,
-    sealing: Sealing,
-}
-
-impl Protection {
-    /// For this plan; what has not changed since the one before goes on counting.
-    fn new(srtp: &SrtpPlan, before: Option<(&SrtpPlan, Protection)>) -> Self {
-        let Rollovers { heard, sent } = srtp.rollovers;
-        let (kept, was) = before.unzip();
-        let same = kept.filter(|kept| kept.suite == srtp.suite);
-        let (opening, sealing) = was.map(|was| (was.opening, was.sealing)).unzip();
-        let opening = opening.flatten().filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
-        let sealing = sealing.filter(|_| same.is_some_and(|same| same.ours == srtp.ours)).unwrap_or_else(|| {
-            let mut sealing = Sealing::new(srtp.suite, &srtp.ours, sent);
-            if srtp.resumed {
-                sealing.without_reports();
-            }
-            sealing
-        });
-        let opening = opening.or_else(|| srtp.theirs.as_ref().map(|key| Opening::new(srtp.suite, key, heard)));
-        Self { opening, sealing }
-    }
-}
-
 impl LegMedia {
     /// Where its media go; nowhere while its description holds them back with no address (RFC 3264 §8.4).
     fn destination(&self) -> Option<SocketAddr> {
@@ -195,12 +71,13 @@ impl LegMedia {
 }
 
 impl MediaPair {
-    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable; `laws` look into G.711.
+    /// Relays nothing before the legs are planned. `random` makes the streams of prompts unguessable; `laws` look into
+    /// G.711.
     #[must_use]
     pub fn new(random: PerLeg<u64>, laws: &'static Laws, now: Instant) -> Self {
         let legs = PerLeg::from_fn(|leg| LegMedia {
             plan: StreamPlan::default(),
-            protection: None,
+            srtp: None,
             latch: Latch::new(),
             elsewhere: None,
             rtcp: None,
@@ -227,8 +104,8 @@ impl MediaPair {
             media.rtcp = None;
         }
         media.latch.plan(plan.rtp, now);
-        let before = media.plan.srtp.as_deref().zip(media.protection.take().map(|protection| *protection));
-        media.protection = plan.srtp.as_ref().map(|srtp| Box::new(Protection::new(srtp, before)));
+        let before = media.plan.srtp.as_deref().zip(media.srtp.take().map(|srtp| *srtp));
+        media.srtp = plan.srtp.as_ref().map(|srtp| Box::new(LegSrtp::new(srtp, before)));
         media.plan = plan;
         for leg in Leg::BOTH {
             self.legs[leg].payloads = self.payloads_from(leg);
@@ -260,7 +137,8 @@ impl MediaPair {
         self.legs[from].cut = cut;
     }
 
-    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec that they are encoded in.
+    /// Plays prompts to `to` in place of the other leg's media; false if that peer takes no codec that they are encoded
+    /// in.
     pub fn play(&mut self, to: Leg, prompts: impl IntoIterator<Item = Prompt>) -> bool {
         let prompts: Vec<Prompt> = prompts.into_iter().collect();
         let ready = |(_, codec): &(u8, Codec)| prompts.iter().all(|prompt| prompt.is_ready(*codec));
@@ -313,54 +191,6 @@ impl MediaPair {
         Some((packet?, address))
     }
 
-    /// Takes the SRTP off a datagram that came in from `from`, where it ends here; its length then. None: it does not open,
-    /// which is counted, and it goes nowhere. `report`: it came on the RTCP port.
-    pub fn open(&mut self, from: Leg, report: bool, packet: &mut [u8]) -> Option<usize> {
-        let media = &mut self.legs[from];
-        // A fax has no SRTP; the keys stay for when talk goes on.
-        let Some(protection) = media.protection.as_mut().filter(|_| report || !media.plan.fax) else {
-            return Some(packet.len());
-        };
-        let opened = match &mut protection.opening {
-            None => Err(BadSrtp::Forged),
-            Some(opening) if report || is_rtcp(packet) => opening.rtcp(packet),
-            Some(opening) => opening.rtp(packet),
-        };
-        let reason = match opened {
-            Ok(length) => return Some(length),
-            Err(BadSrtp::Malformed) => DropReason::NotRtp,
-            Err(BadSrtp::Forged) => DropReason::Forged,
-            Err(BadSrtp::Repeated) => DropReason::Repeated,
-        };
-        self.counted(Relay::Drop(reason));
-        None
-    }
-
-    /// Puts SRTP around the datagram of `length` in `buffer` that goes to `to`, where that ends here; its length then.
-    /// None: it must not be sent. `buffer` has [`super::srtp::MOST_ADDED`] bytes to spare.
-    pub fn seal(&mut self, to: Leg, report: bool, buffer: &mut [u8], length: usize) -> Option<usize> {
-        let media = &mut self.legs[to];
-        let Some(protection) = media.protection.as_mut().filter(|_| report || !media.plan.fax) else {
-            return Some(length);
-        };
-        let sealing = &mut protection.sealing;
-        let report = report || buffer.get(..length).is_some_and(is_rtcp);
-        let sealed = if report { sealing.rtcp(buffer, length) } else { sealing.rtp(buffer, length) };
-        if sealed.is_none() {
-            self.counted(Relay::Drop(DropReason::Repeated));
-        }
-        sealed
-    }
-
-    /// How often the numbers of a leg's SRTP have come round, if that has changed since it was asked.
-    pub fn rolled(&mut self, leg: Leg) -> Option<Rollovers> {
-        let media = &mut self.legs[leg];
-        let (protection, srtp) = media.protection.as_ref().zip(media.plan.srtp.as_mut())?;
-        let heard = protection.opening.as_ref().map_or(0, Opening::rollovers);
-        let now = Rollovers { heard, sent: protection.sealing.rollovers() };
-        (std::mem::replace(&mut srtp.rollovers, now) != now).then_some(now)
-    }
-
     /// Decides on one datagram that came in on the RTP port of `from`. Runs for every packet of every call.
     pub fn relay(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr, now: Instant) -> Relayed {
         if self.legs[from].plan.fax {
@@ -382,8 +212,8 @@ impl MediaPair {
             return self.dropped(DropReason::UnknownSource);
         }
         if matches!(payload, Payload::Audio(_)) && before.is_some_and(|(_, ssrc)| ssrc != header.ssrc) {
-            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets its
-            // jitter buffer anew at the marker (RFC 3551 §4.1).
+            // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets
+            // its jitter buffer anew at the marker (RFC 3551 §4.1).
             header.mark(packet);
         }
         media.reception.count(header.ssrc, header.sequence);
@@ -408,8 +238,8 @@ impl MediaPair {
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 
-    /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it says
-    /// something that the other peer must not hear.
+    /// Decides on one datagram that came in on the RTCP port of `from`; its length, which is less than before if it
+    /// says something that the other peer must not hear.
     pub fn relay_rtcp(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let (way, length) = self.relay_report(from, packet, src);
         if matches!(way, Relay::Forward { .. }) {

@@ -6,6 +6,7 @@ use crate::rtp::control::Held;
 use crate::rtp::packet::HEADER;
 use crate::rtp::player::Late;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const CALLER: &str = "192.0.2.1:4000";
 pub(super) const CALLEE: &str = "198.51.100.2:6000";

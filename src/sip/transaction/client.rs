@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ClientKind;
-use super::timing::{LONG, Repeat, T2, T4, TIMER_C, TIMER_D};
+use super::timing::{Repeat, T1X64, T2, T4, TIMER_C, TIMER_D};
 use crate::sip::flow::Flow;
 use crate::sip::wire::StatusCode;
 
@@ -25,8 +25,8 @@ pub(super) struct Client {
     pub fell_back: bool,
 }
 
-/// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC 3261
-/// §18.1.1).
+/// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC
+/// 3261 §18.1.1).
 #[derive(Debug)]
 pub(super) struct Fallback {
     pub flow: Flow,
@@ -109,7 +109,7 @@ impl Client {
 
     pub(super) fn send(&mut self, flow: Flow, bytes: Arc<[u8]>, now: Instant) {
         let repeat = (!flow.transport.is_reliable()).then(|| Repeat::starting(now));
-        let give_up = now + LONG;
+        let give_up = now + T1X64;
         self.state = match self.kind {
             ClientKind::Invite => State::Calling { repeat, give_up },
             ClientKind::NonInvite => State::Trying { repeat, give_up },
@@ -146,14 +146,14 @@ impl Client {
         let own = match &self.state {
             State::Reserved => None,
             State::Calling { repeat, give_up } | State::Trying { repeat, give_up } => {
-                Some(repeat.map_or(*give_up, |repeat| repeat.due.min(*give_up)))
+                Some(repeat.map_or(*give_up, |repeat| repeat.due().min(*give_up)))
             }
             State::Proceeding { give_up } => Some(*give_up),
             State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } => Some(*until),
         };
         let own = own.into_iter().chain(self.fallback.as_ref().map(|fallback| fallback.at)).min();
         match &self.cancel {
-            Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due, |own| own.min(repeat.due))),
+            Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due(), |own| own.min(repeat.due()))),
             Cancel::No | Cancel::Waiting(_) | Cancel::Sent { repeat: None, .. } | Cancel::Done => own,
         }
     }
@@ -194,7 +194,7 @@ impl Client {
         let reliable = self.is_reliable();
         let repeat = (!reliable).then(|| Repeat::starting(now));
         self.cancel = Cancel::Sent { bytes: Arc::clone(&bytes), repeat };
-        self.state = State::Proceeding { give_up: now + LONG };
+        self.state = State::Proceeding { give_up: now + T1X64 };
         bytes
     }
 
@@ -220,7 +220,7 @@ impl Client {
                 Taken::Deliver
             }
             State::Calling { .. } | State::Proceeding { .. } if code.is_success() => {
-                self.state = State::Accepted { until: now + LONG };
+                self.state = State::Accepted { until: now + T1X64 };
                 self.cancel = Cancel::Done;
                 // Half a minute remains in which only further 2xx count.
                 self.request = None;
@@ -262,7 +262,7 @@ impl Client {
             return self.fall_back(now).map_or(Step::Nothing, Step::FellBack);
         }
         if let Cancel::Sent { bytes, repeat: Some(repeat) } = &mut self.cancel
-            && now >= repeat.due
+            && now >= repeat.due()
         {
             repeat.back_off(T2);
             return Step::Send(Arc::clone(bytes));
@@ -273,12 +273,12 @@ impl Client {
             {
                 Step::TimedOut
             }
-            State::Calling { repeat: Some(repeat), .. } if now >= repeat.due => {
+            State::Calling { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 // Timer A doubles without bound; timer B ends it (RFC 3261 §17.1.1.2).
-                repeat.back_off(LONG);
+                repeat.back_off(T1X64);
                 self.request.clone().map_or(Step::Nothing, Step::Send)
             }
-            State::Trying { repeat: Some(repeat), .. } if now >= repeat.due => {
+            State::Trying { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 repeat.back_off(T2);
                 self.request.clone().map_or(Step::Nothing, Step::Send)
             }

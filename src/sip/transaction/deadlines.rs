@@ -13,7 +13,8 @@ pub(super) enum Who {
 /// Slots that an entry can name.
 pub(super) const MOST_SLOTS: usize = 1 << 31;
 
-/// Each entry is one number, as half of the work with it is comparing: when, in nanoseconds, then table, slot and generation.
+/// Each entry is one number, as half of the work with it is comparing: when, in nanoseconds, then table, slot and
+/// generation.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     set: BTreeSet<u128>,

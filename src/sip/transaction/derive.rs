@@ -2,7 +2,7 @@
 //! bare responses such as the 100 that a server transaction sends by itself (§8.2.6.1).
 
 use crate::sip::flow::Flow;
-use crate::sip::wire::{Index, Limits, Message, Method, Name, StatusCode, respond};
+use crate::sip::wire::{Index, Limits, MAX_FORWARDS, Message, Method, Name, StatusCode, respond};
 
 /// What was accepted once is read again without limits of its own.
 fn limits() -> Limits {
@@ -46,7 +46,7 @@ pub(super) fn own_branch(request: &[u8]) -> Option<String> {
 fn derived(invite: &Message<'_>, method: &str, to: &str, extra: &[&str]) -> Vec<u8> {
     let uri = invite.request_uri().unwrap_or_default();
     let via = invite.top_via().map_or("", |(_, first, _)| first);
-    let mut out = format!("{method} {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\n");
+    let mut out = format!("{method} {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: {MAX_FORWARDS}\r\n");
     for header in invite.headers() {
         match header.name {
             Name::Route | Name::From | Name::CallId => out.extend([header.name.as_str(), ": ", header.value, "\r\n"]),

@@ -10,7 +10,7 @@ use crate::sip::wire::{Message, Method};
 use super::{ClientId, ClientKind};
 
 /// Begins every branch of RFC 3261 (§8.1.1.7).
-pub const COOKIE: &str = "z9hG4bK";
+const COOKIE: &str = "z9hG4bK";
 
 /// Key of a server transaction (RFC 3261 §17.2.3): branch, sent-by and method, ACK counted as INVITE, hashed with our
 /// secret so that a stranger cannot aim for one bucket. 128 bits: nobody finds two requests with one key.

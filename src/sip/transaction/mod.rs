@@ -3,8 +3,8 @@
 //! In: messages, answers and requests of the owner, `now`. Out: bytes to send, events. Matching, repetition and
 //! lingering are in here; what a request means is not.
 //!
-//! Invariants: both tables have a hard cap; every transaction has exactly one deadline at any time, so every one ends, but
-//! for those that wait for their owner: an INVITE without a final answer, and a reservation;
+//! Invariants: both tables have a hard cap; every transaction has exactly one deadline at any time, so every one ends,
+//! but for those that wait for their owner: an INVITE without a final answer, and a reservation;
 //! [`TransactionEvent::ServerEnded`] or [`TransactionEvent::ClientEnded`] is the last word on an id.
 
 mod client;
@@ -19,8 +19,8 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use key::COOKIE;
 pub use table::{TransactionSettings, Transactions};
+pub use timing::{Repeat, T1, T1X64, T2};
 
 use std::sync::Arc;
 

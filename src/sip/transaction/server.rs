@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::key::ServerKey;
-use super::timing::{LONG, Repeat, T2, T4, TRYING_AFTER};
+use super::timing::{Repeat, T1X64, T2, T4, TRYING_AFTER};
 use crate::sip::flow::Flow;
 use crate::sip::wire::StatusCode;
 
@@ -61,13 +61,13 @@ impl Server {
 
     pub(super) fn request(key: ServerKey, flow: Flow, request: &[u8], now: Instant) -> Self {
         // Twice the client's patience: an owner that never answers must not hold the slot for ever.
-        let state = State::Trying { until: now + LONG * 2 };
+        let state = State::Trying { until: now + T1X64 * 2 };
         Self { key, flow, state, request: Some(request.into()), last_response: None }
     }
 
     /// An INVITE that was answered with a 2xx.
     pub(super) fn accepted(key: ServerKey, flow: Flow, answered: Instant) -> Self {
-        let state = State::Accepted { until: answered + LONG };
+        let state = State::Accepted { until: answered + T1X64 };
         Self { key, flow, state, request: None, last_response: None }
     }
 
@@ -75,7 +75,7 @@ impl Server {
         match &self.state {
             State::Fresh { trying } => Some(*trying),
             State::Proceeding => None,
-            State::Completed { repeat, give_up } => Some(repeat.map_or(*give_up, |repeat| repeat.due.min(*give_up))),
+            State::Completed { repeat, give_up } => Some(repeat.map_or(*give_up, |repeat| repeat.due().min(*give_up))),
             State::Confirmed { until }
             | State::Accepted { until }
             | State::Trying { until }
@@ -91,14 +91,14 @@ impl Server {
                 self.state = if code.is_provisional() {
                     State::Proceeding
                 } else if code.is_success() {
-                    State::Accepted { until: now + LONG }
+                    State::Accepted { until: now + T1X64 }
                 } else {
                     let repeat = (!reliable).then(|| Repeat::starting(now));
-                    State::Completed { repeat, give_up: now + LONG }
+                    State::Completed { repeat, give_up: now + T1X64 }
                 };
             }
             State::Trying { .. } if code.is_provisional() => {}
-            State::Trying { .. } => self.state = State::Answered { until: if reliable { now } else { now + LONG } },
+            State::Trying { .. } => self.state = State::Answered { until: if reliable { now } else { now + T1X64 } },
             // The owner repeats its 2xx itself until the ACK (RFC 3261 §13.3.1.4).
             State::Accepted { .. } if code.is_success() => {}
             State::Accepted { .. } | State::Completed { .. } | State::Confirmed { .. } | State::Answered { .. } => {
@@ -152,7 +152,7 @@ impl Server {
                 self.request.clone().map_or(Step::Nothing, Step::SendTrying)
             }
             State::Completed { give_up, .. } if now >= *give_up => Step::NoAck,
-            State::Completed { repeat: Some(repeat), .. } if now >= repeat.due => {
+            State::Completed { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 repeat.back_off(T2);
                 Step::Repeat
             }

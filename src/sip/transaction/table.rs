@@ -15,8 +15,8 @@ use crate::sip::flow::Flow;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::OwnMap;
 
-/// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of the
-/// table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
+/// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of
+/// the table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
 /// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
 const NO_STREAM: Duration = Duration::from_secs(2);
@@ -68,8 +68,8 @@ impl Transactions {
         }
     }
 
-    /// Says what a message is, and absorbs what needs no owner. `of_call`: it is of a call that is there, so it may have the
-    /// last slot, whoever else floods.
+    /// Says what a message is, and absorbs what needs no owner. `of_call`: it is of a call that is there, so it may
+    /// have the last slot, whoever else floods.
     pub fn receive(&mut self, message: &Message<'_>, of_call: bool, flow: Flow, now: Instant) -> Received {
         match (message.method(), message.status()) {
             (Some(method), _) => self.receive_request(message, method, of_call, flow, now),
@@ -129,7 +129,8 @@ impl Transactions {
         }
     }
 
-    /// A repetition, or an ACK. A stranger who guesses a branch learns nothing: the peer's address must be the first one's.
+    /// A repetition, or an ACK. A stranger who guesses a branch learns nothing: the peer's address must be the first
+    /// one's.
     fn receive_repeated(&mut self, id: ServerId, method: Method<'_>, flow: Flow, now: Instant) -> Received {
         if !self.same_peer(id, flow) {
             return Received::Absorbed;
@@ -274,8 +275,8 @@ impl Transactions {
         }
     }
 
-    /// Takes up the transaction of an INVITE that another process answered with a 2xx, `answered` then. None: it is over, or
-    /// the table is full.
+    /// Takes up the transaction of an INVITE that another process answered with a 2xx, `answered` then. None: it is
+    /// over, or the table is full.
     pub fn resume_accepted(
         &mut self,
         invite: &Message<'_>,
@@ -290,12 +291,6 @@ impl Transactions {
             return None;
         }
         self.insert_server(key, server)
-    }
-
-    /// Where the request behind a server transaction came from; its answers go there.
-    #[must_use]
-    pub fn server_flow(&self, id: ServerId) -> Option<Flow> {
-        self.server(id).map(|server| server.flow)
     }
 
     /// Does what is due.

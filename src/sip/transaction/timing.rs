@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 /// Round-trip estimate.
-pub(super) const T1: Duration = Duration::from_millis(500);
+pub const T1: Duration = Duration::from_millis(500);
 /// Longest interval of repetitions.
-pub(super) const T2: Duration = Duration::from_secs(4);
+pub const T2: Duration = Duration::from_secs(4);
 /// Longest life of a message in the network.
 pub(super) const T4: Duration = Duration::from_secs(5);
-/// Timers B, F, H, J, L, M: 64*T1.
-pub(super) const LONG: Duration = Duration::from_secs(32);
+/// 64*T1: for so long a request, or a 2xx without its ACK, is repeated. Timers B, F, H, J, L and M.
+pub const T1X64: Duration = T1.saturating_mul(64);
 /// Timer D over UDP: a proxy may repeat a failure for this long.
 pub(super) const TIMER_D: Duration = Duration::from_secs(32);
 /// An INVITE without an answer of its owner gets a 100 (RFC 3261 §17.2.1).
@@ -19,19 +19,26 @@ pub(super) const TIMER_C: Duration = Duration::from_secs(180);
 
 /// Repetition of a message over an unreliable transport.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Repeat {
-    pub due: Instant,
+pub struct Repeat {
+    due: Instant,
     interval: Duration,
 }
 
 impl Repeat {
     /// First repetition one T1 from now.
-    pub(super) fn starting(now: Instant) -> Self {
+    #[must_use]
+    pub fn starting(now: Instant) -> Self {
         Self { due: now + T1, interval: T1 }
     }
 
+    /// When the message is to be sent again.
+    #[must_use]
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
     /// Next one: the interval doubles up to `longest`. Counted from when it was due, so that lateness does not add up.
-    pub(super) fn back_off(&mut self, longest: Duration) {
+    pub fn back_off(&mut self, longest: Duration) {
         self.interval = (self.interval * 2).min(longest);
         self.due += self.interval;
     }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::name_addr::NameAddr;
 use super::seek::split_before;
 use super::{Message, Name, Via, params, span, trim, trim_start};
 use crate::units::Plain;
@@ -74,19 +73,6 @@ impl Edits {
         }
     }
 
-    /// Removes the first Route *value*.
-    pub fn pop_route(&mut self, message: &Message<'_>) {
-        let Some(entry) = message.index().all(Name::Route).next() else { return };
-        let value = message.head().get(entry.value.clone()).unwrap_or_default();
-        match NameAddr::first(value) {
-            Ok((_, Some(rest))) => {
-                let rest = span(message.head(), trim_start(rest));
-                self.splice(entry.value.start..rest.start, |_| {});
-            }
-            Ok((_, None)) | Err(_) => self.splice(entry.line.clone(), |_| {}),
-        }
-    }
-
     /// Removes all lines of a class.
     pub fn remove_all(&mut self, message: &Message<'_>, name: Name) {
         for entry in message.index().all(name) {
@@ -126,26 +112,6 @@ impl Edits {
         for entry in entries {
             self.splice(entry.line.clone(), |_| {});
         }
-    }
-
-    /// Replaces or adds the tag of From or To, and touches nothing else of the header.
-    pub fn set_tag(&mut self, message: &Message<'_>, name: Name, tag: &str) {
-        let Some(header) = message.header(name) else { return };
-        let Ok(address) = NameAddr::only(header.value) else { return };
-        match address.tag() {
-            Some(old) => self.splice(span(message.head(), old), |text| text.push_str(tag)),
-            None => {
-                let end = span(message.head(), header.value).end;
-                self.splice(end..end, |text| text.extend([";tag=", tag]));
-            }
-        }
-    }
-
-    /// Replaces the URI inside the first address of a header. An address without brackets gets them.
-    pub fn set_uri(&mut self, message: &Message<'_>, name: Name, uri: &str) {
-        let Some(header) = message.header(name) else { return };
-        let Ok((address, _)) = NameAddr::first(header.value) else { return };
-        self.set_uri_at(message, address.uri, uri);
     }
 
     /// Replaces `old`, a URI read from an address header of this message, by `uri`.
@@ -232,8 +198,8 @@ impl Edits {
     }
 }
 
-/// `via`, written as `value`, with `received` and `rport` of `source`. `received` is always written where `rport` was asked
-/// for (RFC 3581 §4), else only where sent-by names another host.
+/// `via`, written as `value`, with `received` and `rport` of `source`. `received` is always written where `rport` was
+/// asked for (RFC 3581 §4), else only where sent-by names another host.
 pub(super) fn write_stamped(text: &mut String, value: &str, via: &Via<'_>, source: SocketAddr) {
     text.push_str(trim(split_before(value, b';').0));
     let mut asked = false;

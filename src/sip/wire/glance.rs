@@ -3,8 +3,8 @@
 /// True for a request outside any dialog that is no part of a transaction either: what may be left when not everything
 /// can be done. A message that cannot be read counts as one.
 ///
-/// A request that only pretends to be inside a dialog is found out when it is read; whoever sends many of them takes the
-/// place of its own messages (see `gate::Overload`).
+/// A request that only pretends to be inside a dialog is found out when it is read; whoever sends many of them takes
+/// the place of its own messages (see `gate::Overload`).
 #[must_use]
 pub fn begins(datagram: &[u8]) -> bool {
     let text = datagram.trim_ascii_start();

@@ -44,7 +44,8 @@ struct Chain {
     last: u32,
 }
 
-/// What has been read of a message and is not read again: what the strict checks look at, everybody behind them asks for.
+/// What has been read of a message and is not read again: what the strict checks look at, everybody behind them asks
+/// for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     /// The topmost Via value.
@@ -128,8 +129,8 @@ impl Index {
         Ok(())
     }
 
-    /// What the head at the front of a stream says of its body's length; None: nothing. What else is wrong with a message
-    /// is for [`Index::read`]: where it ends is known all the same.
+    /// What the head at the front of a stream says of its body's length; None: nothing. What else is wrong with a
+    /// message is for [`Index::read`]: where it ends is known all the same.
     ///
     /// # Errors
     /// The head cannot be trusted to say where the message ends.
@@ -384,8 +385,8 @@ fn check(message: &Message<'_>) -> Result<Found, BadMessage> {
     })
 }
 
-/// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8). Gives the
-/// first Contact.
+/// Every address that is rewritten on the way can be read, and an INVITE names one Contact (RFC 3261 §8.1.1.8). Gives
+/// the first Contact.
 fn addresses<'a>(message: &Message<'a>, method: Method<'_>) -> Result<Option<NameAddr<'a>>, BadMessage> {
     for name in [Name::Route, Name::RecordRoute] {
         message.addresses(name).try_for_each(|address| address.map(|_| ()))?;

@@ -281,12 +281,6 @@ impl<'a> Message<'a> {
         number(value).map(Some).ok_or(BadMessage::MaxForwards)
     }
 
-    /// Is `token` in this comma-separated header? Case is ignored.
-    #[must_use]
-    pub fn has_token(&self, name: Name, token: &str) -> bool {
-        self.tokens(name).any(|one| one.eq_ignore_ascii_case(token))
-    }
-
     /// Tokens of a comma-separated header, across lines.
     pub fn tokens(&self, name: Name) -> impl Iterator<Item = &'a str> + use<'a> {
         self.all(name).flat_map(|header| header.value.split(',')).map(trim).filter(|token| !token.is_empty())

@@ -34,7 +34,7 @@ pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;
 pub use params::{comma_params, unquoted};
-pub use respond::{respond, response_target};
+pub use respond::{MAX_FORWARDS, respond};
 pub use status::StatusCode;
 pub use uri::Uri;
 pub use via::Via;

@@ -69,7 +69,8 @@ impl<'a> NameAddr<'a> {
         Ok(address)
     }
 
-    /// Takes one address up to a comma or the end; says how many tags it has. None: it has more than one reading, or none.
+    /// Takes one address up to a comma or the end; says how many tags it has. None: it has more than one reading, or
+    /// none.
     fn take(cursor: &mut Cursor<'a>) -> Option<(Self, usize)> {
         cursor.skip_space();
         let display = if cursor.next() == Some(b'"') {

@@ -55,7 +55,7 @@ pub(super) fn iter(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 
 /// Parameters that have one reading.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plain<'a> {
+pub(super) struct ParamList<'a> {
     /// With the leading `;`, or empty.
     pub text: &'a str,
     /// How many have the wanted name.
@@ -64,10 +64,10 @@ pub(super) struct Plain<'a> {
     pub value: Option<&'a str>,
 }
 
-/// Takes a list that has one reading, up to a comma or the end: it is empty, or each `;` is followed by a token and perhaps
-/// `=` and one word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word may hold,
-/// because phones are; never in what could end it. None: it has more than one reading.
-pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<Plain<'a>> {
+/// Takes a list that has one reading, up to a comma or the end: it is empty, or each `;` is followed by a token and
+/// perhaps `=` and one word or one quoted string (RFC 3261 §25.1, generic-param). Wider than the grammar in what a word
+/// may hold, because phones are; never in what could end it. None: it has more than one reading.
+pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<ParamList<'a>> {
     cursor.skip_space();
     let start = *cursor;
     let mut end = start;
@@ -98,11 +98,11 @@ pub(super) fn take_plain<'a>(cursor: &mut Cursor<'a>, wanted: &str) -> Option<Pl
         }
     }
     let text = end.since(start.at());
-    matches!(cursor.next(), None | Some(b',')).then_some(Plain { text, count, value: found })
+    matches!(cursor.next(), None | Some(b',')).then_some(ParamList { text, count, value: found })
 }
 
-/// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a part
-/// without a value is left out.
+/// `name=value` parts between commas, as challenges have them (RFC 3261 §25.1, digest-cln). Values keep their quotes; a
+/// part without a value is left out.
 pub fn comma_params(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -1,12 +1,13 @@
 //! Answers to a request (RFC 3261 §8.2.6).
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use super::edits::write_stamped;
-use super::{Message, Method, Name, StatusCode, Via};
+use super::{Message, Method, Name, StatusCode};
 
-/// Default port of SIP over UDP and TCP (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5_060;
+/// Hops that a request begins with (RFC 3261 §8.1.1.6).
+pub const MAX_FORWARDS: u8 = 70;
 
 /// Writes a response to `request` into `out` (cleared first): its Vias, the topmost one stamped with `source`, From,
 /// To (with `to_tag` if it had none), Call-ID, CSeq, the Record-Routes where a dialog may begin, the lines of `extra`
@@ -20,11 +21,23 @@ pub fn respond(
     body: &[u8],
     out: &mut Vec<u8>,
 ) {
-    use std::io::Write as _;
-
     out.clear();
     // Writing to a Vec cannot fail.
     let _ = write!(out, "SIP/2.0 {code} {}\r\n", code.reason());
+    write_path(request, code, source, out);
+    write_dialog(request, to_tag, out);
+    for line in extra {
+        let _ = write!(out, "{line}\r\n");
+    }
+    if !body.is_empty() {
+        out.extend_from_slice(b"Content-Type: application/sdp\r\n");
+    }
+    let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+    out.extend_from_slice(body);
+}
+
+/// The way back: Vias, and the Record-Routes where a dialog may begin.
+fn write_path(request: &Message<'_>, code: StatusCode, source: SocketAddr, out: &mut Vec<u8>) {
     let mut top = true;
     for header in request.headers() {
         match header.name {
@@ -63,6 +76,10 @@ pub fn respond(
             | Name::Other => {}
         }
     }
+}
+
+/// What the request is known by: From, To, Call-ID, CSeq.
+fn write_dialog(request: &Message<'_>, to_tag: Option<&str>, out: &mut Vec<u8>) {
     // One of each, whatever came: the request may be one that is refused for having two.
     for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
         let _ = write!(out, "{}: {}", name.as_str(), request.header(name).map_or("", |header| header.value));
@@ -70,24 +87,5 @@ pub fn respond(
             let _ = write!(out, ";tag={tag}");
         }
         out.extend_from_slice(b"\r\n");
-    }
-    for line in extra {
-        let _ = write!(out, "{line}\r\n");
-    }
-    if !body.is_empty() {
-        out.extend_from_slice(b"Content-Type: application/sdp\r\n");
-    }
-    let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
-    out.extend_from_slice(body);
-}
-
-/// Where the response to a request that came from `source` with topmost `via` goes (RFC 3261 §18.2.2, RFC 3581 §4).
-///
-/// The address is always the packet's own: `maddr` and a host name in sent-by would let a stranger aim our answers.
-#[must_use]
-pub fn response_target(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
-    match via.rport() {
-        Some(_) => source,
-        None => SocketAddr::new(source.ip(), via.port.unwrap_or(SIP_PORT)),
     }
 }

@@ -1,5 +1,5 @@
-//! Searching in header values, and reading them from left to right. They are short: a plain loop is done before a clever one
-//! has begun.
+//! Searching in header values, and reading them from left to right. They are short: a plain loop is done before a
+//! clever one has begun.
 
 use super::is_space;
 
@@ -177,7 +177,8 @@ pub(super) fn line_feed(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         let others = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\n'));
-        // The lowest bit that is set is that of the first byte that is none; those behind it may be wrong (see `control`).
+        // The lowest bit that is set is that of the first byte that is none; those behind it may be wrong (see
+        // `control`).
         let marked = others.wrapping_sub(ONES) & !others & (ONES << 7);
         if marked != 0 {
             return Some(number * word.len() + marked.trailing_zeros() as usize / 8);
@@ -192,8 +193,8 @@ pub(super) fn control(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
         let letters = u64::from_le_bytes(*word);
-        // The upper bit of each byte that is below a space, or DEL. Behind the first such byte others may be marked too, by
-        // a borrow (Hacker's Delight, 6-1); each is looked at.
+        // The upper bit of each byte that is below a space, or DEL. Behind the first such byte others may be marked
+        // too, by a borrow (Hacker's Delight, 6-1); each is looked at.
         let low = letters.wrapping_sub(ONES * u64::from(b' ')) & !letters;
         let others = letters ^ (ONES * 0x7F);
         let delete = others.wrapping_sub(ONES) & !others;

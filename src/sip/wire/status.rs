@@ -66,6 +66,18 @@ impl StatusCode {
         self.0 / 100 == 2
     }
 
+    /// 3xx.
+    #[must_use]
+    pub fn is_redirect(self) -> bool {
+        self.0 / 100 == 3
+    }
+
+    /// Credentials are asked for (RFC 3261 §22).
+    #[must_use]
+    pub fn is_challenge(self) -> bool {
+        matches!(self, Self::UNAUTHORIZED | Self::PROXY_AUTHENTICATION_REQUIRED)
+    }
+
     /// 2xx to 6xx.
     #[must_use]
     pub fn is_final(self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rtp::relay::PLAYOUT_INTERVAL;
+use crate::rtp::outgoing::PACKET_TIME;
 
 /// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would save
 /// little, as a wake-up costs what two packets do.
@@ -11,7 +11,7 @@ const SHARED: u32 = 20;
 /// Rounds are kept apart by this at most. Where not even two packets come within it, each goes on at once.
 const LONGEST_GAP: Duration = Duration::from_micros(500);
 
-/// How far rounds are kept apart, by how many datagrams came in the last [`PLAYOUT_INTERVAL`].
+/// How far rounds are kept apart, by how many datagrams came in the last [`PACKET_TIME`].
 pub(super) struct Pace {
     since: Instant,
     datagrams: u32,
@@ -27,7 +27,7 @@ impl Pace {
     pub(super) fn gap(&mut self, ready: usize, now: Instant) -> Duration {
         self.datagrams = self.datagrams.saturating_add(u32::try_from(ready).unwrap_or(u32::MAX));
         let time = now.saturating_duration_since(self.since);
-        if time >= PLAYOUT_INTERVAL {
+        if time >= PACKET_TIME {
             let each = time / self.datagrams.max(1);
             self.gap = if each * 2 <= LONGEST_GAP { LONGEST_GAP.min(each * SHARED) } else { Duration::ZERO };
             (self.since, self.datagrams) = (now, 0);

@@ -9,8 +9,7 @@ use super::super::call::{MediaCall, Port};
 use super::super::counts::MediaCounts;
 use super::{Backlog, Worker, emit};
 use crate::rtp::control::{MediaEvent, PlayId, PromptId};
-use crate::rtp::outgoing::PACKET_BYTES;
-use crate::rtp::relay::PLAYOUT_INTERVAL;
+use crate::rtp::outgoing::{PACKET_BYTES, PACKET_TIME};
 use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, Leg};
 
@@ -81,7 +80,7 @@ impl Worker {
     /// One packet of every prompt.
     pub(super) fn play(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.play_due) > MAX_CATCH_UP;
-        self.play_due = if late { now } else { self.play_due } + PLAYOUT_INTERVAL;
+        self.play_due = if late { now } else { self.play_due } + PACKET_TIME;
         let Self { calls, playing, backlog, counts, .. } = self;
         let mut broken = Vec::new();
         playing.retain(|&slot| {

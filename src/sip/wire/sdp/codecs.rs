@@ -42,8 +42,8 @@ fn accompanies(encoding: &str) -> bool {
 }
 
 impl Sdp<'_> {
-    /// Takes from its audio all codecs that do not pass, with what is said of them; keys and comfort noise stay. Where no
-    /// codec is left, the section counts as refused.
+    /// Takes from its audio all codecs that do not pass, with what is said of them; keys and comfort noise stay. Where
+    /// no codec is left, the section counts as refused.
     pub fn keep_codecs(&mut self, passes: impl Fn(&str) -> bool) {
         for media in self.media.iter_mut().filter(|media| media.kind.eq_ignore_ascii_case("audio")) {
             let encoding = |number: &u8| media.encoding(*number).map(|(encoding, _)| encoding);

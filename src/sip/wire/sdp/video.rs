@@ -1,6 +1,7 @@
 //! A second section that passes beside the anchored one: a camera's.
 
-use super::{Media, Sdp, digits};
+use super::rewrite::digits;
+use super::{Media, Sdp};
 
 /// Which feedback may come, as a wish for a whole picture (RFC 4585 §4.2, RFC 5104 §7). It passes with video; in audio,
 /// prompts of ours change the numbers that it would name.
@@ -52,7 +53,7 @@ impl Sdp<'_> {
         if self.media.len() < 2 {
             return None;
         }
-        let talk = self.anchored().and_then(|anchored| self.media.get(anchored)).is_some_and(|media| !media.is_fax());
+        let talk = self.anchored_media().is_some_and(|media| !media.is_fax());
         talk.then(|| self.media.iter().position(Media::is_video))?
     }
 }

@@ -1,0 +1,71 @@
+//! Where a new request may go: the PBX, or the hosts of the trunks in their order.
+
+use std::sync::Arc;
+
+use super::forward;
+use super::settings::{Side, Trunk};
+use super::switchboard::Switchboard;
+use crate::sip::flow::Hop;
+use crate::sip::wire::Uri;
+use crate::trunk::in_order;
+
+/// How the hosts of a trunk are put in order, where nothing else decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    /// Each call draws anew (RFC 2782).
+    ByLot,
+    /// Always the same: what belongs together (a challenge and its answer) comes to one host.
+    Steady,
+}
+
+/// One way that a new request may take.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// None: the PBX.
+    pub(super) trunk: Option<Arc<str>>,
+    pub(super) hop: Hop,
+    /// Its request-URI there.
+    pub(super) uri: String,
+}
+
+impl Switchboard {
+    /// Where a new request from `side` may go, in order; a host of ours in its URI becomes the next hop's. Trunks that
+    /// do not answer come last.
+    pub(super) fn candidates(&mut self, uri: &str, target: &Uri<'_>, side: Side, order: Order) -> Vec<Candidate> {
+        let settings = Arc::clone(&self.settings);
+        let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();
+        let Side::Inside = side else {
+            let token = target.param("line").flatten().filter(|token| self.trunks.of_token(token).is_some());
+            // Our token is between us and the trunk.
+            let uri = token.map_or_else(|| uri.to_owned(), |token| uri.replacen(&format!(";line={token}"), "", 1));
+            let uri = forward::at_hop(&uri, settings.pbx);
+            return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
+        };
+        let mut found = Vec::new();
+        for trunk in settings.trunks_for(target.host) {
+            for hop in self.hosts(trunk, order) {
+                let uri = if ours { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
+                found.push((
+                    self.is_down(&trunk.name, hop),
+                    Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri },
+                ));
+            }
+        }
+        found.sort_by_key(|(down, _)| *down);
+        found.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    /// The hosts of a trunk in the order of one request: those that answer first.
+    pub(super) fn hosts(&mut self, trunk: &Trunk, order: Order) -> Vec<Hop> {
+        let mut hosts = match order {
+            Order::ByLot => in_order(&trunk.targets, &mut self.trunks.dice),
+            Order::Steady => {
+                let mut targets = trunk.targets.clone();
+                targets.sort();
+                targets.iter().map(|target| target.hop).collect()
+            }
+        };
+        hosts.sort_by_key(|hop| self.is_down(&trunk.name, *hop));
+        hosts
+    }
+}

@@ -1,0 +1,56 @@
+//! The session description of a message on its way from one leg to the other: read once, and written with our
+//! addresses.
+
+use super::answer;
+use super::settings::Settings;
+use super::state::Call;
+use crate::rtp::control::StreamPlan;
+use crate::sip::wire::sdp::{Direction, Sdp};
+use crate::sip::wire::{Edits, Message};
+use crate::units::Leg;
+
+/// What a session description says of one leg.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub plan: StreamPlan,
+    /// Its video; None: it has none, or none that passes.
+    pub video: Option<Box<StreamPlan>>,
+    /// Audio flows both ways: the call is not on hold.
+    pub both_ways: bool,
+    /// Its side must encrypt, and it does not; or none of its codecs may pass.
+    pub refused: bool,
+}
+
+/// The session description of a message, where it has one that can be read.
+pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Option<Sdp<'a>> {
+    message.has_sdp().then(|| settings.read_sdp(message.body()).ok()).flatten()
+}
+
+/// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
+/// `from`.
+pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
+    call.ports?;
+    rewrite(call, message, &description(&call.settings, message)?, from, edits)
+}
+
+/// The same with its description as it has been read.
+pub(super) fn rewrite(
+    call: &mut Call,
+    message: &Message<'_>,
+    sdp: &Sdp<'_>,
+    from: Leg,
+    edits: &mut Edits,
+) -> Option<Said> {
+    let ports = call.ports?;
+    let at = ports[from.other()];
+    let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
+        edits.write_body(message, |body| sdp.refused(at.ip(), body));
+        let (plan, refused) = (answer::held(&call.plan[from]), sdp.has_nothing_left());
+        return Some(Said { plan, video: None, both_ways: false, refused });
+    };
+    let negotiated = call.negotiate(media, from);
+    let (beside, video) = call.passing_video(sdp, from).unzip();
+    edits.write_body(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
+    let both_ways = media.direction == Direction::SendRecv && !media.is_held();
+    Some(Said { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused })
+}

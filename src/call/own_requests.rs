@@ -1,0 +1,175 @@
+//! Requests of our own to trunks: REGISTER, and OPTIONS that ask whether a host answers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::candidates::Order;
+use super::forward;
+use super::settings::{Side, Trunk};
+use super::switchboard::Switchboard;
+use super::trunks::TrunkChange;
+use crate::sip::flow::{Flow, Hop};
+use crate::sip::transaction::{ClientId, ClientKind};
+use crate::sip::wire::{MAX_FORWARDS, Message, StatusCode};
+use crate::trunk::{Next, Registered, State};
+
+/// One that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct OwnRequest {
+    trunk: Arc<str>,
+    hop: Hop,
+    register: bool,
+}
+
+impl Switchboard {
+    /// Registers with a trunk, or takes the binding back: whichever its registration is about.
+    pub(super) fn register(&mut self, trunk: &Trunk, now: Instant) {
+        let last = self.trunks.standing.get(&trunk.name).and_then(|standing| standing.registrar);
+        let usable =
+            |hop: &Hop| trunk.targets.iter().any(|target| target.hop == *hop) && !self.is_down(&trunk.name, *hop);
+        let Some(hop) = last.filter(usable).or_else(|| self.hosts(trunk, Order::ByLot).first().copied()) else {
+            return self.registered(trunk, None, now);
+        };
+        let uri = format!("sip:{}{}", trunk.uri_host(), hop.transport.uri_parameter());
+        let trunks = &mut self.trunks;
+        let Some(standing) = trunks.standing.get_mut(&trunk.name) else { return };
+        standing.registrar = Some(hop);
+        let Some(registration) = standing.registration.as_mut() else { return };
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
+            return self.registered(trunk, None, now);
+        };
+        let Registered { cseq, expires, authorization } = registration.request(&uri, &mut trunks.dice);
+        let register = registration.register();
+        let (user, host) = (&register.credentials.user, trunk.uri_host());
+        let local = self.settings.local(Side::Outside, hop.transport);
+        let contact = format!("{};line={}", forward::our_uri("sip", Some(user), local), register.token);
+        let via = forward::via(local, &branch);
+        let (tag, call_id) = (standing.call_id.get(..8).unwrap_or_default(), &standing.call_id);
+        let authorization = authorization.map_or_else(String::new, |line| format!("{line}\r\n"));
+        let message = format!(
+            "REGISTER {uri} SIP/2.0\r\n{via}\r\nMax-Forwards: {MAX_FORWARDS}\r\nFrom: <sip:{user}@{host}>;tag={tag}\r\n\
+             To: <sip:{user}@{host}>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\nContact: <{contact}>\r\n\
+             Expires: {expires}\r\nSupported: path\r\n{authorization}Content-Length: 0\r\n\r\n"
+        );
+        self.trunks.own.insert(client, OwnRequest { trunk: Arc::clone(&trunk.name), hop, register: true });
+        self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
+    }
+
+    /// Asks a host whether it answers.
+    pub(super) fn probe(&mut self, trunk: &Trunk, hop: Hop, now: Instant) {
+        let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
+            return self.silent(&trunk.name, hop, now);
+        };
+        let local = self.settings.local(Side::Outside, hop.transport);
+        let via = forward::via(local, &branch);
+        let (us, them) = (forward::our_uri("sip", None, local), trunk.uri_host());
+        let (tag, call_id) = (self.trunks.dice.number(), self.trunks.dice.number());
+        let way = hop.transport.uri_parameter();
+        let message = format!(
+            "OPTIONS sip:{them}{way} SIP/2.0\r\n{via}\r\nMax-Forwards: {MAX_FORWARDS}\r\nFrom: <{us}>;tag={tag:08x}\r\n\
+             To: <sip:{them}>\r\nCall-ID: {call_id:016x}\r\nCSeq: 1 OPTIONS\r\nContact: <{us}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.trunks.own.insert(client, OwnRequest { trunk: Arc::clone(&trunk.name), hop, register: false });
+        self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
+    }
+
+    /// A response to a request of our own. False: it is none.
+    pub(super) fn own_response(
+        &mut self,
+        client: ClientId,
+        message: &Message<'_>,
+        code: StatusCode,
+        now: Instant,
+    ) -> bool {
+        let Some(own) = self.trunks.own.get(&client).cloned() else { return false };
+        if code.is_provisional() {
+            return true;
+        }
+        self.trunks.own.remove(&client);
+        let settings = Arc::clone(&self.settings);
+        let Some(trunk) = settings.trunk(&own.trunk) else { return true };
+        if code == StatusCode::SERVICE_UNAVAILABLE {
+            self.silent(&own.trunk, own.hop, now);
+        } else {
+            self.answers(&own.trunk, own.hop, now);
+        }
+        if own.register {
+            self.look_at_ourselves(trunk, own.hop, message);
+            self.registered(trunk, Some((message, code)), now);
+        }
+        true
+    }
+
+    /// What the registrar has written into our Via (RFC 3261 §18.2.1, RFC 3581 §4): said once for each address.
+    fn look_at_ourselves(&mut self, trunk: &Trunk, hop: Hop, message: &Message<'_>) {
+        let ours = self.settings.local(Side::Outside, hop.transport).address;
+        let Ok(via) = message.via() else { return };
+        let received = via.received().and_then(|ip| ip.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        let port = via.rport().flatten().filter(|_| !hop.transport.is_reliable());
+        let seen = SocketAddr::new(received.unwrap_or(ours.ip()), port.unwrap_or(ours.port()));
+        let Some(standing) = self.trunks.standing.get_mut(&trunk.name) else { return };
+        let news = (seen != ours).then_some(seen);
+        if standing.seen_at != news {
+            standing.seen_at = news;
+            if let Some(seen) = news {
+                self.tell_of(&trunk.name, TrunkChange::SeenAt(seen));
+            }
+        }
+    }
+
+    /// A request of our own had no answer. False: it is none of these.
+    pub(super) fn own_silence(&mut self, client: ClientId, now: Instant) -> bool {
+        let Some(own) = self.trunks.own.remove(&client) else { return false };
+        self.silent(&own.trunk, own.hop, now);
+        let settings = Arc::clone(&self.settings);
+        if let (true, Some(trunk)) = (own.register, settings.trunk(&own.trunk)) {
+            if trunk.targets.iter().any(|target| !self.is_down(&trunk.name, target.hop)) {
+                // Another host of the trunk may answer (RFC 3263 §4.3); each is tried once, because silence marks it.
+                self.register(trunk, now);
+            } else {
+                self.registered(trunk, None, now);
+            }
+        }
+        true
+    }
+
+    /// What became of a REGISTER; None: nothing came.
+    fn registered(&mut self, trunk: &Trunk, answer: Option<(&Message<'_>, StatusCode)>, now: Instant) {
+        let trunks = &mut self.trunks;
+        let standing = trunks.standing.get_mut(&trunk.name);
+        let Some(registration) = standing.and_then(|standing| standing.registration.as_mut()) else { return };
+        let before = (registration.state(), registration.failures());
+        let next = match answer {
+            Some((message, code)) => registration.response(message, code, &mut trunks.dice, now),
+            None => registration.silence(&mut trunks.dice, now),
+        };
+        let after = (registration.state(), registration.failures());
+        let change = match after {
+            _ if before == after => None,
+            (State::Registered, 0) => Some(TrunkChange::Registered),
+            (State::Over, _) => Some(TrunkChange::Unregistered),
+            (State::Trying | State::Registered | State::Failed, _) => None,
+        };
+        if let Some(change) = change {
+            self.tell_of(&trunk.name, change);
+        } else if before != after {
+            self.registration_failed(trunk, now);
+        }
+        if next == Next::Send {
+            self.register(trunk, now);
+        }
+    }
+
+    /// Tells the observers.
+    pub(super) fn registration_failed(&mut self, trunk: &Trunk, now: Instant) {
+        let registration = self.trunks.standing.get(&trunk.name).and_then(|standing| standing.registration.as_ref());
+        let Some(registration) = registration else { return };
+        let change = TrunkChange::RegistrationFailed {
+            status: registration.status().unwrap_or(0),
+            failures: registration.failures(),
+            again_in: registration.poll_timeout().map_or(Duration::ZERO, |at| at.saturating_duration_since(now)),
+        };
+        self.tell_of(&trunk.name, change);
+    }
+}

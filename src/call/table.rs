@@ -1,0 +1,101 @@
+//! The table of calls: their names, their room, their deadlines.
+
+use std::sync::Arc;
+
+use super::state::Call;
+use super::switchboard::Switchboard;
+use crate::sip::transaction::ClientId;
+use crate::units::CallId;
+
+/// A trunk may have so many times as many calls as there is room left: one that floods leaves a fifth to the others and
+/// to the PBX.
+const TRUNK_SHARE: usize = 4;
+
+impl Switchboard {
+    /// Takes a call out of its table to change it; [`Switchboard::keep`] or [`Switchboard::forget`] follows.
+    pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
+        self.calls.remove(&id)
+    }
+
+    pub(super) fn take_by_call_id(&mut self, call_id: &str) -> Option<Box<Call>> {
+        let id = *self.by_call_id.get(call_id)?;
+        self.take(id)
+    }
+
+    /// The call that waits for what comes of this INVITE.
+    pub(super) fn take_by_client(&mut self, client: ClientId) -> Option<Box<Call>> {
+        let id = *self.clients.get(&client)?;
+        self.take(id)
+    }
+
+    /// Puts a call back, with its next deadline.
+    pub(super) fn keep(&mut self, mut call: Box<Call>) {
+        let due = call.deadline();
+        if due != call.due {
+            self.deadlines.extend(due.map(|at| (at, call.id)));
+            if let Some(at) = std::mem::replace(&mut call.due, due) {
+                self.deadlines.remove(&(at, call.id));
+            }
+        }
+        self.calls.insert(call.id, call);
+    }
+
+    /// The names of a call that has come.
+    pub(super) fn enter(&mut self, call: &Call) {
+        self.by_call_id.insert(Arc::clone(&call.call_id), call.id);
+        if let Some(trunk) = &call.facts.trunk {
+            *self.calls_of_trunk.entry(Arc::clone(trunk)).or_default() += 1;
+        }
+    }
+
+    /// Is there room for a call of this trunk?
+    pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
+        let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
+        let held = trunk.and_then(|trunk| self.calls_of_trunk.get(trunk)).copied().unwrap_or(0);
+        room > 0 && (held == 0 || held < TRUNK_SHARE * room)
+    }
+
+    /// The call is over: its names go. An INVITE of its that may still be answered stays.
+    pub(super) fn forget(&mut self, call: &Call) {
+        self.by_call_id.remove(&call.call_id);
+        if let Some(at) = call.due {
+            self.deadlines.remove(&(at, call.id));
+        }
+        if let Some(held) = call.facts.trunk.as_ref().and_then(|trunk| self.calls_of_trunk.get_mut(trunk)) {
+            *held = held.saturating_sub(1);
+        }
+        if let Some(server) = call.server {
+            self.by_server.remove(&server);
+        }
+        if let Some(client) = call.client
+            && self.clients.remove(&client).is_some()
+            && call.answered.is_some()
+        {
+            // Another fork may still answer (RFC 3261 §13.2.2.4).
+            self.orphans.insert(client, call.orphan());
+        }
+    }
+
+    /// Our To tag of a call that we answer ourselves: nobody can guess it.
+    pub(super) fn own_tag(&self, id: CallId) -> String {
+        use std::hash::Hasher as _;
+
+        let mut hasher = siphasher::sip::SipHasher24::new_with_key(&self.secret);
+        hasher.write_u64(id.0);
+        format!("rf{:016x}", hasher.finish())
+    }
+
+    pub(super) fn next_id(&mut self) -> CallId {
+        if self.counter == 0x00FF_FFFF {
+            // The ids of this second are used up; those of the next are long past, and no process began in them.
+            (self.counter, self.started) = (0, self.started.wrapping_add(1));
+        }
+        self.counter += 1;
+        CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
+    }
+
+    /// All of an id but its counter.
+    pub(super) fn next_id_prefix(&self) -> u64 {
+        u64::from(self.shard & 0x7F) << 32 | u64::from(self.started)
+    }
+}

@@ -1,0 +1,116 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use rustfft::FftPlanner;
+
+use super::library::MOST;
+use super::*;
+use crate::audio::FRAME_SAMPLES;
+
+/// Something like speech: syllables of changing vowels, the same for the same seed.
+fn babble(seed: u64, seconds: usize) -> Vec<i16> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let mut samples = Vec::new();
+    while samples.len() < 8_000 * seconds {
+        let (pitch, first, second) = (100.0 + 120.0 * next(), 350.0 + 500.0 * next(), 900.0 + 900.0 * next());
+        let length = 800 + (1_200.0 * next()) as usize;
+        for n in 0..length {
+            let t = n as f32 / 8_000.0;
+            let envelope = (std::f32::consts::PI * n as f32 / length as f32).sin();
+            let wave = |hz: f32| (std::f32::consts::TAU * hz * t).sin();
+            // Harmonics, strongest near two formants.
+            let voice: f32 = (2..14)
+                .map(|k| {
+                    let hz = pitch * k as f32;
+                    let near = |formant: f32| 1.0 / (1.0 + ((hz - formant) / 150.0).powi(2));
+                    (near(first) + 0.7 * near(second)) * wave(hz)
+                })
+                .sum();
+            samples.push((envelope * voice * 4_000.0) as i16);
+        }
+    }
+    samples
+}
+
+fn words(samples: &[i16]) -> Vec<Probe> {
+    let mut printer = Fingerprinter::new(&mut FftPlanner::new());
+    samples.chunks_exact(FRAME_SAMPLES).filter_map(|chunk| printer.frame(chunk.try_into().unwrap())).collect()
+}
+
+fn library(of: std::ops::Range<u64>) -> Library {
+    let mut library = Library::default();
+    for seed in of {
+        let words: Vec<Word> = words(&babble(seed, 10)).iter().map(|heard| heard.word).collect();
+        library.add(Recording::new(&format!("recording-{seed}"), &words).unwrap());
+    }
+    library
+}
+
+fn recognised(samples: &[i16], library: &Library) -> Option<(usize, Match)> {
+    let mut matcher = Matcher::default();
+    words(samples).into_iter().enumerate().find_map(|(n, heard)| Some((n, matcher.word(heard, library)?)))
+}
+
+#[test]
+fn the_same_recording_is_known_within_three_seconds_despite_offset_level_and_noise() {
+    let library = library(1..20);
+    let mut noise = babble(999, 10).into_iter();
+    let again: Vec<i16> =
+        babble(7, 10).into_iter().skip(8_123).map(|s| s / 3 + noise.next().unwrap_or(0) / 18).collect();
+
+    let (word, found) = recognised(&again, &library).unwrap();
+
+    assert_eq!(&*found.recording, "recording-7");
+    assert!(word <= 75, "after {} ms", 40 * word);
+}
+
+#[test]
+fn other_recordings_are_not() {
+    let library = library(1..40);
+
+    for seed in 100..140 {
+        assert_eq!(recognised(&babble(seed, 10), &library), None, "{seed}");
+    }
+}
+
+#[test]
+fn a_library_survives_its_text_and_refuses_others() {
+    let library = library(1..4);
+
+    let again = Library::parse(&format!("# known ones\n\n{}", library.to_text())).unwrap();
+
+    assert_eq!(again.to_text(), library.to_text());
+    assert_eq!(Library::parse("x zzzzzz").unwrap_err(), BadLibrary { line: 1 });
+    assert!(Library::parse("x 00").is_err() && Library::parse("nothing").is_err());
+}
+
+#[test]
+fn silence_has_no_fingerprint_and_a_full_library_forgets_the_oldest() {
+    assert!(words(&[0; 16_000]).iter().all(|heard| heard.word.is_none()));
+    let mut library = Library::default();
+    let recording = |n: usize| Recording::new(&format!("{n}"), &vec![Some(n as u32); 50]).unwrap();
+    (0..MOST + 3).for_each(|n| library.add(recording(n)));
+
+    assert_eq!(library.len(), MOST);
+    assert!(library.to_text().starts_with("3 "));
+    assert_eq!([0, 2, 3, MOST + 2].map(|n| library.knows(&recording(n))), [false, false, true, true]);
+    assert_eq!(library.places.len(), MOST, "and what it knew of their words");
+}
+
+#[test]
+fn a_file_with_too_many_recordings_is_read_from_its_end_and_cut_to_what_there_is_room_for() {
+    let words = vec![Some(7); 50];
+    let line = |n: usize| Recording::new(&format!("{n}"), &words).unwrap().to_line() + "\n";
+    let text = |from: usize| "# known\n\n".to_owned() + &(from..MOST + 4).map(line).collect::<String>();
+
+    let library = Library::parse(&text(0)).unwrap();
+
+    assert_eq!(library.len(), MOST);
+    assert_eq!(Library::without_oldest(&text(0)), Some(text(4)));
+    assert_eq!(Library::without_oldest(&text(4)), None);
+    assert_eq!(Library::parse(&text(4)).unwrap().to_text(), library.to_text());
+}

@@ -1,0 +1,43 @@
+//! A text as words, as it is compared with patterns: in lower case, without punctuation, numbers as digits.
+
+use std::ops::Range;
+
+/// Words of a text that are looked at: a window of 12 s holds fewer.
+const MAX_WORDS: usize = 120;
+
+/// Words of a text, as patterns are compared with it.
+pub(super) fn normalise(text: &str) -> Vec<String> {
+    spans(text).into_iter().map(|(word, _)| word).collect()
+}
+
+/// The same, with the place of each in the text, in bytes.
+pub(super) fn spans(text: &str) -> Vec<(String, Range<usize>)> {
+    let apart = |c: char| !(c.is_alphanumeric() || ['\'', '\u{2019}', '\u{2018}', '%'].contains(&c));
+    let mut spans = Vec::new();
+    let mut begun: Option<usize> = None;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        // A percent sign is a word of its own.
+        let ends = apart(c) || c == '%';
+        if let (true, Some(from)) = (ends, begun) {
+            begun = None;
+            let word = text.get(from..at).unwrap_or_default().to_lowercase();
+            let word: String = word.chars().filter(|c| c.is_alphanumeric()).collect();
+            if !word.is_empty() {
+                spans.push((number(&word), from..at));
+            }
+        }
+        if c == '%' {
+            spans.push(("percent".to_owned(), at..at + 1));
+        } else if !ends && begun.is_none() {
+            begun = Some(at);
+        }
+    }
+    spans.truncate(MAX_WORDS);
+    spans
+}
+
+/// Numbers up to nine as digits; the recogniser writes both.
+fn number(word: &str) -> String {
+    let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    names.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
+}
