@@ -1,5 +1,5 @@
 //! The forward path of one message as a proxy walks it, with buffers that are kept: index, read what decides, splice,
-//! write. No allocation once the buffers have grown.
+//! write. Once the buffers have grown, only our address and two ports in a description are allocated.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
