@@ -22,8 +22,8 @@ pub(super) fn listen<'t>(
     for mut section in root.sections(reading, "listen") {
         let transport = section.word(reading, "transport", Transport::Udp, &TRANSPORTS);
         let identity = identity(&mut section, transport, files, reading);
-        let hint = "must be an address with a port, as \"0.0.0.0:5060\"";
-        let address = section.required(reading, "address", hint, hint, |text| text.parse::<SocketAddr>().ok());
+        let (what, hint) = ("where SIP is listened to", "must be an address with a port, as \"0.0.0.0:5060\"");
+        let address = section.required(reading, "address", what, hint, |text| text.parse::<SocketAddr>().ok());
         if let Some(address) = address {
             let hop = Hop { address, transport };
             if address.port() != 0 && listen.iter().any(|other| other.hop == hop) {

@@ -286,21 +286,55 @@ mod tests {
     use crate::detect::phrase::{Book, Wording};
     use crate::policy::judge::Weights;
 
-    #[test]
-    fn every_call_has_its_turn_whoever_ends() {
-        let knowledge = Knowledge {
+    fn knowledge() -> Knowledge {
+        Knowledge {
             weights: Arc::new(Weights::built_in()),
             book: Book::built_in(),
             wording: Wording::built_in(),
             campaigns: Arc::default(),
             words: None,
-        };
-        let mut calls = Calls::default();
-        for call in (0..100).map(CallId) {
+        }
+    }
+
+    fn calls(count: u64) -> Calls {
+        let (knowledge, mut calls) = (knowledge(), Calls::default());
+        for call in (0..count).map(CallId) {
             let hearing = Hearing::new(&knowledge, &mut FftPlanner::new(), Opposite::Callee);
             let framers = PerLeg::from_fn(|_| Framer::new());
             calls.insert(Live { call, answered: clock::now(), framers, hearing });
         }
+        calls
+    }
+
+    #[test]
+    fn a_panic_costs_one_call_its_ear_and_the_others_nothing() {
+        let knowledge = Arc::new(ArcSwap::from_pointee(knowledge()));
+        let mut listener = Listener {
+            tap: None,
+            knowledge: Arc::clone(&knowledge),
+            queue: None,
+            answers: bounded(WORDS),
+            verdicts: bounded(1).0,
+            wake: Arc::new(|| {}),
+            counts: Arc::default(),
+            stop: Arc::default(),
+            learner: Learner::new(knowledge),
+            planner: FftPlanner::new(),
+            calls: calls(2),
+            told_at: None,
+        };
+
+        listener.contain(CallId(0), |_| panic!("a test asked for it"));
+        listener.listen(clock::now());
+
+        assert!(listener.calls.get(CallId(0)).is_none() && listener.calls.get(CallId(1)).is_some());
+        assert_eq!(listener.counts.internal.load(Ordering::Relaxed), 1);
+        assert_eq!(listener.counts.listening.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn every_call_has_its_turn_whoever_ends() {
+        let mut calls = calls(100);
         for call in (0..100).filter(|n| n % 3 == 0).map(CallId) {
             assert!(calls.remove(call).is_some_and(|live| live.call == call));
             assert!(calls.remove(call).is_none());

@@ -37,7 +37,8 @@ const STEPS_LIMIT: usize = 8;
 /// The calls that run and those that ended last.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// In the order of their ids, which is the order in which they began. In boxes: the nodes of a tree that grows at one end stay half empty.
+    /// In the order of their ids, which is the order in which they began. In boxes: the nodes of a tree that grows at
+    /// one end stay half empty.
     running: BTreeMap<CallId, Box<Running>>,
     /// Newest last.
     ended: VecDeque<CallSummary>,
