@@ -29,7 +29,7 @@ const LIKELY_WORDING: f32 = 5.0;
 const SCAM_WORDING: f32 = 6.0;
 
 /// The same, from which a machine that speaks on needs no other sign.
-const CERTAIN_WORDING: f32 = 20.0;
+const CERTAIN_WORDING: f32 = 14.0;
 
 /// Speech with only breaths that goes with [`CERTAIN_WORDING`].
 const SPEAKS_ON: Duration = Duration::from_secs(4);
