@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn one_sign_of_a_scam_takes_nobody_away() {
-        for sign in [phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one"), wording(19.0)] {
+        for sign in [phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one"), wording(13.0)] {
             let mut judge = judge();
             hear(&mut judge, 1_000, onset());
             hear(&mut judge, 9_000, Finding::Monologue { length: Duration::from_secs(8) });
