@@ -29,7 +29,7 @@ impl Switchboard {
         if let Some(client) = call.client {
             self.transactions.cancel(client, extra, now);
             self.clients.remove(&client);
-            self.orphans.insert(client, call.orphan());
+            self.orphans.insert(client, Box::new(call.orphan()));
         }
     }
 

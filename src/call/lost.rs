@@ -41,12 +41,14 @@ impl Switchboard {
         self.trunks.guests.recount(hosted, now);
 
         // The request that was being read, and the INVITEs of lost calls. Those that have their answer keep it.
-        let answered: Vec<_> = self.by_server.extract_if(|_, id| lost.contains(id)).map(|(server, _)| server).collect();
+        let answered: Vec<_> =
+            self.by_server.extract(|id| lost.contains(id)).into_iter().map(|(server, _)| server).collect();
         let read = self.in_hand.take().filter(|server| !self.by_server.contains_key(server));
         for server in answered.into_iter().chain(read) {
             self.transactions.respond_from_request(server, StatusCode::SERVER_ERROR, now);
         }
-        let invited: Vec<_> = self.clients.extract_if(|_, id| lost.contains(id)).map(|(client, _)| client).collect();
+        let invited: Vec<_> =
+            self.clients.extract(|id| lost.contains(id)).into_iter().map(|(client, _)| client).collect();
         for client in invited {
             self.cancel_lost(client, now);
         }
@@ -77,7 +79,8 @@ impl Switchboard {
         self.index = Some(index);
         if let Some(highest_cseq) = cseq {
             let local = self.settings.local(side, flow.transport);
-            self.orphans.insert(client, Orphan { flow, local, highest_cseq, ended: Vec::new() });
+            let orphan = Orphan { flow, local, highest_cseq, ended: Vec::new() };
+            self.orphans.insert(client, Box::new(orphan));
         }
     }
 }

@@ -205,7 +205,7 @@ impl Switchboard {
         self.send(client, bytes, to, now);
         self.edits = edits;
         self.relayed_by_server.insert(server, client);
-        self.relayed.insert(client, relayed);
+        self.relayed.insert(client, Box::new(relayed));
     }
 
     /// Edits a request of `call` on its way to the other leg, and takes in what it says. Where it goes.

@@ -48,9 +48,9 @@ pub struct Switchboard {
     /// Calls that wait for what comes of their callee's INVITE.
     pub(super) clients: OwnMap<ClientId, CallId>,
     /// By the transaction on the side that they went to.
-    pub(super) relayed: OwnMap<ClientId, RelayedRequest>,
+    pub(super) relayed: OwnMap<ClientId, Box<RelayedRequest>>,
     pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
-    pub(super) orphans: OwnMap<ClientId, Orphan>,
+    pub(super) orphans: OwnMap<ClientId, Box<Orphan>>,
     pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     /// The request that is being read.

@@ -72,7 +72,7 @@ impl Switchboard {
             && call.answered.is_some()
         {
             // Another fork may still answer (RFC 3261 §13.2.2.4).
-            self.orphans.insert(client, call.orphan());
+            self.orphans.insert(client, Box::new(call.orphan()));
         }
     }
 

@@ -1,8 +1,11 @@
 //! A capped table with generations: an id of a freed slot never meets its next tenant.
 
+/// Slots that are made at once: no more, as memory that is new costs time (see [`crate::units::OwnMap`]).
+const BLOCK: usize = 256;
+
 #[derive(Debug)]
 pub(super) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    blocks: Vec<Vec<Slot<T>>>,
     free: Vec<u32>,
     used: usize,
     capacity: usize,
@@ -17,7 +20,7 @@ struct Slot<T> {
 
 impl<T> Slab<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), used: 0, capacity }
+        Self { blocks: Vec::new(), free: Vec::new(), used: 0, capacity }
     }
 
     /// None: full.
@@ -27,32 +30,44 @@ impl<T> Slab<T> {
         }
         let number = match self.free.pop() {
             Some(number) => number,
-            None => {
-                self.slots.push(Slot { generation: 0, value: None });
-                u32::try_from(self.slots.len() - 1).ok()?
-            }
+            // Whatever is not free is used.
+            None => self.add(self.used)?,
         };
-        let slot = self.slots.get_mut(number as usize)?;
+        let slot = self.slot_mut(number)?;
         slot.value = Some(Box::new(value));
+        let generation = slot.generation;
         self.used += 1;
-        Some((number, slot.generation))
+        Some((number, generation))
+    }
+
+    fn add(&mut self, place: usize) -> Option<u32> {
+        if place.is_multiple_of(BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        self.blocks.last_mut()?.push(Slot { generation: 0, value: None });
+        u32::try_from(place).ok()
     }
 
     pub(super) fn get(&self, number: u32, generation: u32) -> Option<&T> {
-        self.slots.get(number as usize).filter(|slot| slot.generation == generation)?.value.as_deref()
+        let slot = self.blocks.get(number as usize / BLOCK)?.get(number as usize % BLOCK)?;
+        slot.value.as_deref().filter(|_| slot.generation == generation)
     }
 
     pub(super) fn get_mut(&mut self, number: u32, generation: u32) -> Option<&mut T> {
-        self.slots.get_mut(number as usize).filter(|slot| slot.generation == generation)?.value.as_deref_mut()
+        self.slot_mut(number).filter(|slot| slot.generation == generation)?.value.as_deref_mut()
     }
 
     pub(super) fn remove(&mut self, number: u32, generation: u32) -> Option<T> {
-        let slot = self.slots.get_mut(number as usize).filter(|slot| slot.generation == generation)?;
+        let slot = self.slot_mut(number).filter(|slot| slot.generation == generation)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(number);
         self.used -= 1;
         Some(*value)
+    }
+
+    fn slot_mut(&mut self, number: u32) -> Option<&mut Slot<T>> {
+        self.blocks.get_mut(number as usize / BLOCK)?.get_mut(number as usize % BLOCK)
     }
 
     /// How many more it takes.
@@ -62,5 +77,34 @@ impl<T> Slab<T> {
 
     pub(super) fn len(&self) -> usize {
         self.used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_as_many_as_it_may_and_forgets_what_has_left() {
+        let capacity = 2 * BLOCK + 1;
+        let mut slab = Slab::new(capacity);
+        let ids: Vec<_> = (0..capacity).map(|value| slab.insert(value).unwrap()).collect();
+        assert_eq!((slab.insert(0), slab.len(), slab.room()), (None, capacity, 0));
+        for (value, &(number, generation)) in ids.iter().enumerate() {
+            assert_eq!(slab.get(number, generation), Some(&value));
+        }
+        for &(number, generation) in &ids[1..BLOCK + 2] {
+            assert!(slab.remove(number, generation).is_some());
+            assert!(slab.remove(number, generation).is_none());
+        }
+
+        let again: Vec<_> = (0..=BLOCK).map(|value| slab.insert(value).unwrap()).collect();
+
+        assert_eq!(slab.insert(0), None);
+        assert!(ids[1..BLOCK + 2].iter().all(|&(number, generation)| slab.get(number, generation).is_none()));
+        assert!(
+            again.iter().enumerate().all(|(value, &(number, generation))| slab.get(number, generation) == Some(&value))
+        );
+        assert_eq!(slab.get(ids[0].0, ids[0].1), Some(&0));
     }
 }
