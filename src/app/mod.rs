@@ -36,6 +36,7 @@ use crate::io::analysis::Analysis;
 use crate::io::clock;
 use crate::io::media::MediaPath;
 use crate::io::names::Names;
+use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
 use crate::io::threads::take_small_pages;
 use crate::journal::Journal;
@@ -85,6 +86,7 @@ struct Inner {
     /// As bound.
     addresses: Vec<Hop>,
     names: Names,
+    pbx_name: PbxName,
     /// What the shard was last told, and the state of `names` that it came from.
     resolved: Mutex<(Resolved, u64)>,
     log: Weak<Log>,
@@ -114,9 +116,11 @@ impl App {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let pbx = resolve::pbx(&settings).map_err(StartError::Run)?;
+        let pbx = resolve::pbx(&settings, None).map_err(StartError::Run)?;
         let names = Names::start().map_err(failed("names"))?;
         let trunks = trunks::resolve(&names, &settings, pbx);
+        let pbx_name = PbxName::start().map_err(failed("names"))?;
+        pbx_name.follow(resolve::pbx_name(&settings));
         let resolved = Resolved { pbx, trunks, former: VecDeque::new() };
         let bound = bind(&settings, &resolved)?;
         let addresses = bound.addresses.clone();
@@ -169,6 +173,7 @@ impl App {
             addresses,
             resolved: Mutex::new((resolved, names.answers().1)),
             names,
+            pbx_name,
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));
@@ -195,7 +200,7 @@ impl App {
         reloading::reload(&self.inner)
     }
 
-    /// Hands the newest counts to the metrics, and changed addresses of trunks to the shard. About once a second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard. About once a second.
     pub fn tick(&self) {
         trunks::follow_names(&self.inner);
         health::tick(&self.inner, &self.media);
