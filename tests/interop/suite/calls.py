@@ -4,7 +4,7 @@ import time
 
 from audio import heard, loud
 from places import ANNA, PROVIDER, RINGFENCE, TONES
-from process import check, until
+from process import check, fresh, until
 
 TALK = 3.0
 """Seconds of talk in most cases; most of it must be in a recording."""
@@ -12,7 +12,7 @@ TALK = 3.0
 
 def hears(recording, whom, seconds=TALK - 1):
     """That a recording holds enough of somebody's tone, and of how much."""
-    found = heard(recording, TONES.get(whom, whom))
+    found = heard(fresh(recording), TONES.get(whom, whom))
     check(found.seconds >= seconds, f"{recording.name} holds {found} of {whom}, not {seconds:.1f} s")
     check(found.level > -3, f"{recording.name}: {whom} is too quiet, {found}")
     return found
@@ -213,7 +213,8 @@ def over(world, transport, number, srtp="off"):
 
 def reached(world, number, transport, srtp):
     """How a callee was reached, by its own note."""
-    via, encrypted, codec = (world.work / f"reached-{number}").read_text().split()
+    via, encrypted, codec = fresh(world.work / f"reached-{number}").read_text().split()
+    codec = codec.strip("()")
     check(via == f"SIP/2.0/{transport.upper()}", f"{number} was reached by {via}")
     check(encrypted == ("0" if srtp == "off" else "1"), f"{number}: encrypted says {encrypted}")
     return f"{via}, {'encrypted' if encrypted == '1' else 'plain'} {codec}"
