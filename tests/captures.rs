@@ -1,6 +1,13 @@
 //! `listen` of a capture as a person makes one: whatever was captured where, what is in it or is not.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -9,6 +16,7 @@ use std::process::{Command, Output};
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::Wav;
 use ringfence::audio::{g722, opus};
+use ringfence::offline::Recording;
 
 const SCAM: &str = "src/demo/audio/scam.wav";
 const NEIGHBOUR: &str = "src/demo/audio/neighbour.wav";
@@ -309,6 +317,46 @@ fn a_capture_that_is_cut_off_or_damaged_is_heard_as_far_as_it_goes() {
     damaged[middle..].fill(0xFF);
     let heard = said(&listen(&damaged, &["--no-words"]));
     assert!(heard.contains("the capture is damaged behind its packet ") && heard.contains("first speech"), "{heard}");
+}
+
+/// Bytes changed, cut out and put twice: no panic, and what is read is no longer than is said (an hour).
+#[test]
+fn a_capture_of_any_bytes_is_a_recording_or_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("call.pcap");
+    let mut seed = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 20) as usize % below
+    };
+    let mut read = [0; 2];
+    for layer in [Layer::Fragments, Layer::Tcp, Layer::Pcapng, Layer::BothSides, Layer::Cooked] {
+        // Signalling and a second of audio.
+        let good = one_call(layer, NEIGHBOUR, OPUS);
+        let good = &good[..40_000.min(good.len())];
+        for _ in 0..60 {
+            let mut bytes = good.to_vec();
+            for _ in 0..=random(8) {
+                // Where the signalling is, as often as not.
+                let within = if random(2) == 0 { 3_000 } else { bytes.len() };
+                let at = random(within);
+                match random(4) {
+                    0 => bytes[at] = random(256) as u8,
+                    1 => bytes[at] ^= 1 << random(8),
+                    2 => drop(bytes.drain(at..(at + random(40)).min(bytes.len()))),
+                    _ => bytes.extend_from_within(at..(at + 500).min(bytes.len())),
+                }
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let heard = Recording::read(&path);
+            read[usize::from(heard.is_ok())] += 1;
+            let longest = heard.map_or(0, |heard| heard.caller.len().max(heard.callee.len()));
+            assert!(longest <= 3_600 * 8_000, "{layer:?}: {longest} samples");
+        }
+    }
+    assert!(read.iter().all(|count| *count > 20), "{read:?}");
 }
 
 #[test]

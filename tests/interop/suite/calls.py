@@ -226,8 +226,10 @@ def by_tcp(world):
 
 
 def by_tls(world):
-    """TLS with SRTP on both sides, certificates checked"""
-    return over(world, "tls", "041", srtp="require")
+    """TLS with SRTP on both sides, certificates checked; the registration moves there with its next refresh"""
+    figures = over(world, "tls", "041", srtp="require")
+    took = until("the registration over tls", lambda: registered(world, ":5061;"), 90)
+    return f"{figures}; registered there {took:.0f} s later"
 
 
 def back_to_udp(world):

@@ -100,6 +100,8 @@ def flood(world):
     thread.join()
     good, failed = sipp.ended(60)
     check("answer" not in done, f"the flood was answered: {done.get('answer')}")
+    blocks = world.firewall.get("/api/sources")["blocks"]
+    check(any(block["source"].startswith(FLOOD) for block in blocks), f"the flood is not among the blocks: {blocks}")
     check((good, failed) == (20, 0), f"{good} good calls, {failed} failed")
     world.quiet()
     heard = both(hears(world.recording("pbx-1061"), "anna"), hears(anna.recording(), "pbx"))
