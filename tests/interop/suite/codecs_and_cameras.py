@@ -30,7 +30,7 @@ def opus(world):
     subprocess.run(["sox", "-q", TOP / "src/demo/audio/scam.wav", *map(str, wide)], check=True)
     account = f"<sip:01632960006@{OLGA}>;regint=0"
     olga = Phone(world, "olga", OLGA, account, codecs="opus/48000/2", rate=48000, more="module opus.so\nopus_bitrate 24000\n")
-    capture = Wire(world, "opus", "udp", device="any")
+    capture = Wire(world, "opus", device="any")
     olga.dial(f"sip:listens@{RINGFENCE}")
     until("the end of the call", lambda: olga.said("terminated|session closed"), 60)
     world.quiet()

@@ -4,6 +4,7 @@ import re
 import struct
 from collections import namedtuple
 
+from places import RINGFENCE
 from process import Process, check, until
 
 Packet = namedtuple("Packet", "at source destination payload")
@@ -13,7 +14,7 @@ Packet = namedtuple("Packet", "at source destination payload")
 class Wire(Process):
     """A capture of loopback. `device`: "any" writes what people have when they capture without a thought."""
 
-    def __init__(self, world, name, what="udp", device="lo"):
+    def __init__(self, world, name, what=f"udp and host {RINGFENCE}", device="lo"):
         self.file = world.work / f"{name}.pcap"
         command = ["tcpdump", "-i", device, "-U", "-n", "-Z", "root", "-w", self.file, what]
         super().__init__(command, world.work / f"{name}-tcpdump.log")
