@@ -319,6 +319,25 @@ fn a_capture_that_is_cut_off_or_damaged_is_heard_as_far_as_it_goes() {
     assert!(heard.contains("the capture is damaged behind its packet ") && heard.contains("first speech"), "{heard}");
 }
 
+#[test]
+fn more_streams_than_are_told_apart_take_nothing_from_those_that_are() {
+    let mut capture = Capture::new(Layer::Ethernet);
+    let (from, to) = ("192.0.2.10:53".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+    capture.call(1_000, "one", 4_000, NEIGHBOUR, PCMA);
+    let call = std::mem::take(&mut capture.file);
+    for n in 0..5_000 {
+        capture.udp(4_000, from, to, &rtp(PCMA, 0, n + 100, b"a question"));
+    }
+    // Behind the first packets of both legs.
+    let mut at = 24;
+    for _ in 0..6 {
+        at += 16 + u32::from_le_bytes(call[at + 8..at + 12].try_into().unwrap()) as usize;
+    }
+    let crowded = [&call[..at], &capture.file, &call[at..]].concat();
+
+    assert_eq!(said(&listen(&crowded, &["--no-words"])), said(&listen(&call, &["--no-words"])));
+}
+
 /// Bytes changed, cut out and put twice: no panic, and what is read is no longer than is said (an hour).
 #[test]
 fn a_capture_of_any_bytes_is_a_recording_or_an_error() {

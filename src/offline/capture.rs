@@ -103,14 +103,19 @@ impl Capture {
             Carried::Segment(number, bytes) => return self.calls.segment(at, (from, to), number, bytes),
         };
         let Some(rtp) = Header::read(bytes) else { return self.calls.datagram(at, bytes) };
-        let new = self.streams.len();
-        if !may_be_audio(rtp.payload_type) || new >= MOST_STREAMS {
+        if !may_be_audio(rtp.payload_type) {
             return;
         }
-        let number = *self.by_source.entry((from, to, rtp.ssrc)).or_insert(new);
-        if number == new {
-            self.streams.push(Stream { from, to, packets: Vec::new() });
-        }
+        let source = (from, to, rtp.ssrc);
+        let number = match self.by_source.get(&source) {
+            Some(number) => *number,
+            None if self.streams.len() < MOST_STREAMS => {
+                self.by_source.insert(source, self.streams.len());
+                self.streams.push(Stream { from, to, packets: Vec::new() });
+                self.streams.len() - 1
+            }
+            None => return,
+        };
         if let Some(stream) = self.streams.get_mut(number) {
             stream.packets.push((at, bytes.to_vec()));
         }
