@@ -20,6 +20,6 @@ pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
 pub use open::{BadFile, Ear, EarFiles};
 pub use plot::plot;
-pub use recording::{BadRecording, Recording};
+pub use recording::{BadRecording, Chosen, Recording};
 pub use report::{Calibration, mistakes, page};
 pub use tables::{Outcome, Tables, Taken, write_calls};

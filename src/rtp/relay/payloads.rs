@@ -35,12 +35,13 @@ impl Payload {
 /// Those payload types that mean something: a handful in a call, so they are looked through. A description may name 64
 /// of them, and all are known: a caller must not escape the tap behind a long list.
 #[derive(Debug, Default)]
-pub(super) struct Payloads(Box<[(u8, Payload)]>);
+pub struct Payloads(Box<[(u8, Payload)]>);
 
 impl Payloads {
     /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is `given`, the
     /// other leg's; but a peer that goes by its `own` is understood too.
-    pub(super) fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
+    #[must_use]
+    pub fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
         let mut known: Vec<(u8, Payload)> = Vec::new();
         for plan in [given, own] {
             let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
@@ -59,7 +60,9 @@ impl Payloads {
         Self(known.into())
     }
 
-    pub(super) fn of(&self, number: u8) -> Payload {
+    /// What a packet with this number holds.
+    #[must_use]
+    pub fn of(&self, number: u8) -> Payload {
         self.0.iter().find(|(other, _)| *other == number).map_or(Payload::Other, |(_, payload)| *payload)
     }
 }
