@@ -308,7 +308,7 @@ impl Switchboard {
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
-        let of_call = message.method().is_some() && self.by_call_id.contains_key(message.call_id());
+        let of_call = message.method().is_some() && self.inside(message, side).is_some();
         match self.transactions.receive(message, of_call, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
@@ -317,7 +317,7 @@ impl Switchboard {
                 self.request(message, server, flow, side, now);
                 self.in_hand = None;
             }
-            Received::AckToSuccess => match self.take_by_call_id(message.call_id()) {
+            Received::AckToSuccess => match self.inside(message, side).and_then(|id| self.take(id)) {
                 Some(call) => {
                     let leg = call.leg_of(side);
                     self.ack(call, message, leg, now);
