@@ -143,6 +143,9 @@ impl Switchboard {
         };
         if of_call {
             self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+        } else if self.may_only_call(message, flow) {
+            // Anyone can invent a To tag.
+            self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
         } else {
             self.relay(message, server, flow, side, None, now);
         }

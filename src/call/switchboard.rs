@@ -351,9 +351,7 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        let guest = self.settings.side_of(flow.peer).is_none();
-        if guest && !in_dialog && self.trunks.registered_contact(message.bytes()).is_none() {
-            // Known for a running call, and for nothing else.
+        if !in_dialog && self.may_only_call(message, flow) {
             return self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
         }
         match (method, in_dialog) {
@@ -369,6 +367,11 @@ impl Switchboard {
                 self.relay(message, server, flow, side, None, now);
             }
         }
+    }
+
+    /// True for a sender that is known for a running call, and for nothing else.
+    pub(super) fn may_only_call(&self, message: &Message<'_>, flow: Flow) -> bool {
+        self.settings.side_of(flow.peer).is_none() && self.trunks.registered_contact(message.bytes()).is_none()
     }
 
     /// An OPTIONS without a user asks the element itself (RFC 3261 §11).
