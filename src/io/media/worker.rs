@@ -33,7 +33,7 @@ use pace::Pace;
 use playing::How;
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
-const MAX_DATAGRAM: usize = 2_048;
+pub(super) const MAX_DATAGRAM: usize = 2_048;
 
 /// A datagram, and what sealing adds to it. One byte more than is relayed, so that longer ones show.
 type Buffer = [u8; MAX_DATAGRAM + 1 + MOST_ADDED];
