@@ -1,6 +1,6 @@
 //! The thread that writes, and the door to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::file::{Found, JournalFile, LARGEST, Lock, Place, find};
 use super::format::{MARK, frame};
@@ -64,6 +64,40 @@ pub struct Journal {
 enum Wish {
     Keep(u64, Entry),
     Stop,
+}
+
+/// The way of entries to the thread.
+struct Door {
+    inbox: Sender<Wish>,
+    counts: Arc<Counts>,
+    /// Calls whose end has found no room. It goes before the next entry: a call that never ends would be gone on with by
+    /// the next process.
+    over: VecDeque<CallId>,
+}
+
+impl Door {
+    fn take(&mut self, entry: Entry) {
+        while let Some(&call) = self.over.front()
+            && self.put(Entry::Over(call)).is_ok()
+        {
+            self.over.pop_front();
+        }
+        match self.put(entry) {
+            Err(Entry::Over(call)) if self.over.len() < WAITING => self.over.push_back(call),
+            Err(_) => drop(self.counts.lost.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => {}
+        }
+    }
+
+    /// Back: what found no room.
+    fn put(&self, entry: Entry) -> Result<(), Entry> {
+        match self.inbox.try_send(Wish::Keep(wall_millis(), entry)) {
+            Err(TrySendError::Full(Wish::Keep(_, entry)) | TrySendError::Disconnected(Wish::Keep(_, entry))) => {
+                Err(entry)
+            }
+            Ok(()) | Err(TrySendError::Full(Wish::Stop) | TrySendError::Disconnected(Wish::Stop)) => Ok(()),
+        }
+    }
 }
 
 impl Journal {
@@ -123,12 +157,8 @@ impl Journal {
 
     /// A door for entries, for another thread. Never waits.
     pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
-        let (inbox, counts) = (self.inbox.clone(), Arc::clone(&self.counts));
-        move |entry| {
-            if inbox.try_send(Wish::Keep(wall_millis(), entry)).is_err() {
-                counts.lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        let mut door = Door { inbox: self.inbox.clone(), counts: Arc::clone(&self.counts), over: VecDeque::new() };
+        move |entry| door.take(entry)
     }
 
     /// What it does.
@@ -345,4 +375,29 @@ fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
 fn wall_millis() -> u64 {
     let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_call_that_finds_no_room_goes_before_the_next_entry() {
+        let (inbox, wishes) = bounded(2);
+        let mut door = Door { inbox, counts: Arc::default(), over: VecDeque::new() };
+        let calls = || {
+            let call = |wish| if let Wish::Keep(_, entry) = wish { entry.call().0 } else { 0 };
+            wishes.try_iter().map(call).collect::<Vec<u64>>()
+        };
+
+        // The disk stands still.
+        (1..=4).for_each(|call| door.take(Entry::Over(CallId(call))));
+        assert_eq!(calls(), [1, 2]);
+        door.take(Entry::Over(CallId(5)));
+        assert_eq!(calls(), [3, 4]);
+        door.take(Entry::Over(CallId(6)));
+
+        assert_eq!(calls(), [5, 6]);
+        assert_eq!(door.counts.lost.load(Ordering::Relaxed), 0);
+    }
 }
