@@ -36,6 +36,13 @@ pub(super) struct Diversion {
 }
 
 impl Diversion {
+    /// One that has come so far.
+    pub(super) fn at(diverting: Diverting, now: Instant) -> Self {
+        let Diverting { caller_done, callee_done, caller_gone } = diverting;
+        let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
+        Self { caller_done, callee_done, caller_gone, from: now, until }
+    }
+
     pub(super) fn progress(&self) -> Diverting {
         let Self { caller_done, callee_done, caller_gone, .. } = *self;
         Diverting { caller_done, callee_done, caller_gone }
@@ -116,15 +123,13 @@ impl Switchboard {
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
-        let Diverting { caller_done, callee_done, caller_gone } = diverting;
-        if !callee_done {
+        if !diverting.callee_done {
             self.play(call, Leg::Callee, "callee-diverted");
         }
-        if !caller_done {
+        if !diverting.caller_done {
             self.play(call, Leg::Caller, "caller-diverted");
         }
-        let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
-        call.diversion = Some(Diversion { caller_done, callee_done, caller_gone, from: now, until });
+        call.diversion = Some(Diversion::at(diverting, now));
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {

@@ -150,6 +150,7 @@ impl Switchboard {
                 }
             }
             Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
+            Input::Lost { snapshot } => self.end_lost(*snapshot, now),
             Input::Drain => {
                 self.draining = true;
                 self.unregister(now);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::file::{Found, JournalFile, LARGEST, Lock, Place, find};
-use super::format::{MARK, frame};
+use super::format::{MARK, frame, read};
 use crate::call::{Entry, Snapshot};
 use crate::io::clock;
 use crate::io::threads::StandBack;
@@ -63,8 +63,12 @@ pub struct Journal {
 
 enum Wish {
     Keep(u64, Entry),
+    Recall(CallId, Arc<Tell>),
     Stop,
 }
+
+/// Who is told what was kept.
+type Tell = dyn Fn(Snapshot) + Send + Sync;
 
 /// The way of entries to the thread.
 struct Door {
@@ -91,11 +95,9 @@ impl Door {
 
     /// Back: what found no room.
     fn put(&self, entry: Entry) -> Result<(), Entry> {
-        match self.inbox.try_send(Wish::Keep(wall_millis(), entry)) {
-            Err(TrySendError::Full(Wish::Keep(_, entry)) | TrySendError::Disconnected(Wish::Keep(_, entry))) => {
-                Err(entry)
-            }
-            Ok(()) | Err(TrySendError::Full(Wish::Stop) | TrySendError::Disconnected(Wish::Stop)) => Ok(()),
+        match self.inbox.try_send(Wish::Keep(wall_millis(), entry)).map_err(TrySendError::into_inner) {
+            Err(Wish::Keep(_, entry)) => Err(entry),
+            Ok(()) | Err(Wish::Recall(..) | Wish::Stop) => Ok(()),
         }
     }
 }
@@ -161,6 +163,16 @@ impl Journal {
         move |entry| door.take(entry)
     }
 
+    /// A door for questions, for another thread: `tell` is handed what is kept of a call, later and on another thread, if
+    /// anything is. Never waits.
+    pub fn recall(&self, tell: Arc<Tell>) -> impl FnMut(CallId) + Send + use<> {
+        let inbox = self.inbox.clone();
+        move |call| {
+            // Without room nobody is told: those who talked notice that their media have gone.
+            let _ = inbox.try_send(Wish::Recall(call, Arc::clone(&tell)));
+        }
+    }
+
     /// What it does.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -221,7 +233,7 @@ impl Writing {
         loop {
             let mut pending = BTreeMap::new();
             let mut running = match wishes.recv_timeout(RETRY) {
-                Ok(wish) => take(&mut pending, wish),
+                Ok(wish) => self.take(&mut pending, wish),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
@@ -230,7 +242,7 @@ impl Writing {
                 std::thread::sleep(LOOK);
                 // Whoever keeps sending is cut off by the count.
                 for wish in wishes.try_iter().take(WAITING) {
-                    running &= take(&mut pending, wish);
+                    running &= self.take(&mut pending, wish);
                 }
             }
             self.write(pending, clock::now());
@@ -238,6 +250,34 @@ impl Writing {
                 return;
             }
         }
+    }
+
+    /// Of each call only the newest entry counts. False: no more will come.
+    fn take(&self, pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
+        match wish {
+            Wish::Keep(at, entry) => {
+                pending.insert(entry.call(), (at, entry));
+                true
+            }
+            Wish::Recall(call, tell) => {
+                let waiting = pending.get(&call).map(|(_, entry)| entry.clone());
+                if let Some(Entry::Runs(snapshot)) = waiting.or_else(|| self.kept(call)) {
+                    tell(*snapshot);
+                }
+                true
+            }
+            Wish::Stop => false,
+        }
+    }
+
+    /// The newest entry of a call that runs.
+    fn kept(&self, call: CallId) -> Option<Entry> {
+        let record = match self.living.get(&call)? {
+            Kept::Here(record) => record.clone(),
+            Kept::There(place) => self.file.as_ref()?.read(*place).ok()?,
+        };
+        let (snapshot, _) = read(&[MARK, &record].concat()).calls.pop()?;
+        Some(Entry::Runs(Box::new(snapshot)))
     }
 
     fn write(&mut self, pending: BTreeMap<CallId, (u64, Entry)>, now: Instant) {
@@ -358,17 +398,6 @@ impl Writing {
             tracing::error!(%path, %error, "The journal cannot be written; calls go on, and end with this process");
         }
         false
-    }
-}
-
-/// Of each call only the newest entry counts. False: no more will come.
-fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
-    match wish {
-        Wish::Keep(at, entry) => {
-            pending.insert(entry.call(), (at, entry));
-            true
-        }
-        Wish::Stop => false,
     }
 }
 

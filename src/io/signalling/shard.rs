@@ -315,8 +315,8 @@ impl Shard {
         for _ in 0..MESSAGES_A_TURN {
             let now = clock::now();
             let (event, order) = (self.wiring.media_events.try_recv(), self.orders.try_recv());
-            let verdict = self.wiring.verdicts.try_recv();
-            if event.is_err() && order.is_err() && verdict.is_err() {
+            let (verdict, recalled) = (self.wiring.verdicts.try_recv(), self.wiring.recalled.try_recv());
+            if event.is_err() && order.is_err() && verdict.is_err() && recalled.is_err() {
                 return false;
             }
             if let Ok((call, event)) = event {
@@ -327,6 +327,9 @@ impl Shard {
             }
             if let Ok((call, verdict)) = verdict {
                 self.step(|switchboard| switchboard.handle_input(Input::Judged { call, verdict }, now), now);
+            }
+            if let Ok(snapshot) = recalled {
+                self.step(|switchboard| switchboard.handle_input(Input::Lost { snapshot }, now), now);
             }
         }
         true
@@ -431,6 +434,7 @@ impl Shard {
             }
             Output::Media(command) => self.tell_media(command, now),
             Output::Journal(entry) => (self.wiring.journal)(entry),
+            Output::Recall(call) => (self.wiring.recall)(call),
             Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
             Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
         }

@@ -66,6 +66,8 @@ fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
             wake_media: Box::new(|| {}),
             verdicts: verdicts.clone(),
             journal: Box::new(drop),
+            recall: Box::new(|_| {}),
+            recalled: crossbeam_channel::never(),
             restored: Vec::new(),
             events,
         },
