@@ -319,10 +319,9 @@ fn journal_door(journal: Option<&Journal>) -> Box<dyn FnMut(Entry) + Send> {
 }
 
 /// The way to ask the journal for a call, and what comes of it.
-fn recall_door(
-    journal: Option<&Journal>,
-    wake: parts::Wake,
-) -> (Box<dyn FnMut(CallId) + Send>, Receiver<Box<Snapshot>>) {
+type Recalling = (Box<dyn FnMut(CallId) + Send>, Receiver<Box<Snapshot>>);
+
+fn recall_door(journal: Option<&Journal>, wake: parts::Wake) -> Recalling {
     let Some(journal) = journal else { return (Box::new(|_| {}), crossbeam_channel::never()) };
     let (tell, recalled) = crossbeam_channel::bounded(RECALLED);
     let tell = move |snapshot: Snapshot| {
