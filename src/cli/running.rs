@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Failure, say};
 use crate::app::ReloadReport;
@@ -26,9 +28,7 @@ pub(crate) struct Reload {
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let url = format!("http://{}/api/reload", self.admin);
-        let asked =
-            agent().post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
-        let report = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
+        let report: ReloadReport = answer(self.admin, agent().post(&url).send_empty())?;
         if report.outcome == Reloaded::Refused {
             return Err(Failure::Settings(report.text()));
         }
@@ -46,16 +46,33 @@ pub(crate) struct Trunks {
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let asked = agent()
-            .get(format!("http://{}/api/trunks", self.admin))
-            .call()
-            .and_then(|mut response| response.body_mut().read_json::<serde_json::Value>());
-        let answer = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
-        for trunk in answer["trunks"].as_array().into_iter().flatten() {
+        let url = format!("http://{}/api/trunks", self.admin);
+        let standing: Standing = answer(self.admin, agent().get(&url).call())?;
+        for trunk in &standing.trunks {
             say(&line(trunk));
         }
         Ok(())
     }
+}
+
+/// What the API says of trunks.
+#[derive(Deserialize)]
+struct Standing {
+    trunks: Vec<serde_json::Value>,
+}
+
+/// What the firewall at `admin` has answered.
+fn answer<T: DeserializeOwned>(
+    admin: SocketAddr,
+    asked: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<T, Failure> {
+    let mut response = asked.map_err(|error| Failure::Run(format!("no firewall answers on {admin}: {error}")))?;
+    let status = response.status();
+    response.body_mut().read_json::<T>().map_err(|_| {
+        Failure::Run(format!(
+            "what answers on {admin} is no firewall (it says {status}); name another address with --admin"
+        ))
+    })
 }
 
 /// A refusal is an answer like others: its body says why.
