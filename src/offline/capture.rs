@@ -19,7 +19,7 @@ use crate::detect::ear::Opposite;
 use crate::rtp::packet::Header;
 use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Index, Limits, Method, StatusCode};
-use crate::units::{CallTime, Ssrc};
+use crate::units::{CallTime, SampleRate, Ssrc};
 
 /// Longest call that is read: an hour of both legs takes 115 MB as samples.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -209,7 +209,7 @@ fn samples(stream: Option<&Stream>, answered: Duration, length: Duration) -> Vec
     }
     framer.advance(CallTime(length + Duration::from_millis(200)));
     drain(&mut framer);
-    samples.truncate((length.as_secs_f64() * 8_000.0) as usize);
+    samples.truncate(SampleRate::TELEPHONE.samples_in(length));
     samples
 }
 
