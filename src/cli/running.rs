@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::de::DeserializeOwned;
+use ureq::Body;
+use ureq::http::Response;
 
 use super::{Failure, say};
 use crate::app::ReloadReport;
@@ -16,19 +19,39 @@ use crate::store::{Filter, Store};
 /// How long a reload may take: names are resolved in it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where the running firewall is asked.
+#[derive(Args)]
+struct Api {
+    /// Address of the firewall's API
+    #[arg(long, value_name = "ADDRESS", default_value_t = config::ADMIN_ADDRESS)]
+    admin: SocketAddr,
+}
+
+impl Api {
+    /// The answer to one request, which `send` makes.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        send: impl FnOnce(&ureq::Agent, String) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<T, Failure> {
+        let answer = send(&agent(), format!("http://{}{path}", self.admin));
+        let read = answer.and_then(|mut answer| answer.body_mut().read_json());
+        read.map_err(|error| {
+            let admin = self.admin;
+            Failure::Run(format!("no firewall answers at {admin} (--admin ADDRESS asks elsewhere): {error}"))
+        })
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Reload {
-    /// Address of the firewall's API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    api: Api,
 }
 
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let url = format!("http://{}/api/reload", self.admin);
-        let asked =
-            agent().post(&url).send_empty().and_then(|mut response| response.body_mut().read_json::<ReloadReport>());
-        let report = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
+        let report: ReloadReport = self.api.ask("/api/reload", |agent, url| agent.post(url).send_empty())?;
         if report.outcome == Reloaded::Refused {
             return Err(Failure::Settings(report.text()));
         }
@@ -39,18 +62,13 @@ impl Reload {
 
 #[derive(Args)]
 pub(crate) struct Trunks {
-    /// Address of the firewall's API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    api: Api,
 }
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let asked = agent()
-            .get(format!("http://{}/api/trunks", self.admin))
-            .call()
-            .and_then(|mut response| response.body_mut().read_json::<serde_json::Value>());
-        let answer = asked.map_err(|error| Failure::Run(format!("no firewall answers on {}: {error}", self.admin)))?;
+        let answer: serde_json::Value = self.api.ask("/api/trunks", |agent, url| agent.get(url).call())?;
         for trunk in answer["trunks"].as_array().into_iter().flatten() {
             say(&line(trunk));
         }
@@ -58,7 +76,7 @@ impl Trunks {
     }
 }
 
-/// A refusal is an answer like others: its body says why.
+/// Takes a refusal for an answer like others: its body says why.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
 }
@@ -142,7 +160,12 @@ impl Explain {
         let found = self.at.open()?.call(&self.call).map_err(|error| Failure::Run(error.to_string()))?;
         match found {
             Some(record) => say(&explain::text(&record)),
-            None => return Err(Failure::Run(format!("no call is named {}", self.call))),
+            None => {
+                return Err(Failure::Run(format!(
+                    "no call is named {}; `ringfence calls` lists the last ones",
+                    self.call
+                )));
+            }
         }
         Ok(())
     }

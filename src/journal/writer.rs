@@ -22,25 +22,26 @@ const WAITING: usize = 16_384;
 /// Changes within this time are written together, and of each call only the last one. A kill costs at most what changed
 /// in it.
 const GATHER: Duration = Duration::from_millis(200);
-/// Within it, the thread looks so often whether it shall stop: a wake-up for each entry costs a call more than the entry.
+/// While it gathers, the thread looks this often whether it is to stop. It is not woken for each entry: that would cost
+/// a call more than the entry does.
 const LOOK: Duration = Duration::from_millis(50);
-/// A file that cannot be written is tried again so often, and so often it is looked whether it is still there.
+/// A file that cannot be written is tried again this often. One that can is looked for this often: is it still there?
 const RETRY: Duration = Duration::from_secs(2);
 
 /// How long the start waits for a process before that is still ending.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the journal does, read by metrics and health.
+/// What the journal has done, for metrics and health.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// The last writing worked.
+    /// The last attempt to write worked.
     pub up: AtomicBool,
     /// Entries that are in the file.
     pub written: AtomicU64,
     /// Entries that found no room.
     pub lost: AtomicU64,
-    /// Writings that failed.
+    /// Attempts to write that failed.
     pub failed: AtomicU64,
     /// Length of the file.
     pub bytes: AtomicU64,
@@ -54,42 +55,36 @@ pub struct Counts {
 
 /// The running journal.
 pub struct Journal {
-    inbox: Sender<Wish>,
+    inbox: Sender<Order>,
     counts: Arc<Counts>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Until it is dropped, nobody else reads or writes the file.
     _lock: Lock,
 }
 
-enum Wish {
+enum Order {
+    /// Keep this entry, made at this time (milliseconds since 1970).
     Keep(u64, Entry),
+    /// Write what waits, and end.
     Stop,
 }
 
 impl Journal {
-    /// Reads what the process before left, and starts the thread. Returns also the calls that ran then, each with the
-    /// age of its snapshot. A file that is damaged or cannot be written is told and counted, no error. Waits a little
-    /// for a process before that is about to end.
+    /// Reads what the process before left, and starts the thread. Returns the calls that ran then as well, each with
+    /// the age of its snapshot. A file that is damaged or cannot be written is logged and counted, and is no error.
+    /// Waits up to 5 s for a process before that is about to end.
     ///
     /// # Errors
-    /// If another process has the file, its folder cannot be written, or there is no thread to be had.
+    /// Another process has the file, its folder cannot be written, or the system gives no thread.
     pub fn start(path: &Path) -> io::Result<(Self, Vec<(Snapshot, Duration)>)> {
         let lock = Lock::take(path, LOCK_TRIES, LOCK_PAUSE)?;
         let counts = Arc::new(Counts::default());
         let found = find(path).unwrap_or_else(|error| {
-            tracing::error!(path = %path.display(), %error, "The journal cannot be read; calls of the process before are lost");
+            let path = path.display();
+            tracing::error!(%path, %error, "The journal cannot be read; calls of the process before are lost");
             Found::default()
         });
-        if let Some(aside) = &found.moved {
-            tracing::error!(path = %path.display(), moved_to = %aside.display(), "This is no journal; it was moved aside");
-        } else if found.cut > 0 {
-            let good = found.contents.good;
-            tracing::warn!(path = %path.display(), good, cut = found.cut, "The journal's end is torn or damaged; it was cut off");
-        }
-        if found.contents.foreign > 0 {
-            let records = found.contents.foreign;
-            tracing::warn!(path = %path.display(), records, "The journal has records that this version does not understand");
-        }
+        found.log(path);
         counts.cut.store(found.cut, Ordering::Relaxed);
         counts.foreign.store(found.contents.foreign as u64, Ordering::Relaxed);
         let mut writing = Writing {
@@ -113,25 +108,25 @@ impl Journal {
         }
         // Without a torn end, and shown as down from the first moment where it cannot be written.
         writing.renew();
-        let (inbox, wishes) = bounded(WAITING);
+        let (inbox, orders) = bounded(WAITING);
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             StandBack::Records.apply();
-            writing.run(&wishes);
+            writing.run(&orders);
         })?;
         Ok((Self { inbox, counts, thread: Mutex::new(Some(thread)), _lock: lock }, restored))
     }
 
-    /// A door for entries, for another thread. Never waits.
+    /// Takes entries from another thread. Never waits: an entry that finds no room is lost and counted.
     pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
         let (inbox, counts) = (self.inbox.clone(), Arc::clone(&self.counts));
         move |entry| {
-            if inbox.try_send(Wish::Keep(wall_millis(), entry)).is_err() {
+            if inbox.try_send(Order::Keep(wall_millis(), entry)).is_err() {
                 counts.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// What it does.
+    /// What it has done.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
@@ -139,10 +134,27 @@ impl Journal {
 
     /// Writes what waits, and ends. The file stays ours.
     pub fn stop(&self) {
-        let _ = self.inbox.send(Wish::Stop);
+        let _ = self.inbox.send(Order::Stop);
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A thread that panicked has said so on its own.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Found {
+    /// Says what was wrong with the file, if anything was.
+    fn log(&self, path: &Path) {
+        let path = path.display();
+        if let Some(aside) = &self.moved {
+            tracing::error!(%path, moved_to = %aside.display(), "This is no journal; it was moved aside");
+        } else if self.cut > 0 {
+            let (good, cut) = (self.contents.good, self.cut);
+            tracing::warn!(%path, good, cut, "The journal's end is torn or damaged; it was cut off");
+        }
+        if self.contents.foreign > 0 {
+            let records = self.contents.foreign;
+            tracing::warn!(%path, records, "The journal has records that this version does not understand");
         }
     }
 }
@@ -153,24 +165,27 @@ impl Drop for Journal {
     }
 }
 
+/// What the thread knows.
 struct Writing {
     path: PathBuf,
-    /// The last one that could be written.
+    /// None: no file could be made yet.
     file: Option<JournalFile>,
-    /// It still can.
+    /// The last attempt to write to `file` worked.
     working: bool,
     /// The newest record of each call that runs.
     living: BTreeMap<CallId, Kept>,
     living_bytes: u64,
     counts: Arc<Counts>,
-    /// That it cannot be written has been told.
+    /// The log says already that it cannot be written.
     told: bool,
+    /// When to look next whether the file is still there, or can be written again.
     look_at: Instant,
 }
 
-/// A record.
+/// Where the newest record of a call is.
 enum Kept {
-    /// In the file. What a call is written in is as long as all else that is known of it.
+    /// In the file alone. Its bytes are as many as all else that the process knows of the call, so that they are not
+    /// held in memory too.
     There(Place),
     /// Not written yet.
     Here(Vec<u8>),
@@ -187,11 +202,11 @@ impl Kept {
 }
 
 impl Writing {
-    fn run(mut self, wishes: &Receiver<Wish>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         loop {
             let mut pending = BTreeMap::new();
-            let mut running = match wishes.recv_timeout(RETRY) {
-                Ok(wish) => take(&mut pending, wish),
+            let mut running = match orders.recv_timeout(RETRY) {
+                Ok(order) => take(&mut pending, order),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
@@ -199,8 +214,8 @@ impl Writing {
             while running && !pending.is_empty() && clock::now() < until {
                 std::thread::sleep(LOOK);
                 // Whoever keeps sending is cut off by the count.
-                for wish in wishes.try_iter().take(WAITING) {
-                    running &= take(&mut pending, wish);
+                for order in orders.try_iter().take(WAITING) {
+                    running &= take(&mut pending, order);
                 }
             }
             self.write(pending, clock::now());
@@ -284,7 +299,7 @@ impl Writing {
             match record {
                 Some(record) => records.push((*call, record)),
                 None => {
-                    // The disk has lost it.
+                    // The file has lost it.
                     *living_bytes -= kept.length();
                     counts.lost.fetch_add(1, Ordering::Relaxed);
                     return false;
@@ -332,13 +347,13 @@ impl Writing {
 }
 
 /// Of each call only the newest entry counts. False: no more will come.
-fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
-    match wish {
-        Wish::Keep(at, entry) => {
+fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, order: Order) -> bool {
+    match order {
+        Order::Keep(at, entry) => {
             pending.insert(entry.call(), (at, entry));
             true
         }
-        Wish::Stop => false,
+        Order::Stop => false,
     }
 }
 

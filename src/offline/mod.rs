@@ -18,7 +18,7 @@ mod tables;
 pub use baseline::Baseline;
 pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
-pub use open::{BadFile, Ear, EarFiles};
+pub use open::{Ear, EarFiles};
 pub use plot::plot;
 pub use recording::{BadRecording, Recording};
 pub use report::{Calibration, mistakes, page};
