@@ -11,6 +11,7 @@
 
 mod firewall;
 mod phones;
+mod plain_sip;
 
 use std::net::SocketAddr;
 use std::path::Path;
