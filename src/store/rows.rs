@@ -6,15 +6,14 @@ use rusqlite::{Row, Transaction, params};
 use super::record::{CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, Step, UtcMillis};
 use crate::units::{CallTime, PerLeg};
 
-/// Writes one call, in the place of an earlier version of it.
+/// Writes one call, in the place of an earlier version of it: its verdicts and steps go with that one.
 pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusqlite::Result<()> {
     let id = record.id.to_string();
-    transaction.prepare_cached("DELETE FROM calls WHERE id = ?1")?.execute([&id])?;
     let (verdict, action, ending) = (record.verdict(), record.action(), &record.ending);
     // By position, in the order of the columns: names would be looked up for each record.
     let mut calls = transaction.prepare_cached(
-        "INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
+        "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
     )?;
     calls.execute(params![
         id,

@@ -109,6 +109,13 @@ fn writing_a_batch_again_changes_nothing() {
 
     assert_eq!(store.count().unwrap(), 2);
     assert_eq!(store.call("0000000000000001").unwrap(), Some(call_at(1)));
+
+    // A version with less takes the place of all of the earlier one.
+    let mut less = call_at(1);
+    less.verdicts.pop().unwrap();
+    less.steps.clear();
+    store.write(std::slice::from_ref(&less)).unwrap();
+    assert_eq!(store.call("0000000000000001").unwrap(), Some(less));
 }
 
 #[test]
