@@ -36,6 +36,7 @@ use crate::io::analysis::Analysis;
 use crate::io::clock;
 use crate::io::media::MediaPath;
 use crate::io::names::Names;
+use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
 use crate::io::threads::take_small_pages;
 use crate::journal::Journal;
@@ -85,6 +86,7 @@ struct Inner {
     /// Where SIP is listened to, as bound.
     addresses: Vec<Hop>,
     names: Names,
+    pbx_name: PbxName,
     told: Mutex<Told>,
     log: Weak<Log>,
 }
@@ -123,6 +125,8 @@ impl App {
         metrics.generation(settings.generation);
         let names = Names::start().map_err(failed("names"))?;
         let resolved = resolved(&settings, &names)?;
+        let pbx_name = PbxName::start().map_err(failed("names"))?;
+        pbx_name.follow(resolve::pbx_name(&settings));
         let bound = bind(&settings, &resolved)?;
         let addresses = bound.addresses.clone();
         let switchboard = switchboard(&settings, &resolved, &addresses)?;
@@ -170,6 +174,7 @@ impl App {
             addresses,
             told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,
+            pbx_name,
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));
@@ -196,8 +201,8 @@ impl App {
         reloading::reload(&self.inner)
     }
 
-    /// Hands the newest counts to the metrics, and changed addresses of trunks to the shard. To be called about once a
-    /// second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard. To be called about
+    /// once a second.
     pub fn tick(&self) {
         trunks::follow_names(&self.inner);
         health::tick(&self.inner, &self.media);
@@ -294,7 +299,7 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
 fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
-    let pbx = resolve::pbx(settings).map_err(StartError::Run)?;
+    let pbx = resolve::pbx(settings, None).map_err(StartError::Run)?;
     Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
 }
 

@@ -82,22 +82,24 @@ fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
 
 /// Hands new settings to all who use them. Where it fails, nothing has changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
-    let pbx = resolve::pbx(settings)?;
+    let before = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.pbx;
+    let pbx = resolve::pbx(settings, Some(before))?;
     let targets = trunks::resolve(&inner.names, settings, pbx);
     let changes = inner.names.answers().1;
-    let (former_pbx, resolved) = {
+    let resolved = {
         let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        (told.resolved.pbx, Resolved::after(&told.resolved, pbx, targets))
+        Resolved::after(&told.resolved, pbx, targets)
     };
     let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
         let taken = inner.signalling.order(order);
         if taken { Ok(()) } else { Err("the signalling takes no orders; try again".to_owned()) }
     });
     if let Err(problem) = ordered {
-        trunks::resolve(&inner.names, current, former_pbx);
+        trunks::resolve(&inner.names, current, before);
         return Err(problem);
     }
     *inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Told { resolved, changes };
+    inner.pbx_name.follow(resolve::pbx_name(settings));
     inner.observer.set_records(parts::records(settings));
     set_log(inner, &settings.log);
     Ok(())

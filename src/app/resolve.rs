@@ -25,7 +25,7 @@ pub(super) type Targets = HashMap<Arc<str>, Vec<Target>>;
 pub(super) struct Resolved {
     pub(super) pbx: SocketAddr,
     pub(super) trunks: Targets,
-    /// Where trunks were before. Running calls may still come from there, and are not limited like strangers'.
+    /// Where trunks and PBX were before. Running calls may still come from there, and are not limited like strangers'.
     pub(super) former: VecDeque<IpAddr>,
 }
 
@@ -34,7 +34,8 @@ impl Resolved {
     pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets) -> Self {
         const MOST: usize = 64;
         let mut former = before.former.clone();
-        for ip in before.trunks.values().flatten().map(|target| target.hop.address.ip()) {
+        let trunks_before = before.trunks.values().flatten().map(|target| target.hop.address);
+        for ip in trunks_before.chain([before.pbx]).map(|address| address.ip()) {
             if !former.contains(&ip) {
                 former.push_back(ip);
             }
@@ -46,17 +47,34 @@ impl Resolved {
     }
 }
 
-/// The PBX's address. The system's resolver is asked; this may take seconds, so it is done at the start and on reload
-/// only, never while a call waits.
-pub(super) fn pbx(settings: &Settings) -> Result<SocketAddr, String> {
+/// The PBX's address; `before` as long as it still is one. The system's resolver is asked. That may take seconds, so it
+/// is done at the start and on reload only, never while a call waits.
+pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<SocketAddr, String> {
     let host = &settings.pbx.address;
     let found = (host.host.as_str(), host.port).to_socket_addrs();
-    let mut addresses = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
+    let addresses: Vec<SocketAddr> = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?.collect();
+    let address = pbx_among(settings, &addresses, before);
+    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses"))
+}
+
+/// Which of its addresses the PBX is spoken to at: where it was `before`, as long as its name has that address.
+pub(super) fn pbx_among(
+    settings: &Settings,
+    addresses: &[SocketAddr],
+    before: Option<SocketAddr>,
+) -> Option<SocketAddr> {
     // What the socket can reach: a dual-stack name is used over the listener's family.
     let listener = settings.listen.iter().find(|listen| listen.hop.transport == settings.pbx.transport);
     let family = listener.map(|listen| listen.hop.address.is_ipv4());
-    let address = addresses.find(|address| family.is_none_or(|v4| address.is_ipv4() == v4));
-    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses"))
+    let mut usable = addresses.iter().filter(|address| family.is_none_or(|v4| address.is_ipv4() == v4)).copied();
+    let stays = before.filter(|before| usable.clone().any(|address| address == *before));
+    stays.or_else(|| usable.next())
+}
+
+/// The PBX's name to be followed; None: its address is stated.
+pub(super) fn pbx_name(settings: &Settings) -> Option<(String, u16)> {
+    let HostPort { host, port, .. } = &settings.pbx.address;
+    host.parse::<IpAddr>().is_err().then(|| (host.clone(), *port))
 }
 
 /// Settings of the resolver.
@@ -265,5 +283,20 @@ mod tests {
 
         let names: Vec<&str> = call.trunks.iter().map(|trunk| &*trunk.name).collect();
         assert_eq!((names, call.srtp.outside), (vec!["first", "last"], vec![SrtpPolicy::Off, SrtpPolicy::Require]));
+    }
+
+    #[test]
+    fn the_pbx_stays_where_it_is_while_its_name_says_so() {
+        let settings = load("[pbx]\naddress = \"pbx.example\"\n", &files_in(std::path::Path::new("."))).unwrap();
+        let [six, one, two] =
+            ["[2001:db8::1]:5060", "192.0.2.1:5060", "192.0.2.2:5060"].map(|text| text.parse().unwrap());
+        let among = |addresses: &[SocketAddr], before| pbx_among(&settings, addresses, before);
+
+        // The default listens over IPv4.
+        assert_eq!(among(&[six, one, two], None), Some(one));
+        assert_eq!(among(&[six, one, two], Some(two)), Some(two));
+        assert_eq!(among(&[six, one], Some(two)), Some(one));
+        assert_eq!((among(&[six], Some(two)), among(&[], Some(two))), (None, None));
+        assert_eq!(pbx_name(&settings), Some(("pbx.example".to_owned(), 5060)));
     }
 }

@@ -1,4 +1,4 @@
-//! Trunks: their names kept resolved, and how they stand for the log, the API, health and metrics.
+//! Trunks: their names and the PBX's kept resolved, and how trunks stand for the log, the API, health and metrics.
 
 use std::net::SocketAddr;
 use std::sync::{PoisonError, TryLockError};
@@ -22,7 +22,7 @@ pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> Ta
     resolve::targets(settings, &names.answers().0)
 }
 
-/// Hands addresses that have changed to the shard. Running calls stay where they are.
+/// Hands addresses of trunks and PBX that have changed to the shard. Running calls stay where they are.
 pub(super) fn follow_names(inner: &Inner) {
     let (answers, changes) = inner.names.answers();
     // A reload that is under way brings the new ones itself.
@@ -33,19 +33,31 @@ pub(super) fn follow_names(inner: &Inner) {
     };
     let settings = inner.settings();
     let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.changes == changes {
+    let before = told.resolved.pbx;
+    let pbx = resolve::pbx_among(&settings, &inner.pbx_name.addresses(), Some(before)).unwrap_or(before);
+    if told.changes == changes && pbx == before {
         return;
     }
-    let resolved = Resolved::after(&told.resolved, told.resolved.pbx, resolve::targets(&settings, &answers));
+    let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers));
     match super::shard_settings(&settings, &resolved, &inner.addresses) {
         Ok(order) => {
             if inner.signalling.order(order) {
                 *told = Told { resolved, changes };
+                if pbx != before {
+                    tracing::info!(%before, now = %pbx, "The PBX's name has another address");
+                    // No name of a trunk may lead to it.
+                    inner.names.set(
+                        resolve::name_settings(&settings, pbx),
+                        resolve::questions(&settings),
+                        Duration::ZERO,
+                    );
+                }
             }
         }
         Err(problem) => {
-            tracing::warn!(problem, "New addresses of a trunk cannot be used; the old ones stay");
+            tracing::warn!(problem, "New addresses of a trunk or of the PBX cannot be used; the old ones stay");
             told.changes = changes;
+            inner.pbx_name.forget();
         }
     }
 }
