@@ -9,6 +9,8 @@ mod codecs;
 mod forks;
 #[path = "dialogs/guarded.rs"]
 mod guarded;
+#[path = "dialogs/impostors.rs"]
+mod impostors;
 #[path = "dialogs/large.rs"]
 mod large;
 #[path = "dialogs/lost.rs"]

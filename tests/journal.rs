@@ -6,6 +6,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -181,6 +182,30 @@ fn a_file_never_grows_longer_than_what_is_read_back() {
     let (journal, again) = start(&path);
     assert_eq!(again.iter().map(|call| call.party.callee.cseq).collect::<Vec<_>>(), [3; 28]);
     journal.stop();
+}
+
+#[test]
+fn what_is_kept_of_a_call_can_be_asked_for_until_it_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = start(&folder.path().join("calls.journal"));
+    let (mut door, of) = (journal.door(), snapshot());
+    let (sender, told) = std::sync::mpsc::channel();
+    let mut recall = journal.recall(Arc::new(move |snapshot: Snapshot| sender.send(snapshot).unwrap()));
+    let mut ask = |call, over: Option<u64>| {
+        over.into_iter().chain([call]).for_each(|call| recall(CallId(call)));
+        told.recv_timeout(Duration::from_secs(20)).unwrap()
+    };
+
+    door(runs(&of, 1, 10));
+    assert_eq!(ask(1, None).party.callee.cseq, 10, "not written yet");
+    until("it is written", || journal.counts().written.load(Ordering::Relaxed) == 1);
+    assert_eq!(ask(1, None).party.callee.cseq, 10);
+    door(runs(&of, 1, 11));
+    door(runs(&of, 2, 20));
+    assert_eq!((ask(1, None).party.callee.cseq, ask(2, None).party.callee.cseq), (11, 20));
+    door(Entry::Over(CallId(1)));
+
+    assert_eq!(ask(2, Some(1)).call, CallId(2), "nothing is told of one that is over");
 }
 
 #[test]

@@ -951,6 +951,22 @@ fn nine_takes_the_call_back() {
 }
 
 #[test]
+fn a_nine_that_was_meant_for_the_caller_does_not_take_the_call_back() {
+    let (mut world, _, _) = answered(settings());
+    world.judge(0.95);
+    for _ in 0..3 {
+        // "Press nine to be taken off our list": the key is on its way when the call is taken away.
+        world.run(MS(400));
+        world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    }
+    assert!(!world.events.contains(&"taken back".to_owned()), "{:?}", world.events);
+
+    world.run(MS(400));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    assert!(world.events.contains(&"taken back".to_owned()), "{:?}", world.events);
+}
+
+#[test]
 fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
     let (mut world, mut caller, _) = answered(settings());
     world.media_in_ladder = true;

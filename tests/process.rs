@@ -13,6 +13,7 @@ mod firewall;
 mod phones;
 mod plain_sip;
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
@@ -59,6 +60,36 @@ fn a_port_in_use_is_one_clear_message() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains(&format!("cannot listen on udp {address}")), "{text}");
+}
+
+/// Gives the same answer to so many requests, whatever they ask for.
+fn another_server(answer: &'static str, requests: usize) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().take(requests) {
+            let mut socket = socket.unwrap();
+            let _ = socket.read(&mut [0; 2_048]);
+            let head =
+                format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            let _ = socket.write_all(format!("{head}{answer}").as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn another_server_in_the_firewalls_place_is_told_from_none() {
+    for answer in ["<html>Not here</html>", "{\"error\":\"not here\"}"] {
+        let other = another_server(answer, 2).to_string();
+        for command in ["trunks", "reload"] {
+            let output = ringfence(&[command, "--admin", &other]);
+
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{command} {answer}");
+            assert!(text.contains(&format!("what answers on {other} is no firewall")), "{command} {answer}: {text}");
+        }
+    }
 }
 
 #[test]

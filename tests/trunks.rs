@@ -179,6 +179,31 @@ fn a_call_to_the_registered_contact_is_the_trunks_wherever_it_comes_from() {
 }
 
 #[test]
+fn who_is_known_for_a_call_alone_reaches_the_pbx_with_nothing_else() {
+    let mut world = registered();
+    let contact = format!("sip:441632960001@{US_OUTSIDE};line={}", register().token);
+    let mut caller = Phone { at: ELSEWHERE, target: contact, ..Phone::caller("call") };
+    world.send(ELSEWHERE, &caller.request("INVITE", &sdp(ELSEWHERE, "")));
+    let invite = world.last(PBX);
+    world.answer((PBX, "callee"), &invite, (ELSEWHERE, &mut caller));
+    world.forget_peer(PBX);
+
+    let mut other = Phone { at: ELSEWHERE, ..Phone::caller("other") };
+    other.remote += ";tag=invented";
+    for method in ["MESSAGE", "REGISTER", "OPTIONS"] {
+        world.send(ELSEWHERE, &other.next(method, ""));
+        assert!(world.last(ELSEWHERE).starts_with("SIP/2.0 403 "), "{method}");
+        assert_eq!(world.receive(PBX), None, "{method}");
+    }
+
+    world.hang_up((ELSEWHERE, &mut caller), PBX);
+    unregister(&mut world);
+    world.forget_peer(PBX);
+    world.forget_peer(ELSEWHERE);
+    world.rest();
+}
+
+#[test]
 fn a_call_out_answers_the_trunks_challenge_and_the_pbx_sees_none_of_it() {
     let mut world = registered();
     let mut caller = Phone::inside("out", "01632960002");

@@ -29,7 +29,7 @@ use crossbeam_channel::Receiver;
 use self::events::Learning;
 use self::resolve::Resolved;
 use crate::admin::Admin;
-use crate::call::{Entry, Switchboard};
+use crate::call::{Entry, Snapshot, Switchboard};
 use crate::config::Settings;
 use crate::gate::Gate;
 use crate::io::analysis::Analysis;
@@ -43,9 +43,13 @@ use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Log, Observer};
 use crate::sip::flow::Hop;
+use crate::units::CallId;
 
 /// Longest wait at the end for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// Calls that a fault has cost and whose ends are about to be hung up.
+const RECALLED: usize = 64;
 
 /// Longest wait at the end for answers to the last requests: BYE, REGISTER.
 const LAST_BYES: Duration = Duration::from_secs(2);
@@ -140,6 +144,7 @@ impl App {
         let (journal, restored) = parts::journal(&settings, folder, &metrics);
 
         let (shard_events, events) = crossbeam_channel::bounded(events::WAITING);
+        let (recall, recalled) = recall_door(journal.as_ref(), bound.wake());
         let media_path = Arc::new(media.path);
         let [begins, takes, wakes] = std::array::from_fn(|_| Arc::clone(&media_path));
         let wiring = Wiring {
@@ -149,6 +154,8 @@ impl App {
             wake_media: Box::new(move || wakes.wake()),
             verdicts: ear.verdicts,
             journal: journal_door(journal.as_ref()),
+            recall,
+            recalled,
             restored,
             events: shard_events,
         };
@@ -322,6 +329,20 @@ fn journal_door(journal: Option<&Journal>) -> Box<dyn FnMut(Entry) + Send> {
         Some(journal) => Box::new(journal.door()),
         None => Box::new(drop),
     }
+}
+
+/// The way to ask the journal for a call, and what comes of it.
+type Recalling = (Box<dyn FnMut(CallId) + Send>, Receiver<Box<Snapshot>>);
+
+fn recall_door(journal: Option<&Journal>, wake: parts::Wake) -> Recalling {
+    let Some(journal) = journal else { return (Box::new(|_| {}), crossbeam_channel::never()) };
+    let (tell, recalled) = crossbeam_channel::bounded(RECALLED);
+    let tell = move |snapshot: Snapshot| {
+        if tell.try_send(Box::new(snapshot)).is_ok() {
+            wake();
+        }
+    };
+    (Box::new(journal.recall(Arc::new(tell))), recalled)
 }
 
 /// Everything a reload hands to the shard.

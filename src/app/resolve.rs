@@ -287,7 +287,8 @@ mod tests {
 
     #[test]
     fn the_pbx_stays_where_it_is_while_its_name_says_so() {
-        let settings = load("[pbx]\naddress = \"pbx.example\"\n", &files_in(std::path::Path::new("."))).unwrap();
+        let text = "[pbx]\naddress = \"pbx.example\"\n[[trunk]]\nname = \"one\"\naddress = \"192.0.2.9\"\n";
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
         let [six, one, two] =
             ["[2001:db8::1]:5060", "192.0.2.1:5060", "192.0.2.2:5060"].map(|text| text.parse().unwrap());
         let among = |addresses: &[SocketAddr], before| pbx_among(&settings, addresses, before);

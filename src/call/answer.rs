@@ -21,14 +21,8 @@ pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
     };
     for payload_type in media.formats.iter().copied() {
         let Some((encoding, clock)) = media.encoding(payload_type) else { continue };
-        if encoding.eq_ignore_ascii_case("PCMU") && clock == 8_000 {
-            plan.codecs.push((payload_type, Codec::Pcmu));
-        } else if encoding.eq_ignore_ascii_case("PCMA") && clock == 8_000 {
-            plan.codecs.push((payload_type, Codec::Pcma));
-        } else if encoding.eq_ignore_ascii_case("G722") && clock == 8_000 {
-            plan.codecs.push((payload_type, Codec::G722));
-        } else if encoding.eq_ignore_ascii_case("opus") && clock == OPUS_CLOCK.get() {
-            plan.codecs.push((payload_type, Codec::Opus));
+        if let Some(codec) = Codec::named(encoding, clock) {
+            plan.codecs.push((payload_type, codec));
         } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == 8_000 {
             plan.telephone_event = Some(payload_type);
         } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == OPUS_CLOCK.get() {

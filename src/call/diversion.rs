@@ -19,17 +19,30 @@ use crate::units::{CallTime, Leg, Ratio};
 /// After its warning, a callee may still press the take-back key for this long.
 const DECISION: Duration = Duration::from_secs(3);
 
+/// Nobody has understood by then that the call has been taken away: a take-back key that is pressed earlier is for the
+/// caller, who may have asked for that very key, or comes back from the caller's own tone.
+const UNDERSTOOD: Duration = Duration::from_millis(1_500);
+
 /// A call that has been taken away.
 #[derive(Debug)]
 pub(super) struct Diversion {
     pub caller_done: bool,
     pub callee_done: bool,
     pub caller_gone: bool,
-    /// The callee may decide until then.
+    /// The callee may decide from then on.
+    pub from: Instant,
+    /// And until then.
     pub until: Instant,
 }
 
 impl Diversion {
+    /// One that has come so far.
+    pub(super) fn at(diverting: Diverting, now: Instant) -> Self {
+        let Diverting { caller_done, callee_done, caller_gone } = diverting;
+        let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
+        Self { caller_done, callee_done, caller_gone, from: now, until }
+    }
+
     pub(super) fn progress(&self) -> Diverting {
         let Self { caller_done, callee_done, caller_gone, .. } = *self;
         Diverting { caller_done, callee_done, caller_gone }
@@ -110,15 +123,13 @@ impl Switchboard {
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
-        let Diverting { caller_done, callee_done, caller_gone } = diverting;
-        if !callee_done {
+        if !diverting.callee_done {
             self.play(call, Leg::Callee, "callee-diverted");
         }
-        if !caller_done {
+        if !diverting.caller_done {
             self.play(call, Leg::Caller, "caller-diverted");
         }
-        let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
-        call.diversion = Some(Diversion { caller_done, callee_done, caller_gone, until });
+        call.diversion = Some(Diversion::at(diverting, now));
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {
@@ -129,8 +140,13 @@ impl Switchboard {
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
-        let mut diversion =
-            Diversion { caller_done: false, callee_done: false, caller_gone: false, until: now + LONGEST_DIVERSION };
+        let mut diversion = Diversion {
+            caller_done: false,
+            callee_done: false,
+            caller_gone: false,
+            from: now + UNDERSTOOD,
+            until: now + LONGEST_DIVERSION,
+        };
         match call.settings.callee_hears {
             DivertCallee::Announcement => self.play(call, Leg::Callee, "callee-diverted"),
             DivertCallee::Silence => diversion.callee_done = true,
@@ -169,7 +185,8 @@ impl Switchboard {
             return self.keep(call);
         }
         let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
-        if offered && call.diversion.as_ref().is_some_and(|diversion| !diversion.caller_gone) {
+        let may_decide = |diversion: &Diversion| !diversion.caller_gone && now >= diversion.from;
+        if offered && call.diversion.as_ref().is_some_and(may_decide) {
             call.diversion = None;
             let at = call.time(now);
             call.taken_back = Some(at);

@@ -87,6 +87,11 @@ pub enum Input<'a> {
         /// Since it was taken.
         age: Duration,
     },
+    /// What was kept of a call that a fault of ours has cost: answer to [`Output::Recall`].
+    Lost {
+        /// As it was when something of it last changed.
+        snapshot: Box<Snapshot>,
+    },
     /// No new calls, and no registration that brings any; running ones go on.
     Drain,
     /// End what is left.
@@ -117,6 +122,8 @@ pub enum Output {
     Media(MediaCommand),
     /// Keep this for a process that may have to go on with the call.
     Journal(Entry),
+    /// A fault of ours has cost a call: what is kept of it is asked for, with [`Input::Lost`], before its [`Entry::Over`].
+    Recall(CallId),
     /// Tell the observers.
     Happened(Happened),
     /// Tell them about a trunk.

@@ -2,21 +2,27 @@
 //! there.
 //!
 //! They are found by what is missing among the calls, so that steps that go well remember nothing for this. A call that
-//! was being set up is answered and cancelled. What a BYE is made of went with the call: to ends that talked, it ends
-//! with their media, and what they still send inside it is answered with 481.
+//! was being set up is answered and cancelled. What a BYE is made of went with the call: it is recalled from the journal,
+//! and both ends are hung up once that has answered. Where there is no journal, a call ends for those who talked with its
+//! media. What they still send inside it is answered with 481.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::diversion::Diversion;
 use super::event::{EndReason, Ending, Event, Happened};
 use super::input::Output;
 use super::orphan::Orphan;
-use super::snapshot::Entry;
+use super::snapshot::{Entry, Snapshot};
 use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::ClientId;
 use crate::sip::wire::StatusCode;
 use crate::units::{CallId, Leg};
+
+/// Requests that may have gone to an end since its call was last kept: the BYE is numbered behind them (RFC 3261
+/// §12.2.1.1 lets numbers be left out).
+const UNKEPT: u32 = 16;
 
 impl Switchboard {
     /// To be called after a step that panicked: ends the call that it had in hand. Gives the calls that are lost.
@@ -58,6 +64,7 @@ impl Switchboard {
                 self.out(Output::Media(MediaCommand::Close { call: call.video() }));
             }
             if self.journals {
+                self.out(Output::Recall(call));
                 self.out(Output::Journal(Entry::Over(call)));
             }
             let ending = Ending { by: None, how: EndReason::Internal, status: None, talked: None };
@@ -66,6 +73,22 @@ impl Switchboard {
         self.drain_transactions(now);
         self.journal(now);
         lost
+    }
+
+    /// Both ends of a lost call, as it was kept.
+    pub(super) fn end_lost(&mut self, mut snapshot: Snapshot, now: Instant) {
+        if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
+            return;
+        }
+        for leg in Leg::BOTH {
+            snapshot.party[leg].cseq += UNKEPT;
+        }
+        let diverting = snapshot.diversion.take();
+        let mut call = self.restored_call(snapshot, Duration::ZERO, now);
+        if let Some(diverting) = diverting {
+            call.diversion = Some(Diversion::at(diverting, now));
+        }
+        self.bye_to_both(&call, now);
     }
 
     /// A callee's INVITE; who answers it all the same is hung up.

@@ -84,7 +84,7 @@ impl RelayedRequest {
 impl Switchboard {
     /// A request with a To tag: it is inside a dialog, ours or not.
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        let Some(mut call) = self.take_by_call_id(message.call_id()) else {
+        let Some(mut call) = self.inside(message, side).and_then(|id| self.take(id)) else {
             return self.in_no_call(message, server, flow, side, now);
         };
         let leg = call.leg_of(side);
@@ -132,15 +132,22 @@ impl Switchboard {
         }
     }
 
-    /// A dialog that is no call of ours (a subscription) is passed on; what can only be of a call that is gone is not.
+    /// A dialog that is no call of ours (a subscription) is passed on. What can only be of a call that is gone is not,
+    /// nor what names a call and has not its tags.
     fn in_no_call(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
-        match message.method() {
-            Some(Method::Bye | Method::Invite | Method::Update | Method::Info | Method::Prack) => {
-                self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
-            }
+        let of_call = match message.method() {
+            Some(Method::Bye | Method::Invite | Method::Update | Method::Info | Method::Prack) => true,
             Some(Method::Ack | Method::Cancel | Method::Options | Method::Register | Method::Other(_)) | None => {
-                self.relay(message, server, flow, side, None, now);
+                self.by_call_id.contains_key(message.call_id())
             }
+        };
+        if of_call {
+            self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+        } else if self.may_only_call(message, flow) {
+            // Anyone can invent a To tag.
+            self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
+        } else {
+            self.relay(message, server, flow, side, None, now);
         }
     }
 

@@ -66,7 +66,7 @@ impl Switchboard {
     }
 
     /// The call as the snapshot has it; without ports yet.
-    fn restored_call(&self, snapshot: Snapshot, age: Duration, now: Instant) -> Call {
+    pub(super) fn restored_call(&self, snapshot: Snapshot, age: Duration, now: Instant) -> Call {
         let story = snapshot.story;
         let ago = |span: Duration| now.checked_sub(span).unwrap_or(now);
         // A refresh that met nobody is still repeated for a while.

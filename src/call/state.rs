@@ -24,7 +24,7 @@ use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, Repeat, ServerId};
-use crate::sip::wire::{Edits, Kept, Message};
+use crate::sip::wire::{Edits, Kept, Message, NameAddr};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A call.
@@ -295,6 +295,19 @@ impl Call {
         if side == self.from { Leg::Caller } else { Leg::Callee }
     }
 
+    /// True for a message of `leg` that has the tags of this dialog (RFC 3261 §12.2.2): who knows the Call-ID alone is
+    /// no party to the call, and a fork that has lost is none any more. Before the answer, each fork has a tag of its
+    /// own.
+    pub(super) fn is_party(&self, leg: Leg, message: &Message<'_>) -> bool {
+        let (Ok(from), Ok(to)) = (message.from(), message.to()) else { return false };
+        let (caller, callee) = match leg {
+            Leg::Caller => (from, to),
+            Leg::Callee => (to, from),
+        };
+        let Party { remote, local, .. } = &self.party.caller;
+        has_tag(remote, caller.tag()) && (self.answered.is_none() || has_tag(local, callee.tag()))
+    }
+
     /// `response` is of the fork that answered first.
     pub(super) fn is_answered_by(&self, response: &Message<'_>) -> bool {
         let tag = response.to().ok().and_then(|to| to.tag());
@@ -342,4 +355,12 @@ impl Call {
     pub(super) fn time(&self, now: Instant) -> CallTime {
         self.answered.map_or(CallTime::ZERO, |answered| CallTime(now.saturating_duration_since(answered)))
     }
+}
+
+/// True if an address header that we keep has this tag. One without any is of a peer that knows none (RFC 2543).
+fn has_tag(header: &str, tag: Option<&str>) -> bool {
+    // Nearly all write it at the end.
+    let ends = |tag: &str| header.strip_suffix(tag).is_some_and(|before| before.ends_with(";tag="));
+    let known = || NameAddr::only(header).ok().and_then(|address| address.tag());
+    tag.is_some_and(ends) || known().is_none_or(|known| Some(known) == tag)
 }

@@ -150,6 +150,7 @@ impl Switchboard {
                 }
             }
             Input::Restore { snapshot, age } => self.restore(*snapshot, age, now),
+            Input::Lost { snapshot } => self.end_lost(*snapshot, now),
             Input::Drain => {
                 self.draining = true;
                 self.unregister(now);
@@ -308,7 +309,7 @@ impl Switchboard {
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
-        let of_call = message.method().is_some() && self.by_call_id.contains_key(message.call_id());
+        let of_call = message.method().is_some() && self.inside(message, side).is_some();
         match self.transactions.receive(message, of_call, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
@@ -317,7 +318,7 @@ impl Switchboard {
                 self.request(message, server, flow, side, now);
                 self.in_hand = None;
             }
-            Received::AckToSuccess => match self.take_by_call_id(message.call_id()) {
+            Received::AckToSuccess => match self.inside(message, side).and_then(|id| self.take(id)) {
                 Some(call) => {
                     let leg = call.leg_of(side);
                     self.ack(call, message, leg, now);
@@ -351,9 +352,7 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        let guest = self.settings.side_of(flow.peer).is_none();
-        if guest && !in_dialog && self.trunks.registered_contact(message.bytes()).is_none() {
-            // Known for a running call, and for nothing else.
+        if !in_dialog && self.may_only_call(message, flow) {
             return self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
         }
         match (method, in_dialog) {
@@ -369,6 +368,11 @@ impl Switchboard {
                 self.relay(message, server, flow, side, None, now);
             }
         }
+    }
+
+    /// True for a sender that is known for a running call, and for nothing else.
+    pub(super) fn may_only_call(&self, message: &Message<'_>, flow: Flow) -> bool {
+        self.settings.side_of(flow.peer).is_none() && self.trunks.registered_contact(message.bytes()).is_none()
     }
 
     /// An OPTIONS without a user asks the element itself (RFC 3261 §11).

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::transaction::ClientId;
+use crate::sip::wire::Message;
 use crate::units::CallId;
 
 /// A trunk may have so many times as many calls as there is room left: one that floods leaves a fifth to the others and
@@ -15,6 +17,13 @@ impl Switchboard {
     /// Takes a call out of its table to change it; [`Switchboard::keep`] or [`Switchboard::forget`] follows.
     pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
         self.calls.remove(&id)
+    }
+
+    /// The call that a message from `side` is inside of.
+    pub(super) fn inside(&self, message: &Message<'_>, side: Side) -> Option<CallId> {
+        let id = *self.by_call_id.get(message.call_id())?;
+        let call = self.calls.get(&id)?;
+        call.is_party(call.leg_of(side), message).then_some(id)
     }
 
     pub(super) fn take_by_call_id(&mut self, call_id: &str) -> Option<Box<Call>> {

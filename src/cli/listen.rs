@@ -7,15 +7,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{EarOptions, Failure, say};
-use crate::offline::{Ear, Heard, Recording, Step, hear, plot};
+use crate::offline::{Chosen, Ear, Heard, Step, hear, plot};
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
 use crate::units::CallTime;
 
 #[derive(Args)]
 pub(crate) struct Listen {
-    /// A WAV (stereo: left caller, right callee; mono: the caller), pcap or pcapng file with one call
+    /// A WAV (stereo: left caller, right callee; mono: the caller), pcap or pcapng file
     call: PathBuf,
+    /// Which call of a capture that holds several, as they are listed
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    number: usize,
     /// Draw a picture: waveforms, talkspurts, words, evidence, decision
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -32,20 +35,43 @@ pub(crate) struct Listen {
 impl Listen {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let name = self.call.display().to_string();
-        let mut recording = Recording::read(&self.call).map_err(|error| Failure::with_file(&self.call, &error))?;
+        let Chosen { mut recording, calls, damaged_behind } =
+            Chosen::read(&self.call, self.number).map_err(|error| Failure::with_file(&self.call, &error))?;
         if self.screening {
             recording = recording.of_screening();
         }
         let ear = self.ear.open()?;
         let heard =
             ear.with(|knowledge, recognise| hear(&recording, knowledge, &Policy::default(), self.watch_for, recognise));
-        say(&timeline(&name, &heard, &ear));
+        say(&(remarks(self.number, &calls, damaged_behind) + &timeline(&name, &heard, &ear)));
         if let Some(file) = &self.plot {
             let svg = plot(&name, &recording, &heard);
             std::fs::write(file, svg).map_err(|error| Failure::with_file(file, &error))?;
         }
         Ok(())
     }
+}
+
+/// Calls that are listed.
+const LISTED: usize = 50;
+
+/// What a person should know of a capture.
+fn remarks(number: usize, calls: &[String], damaged_behind: Option<usize>) -> String {
+    let mut text = String::new();
+    if let Some(packets) = damaged_behind {
+        let _ = writeln!(text, "the capture is damaged behind its packet {packets}; what comes after it is not heard");
+    }
+    if calls.len() > 1 {
+        let _ = writeln!(text, "{} calls can be heard; this is number {number} (--number takes another):", calls.len());
+        for (place, call) in calls.iter().enumerate().take(LISTED) {
+            let _ = writeln!(text, "{:>7}  {call}", place + 1);
+        }
+        if calls.len() > LISTED {
+            let _ = writeln!(text, "    ...  and {} more", calls.len() - LISTED);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// All that was heard and decided, in the order of time, and why.

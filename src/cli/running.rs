@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Body;
 use ureq::http::Response;
@@ -34,11 +35,15 @@ impl Api {
         path: &str,
         send: impl FnOnce(&ureq::Agent, String) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<T, Failure> {
-        let answer = send(&agent(), format!("http://{}{path}", self.admin));
-        let read = answer.and_then(|mut answer| answer.body_mut().read_json());
-        read.map_err(|error| {
-            let admin = self.admin;
-            Failure::Run(format!("no firewall answers at {admin} (--admin ADDRESS asks elsewhere): {error}"))
+        let admin = self.admin;
+        let mut answer = send(&agent(), format!("http://{admin}{path}")).map_err(|error| {
+            Failure::Run(format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}"))
+        })?;
+        let status = answer.status();
+        answer.body_mut().read_json().map_err(|_| {
+            Failure::Run(format!(
+                "what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere"
+            ))
         })
     }
 }
@@ -68,12 +73,18 @@ pub(crate) struct Trunks {
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let answer: serde_json::Value = self.api.ask("/api/trunks", |agent, url| agent.get(url).call())?;
-        for trunk in answer["trunks"].as_array().into_iter().flatten() {
+        let standing: Standing = self.api.ask("/api/trunks", |agent, url| agent.get(url).call())?;
+        for trunk in &standing.trunks {
             say(&line(trunk));
         }
         Ok(())
     }
+}
+
+/// What the API says of trunks.
+#[derive(Deserialize)]
+struct Standing {
+    trunks: Vec<serde_json::Value>,
 }
 
 /// Takes a refusal for an answer like others: its body says why.

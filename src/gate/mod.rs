@@ -29,6 +29,10 @@ use lru::LruCache;
 /// Events that wait for their reader; beyond that the oldest are lost (the blocks themselves are not).
 const MAX_EVENTS: usize = 256;
 
+/// Blocks that are shown at a time. A flood of forged sources makes as many as the table holds, and this is done every
+/// second beside the calls.
+const MAX_SHOWN: usize = 1_000;
+
 type Limiter =
     RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<<FakeRelativeClock as Clock>::Instant>>;
 
@@ -273,11 +277,11 @@ impl Gate {
         }
     }
 
-    /// Blocks in force, and how often they have dropped something. Expired ones are reported and then only remembered
-    /// for their length.
+    /// Blocks in force, and how often they have dropped something: those that did so last, and so many at most. Expired
+    /// ones are reported and then only remembered for their length.
     pub fn blocks(&mut self, now: Instant) -> Vec<Block> {
         self.advance(now);
-        self.blocks.iter().map(|(_, block)| block).filter(|block| block.until > now).cloned().collect()
+        self.blocks.iter().map(|(_, block)| block).filter(|block| block.until > now).take(MAX_SHOWN).cloned().collect()
     }
 
     /// Of the blocked sources with at least so many drops, those with the most: who may be kept out before we read anything.

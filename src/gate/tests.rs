@@ -75,6 +75,22 @@ fn a_block_never_grows_past_the_longest_and_is_forgotten_after_it() {
 }
 
 #[test]
+fn of_many_blocks_those_that_are_busy_are_shown() {
+    let now = clock::now();
+    let mut gate = Gate::new(Arc::new(Settings { max_sources: 5_000, ..settings() }), now);
+    let forged: Vec<IpAddr> = (0..4_000_u32).map(|n| Ipv4Addr::from_bits(0x0B00_0000 + n).into()).collect();
+    for &source in &forged {
+        flood(&mut gate, source, now);
+    }
+    gate.message(forged[7], now);
+
+    let shown: Vec<IpAddr> = gate.blocks(now).iter().map(|block| block.source).collect();
+
+    assert_eq!(shown.len(), 1_000);
+    assert_eq!((shown[0], shown[1]), (forged[7], forged[3_999]));
+}
+
+#[test]
 fn trunks_are_limited_and_never_blocked() {
     let t0 = clock::now();
     let mut gate = Gate::new(Arc::new(settings()), t0);

@@ -1,6 +1,6 @@
 //! The thread that writes, and the door to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::file::{Found, JournalFile, LARGEST, Lock, Place, find};
-use super::format::{MARK, frame};
+use super::format::{MARK, frame, read};
 use crate::call::{Entry, Snapshot};
 use crate::io::clock;
 use crate::io::threads::StandBack;
@@ -65,8 +65,45 @@ pub struct Journal {
 enum Order {
     /// Keep this entry, made at this time (milliseconds since 1970).
     Keep(u64, Entry),
+    /// Hand over what is kept of this call.
+    Recall(CallId, Arc<Tell>),
     /// Write what waits, and end.
     Stop,
+}
+
+/// Who is told what was kept.
+type Tell = dyn Fn(Snapshot) + Send + Sync;
+
+/// The way of entries to the thread.
+struct Door {
+    inbox: Sender<Order>,
+    counts: Arc<Counts>,
+    /// Calls whose end has found no room. It goes before the next entry: a call that never ends would be gone on with by
+    /// the next process.
+    over: VecDeque<CallId>,
+}
+
+impl Door {
+    fn take(&mut self, entry: Entry) {
+        while let Some(&call) = self.over.front()
+            && self.put(Entry::Over(call)).is_ok()
+        {
+            self.over.pop_front();
+        }
+        match self.put(entry) {
+            Err(Entry::Over(call)) if self.over.len() < WAITING => self.over.push_back(call),
+            Err(_) => drop(self.counts.lost.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => {}
+        }
+    }
+
+    /// Back: what found no room.
+    fn put(&self, entry: Entry) -> Result<(), Entry> {
+        match self.inbox.try_send(Order::Keep(wall_millis(), entry)).map_err(TrySendError::into_inner) {
+            Err(Order::Keep(_, entry)) => Err(entry),
+            Ok(()) | Err(Order::Recall(..) | Order::Stop) => Ok(()),
+        }
+    }
 }
 
 impl Journal {
@@ -118,11 +155,17 @@ impl Journal {
 
     /// Takes entries from another thread. Never waits: an entry that finds no room is lost and counted.
     pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
-        let (inbox, counts) = (self.inbox.clone(), Arc::clone(&self.counts));
-        move |entry| {
-            if inbox.try_send(Order::Keep(wall_millis(), entry)).is_err() {
-                counts.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        let mut door = Door { inbox: self.inbox.clone(), counts: Arc::clone(&self.counts), over: VecDeque::new() };
+        move |entry| door.take(entry)
+    }
+
+    /// A door for questions, for another thread: `tell` is handed what is kept of a call, later and on another thread,
+    /// if anything is. Never waits.
+    pub fn recall(&self, tell: Arc<Tell>) -> impl FnMut(CallId) + Send + use<> {
+        let inbox = self.inbox.clone();
+        move |call| {
+            // Without room nobody is told: those who talked notice that their media have gone.
+            let _ = inbox.try_send(Order::Recall(call, Arc::clone(&tell)));
         }
     }
 
@@ -206,7 +249,7 @@ impl Writing {
         loop {
             let mut pending = BTreeMap::new();
             let mut running = match orders.recv_timeout(RETRY) {
-                Ok(order) => take(&mut pending, order),
+                Ok(order) => self.take(&mut pending, order),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
@@ -215,7 +258,7 @@ impl Writing {
                 std::thread::sleep(LOOK);
                 // Whoever keeps sending is cut off by the count.
                 for order in orders.try_iter().take(WAITING) {
-                    running &= take(&mut pending, order);
+                    running &= self.take(&mut pending, order);
                 }
             }
             self.write(pending, clock::now());
@@ -223,6 +266,34 @@ impl Writing {
                 return;
             }
         }
+    }
+
+    /// Of each call only the newest entry counts. False: no more will come.
+    fn take(&self, pending: &mut BTreeMap<CallId, (u64, Entry)>, order: Order) -> bool {
+        match order {
+            Order::Keep(at, entry) => {
+                pending.insert(entry.call(), (at, entry));
+                true
+            }
+            Order::Recall(call, tell) => {
+                let waiting = pending.get(&call).map(|(_, entry)| entry.clone());
+                if let Some(Entry::Runs(snapshot)) = waiting.or_else(|| self.kept(call)) {
+                    tell(*snapshot);
+                }
+                true
+            }
+            Order::Stop => false,
+        }
+    }
+
+    /// The newest entry of a call that runs.
+    fn kept(&self, call: CallId) -> Option<Entry> {
+        let record = match self.living.get(&call)? {
+            Kept::Here(record) => record.clone(),
+            Kept::There(place) => self.file.as_ref()?.read(*place).ok()?,
+        };
+        let (snapshot, _) = read(&[MARK, &record].concat()).calls.pop()?;
+        Some(Entry::Runs(Box::new(snapshot)))
     }
 
     fn write(&mut self, pending: BTreeMap<CallId, (u64, Entry)>, now: Instant) {
@@ -346,18 +417,32 @@ impl Writing {
     }
 }
 
-/// Of each call only the newest entry counts. False: no more will come.
-fn take(pending: &mut BTreeMap<CallId, (u64, Entry)>, order: Order) -> bool {
-    match order {
-        Order::Keep(at, entry) => {
-            pending.insert(entry.call(), (at, entry));
-            true
-        }
-        Order::Stop => false,
-    }
-}
-
 fn wall_millis() -> u64 {
     let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_call_that_finds_no_room_goes_before_the_next_entry() {
+        let (inbox, orders) = bounded(2);
+        let mut door = Door { inbox, counts: Arc::default(), over: VecDeque::new() };
+        let calls = || {
+            let call = |order| if let Order::Keep(_, entry) = order { entry.call().0 } else { 0 };
+            orders.try_iter().map(call).collect::<Vec<u64>>()
+        };
+
+        // The disk stands still.
+        (1..=4).for_each(|call| door.take(Entry::Over(CallId(call))));
+        assert_eq!(calls(), [1, 2]);
+        door.take(Entry::Over(CallId(5)));
+        assert_eq!(calls(), [3, 4]);
+        door.take(Entry::Over(CallId(6)));
+
+        assert_eq!(calls(), [5, 6]);
+        assert_eq!(door.counts.lost.load(Ordering::Relaxed), 0);
+    }
 }

@@ -1,52 +1,72 @@
-//! A captured call: pcap or pcapng, G.711 over RTP, into a [`Recording`].
+//! Captured calls: pcap or pcapng, what the live path hears over RTP, into a [`Recording`].
 //!
-//! The INVITE in it says which stream is the caller's and its 200 when the call was answered. Without signalling, the
-//! first stream is the caller's and the call begins with it.
+//! The SIP in it says what calls there are, whose a stream is, what it holds and when the call was answered. Without SIP
+//! each stream is a call that begins with it, its caller is whoever sends first, and only payload types that need no
+//! statement are known (RFC 3551 §6).
+
+mod calls;
+mod packets;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use pcap_parser::data::{PacketData, get_packetdata};
-use pcap_parser::pcapng::Block;
-use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
-
-use super::recording::{BadRecording, Recording};
+use self::calls::{Call, Calls};
+use self::packets::{Carried, Packet, Seen};
+use super::recording::{BadRecording, Chosen, Recording};
 use crate::audio::framer::{Arrived, Content, Framer};
 use crate::audio::g711::Law;
 use crate::detect::ear::Opposite;
+use crate::rtp::control::{Codec, StreamPlan};
 use crate::rtp::packet::Header;
-use crate::sip::wire::sdp::Sdp;
-use crate::sip::wire::{Index, Limits, Method, StatusCode};
-use crate::units::{CallTime, SampleRate, Ssrc};
+use crate::rtp::relay::{Payload, Payloads};
+use crate::units::{CallTime, Leg, PerLeg, SampleRate, Ssrc};
 
 /// Longest call that is read: an hour of both legs takes 115 MB as samples.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Packets that are looked at.
-const MOST_PACKETS: usize = 2_000_000;
-
 /// Streams that are told apart.
-const MOST_STREAMS: usize = 256;
+const MOST_STREAMS: usize = 4_096;
 
-/// Room for one packet.
-const BUFFER: usize = 1 << 17;
+/// Packets of audio that a leg must have: half a second.
+const FEWEST: usize = 25;
 
-type StreamKey = (SocketAddr, SocketAddr, Ssrc);
+/// A leg's media that move to another address may come from both for as long.
+const MOVES_WITHIN: Duration = Duration::from_secs(1);
 
+/// Payload types of RTP; those between are RTCP's (RFC 5761 §4).
+fn may_be_audio(payload_type: u8) -> bool {
+    !(64..96).contains(&payload_type)
+}
+
+#[derive(Debug)]
 struct Stream {
+    from: SocketAddr,
+    to: SocketAddr,
     packets: Vec<(Duration, Vec<u8>)>,
 }
 
 #[derive(Default)]
 struct Capture {
-    streams: HashMap<StreamKey, Stream>,
-    order: Vec<StreamKey>,
-    /// Where the caller's side hears: from the first INVITE's description.
-    caller: Option<SocketAddr>,
-    answered: Option<Duration>,
-    index: Index,
+    calls: Calls,
+    /// In the order in which they begin.
+    streams: Vec<Stream>,
+    by_source: HashMap<(SocketAddr, SocketAddr, Ssrc), usize>,
+    seen: Seen,
+}
+
+/// A call with something to hear in it.
+struct Audible<'c> {
+    name: String,
+    answered: Duration,
+    ended: Duration,
+    legs: PerLeg<AudibleLeg<'c>>,
+}
+
+struct AudibleLeg<'c> {
+    streams: Vec<&'c Stream>,
+    /// What its packets hold, from when on.
+    payloads: Vec<(Duration, Payloads)>,
 }
 
 /// Is this a capture file, by its first bytes?
@@ -61,120 +81,162 @@ pub(super) fn is_capture(bytes: &[u8]) -> bool {
     bytes.get(..4).is_some_and(|magic| MAGICS.iter().any(|known| known == magic))
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Recording, BadRecording> {
+/// Reads the call with this number, from 1.
+pub(super) fn read(bytes: &[u8], number: usize) -> Result<Chosen, BadRecording> {
     let mut capture = Capture::default();
-    packets(bytes, &mut |at, link, data| capture.packet(at, link, data))?;
-    capture.recording()
-}
-
-/// Calls `take` with each packet's time, link type and bytes.
-fn packets(bytes: &[u8], take: &mut dyn FnMut(Duration, Linktype, &[u8])) -> Result<(), BadRecording> {
-    let damaged = |what: String| BadRecording::Capture(what);
-    let mut reader = create_reader(BUFFER, bytes).map_err(|error| damaged(format!("{error:?}")))?;
-    let (mut link, mut interfaces) = (Linktype::ETHERNET, Vec::new());
-    let mut nanos = false;
-    for _ in 0..MOST_PACKETS {
-        match reader.next() {
-            Ok((consumed, block)) => {
-                match block {
-                    PcapBlockOwned::LegacyHeader(header) => {
-                        link = header.network;
-                        nanos = header.is_nanosecond_precision();
-                    }
-                    PcapBlockOwned::Legacy(packet) => {
-                        let fraction = if nanos { packet.ts_usec } else { packet.ts_usec.saturating_mul(1_000) };
-                        let at = Duration::new(packet.ts_sec.into(), fraction.min(999_999_999));
-                        take(at, link, packet.data);
-                    }
-                    PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        interfaces.push((interface.linktype, interface.ts_resolution().unwrap_or(1_000_000).max(1)));
-                    }
-                    PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                        if let Some((link, resolution)) = interfaces.get(packet.if_id as usize) {
-                            let (seconds, fraction) = packet.decode_ts(0, *resolution);
-                            let nanos = u64::from(fraction) * 1_000_000_000 / resolution;
-                            let at = Duration::new(seconds.into(), nanos.min(999_999_999) as u32);
-                            let length = (packet.caplen as usize).min(packet.data.len());
-                            take(at, *link, packet.data.get(..length).unwrap_or_default());
-                        }
-                    }
-                    // Names, statistics and what later versions add.
-                    PcapBlockOwned::NG(_) => {}
-                }
-                reader.consume(consumed);
-            }
-            Err(PcapError::Eof | PcapError::UnexpectedEof) => return Ok(()),
-            Err(PcapError::Incomplete(_)) => {
-                // A cut-off last packet is usual in a live capture; what came before it counts.
-                if reader.reader_exhausted() || reader.refill().is_err() {
-                    return Ok(());
-                }
-            }
-            Err(error) => return Err(damaged(format!("{error:?}"))),
-        }
+    capture.seen = packets::read(bytes, &mut |packet| capture.packet(packet))?;
+    let audible = capture.audible();
+    if audible.is_empty() {
+        return Err(BadRecording::NothingToHear(capture.why_nothing()));
     }
-    Ok(())
+    let found = number.checked_sub(1).and_then(|number| audible.get(number));
+    let call = found.ok_or(BadRecording::NoSuchCall { asked: number, held: audible.len() })?;
+    let damaged_behind = capture.seen.damaged.then_some(capture.seen.packets);
+    let recording = call.recording()?;
+    Ok(Chosen { recording, calls: audible.into_iter().map(|call| call.name).collect(), damaged_behind })
 }
 
 impl Capture {
-    fn packet(&mut self, at: Duration, link: Linktype, data: &[u8]) {
-        let sliced = match get_packetdata(data, link, data.len()) {
-            Some(PacketData::L2(frame)) => SlicedPacket::from_ethernet(frame).ok(),
-            Some(PacketData::L3(_, packet)) => SlicedPacket::from_ip(packet).ok(),
-            Some(PacketData::L4(_, _) | PacketData::Unsupported(_)) | None if link == Linktype::LINUX_SLL => {
-                SlicedPacket::from_linux_sll(data).ok()
-            }
-            Some(PacketData::L4(_, _) | PacketData::Unsupported(_)) | None => None,
+    fn packet(&mut self, Packet { at, from, to, carried }: Packet<'_>) {
+        let bytes = match carried {
+            Carried::Datagram(bytes) => bytes,
+            Carried::Segment(number, bytes) => return self.calls.segment(at, (from, to), number, bytes),
         };
-        let Some((from, to, payload)) = sliced.as_ref().and_then(udp) else { return };
-        let rtp = Header::read(payload).filter(|rtp| matches!(rtp.payload_type, 0 | 8 | 13));
-        match rtp {
-            Some(rtp) => {
-                let key = (from, to, rtp.ssrc);
-                if !self.streams.contains_key(&key) {
-                    if self.streams.len() >= MOST_STREAMS {
-                        return;
-                    }
-                    self.order.push(key);
-                    self.streams.insert(key, Stream { packets: Vec::new() });
-                }
-                if let Some(stream) = self.streams.get_mut(&key) {
-                    stream.packets.push((at, payload.to_vec()));
-                }
+        let Some(rtp) = Header::read(bytes) else { return self.calls.datagram(at, bytes) };
+        if !may_be_audio(rtp.payload_type) {
+            return;
+        }
+        let source = (from, to, rtp.ssrc);
+        let number = match self.by_source.get(&source) {
+            Some(number) => *number,
+            None if self.streams.len() < MOST_STREAMS => {
+                self.by_source.insert(source, self.streams.len());
+                self.streams.push(Stream { from, to, packets: Vec::new() });
+                self.streams.len() - 1
             }
-            None => self.signalling(at, payload),
+            None => return,
+        };
+        if let Some(stream) = self.streams.get_mut(number) {
+            stream.packets.push((at, bytes.to_vec()));
         }
     }
 
-    fn signalling(&mut self, at: Duration, payload: &[u8]) {
-        let Ok(message) = self.index.read(payload, &Limits::default()) else { return };
-        if message.method() == Some(Method::Invite) && self.caller.is_none() && message.has_sdp() {
-            let sdp = Sdp::read(message.body()).ok();
-            let media = sdp.as_ref().and_then(|sdp| sdp.media.get(sdp.anchored()?));
-            self.caller = media.and_then(|media| Some(SocketAddr::new(media.address?, media.port)));
-        }
-        let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
-        if message.status() == Some(StatusCode::OK) && to_invite && self.answered.is_none() {
-            self.answered = Some(at);
-        }
+    /// Calls with something to hear in them; streams by themselves, where no SIP tells of any.
+    fn audible(&self) -> Vec<Audible<'_>> {
+        let calls: Vec<Audible<'_>> = self.calls.all().iter().filter_map(|call| self.with_sip(call)).collect();
+        if calls.is_empty() { self.without_sip() } else { calls }
     }
 
-    fn recording(&self) -> Result<Recording, BadRecording> {
-        let audible: Vec<&StreamKey> = self
-            .order
+    fn with_sip<'c>(&'c self, call: &Call) -> Option<Audible<'c>> {
+        let legs =
+            PerLeg::from_fn(|leg| AudibleLeg { streams: self.streams_of(call, leg), payloads: call.payloads(leg) });
+        let first = legs.caller.streams.first().filter(|_| !call.is_sealed() && legs.caller.is_audible())?;
+        Some(Audible {
+            name: call.name.clone(),
+            answered: call.answered.unwrap_or(first.begins()),
+            ended: call.ended.unwrap_or(Duration::MAX),
+            legs,
+        })
+    }
+
+    /// A leg's streams one after another; of what was captured on both sides of a relay, the side that it came from.
+    fn streams_of(&self, call: &Call, leg: Leg) -> Vec<&Stream> {
+        let mut chosen: Vec<&Stream> = Vec::new();
+        for stream in self.streams.iter().filter(|stream| call.is_of(leg, stream.from, stream.to)) {
+            let within = stream.ends() >= call.begun && call.ended.is_none_or(|ended| stream.begins() <= ended);
+            let goes_on =
+                |before: &&Stream| before.way() == stream.way() || before.ends() <= stream.begins() + MOVES_WITHIN;
+            if within && chosen.iter().all(goes_on) {
+                chosen.push(stream);
+            }
+        }
+        chosen
+    }
+
+    fn without_sip(&self) -> Vec<Audible<'_>> {
+        let told = |stream: &Stream| {
+            let is_of = |call: &Call| Leg::BOTH.iter().any(|leg| call.is_of(*leg, stream.from, stream.to));
+            self.calls.all().iter().any(is_of)
+        };
+        let mut rest: Vec<&Stream> = self
+            .streams
             .iter()
-            .filter(|key| self.streams.get(*key).is_some_and(|stream| stream.packets.len() >= 25))
+            .filter(|stream| !told(stream) && AudibleLeg::without_sip(Some(*stream)).is_audible())
             .collect();
-        let by_signalling = self.caller.and_then(|caller| audible.iter().find(|(from, _, _)| *from == caller));
-        let caller = **by_signalling.or(audible.first()).ok_or(BadRecording::NoStream)?;
-        let callee = audible.iter().find(|(from, to, _)| (*from, *to) == (caller.1, caller.0)).map(|key| **key);
-        let first =
-            self.streams.get(&caller).and_then(|stream| stream.packets.first()).map_or(Duration::ZERO, |(at, _)| *at);
-        let answered = self.answered.filter(|_| by_signalling.is_some()).unwrap_or(first);
-        let legs = [Some(caller), callee].map(|key| key.and_then(|key| self.streams.get(&key)));
-        let end = legs.iter().flatten().filter_map(|stream| stream.packets.last()).map(|(at, _)| *at).max();
-        let length = end.unwrap_or_default().saturating_sub(answered).min(LONGEST);
-        let [caller, callee] = legs.map(|stream| samples(stream, answered, length));
+        let mut calls = Vec::new();
+        while let Some(caller) = rest.first().copied() {
+            rest.remove(0);
+            let answers =
+                |stream: &&Stream| (stream.to, stream.from) == caller.way() && stream.begins() <= caller.ends();
+            let callee = rest.iter().position(answers).map(|place| rest.remove(place));
+            calls.push(Audible {
+                name: format!("{} to {}", caller.from, caller.to),
+                answered: caller.begins(),
+                ended: Duration::MAX,
+                legs: PerLeg { caller: AudibleLeg::without_sip(Some(caller)), callee: AudibleLeg::without_sip(callee) },
+            });
+        }
+        calls
+    }
+
+    /// For whoever made the capture.
+    fn why_nothing(&self) -> String {
+        let Seen { packets, carried, cut, link, damaged } = self.seen;
+        let long = self.streams.iter().filter(|stream| stream.packets.len() >= FEWEST);
+        if let Some(longest) = long.max_by_key(|stream| stream.packets.len()) {
+            return self.why_unheard(longest);
+        }
+        let calls = self.calls.all().len();
+        match (carried, link) {
+            (0, _) if packets == 0 && damaged => "it is damaged from its first packet on".into(),
+            (0, _) if packets == 0 => "no packet is in it".into(),
+            (0, Some(link)) => {
+                format!("its link layer (type {link}) is not read; Ethernet, Linux cooked, BSD loopback and raw IP are")
+            }
+            (0, None) if cut > 0 => {
+                "its packets were cut short as they were captured; `tcpdump -s 0` takes whole ones".into()
+            }
+            (0, None) => "neither UDP nor TCP is in it".into(),
+            (_, _) if calls == 0 => "neither SIP nor half a second of RTP is in it".into(),
+            (_, _) => format!("the SIP of a call is in it ({calls}), and no half second of RTP"),
+        }
+    }
+
+    fn why_unheard(&self, stream: &Stream) -> String {
+        let calls = self.calls.all();
+        let is_of = |call: &&Call| Leg::BOTH.iter().any(|leg| call.is_of(*leg, stream.from, stream.to));
+        if calls.iter().filter(is_of).any(Call::is_sealed) {
+            return "its audio is encrypted (SRTP)".into();
+        }
+        let first = stream.packets.first().and_then(|(_, bytes)| Header::read(bytes));
+        let number = first.map_or(0, |rtp| rtp.payload_type);
+        match calls.iter().filter(is_of).find_map(|call| call.unheard(number)) {
+            Some(name) => format!("its audio is {name}; G.711, G.722 and Opus are heard"),
+            None => format!("its RTP has payload type {number}, and no SIP in it says what that is"),
+        }
+    }
+}
+
+impl Stream {
+    fn way(&self) -> (SocketAddr, SocketAddr) {
+        (self.from, self.to)
+    }
+
+    fn begins(&self) -> Duration {
+        self.packets.first().map_or(Duration::ZERO, |(at, _)| *at)
+    }
+
+    fn ends(&self) -> Duration {
+        self.packets.last().map_or(Duration::ZERO, |(at, _)| *at)
+    }
+}
+
+impl Audible<'_> {
+    fn recording(&self) -> Result<Recording, BadRecording> {
+        let streams = Leg::BOTH.into_iter().flat_map(|leg| &self.legs[leg].streams);
+        let last = streams.map(|stream| stream.ends()).max().unwrap_or_default().min(self.ended);
+        let length = last.saturating_sub(self.answered).min(LONGEST);
+        let [caller, callee] = Leg::BOTH.map(|leg| self.legs[leg].samples(self.answered, length));
         if caller.is_empty() {
             Err(BadRecording::Empty)
         } else {
@@ -183,48 +245,66 @@ impl Capture {
     }
 }
 
-/// One leg from the answer on, put together as the live path does it.
-fn samples(stream: Option<&Stream>, answered: Duration, length: Duration) -> Vec<i16> {
-    let mut framer = Framer::new();
-    let mut samples = Vec::new();
-    let mut drain = |framer: &mut Framer| {
-        while let Some(frame) = framer.poll_frame() {
-            samples.extend_from_slice(&frame.samples);
-        }
-    };
-    for (at, bytes) in stream.map(|stream| stream.packets.as_slice()).unwrap_or_default() {
-        let Some(at) = at.checked_sub(answered).filter(|at| *at <= length) else { continue };
-        let Some(rtp) = Header::read(bytes) else { continue };
-        let content = match rtp.payload_type {
-            0 => Content::Audio(Law::Mu),
-            8 => Content::Audio(Law::A),
-            _ => Content::Noise,
-        };
-        let at = CallTime(at);
-        framer.advance(at);
-        drain(&mut framer);
-        let payload = bytes.get(rtp.payload.clone()).unwrap_or_default();
-        framer.push(Arrived { at, sequence: rtp.sequence, timestamp: rtp.timestamp, ssrc: rtp.ssrc, content, payload });
-        drain(&mut framer);
+impl<'c> AudibleLeg<'c> {
+    fn without_sip(stream: Option<&'c Stream>) -> Self {
+        let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)];
+        let known = StreamPlan { codecs, ..StreamPlan::default() };
+        Self { streams: stream.into_iter().collect(), payloads: vec![(Duration::ZERO, Payloads::new(&known, &known))] }
     }
-    framer.advance(CallTime(length + Duration::from_millis(200)));
-    drain(&mut framer);
-    samples.truncate(SampleRate::TELEPHONE.samples_in(length));
-    samples
-}
 
-fn udp<'a>(packet: &SlicedPacket<'a>) -> Option<(SocketAddr, SocketAddr, &'a [u8])> {
-    let (from, to): (IpAddr, IpAddr) = match packet.net.as_ref()? {
-        NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-        NetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-        NetSlice::Arp(_) => return None,
-    };
-    match packet.transport.as_ref()? {
-        TransportSlice::Udp(udp) => {
-            Some((SocketAddr::new(from, udp.source_port()), SocketAddr::new(to, udp.destination_port()), udp.payload()))
+    fn is_audible(&self) -> bool {
+        let packets = self.streams.iter().flat_map(|stream| &stream.packets);
+        let is_audio = |(at, bytes): &&(Duration, Vec<u8>)| {
+            let content = Header::read(bytes).and_then(|rtp| self.content(*at, rtp.payload_type));
+            content.is_some_and(|content| content != Content::Noise)
+        };
+        packets.filter(is_audio).take(FEWEST).count() == FEWEST
+    }
+
+    fn content(&self, at: Duration, payload_type: u8) -> Option<Content> {
+        let since = self.payloads.iter().rev().find(|(since, _)| *since <= at).or(self.payloads.first());
+        match since?.1.of(payload_type) {
+            Payload::Audio(Codec::Pcmu) => Some(Content::Audio(Law::Mu)),
+            Payload::Audio(Codec::Pcma) => Some(Content::Audio(Law::A)),
+            Payload::Audio(Codec::G722) => Some(Content::G722),
+            Payload::Audio(Codec::Opus) => Some(Content::Opus),
+            Payload::Noise => Some(Content::Noise),
+            Payload::Event | Payload::WideEvent | Payload::Other => None,
         }
-        TransportSlice::Tcp(_) | TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => {
-            None
+    }
+
+    /// From the answer on, put together as the live path does it.
+    fn samples(&self, answered: Duration, length: Duration) -> Vec<i16> {
+        let mut packets: Vec<&(Duration, Vec<u8>)> = self.streams.iter().flat_map(|stream| &stream.packets).collect();
+        packets.sort_by_key(|(at, _)| *at);
+        let mut framer = Framer::new();
+        let mut samples = Vec::new();
+        let mut drain = |framer: &mut Framer| {
+            while let Some(frame) = framer.poll_frame() {
+                samples.extend_from_slice(&frame.samples);
+            }
+        };
+        for (captured, bytes) in packets {
+            let Some(at) = captured.checked_sub(answered).filter(|at| *at <= length) else { continue };
+            let Some(rtp) = Header::read(bytes) else { continue };
+            let Some(content) = self.content(*captured, rtp.payload_type) else { continue };
+            let at = CallTime(at);
+            framer.advance(at);
+            drain(&mut framer);
+            let payload = bytes.get(rtp.payload.clone()).unwrap_or_default();
+            framer.push(Arrived {
+                at,
+                sequence: rtp.sequence,
+                timestamp: rtp.timestamp,
+                ssrc: rtp.ssrc,
+                content,
+                payload,
+            });
+            drain(&mut framer);
         }
+        framer.advance(CallTime(length + Duration::from_millis(200)));
+        drain(&mut framer);
+        samples.truncate(SampleRate::TELEPHONE.samples_in(length));
+        samples
     }
 }

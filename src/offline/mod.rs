@@ -20,6 +20,6 @@ pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
 pub use open::{Ear, EarFiles};
 pub use plot::plot;
-pub use recording::{BadRecording, Recording};
+pub use recording::{BadRecording, Chosen, Recording};
 pub use report::{Calibration, is_mistake, page};
 pub use tables::{ActionTaken, Outcome, Tables, write_calls};

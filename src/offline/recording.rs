@@ -29,22 +29,65 @@ pub enum BadRecording {
     /// More than two channels.
     #[error("has {0} channels; a call has two (left the caller, right the callee), or one for the caller alone")]
     Channels(usize),
+    /// Another kind of file.
+    #[error("neither a WAV, a pcap nor a pcapng file{0}")]
+    Unknown(&'static str),
     /// A capture file that cannot be followed.
     #[error("not a usable capture file: {0}")]
-    Capture(String),
-    /// No audio in a capture.
-    #[error("holds no G.711 stream of half a second or more")]
-    NoStream,
+    Capture(&'static str),
+    /// No audio in a capture, and why.
+    #[error("there is nothing to hear in this capture: {0}")]
+    NothingToHear(String),
+    /// Fewer calls in it.
+    #[error("there is no call {asked} in it: {held} can be heard")]
+    NoSuchCall {
+        /// From 1.
+        asked: usize,
+        /// How many there are.
+        held: usize,
+    },
     /// Nothing in it.
     #[error("holds no audio")]
     Empty,
 }
 
-impl Recording {
-    /// Reads a WAV, pcap or pcapng file.
-    pub fn read(path: &Path) -> Result<Self, BadRecording> {
+/// One call of a file that may hold several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// What is heard.
+    pub recording: Recording,
+    /// All calls of a capture that can be heard, for a person; none for a WAV.
+    pub calls: Vec<String>,
+    /// Of a capture that is damaged: so many packets stand before the damage, and were read.
+    pub damaged_behind: Option<usize>,
+}
+
+impl Chosen {
+    /// Reads the call with this number, from 1.
+    pub fn read(path: &Path, number: usize) -> Result<Self, BadRecording> {
         let bytes = std::fs::read(path)?;
-        if capture::is_capture(&bytes) { capture::read(&bytes) } else { Self::from_wav(&bytes) }
+        if capture::is_capture(&bytes) {
+            return capture::read(&bytes, number);
+        }
+        let recording = match bytes.get(..4) {
+            Some(b"RIFF") => Recording::from_wav(&bytes)?,
+            Some([0x1F, 0x8B, ..] | b"\x28\xB5\x2F\xFD" | [0xFD, b'7', b'z', b'X'] | b"BZh9") => {
+                return Err(BadRecording::Unknown("; it is compressed"));
+            }
+            Some(_) | None => return Err(BadRecording::Unknown("")),
+        };
+        if number == 1 {
+            Ok(Self { recording, calls: Vec::new(), damaged_behind: None })
+        } else {
+            Err(BadRecording::NoSuchCall { asked: number, held: 1 })
+        }
+    }
+}
+
+impl Recording {
+    /// Reads a WAV, pcap or pcapng file; of a capture with several calls the first.
+    pub fn read(path: &Path) -> Result<Self, BadRecording> {
+        Chosen::read(path, 1).map(|chosen| chosen.recording)
     }
 
     /// The same, with a prompt for the caller in place of the callee.

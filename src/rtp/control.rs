@@ -22,6 +22,14 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// By its name and clock in a description (RFC 3551 §6, RFC 7587 §7). None: it is only relayed.
+    #[must_use]
+    pub fn named(encoding: &str, clock: u32) -> Option<Self> {
+        let known = [("PCMU", Self::Pcmu), ("PCMA", Self::Pcma), ("G722", Self::G722), ("opus", Self::Opus)];
+        let is = |(name, codec): &(&str, Self)| encoding.eq_ignore_ascii_case(name) && codec.clock().get() == clock;
+        known.into_iter().find(is).map(|(_, codec)| codec)
+    }
+
     /// At which its timestamps run.
     #[must_use]
     pub fn clock(self) -> SampleRate {

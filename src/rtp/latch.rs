@@ -3,7 +3,9 @@
 //! Phones behind NAT send from an address that their session description does not know, so the relay answers to where
 //! the packets come from (symmetric RTP, RFC 4961). A stranger who guesses a port must not get in that way:
 //!
-//! - Signalled address reachable: only its IP latches, from any port.
+//! - Signalled address reachable: only its IP latches, from any port; but a port that nobody has named yields to the
+//!   signalled one as soon as two packets in sequence come from there. Whoever forges the IP and sends to all our ports
+//!   would else have each call's media before the peer has said anything.
 //! - Signalled address private: the signalled IP latches at any time; any other source only in a short window after the
 //!   description or the answer, with two packets in sequence of a known payload type, and it yields to the signalled IP.
 //! - Latched: that address with that SSRC, nobody else, until it has been silent for a while; then only the same IP or
@@ -102,8 +104,12 @@ impl Latch {
             let same_ip = from.ip() == source.address.ip();
             let yields = source.guessed && right_ip && !same_ip;
             let gone = silence >= RELATCH_AFTER && (right_ip || same_ip);
+            let named = from == signalled && from != source.address && same_ip && known;
             let missed = source.missed;
-            let may_take_over = yields || gone || missed && self.introduces_itself(from, header, known, now);
+            let may_take_over = yields
+                || gone
+                || named && self.follows(from, header)
+                || missed && self.introduces_itself(from, header, known, now);
             if !may_take_over {
                 return false;
             }
@@ -136,9 +142,11 @@ impl Latch {
     fn introduces_itself(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
         let expected = self.signalled.is_some_and(|address| is_private(address.ip()))
             && self.window_until.is_some_and(|until| now < until);
-        if !expected || !known {
-            return false;
-        }
+        expected && known && self.follows(from, header)
+    }
+
+    /// Second packet in sequence of a source that is not latched.
+    fn follows(&mut self, from: SocketAddr, header: &Header) -> bool {
         let before = self.candidate.replace((from, header.ssrc, header.sequence));
         before.is_some_and(|(address, ssrc, sequence)| {
             address == from && ssrc == header.ssrc && (1..=2).contains(&header.sequence.since(sequence))
@@ -240,6 +248,23 @@ mod tests {
         assert!(!leg.packet(PUBLIC, 2, 2), "spoofed address, other SSRC");
         assert!(leg.packet(PUBLIC, 1, 2));
         assert!(!leg.after(60_000).packet(STRANGER, 1, 3), "even after long silence");
+    }
+
+    #[test]
+    fn a_port_that_nobody_named_yields_to_the_signalled_one() {
+        let mut leg = Leg::planned(PUBLIC);
+        let squatter = "192.0.2.1:9";
+        assert!(leg.packet(squatter, 9, 1), "it may be the peer, behind NAT");
+
+        assert!(!leg.packet(PUBLIC, 1, 1), "one packet may be a stray");
+        assert!(leg.packet(squatter, 9, 2));
+        assert!(leg.after(20).packet(PUBLIC, 1, 2));
+        assert_eq!(leg.goes_to(), PUBLIC);
+        for n in 3..9 {
+            assert!(!leg.packet(squatter, 9, n), "and the signalled one stays");
+            assert!(!leg.packet(PUBLIC, 2, n), "with its SSRC");
+            assert!(leg.after(20).packet(PUBLIC, 1, n));
+        }
     }
 
     #[test]

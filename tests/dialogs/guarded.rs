@@ -364,6 +364,7 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     press(&mut world, '1');
     world.judge(0.95);
     let diverted = world.ladder();
+    world.run(S(2));
     press(&mut world, '9');
     press(&mut world, '9');
     world.kill_and_start(MS(500));

@@ -3,19 +3,30 @@
 use ringfence::call::{Input, Settings};
 use ringfence::rtp::control::MediaEvent;
 
-use super::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
 use super::{MS, answered, expect};
 
 #[test]
-fn a_call_that_talks_ends_with_its_media_and_leaves_nothing() {
-    let (mut world, mut caller, _) = answered(settings());
+fn a_call_that_talks_is_hung_up_as_it_was_kept_and_leaves_nothing() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("UPDATE", ""));
+    let asked = world.last(TRUNK);
+    world.send(TRUNK, &response(&asked, "200 OK", "", ""));
+    world.last(PBX);
+    world.ladder();
     world.media_in_ladder = true;
     let call = world.calls[0];
 
     assert_eq!(world.panics(Input::Divert { call }), [call]);
 
     assert_eq!(world.events.last().unwrap(), "ended internal by us ");
-    world.send(TRUNK, &caller.next("BYE", ""));
+    // Both know the call by these BYEs, numbered behind all that may have gone to them meanwhile.
+    for (at, own) in [(TRUNK, &caller), (PBX, &callee)] {
+        let bye = world.last(at);
+        assert_eq!((header(&bye, "To"), header(&bye, "From")), (&*own.local, &*own.remote));
+        world.send(at, &response(&bye, "200 OK", "", ""));
+    }
+    world.send(TRUNK, &caller.next("INFO", ""));
     expect(
         &mut world,
         "
@@ -23,8 +34,12 @@ fn a_call_that_talks_ends_with_its_media_and_leaves_nothing() {
              0       * cut caller true
              0       * cut callee true
              0       * close
-             0 trunk > BYE sip:y@192.0.2.1:5060
-             0       > trunk 481 Call/Transaction Does Not Exist (2 BYE)
+             0       > trunk BYE sip:x@192.0.2.10:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 trunk > 200 OK (118 BYE)
+             0 pbx > 200 OK (18 BYE)
+             0 trunk > INFO sip:y@192.0.2.1:5060
+             0       > trunk 481 Call/Transaction Does Not Exist (2 INFO)
         ",
     );
     world.rest();

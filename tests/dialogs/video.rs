@@ -432,6 +432,7 @@ fn ports_of_an_offer_that_has_no_answer_or_is_refused_here_are_given_back() {
 fn a_diversion_cuts_pictures_too_and_the_way_back_shows_them_again() {
     let (mut world, mut caller, mut callee) = showing(settings());
     world.judge(0.99);
+    world.run(S(2));
     world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
 
     expect(
@@ -444,12 +445,12 @@ fn a_diversion_cuts_pictures_too_and_the_way_back_shows_them_again() {
              0       * video: cut callee true
              0       * play callee-diverted to callee
              0       * play caller-diverted to caller
-             0       * stop playing to caller
-             0       * cut caller false
-             0       * video: cut caller false
-             0       * stop playing to callee
-             0       * cut callee false
-             0       * video: cut callee false
+          2000       * stop playing to caller
+          2000       * cut caller false
+          2000       * video: cut caller false
+          2000       * stop playing to callee
+          2000       * cut callee false
+          2000       * video: cut callee false
         ",
     );
     let [offer, _] = exchange(&mut world, (PBX, &mut callee), &shown(PBX), TRUNK, &shown(TRUNK));

@@ -408,6 +408,7 @@ impl World {
                 Output::Journal(Entry::Over(call)) => {
                     assert!(self.kept.remove(&call).is_some(), "an end of what nobody kept");
                 }
+                Output::Recall(call) => panic!("{call} is lost"),
                 Output::Trunk(_) => {}
                 Output::Happened(happened) => self.happened(happened.call, &happened.event),
             }

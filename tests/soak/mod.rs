@@ -602,6 +602,7 @@ impl World {
                 Output::Happened(happened) => self.happened(happened.call, &happened.event),
                 Output::Trunk(_) => {}
                 Output::Journal(entry) => self.journal(&entry),
+                Output::Recall(call) => panic!("{call} is lost"),
             }
         }
     }

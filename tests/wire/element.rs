@@ -43,7 +43,7 @@ pub(crate) fn receive(datagram: &[u8], now: Instant) -> (Result<(), BadMessage>,
             Output::Consult { .. } => does = Does::BeginsCall,
             Output::Transmit(transmit) if transmit.flow.peer == pbx() => does = Does::Forwards,
             Output::Transmit(transmit) => does = Does::Answers(status(&transmit.bytes)),
-            Output::Media(_) | Output::Journal(_) | Output::Happened(_) | Output::Trunk(_) => {}
+            Output::Media(_) | Output::Journal(_) | Output::Recall(_) | Output::Happened(_) | Output::Trunk(_) => {}
         }
     }
     (read, does)

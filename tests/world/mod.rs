@@ -196,6 +196,12 @@ impl World {
                     Some(_) | None => self.media(command),
                 },
                 Output::Journal(entry) => self.keep(&entry),
+                Output::Recall(call) => {
+                    if let Some((snapshot, _)) = self.kept.get(&call) {
+                        let snapshot = serde_json::from_str(snapshot).unwrap();
+                        self.switchboard.handle_input(Input::Lost { snapshot }, self.now);
+                    }
+                }
                 Output::Happened(happened) => self.events.push(event(&happened.event)),
                 Output::Trunk(event) => self.trunk_events.push(format!("{} {:?}", event.trunk, event.change)),
             }

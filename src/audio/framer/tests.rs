@@ -83,6 +83,46 @@ fn ten_and_sixty_millisecond_packets() {
 }
 
 #[test]
+fn packets_of_a_fifth_of_a_second_are_heard_to_their_end() {
+    for content in [Content::Audio(Law::Mu), Content::G722] {
+        let mut framer = Framer::new();
+        for n in 0..3 {
+            framer.push(Arrived {
+                at: CallTime::from_millis(n * 200),
+                sequence: SequenceNumber(n as u16),
+                timestamp: RtpTimestamp(n as u32 * 1_600),
+                ssrc: Ssrc(1),
+                content,
+                payload: &[0x55; 1_600],
+            });
+        }
+        framer.advance(CallTime::from_millis(800));
+        let lost: Vec<bool> = std::iter::from_fn(|| framer.poll_frame()).take(30).map(|frame| frame.lost).collect();
+        assert_eq!(lost, [false; 30], "{content:?}");
+    }
+}
+
+#[test]
+fn a_source_that_does_not_count_its_packets_is_heard_by_its_clock() {
+    let mut framer = Framer::new();
+    let mut heard = 0;
+    for n in 0..50_u64 {
+        for _ in 0..2 {
+            framer.push(Arrived {
+                at: CallTime::from_millis(n * 20),
+                sequence: SequenceNumber(7),
+                timestamp: RtpTimestamp(n as u32 * 160),
+                ssrc: Ssrc(1),
+                content: Content::Audio(Law::A),
+                payload: &[0x55; 160],
+            });
+        }
+        heard += std::iter::from_fn(|| framer.poll_frame()).filter(|frame| !frame.lost).count();
+    }
+    assert_eq!((heard, framer.counters().duplicate), (50, 50));
+}
+
+#[test]
 fn odd_packet_lengths_leave_no_gap() {
     let mut leg = Leg::new(37);
     for n in 0..40 {

@@ -203,6 +203,11 @@ impl Hearing {
         moved.then(|| self.last.insert(self.judge.verdict(now)).clone())
     }
 
+    /// The last verdict has reached nobody: it comes again, whether or not it moves.
+    pub fn tell_again(&mut self) {
+        (self.last, self.news) = (None, true);
+    }
+
     /// What was found, oldest first.
     pub fn poll_evidence(&mut self) -> Option<Evidence> {
         self.evidence.pop_front()

@@ -230,7 +230,13 @@ impl Listener {
             }
             match verdict.map(|verdict| self.shared.verdicts.try_send((call, verdict))) {
                 Some(Ok(())) => has_verdicts = true,
-                Some(Err(_)) => AnalysisCounts::add(&self.shared.counts.verdicts_lost, 1),
+                Some(Err(_)) => {
+                    AnalysisCounts::add(&self.shared.counts.verdicts_lost, 1);
+                    // It may be the one that takes the call away, and nothing may ever move it again.
+                    if let Some(live) = self.calls.get(call) {
+                        live.hearing.tell_again();
+                    }
+                }
                 None => {}
             }
         }
@@ -300,26 +306,49 @@ mod tests {
         calls
     }
 
-    #[test]
-    fn a_panic_costs_one_call_its_ear_and_the_others_nothing() {
+    /// Two calls.
+    fn listener(verdicts: Sender<(CallId, Verdict)>) -> Listener {
         let knowledge = Arc::new(ArcSwap::from_pointee(knowledge()));
         let shared = Shared {
             knowledge: Arc::clone(&knowledge),
             queue: None,
-            verdicts: bounded(1).0,
+            verdicts,
             wake: Arc::new(|| {}),
             counts: Arc::default(),
             stop: Arc::default(),
             learner: Learner::new(knowledge),
         };
-        let mut listener = Listener {
+        Listener {
             tap: None,
             shared,
             answers: bounded(WORDS),
             planner: FftPlanner::new(),
             calls: calls(2),
             warned_at: None,
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_nobody_had_room_for_comes_again() {
+        let (verdicts, told) = bounded(1);
+        let mut listener = listener(verdicts);
+        let begun = clock::now();
+        let mut round = |ms| {
+            (0..TURNS.start().to_owned()).for_each(|_| listener.listen(begun + Duration::from_millis(ms)));
+            told.try_recv().map(|(call, _)| call)
         };
+
+        // Nobody says anything, so each call has one verdict that never moves.
+        let first = round(500);
+        let second = round(1_000);
+
+        assert!(first.is_ok() && second.is_ok() && first != second, "{first:?} {second:?}");
+        assert!(round(1_500).is_err() && round(2_000).is_err());
+    }
+
+    #[test]
+    fn a_panic_costs_one_call_its_ear_and_the_others_nothing() {
+        let mut listener = listener(bounded(1).0);
 
         listener.contain(CallId(0), |_| panic!("a test asked for it"));
         listener.listen(clock::now());

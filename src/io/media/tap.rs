@@ -5,15 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::worker::MAX_DATAGRAM;
 use crate::audio::framer::{Arrived, Content};
 use crate::audio::g711::Law;
 use crate::rtp::control::Codec;
-use crate::rtp::packet::Header;
+use crate::rtp::packet::{HEADER, Header};
 use crate::units::{CallId, CallTime, Leg, RtpTimestamp, SequenceNumber, Ssrc};
 
-/// Bytes of a payload that are copied: the longest frame of Opus (RFC 6716 §3.4), and more than the 60 ms of G.711 that are
-/// in use. Longer ones are counted as lost.
-pub const MAX_TAP_PAYLOAD: usize = 1_275;
+/// Bytes of a payload that are copied: all that is relayed, or a caller would not be heard by whoever listens here, and
+/// by the callee all the same.
+pub const MAX_TAP_PAYLOAD: usize = MAX_DATAGRAM - HEADER;
 
 /// Bytes of a ring: 100 ms of 500 calls.
 pub(super) const RING: usize = 1 << 20;
@@ -322,6 +323,24 @@ mod tests {
             }
         }
         assert_eq!(came.len(), 20_000);
+    }
+
+    #[test]
+    fn the_longest_packet_that_is_relayed_is_copied_whole() {
+        let (mut writer, mut reader) = ring(crate::io::clock::now());
+        let header = Header::read(&[0x80; 600]).unwrap_or_else(|| unreachable!("long enough"));
+        let payload = [9; MAX_DATAGRAM - HEADER];
+        let content = TapContent::Audio(Codec::Pcmu);
+
+        assert!(writer.packet(CallId(1), Leg::Caller, CallTime::ZERO, &header, content, &payload));
+
+        let mut came = Vec::new();
+        reader.drain(|item| {
+            if let TapItem::Packet { arrived, .. } = item {
+                came = arrived.payload.to_vec();
+            }
+        });
+        assert_eq!(came, payload);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod opening;
 mod pace;
 mod playing;
+mod telling;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use super::ports::PortPool;
 use super::prompts::Prompts;
 use super::stock::{Shelf, Stock};
 use super::tap::{TapControl, TapWriter};
-use super::{CONTROLS, EVENTS, ToWorker, call_of};
+use super::{CONTROLS, ToWorker, call_of};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::outgoing::PACKET_TIME;
@@ -31,9 +32,10 @@ use crate::rtp::srtp::MOST_ADDED;
 use crate::units::{CallId, Leg};
 use pace::Pace;
 use playing::How;
+use telling::{Backlog, emit, look};
 
 /// Longest datagram that is relayed. RTP stays below the path's MTU; this leaves room for tunnels.
-const MAX_DATAGRAM: usize = 2_048;
+pub(super) const MAX_DATAGRAM: usize = 2_048;
 
 /// A datagram, and what sealing adds to it. One byte more than is relayed, so that longer ones show.
 type Buffer = [u8; MAX_DATAGRAM + 1 + MOST_ADDED];
@@ -55,8 +57,6 @@ const CLOSED_A_TICK: usize = 64;
 
 /// How often counters are handed out and silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
-
-type Backlog = VecDeque<(CallId, MediaEvent)>;
 
 /// What a worker is built of.
 pub(super) struct Parts {
@@ -474,32 +474,5 @@ impl Worker {
     fn call(&mut self, id: CallId) -> Option<&mut MediaCall> {
         let slot = *self.slots.get(&id)?;
         self.calls.get_mut(slot)?.as_deref_mut()
-    }
-}
-
-/// What is told of a call about once a second.
-fn look(call: &mut MediaCall, timeout: Duration, backlog: &mut Backlog, counts: &mut MediaCounts, now: Instant) {
-    let silent = now.saturating_duration_since(call.heard) >= timeout;
-    if call.answered.is_some() && silent && !call.silent_told {
-        call.silent_told = true;
-        emit(backlog, counts, call.id, MediaEvent::Silent);
-    }
-    for leg in Leg::BOTH {
-        if let Some(rollovers) = call.pair.rolled(leg) {
-            emit(backlog, counts, call.id, MediaEvent::Rolled { leg, rollovers });
-        }
-    }
-}
-
-fn emit(backlog: &mut Backlog, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
-    // A peer can press keys without end; what the signalling waits for comes a few times a call.
-    let room = match event {
-        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } | MediaEvent::Rolled { .. } => EVENTS / 2,
-        MediaEvent::Opened { .. } | MediaEvent::Failed | MediaEvent::Finished { .. } | MediaEvent::Silent => EVENTS,
-    };
-    if backlog.len() < room {
-        backlog.push_back((call, event));
-    } else {
-        counts.events_lost += 1;
     }
 }

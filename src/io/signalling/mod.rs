@@ -131,6 +131,10 @@ pub struct Wiring {
     pub verdicts: Receiver<(CallId, Verdict)>,
     /// Takes what is to be kept of a call for the next process. Counts itself what it has no room for.
     pub journal: Box<dyn FnMut(Entry) + Send>,
+    /// Asks for what is kept of a call.
+    pub recall: Box<dyn FnMut(CallId) + Send>,
+    /// What comes of that.
+    pub recalled: Receiver<Box<Snapshot>>,
     /// Calls of another process, each with the age of its snapshot.
     pub restored: Vec<(Snapshot, Duration)>,
     /// Where events go, in their order.

@@ -309,17 +309,27 @@ impl Shard {
         *self.counted.gated.entry(reason.label()).or_default() += 1;
     }
 
+    /// What others of this process say: of each kind as many as of the others, so that keys without end (each is an
+    /// event) keep no order and no verdict waiting. True if there is more.
     fn take_messages(&mut self) -> bool {
         for _ in 0..MESSAGES_A_TURN {
             let now = clock::now();
-            if let Ok((call, event)) = self.wiring.media_events.try_recv() {
-                self.step(|switchboard| switchboard.handle_input(Input::Media { call, event }, now), now);
-            } else if let Ok(order) = self.orders.try_recv() {
-                self.take_order(order, now);
-            } else if let Ok((call, verdict)) = self.wiring.verdicts.try_recv() {
-                self.step(|switchboard| switchboard.handle_input(Input::Judged { call, verdict }, now), now);
-            } else {
+            let (event, order) = (self.wiring.media_events.try_recv(), self.orders.try_recv());
+            let (verdict, recalled) = (self.wiring.verdicts.try_recv(), self.wiring.recalled.try_recv());
+            if event.is_err() && order.is_err() && verdict.is_err() && recalled.is_err() {
                 return false;
+            }
+            if let Ok((call, event)) = event {
+                self.step(|switchboard| switchboard.handle_input(Input::Media { call, event }, now), now);
+            }
+            if let Ok(order) = order {
+                self.take_order(order, now);
+            }
+            if let Ok((call, verdict)) = verdict {
+                self.step(|switchboard| switchboard.handle_input(Input::Judged { call, verdict }, now), now);
+            }
+            if let Ok(snapshot) = recalled {
+                self.step(|switchboard| switchboard.handle_input(Input::Lost { snapshot }, now), now);
             }
         }
         true
@@ -424,6 +434,7 @@ impl Shard {
             }
             Output::Media(command) => self.tell_media(command, now),
             Output::Journal(entry) => (self.wiring.journal)(entry),
+            Output::Recall(call) => (self.wiring.recall)(call),
             Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
             Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
         }
@@ -489,3 +500,6 @@ fn waits(command: &MediaCommand) -> bool {
         | MediaCommand::Close { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,7 @@ use crate::units::{Leg, PerLeg};
 use encryption::LegSrtp;
 use guard::Guard;
 pub use outcome::{Counters, DropReason, Relay, Relayed};
-pub use payloads::Payload;
-use payloads::Payloads;
+pub use payloads::{Payload, Payloads};
 
 /// Media of one call.
 #[derive(Debug)]

@@ -6,6 +6,10 @@ use crate::units::SampleRate;
 /// Static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
 
+/// Numbers that mean these codecs where nothing else is said (RFC 3551 §6). A receiver may play them though no description
+/// names them, so they are heard here too.
+const UNNAMED: [(u8, Codec); 3] = [(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)];
+
 /// What a packet's payload is, by the call's session descriptions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Payload {
@@ -35,12 +39,13 @@ impl Payload {
 /// Those payload types that mean something: a handful in a call, so they are looked through. A description may name 64
 /// of them, and all are known: a caller must not escape the tap behind a long list.
 #[derive(Debug, Default)]
-pub(super) struct Payloads(Box<[(u8, Payload)]>);
+pub struct Payloads(Box<[(u8, Payload)]>);
 
 impl Payloads {
     /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is `given`, the
     /// other leg's; but a peer that goes by its `own` is understood too.
-    pub(super) fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
+    #[must_use]
+    pub fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
         let mut known: Vec<(u8, Payload)> = Vec::new();
         for plan in [given, own] {
             let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
@@ -53,13 +58,18 @@ impl Payloads {
                 }
             }
         }
-        if known.iter().all(|(number, _)| *number != COMFORT_NOISE) {
-            known.push((COMFORT_NOISE, Payload::Noise));
+        let unnamed = UNNAMED.map(|(number, codec)| (number, Payload::Audio(codec)));
+        for (number, payload) in unnamed.into_iter().chain([(COMFORT_NOISE, Payload::Noise)]) {
+            if known.iter().all(|(other, _)| *other != number) {
+                known.push((number, payload));
+            }
         }
         Self(known.into())
     }
 
-    pub(super) fn of(&self, number: u8) -> Payload {
+    /// What a packet with this number holds.
+    #[must_use]
+    pub fn of(&self, number: u8) -> Payload {
         self.0.iter().find(|(other, _)| *other == number).map_or(Payload::Other, |(_, payload)| *payload)
     }
 }
@@ -90,6 +100,17 @@ mod tests {
         for (number, payload) in expected {
             assert_eq!(payloads.of(number), payload, "{number}");
         }
+    }
+
+    #[test]
+    fn what_a_receiver_may_play_unasked_is_known_unless_its_number_means_something_else() {
+        let plan = StreamPlan { codecs: vec![(8, Codec::Pcma), (0, Codec::Opus)], ..StreamPlan::default() };
+        let payloads = Payloads::new(&plan, &plan);
+        assert_eq!(
+            [0, 8, 9].map(|number| payloads.of(number)),
+            [Codec::Opus, Codec::Pcma, Codec::G722].map(Payload::Audio)
+        );
+        assert_eq!(payloads.of(3), Payload::Other);
     }
 
     #[test]

@@ -6,16 +6,18 @@ import time
 import traceback
 
 import calls
+import codecs_and_cameras
 import failures
 import strangers
 import torture
 import transfers
-from process import Failed, Skipped
+from process import Failed, Skipped, begun as since
 from world import World
 
 CASES = [
     failures.begin_lasting,
     *calls.CASES,
+    *codecs_and_cameras.CASES,
     *transfers.CASES,
     failures.branch_registers,
     failures.end_lasting,
@@ -50,6 +52,7 @@ def main(words):
 def outcome(case, world):
     """One line: what it was, how long it took, what was measured."""
     begun = time.monotonic()
+    since["case"] = time.time()
     try:
         figures, word = case(world), "ok"
         world.quiet()

@@ -28,15 +28,16 @@ class Heard:
 
 
 def read(path):
-    """Samples and their rate. A recorder that is still at work has written no length yet: all there is counts."""
+    """Samples of the first channel and their rate. A recorder that is still at work has written no length yet: all there
+    is counts."""
     with open(path, "rb") as file:
         data = file.read()
     at = data.find(b"data")
     if data[:4] != b"RIFF" or at < 0:
         return array.array("h"), 8000
-    rate = int.from_bytes(data[24:28], "little")
+    channels, rate = data[22], int.from_bytes(data[24:28], "little")
     body = data[at + 8 :]
-    return array.array("h", body[: len(body) // 2 * 2]), rate
+    return array.array("h", body[: len(body) // 2 * 2])[::channels], rate
 
 
 def share(frame, hertz, rate):
@@ -76,3 +77,29 @@ def loud(path):
     size = int(FRAME * rate)
     frames = (samples[at : at + size] for at in range(0, len(samples) - size, size))
     return sum(max(map(abs, frame)) > 500 for frame in frames) * FRAME
+
+
+def loudness(path):
+    """Of each frame in dB, where -60 is silence."""
+    samples, rate = read(path)
+    size = int(FRAME * rate)
+    frames = (samples[at : at + size] for at in range(0, len(samples) - size, size))
+    powers = (sum(sample * sample for sample in frame) / size for frame in frames)
+    return [max(-60.0, 10 * math.log10(power / 32768**2 + 1e-9)) for power in powers]
+
+
+def likeness(heard, said):
+    """How much of what was heard goes as what was said (both by their loudness), where it does so best: 1 is all."""
+    # Where nothing is sent, nothing is recorded: a pause at either end may be missing.
+    silence = [-60.0] * int(1 / FRAME)
+    heard = [*silence, *heard, *silence]
+    best, mean = 0.0, sum(said) / len(said)
+    said = [level - mean for level in said]
+    power = sum(level * level for level in said)
+    for at in range(len(heard) - len(said) + 1):
+        part = heard[at : at + len(said)]
+        mean = sum(part) / len(part)
+        other = sum((level - mean) ** 2 for level in part)
+        if other > 0:
+            best = max(best, sum(a * (b - mean) for a, b in zip(said, part)) / math.sqrt(power * other))
+    return best

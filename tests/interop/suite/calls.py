@@ -4,7 +4,7 @@ import time
 
 from audio import heard, loud
 from places import ANNA, PROVIDER, RINGFENCE, TONES
-from process import check, until
+from process import check, fresh, until
 
 TALK = 3.0
 """Seconds of talk in most cases; most of it must be in a recording."""
@@ -12,7 +12,7 @@ TALK = 3.0
 
 def hears(recording, whom, seconds=TALK - 1):
     """That a recording holds enough of somebody's tone, and of how much."""
-    found = heard(recording, TONES.get(whom, whom))
+    found = heard(fresh(recording), TONES.get(whom, whom))
     check(found.seconds >= seconds, f"{recording.name} holds {found} of {whom}, not {seconds:.1f} s")
     check(found.level > -3, f"{recording.name}: {whom} is too quiet, {found}")
     return found
@@ -120,8 +120,9 @@ def keys(world, way, extension):
     """Four keys from the provider, one way or another."""
     world.provider.dial(f"{extension}@keys-{way}", "keys@answered")
     file = world.work / f"keys-{extension}"
-    until("the keys", file.exists, 25)
-    found = file.read_text().strip()
+    # It is there before anything is in it.
+    until("the keys", lambda: file.exists() and file.read_text(), 25)
+    found = file.read_text().removeprefix("read ")
     world.provider.hang_up()
     check(found == "4271", f"4271 was pressed, Asterisk read {found}")
     return "Asterisk read 4271"
@@ -213,7 +214,8 @@ def over(world, transport, number, srtp="off"):
 
 def reached(world, number, transport, srtp):
     """How a callee was reached, by its own note."""
-    via, encrypted, codec = (world.work / f"reached-{number}").read_text().split()
+    via, encrypted, codec = fresh(world.work / f"reached-{number}").read_text().split()
+    codec = codec.strip("()")
     check(via == f"SIP/2.0/{transport.upper()}", f"{number} was reached by {via}")
     check(encrypted == ("0" if srtp == "off" else "1"), f"{number}: encrypted says {encrypted}")
     return f"{via}, {'encrypted' if encrypted == '1' else 'plain'} {codec}"
@@ -225,8 +227,10 @@ def by_tcp(world):
 
 
 def by_tls(world):
-    """TLS with SRTP on both sides, certificates checked"""
-    return over(world, "tls", "041", srtp="require")
+    """TLS with SRTP on both sides, certificates checked; the registration moves there with its next refresh"""
+    figures = over(world, "tls", "041", srtp="require")
+    took = until("the registration over tls", lambda: registered(world, ":5061;"), 90)
+    return f"{figures}; registered there {took:.0f} s later"
 
 
 def back_to_udp(world):

@@ -3,11 +3,15 @@
 import json
 import os
 import re
+import subprocess
 import urllib.error
 import urllib.request
 
 from places import ADMIN
 from process import HERE, PATIENCE, TOP, Process, check, filled, until
+
+
+BINARY = os.environ.get("RINGFENCE", TOP / "target/release/ringfence")
 
 
 class Firewall:
@@ -28,8 +32,7 @@ class Firewall:
         self.config.write_text(filled(HERE / "ringfence.toml", words))
 
     def start(self):
-        binary = os.environ.get("RINGFENCE", TOP / "target/release/ringfence")
-        self.process = Process([binary, "run", "--config", self.config], self.world.work / "ringfence.log")
+        self.process = Process([BINARY, "run", "--config", self.config], self.world.work / "ringfence.log")
         until("Ringfence's start", self.answers)
 
     def reload(self, **settings):
@@ -59,15 +62,18 @@ class Firewall:
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
 
     def metric(self, name):
-        return self.metrics().get(f"ringfence_{name}", 0.0)
+        metrics = self.metrics()
+        check(f"ringfence_{name}" in metrics, f"there is no metric {name}")
+        return metrics[f"ringfence_{name}"]
 
     def tables(self):
         """What is left in the tables of calls; sources, numbers, blocks and connections are remembered beyond them."""
         pattern = re.compile(r'ringfence_table_entries\{table="(\w+)"\}')
-        found = {pattern.fullmatch(name): value for name, value in self.metrics().items() if value}
+        found = {pattern.fullmatch(name): value for name, value in self.metrics().items()}
         names = {match.group(1): value for match, value in found.items() if match}
+        check({"calls", "media_sockets", "ears"} <= set(names), f"tables are missing: {names}")
         beyond = ("sources", "numbers", "kept_out", "connections")
-        return {name: value for name, value in names.items() if name not in beyond}
+        return {name: value for name, value in names.items() if value and name not in beyond}
 
     def trunk(self, name):
         trunks = self.get("/api/trunks")["trunks"]
@@ -75,6 +81,18 @@ class Firewall:
 
     def calls(self):
         return self.get("/api/calls")["calls"]
+
+    def last_call(self):
+        """The record of the call that ended last."""
+        calls = self.get("/api/calls/ended?limit=1")["calls"]
+        check(calls, "no call has ended")
+        return calls[0]
+
+    def listens(self, file):
+        """What it says of a recording."""
+        done = subprocess.run([BINARY, "listen", file], capture_output=True, text=True, cwd=TOP, timeout=120)
+        check(done.returncode == 0, f"listen: {done.stderr}")
+        return done.stdout
 
     def stop(self):
         if self.process:

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from places import RINGFENCE, SIPP
-from process import HERE, ROOT, Process, check, until
+from process import HERE, ROOT, Process, check, fresh, until
 
 
 SIGNALS = ("ring", "ringback", "busy", "error", "notfound", "callwaiting", "sip_autoanswer")
@@ -16,26 +16,29 @@ QUIET = "".join(f"{signal}_aufile none\n" for signal in SIGNALS)
 class Phone(Process):
     """A baresip that answers by itself, sends its tone and records what it hears."""
 
-    def __init__(self, world, name, address, account):
+    def __init__(self, world, name, address, account, codecs="PCMA/8000,PCMU/8000", rate=8000, more=""):
         self.world, self.name, self.address = world, name, address
         self.folder = world.work / f"phone-{name}"
         self.folder.mkdir()
         inside = f"{world.inside}/phone-{name}"
         ip, port = address.split(":")
         rtp = 25000 + 100 * (int(port) - 24060)
+        # Opus is always 48 kHz and two channels (RFC 7587).
+        channels = 2 if rate == 48000 else 1
         (self.folder / "config").write_text(
             f"poll_method epoll\nsip_listen {address}\n"
             f"call_local_timeout 120\ncall_max_calls 8\ncall_hold_other_calls no\n"
             f"audio_source aufile,{world.inside}/{name}.wav\naudio_player aubridge,none\n"
-            f"ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\naudio_buffer 20-160\n"
+            f"ausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels {channels}\nauplay_channels {channels}\n"
+            f"audio_buffer 20-160\n"
             f"ringback_disabled yes\n{QUIET}"
             f"rtp_ports {rtp}-{rtp + 99}\nnet_interface {ip}\n"
             f"module_path /usr/lib/baresip/modules\nmodule stdio.so\nmodule g711.so\nmodule aufile.so\n"
             # Not the module that plays into a file: it crashes on a re-INVITE. A filter notes what was decoded.
             f"module aubridge.so\nmodule sndfile.so\nsnd_path {inside}\n"
-            f"module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n"
+            f"{more}module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n"
         )
-        (self.folder / "accounts").write_text(account + ";answermode=auto;audio_codecs=PCMA/8000,PCMU/8000\n")
+        (self.folder / "accounts").write_text(f"{account};answermode=auto;audio_codecs={codecs}\n")
         (self.folder / "contacts").write_text("")
         command = ["chroot", ROOT, "/usr/bin/baresip", "-s", "-f", inside]
         super().__init__(command, self.folder / "log", stdin=subprocess.PIPE)
@@ -67,7 +70,7 @@ class Phone(Process):
         """What the last call heard."""
         found = sorted(self.folder.glob("dump-*-dec.wav"), key=lambda file: file.stat().st_mtime_ns)
         check(found, f"{self.name} has recorded nothing")
-        return found[-1]
+        return fresh(found[-1])
 
     def answer_to_invite(self, number):
         """The last 200 to an INVITE for a number, as this phone saw it."""

@@ -14,6 +14,10 @@ PATIENCE = 30
 """Longer than anything here takes on a busy machine."""
 
 
+begun = {"case": 0.0}
+"""When the case that runs has begun, by the clock of files."""
+
+
 class Failed(Exception):
     """A case did not come out as it must."""
 
@@ -34,6 +38,13 @@ def until(what, test, patience=PATIENCE):
         check(time.monotonic() - begun < patience, f"{what}: not within {patience} s")
         time.sleep(0.05)
     return time.monotonic() - begun
+
+
+def fresh(file):
+    """That a file was written in this case, and not left behind by one before."""
+    check(file.exists(), f"{file.name} is not there")
+    check(file.stat().st_mtime >= begun["case"], f"{file.name} is of a case before")
+    return file
 
 
 def filled(template, words):

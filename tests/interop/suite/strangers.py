@@ -12,6 +12,7 @@ from calls import both, hears
 from phones import Sipp
 from places import FLOOD, PBX, RINGFENCE, SLOW, STRANGER
 from process import HERE, check, until
+from wire import Wire
 
 
 def scan(tool, target, *arguments):
@@ -36,7 +37,7 @@ def scanners(world):
     sipp = Sipp(world, "scanned", "echo", "-m", 30, "-r", 3)
     words = world.work / "words"
     words.write_text("1234\nsecret\nchange-me\n")
-    lines = []
+    lines, wire = [], Wire(world, "strangers", f"host {STRANGER} and udp port 5060")
     for tool, arguments in [
         ("svmap", ["-p", "5060"]),
         ("svwar", ["-e", "200-204", "-m", "INVITE", "--force"]),
@@ -44,16 +45,22 @@ def scanners(world):
         ("svwar", ["-e", "200-204", "-m", "OPTIONS"]),
         ("svcrack", ["-u", "201", "-d", words]),
     ]:
+        before = len(wire.packets())
         here = scan(tool, RINGFENCE, *arguments)
         check(not found(here), f"{tool} {arguments} learned: {here}")
+        until(f"what {tool} sends", lambda: len(wire.packets()) > before)
         lines.append(tool)
+    seen = wire.packets()
+    answers = [packet for packet in seen if packet.source[0] == RINGFENCE]
+    check(not answers, f"a stranger was answered: {answers[:1]}")
     there = {tool: scan(tool, PBX, *arguments) for tool, arguments in [
         ("svmap", ["-p", "5060"]), ("svcrack", ["-u", "201", "-d", words])
     ]}
     check(all(found(output) for output in there.values()), f"the tools find nothing anywhere: {there}")
+    wire.stop()
     good, failed = sipp.ended(60)
     check((good, failed) == (30, 0), f"{good} good calls, {failed} failed")
-    return f"{', '.join(lines)}: nothing; meanwhile {good} good calls, {failed} failed"
+    return f"{', '.join(lines)}: {len(seen)} datagrams, no answer; meanwhile {good} good calls, {failed} failed"
 
 
 def shower(rate, seconds, done):
@@ -93,6 +100,8 @@ def flood(world):
     thread.join()
     good, failed = sipp.ended(60)
     check("answer" not in done, f"the flood was answered: {done.get('answer')}")
+    blocks = world.firewall.get("/api/sources")["blocks"]
+    check(any(block["source"].startswith(FLOOD) for block in blocks), f"the flood is not among the blocks: {blocks}")
     check((good, failed) == (20, 0), f"{good} good calls, {failed} failed")
     world.quiet()
     heard = both(hears(world.recording("pbx-1061"), "anna"), hears(anna.recording(), "pbx"))

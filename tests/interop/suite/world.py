@@ -35,6 +35,7 @@ class World:
             audio.write_tone(self.work / f"{name}.wav", hertz, 60)
         audio.write_tone(self.work / "wide.wav16", 5000, 20, rate=16000)
         audio.write_tone(self.work / "announcement.wav", TONES["pbx"], 2.5)
+        audio.write_tone(self.work / "hello.wav", TONES["pbx"], 0.4)
         # A 400 Hz square wave in A-law, for sipp.
         (self.work / "talk.al").write_bytes((b"\xd5" * 10 + b"\x55" * 10) * 1600)
         self.certificates()

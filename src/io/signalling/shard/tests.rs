@@ -1,0 +1,92 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crossbeam_channel::bounded;
+
+use super::*;
+use crate::call::{DivertCallee, DivertCaller, Local, Redirects, Settings};
+use crate::gate;
+use crate::io::streams;
+use crate::policy::judge::{Class, Verdict};
+use crate::policy::rules::Policy;
+use crate::sip::flow::Hop;
+use crate::units::{CallTime, Leg, Ratio};
+
+fn settings() -> Settings {
+    let [pbx, us] = ["127.0.0.5:5060", "127.0.0.1:5060"].map(|address| address.parse().unwrap());
+    Settings {
+        generation: 1,
+        enforce: true,
+        pbx: Hop::udp(pbx),
+        pbx_networks: Vec::new(),
+        srtp: Default::default(),
+        trunks: Vec::new(),
+        local_outside: Local::only(us),
+        local_inside: Local::only(us),
+        public_address: None,
+        public_media_address: None,
+        codecs: Vec::new(),
+        redirects: Redirects::Pass,
+        policy: Arc::new(Policy::default()),
+        watch_for: Duration::from_secs(25),
+        callee_hears: DivertCallee::Announcement,
+        caller_hears: DivertCaller::Announcement,
+        take_back_key: None,
+        wire_limits: wire::Limits::default(),
+        large_over_tcp: true,
+        max_calls: 8,
+        session_timer: None,
+        held_check: Duration::from_secs(300),
+        longest_restored: Duration::from_secs(3_600),
+    }
+}
+
+#[test]
+fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
+    let now = clock::now();
+    let ((keys, media_events), (sender, verdicts)) = (bounded(10_000), bounded(1));
+    let ((events, _events), (orders, inbox), (answer, answered)) = (bounded(1), bounded(1), bounded(1));
+    let mut shard = Shard {
+        sockets: Vec::new(),
+        streams: Streams::new(
+            Poll::new().unwrap().registry().try_clone().unwrap(),
+            Arc::new(streams::Settings::default()),
+        ),
+        message: Vec::new(),
+        switchboard: Switchboard::new(0, 1, [1; 16], Arc::new(settings())),
+        gate: Gate::new(Arc::new(gate::Settings::default()), now),
+        dialled: Dialled::default(),
+        overload: Overload::default(),
+        sieve: Sieve::default(),
+        outlet: Outlet::new(events.clone()),
+        media_due: None,
+        wiring: Wiring {
+            media_events,
+            begin_media: Box::new(|_, _| None),
+            media: Box::new(|_| true),
+            wake_media: Box::new(|| {}),
+            verdicts: verdicts.clone(),
+            journal: Box::new(drop),
+            recall: Box::new(|_| {}),
+            recalled: crossbeam_channel::never(),
+            restored: Vec::new(),
+            events,
+        },
+        orders: inbox,
+        counted: Report::default(),
+        published: Arc::default(),
+        running: true,
+    };
+    let call = CallId(1);
+    for _ in 0..10_000 {
+        keys.send((call, MediaEvent::Digit { leg: Leg::Caller, digit: '1' })).unwrap();
+    }
+    let probabilities = [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO];
+    let verdict = Verdict { at: CallTime::ZERO, class: Class::NoSpeech, probabilities, reasons: Vec::new() };
+    sender.send((call, verdict)).unwrap();
+    orders.send(Order::Calls(answer)).unwrap();
+
+    assert!(shard.take_messages(), "there is more");
+
+    assert_eq!((answered.try_recv(), verdicts.len()), (Ok(0), 0));
+    assert_eq!(keys.len(), 10_000 - MESSAGES_A_TURN);
+}
