@@ -1,7 +1,7 @@
 //! Prints what becomes of each RFC 4475 message, the worst reading time and the allocations of the forward path.
 //!
-//! `cargo run --release --example torture -- FOLDER` reads the 49 messages as FOLDER/NAME.dat; they are not part of this
-//! repository. Exit code 1 if any verdict differs from the table.
+//! `cargo run --release --example torture -- FOLDER` reads the 49 messages as FOLDER/NAME.dat; they are not part of
+//! this repository. Exit code 1 if any verdict differs from the table.
 
 #![allow(
     clippy::print_stdout,

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Messages and calls are many small pieces that one thread takes and another gives back; the system's allocator returns
-/// their memory to the kernel and asks for it again all the time.
+/// Messages and calls are many small allocations, which one thread makes and another frees. The system's allocator
+/// keeps returning such memory to the kernel and asking for it again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

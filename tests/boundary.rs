@@ -6,15 +6,7 @@ mod world;
 
 use ringfence::call::{Redirects, Settings, ShownIdentity, Trunk};
 use ringfence::sip::flow::Hop;
-use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, header, response, sdp, settings};
-
-#[track_caller]
-fn expect(world: &mut World, golden: &str) {
-    let ladder = world.ladder();
-    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    let (ladder, golden) = (tidy(&ladder), tidy(golden));
-    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
-}
+use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, expect, header, response, sdp, settings};
 
 fn trusting(believes_identity: bool, shows_identity: ShownIdentity) -> Settings {
     let mut settings = settings();

@@ -1,8 +1,10 @@
-//! The real binary in calls whose audio is G.722 or Opus: from the first description on, and by a change inside the call.
+//! The real binary in calls whose audio is G.722 or Opus: from the first description on, and by a change inside the
+//! call.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
 mod firewall;
+mod plain_sip;
 mod talkers;
 
 use std::time::Duration;

@@ -39,17 +39,12 @@ use std::time::Duration;
 use ringfence::call::Settings;
 use ringfence::policy::action::Route;
 use ringfence::policy::rules::{Policy, Rule};
-use world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+use world::{PBX, Phone, TRUNK, World, answered, expect, response, sdp, settings};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const S: fn(u64) -> Duration = Duration::from_secs;
 
-/// A call that has been answered: world, caller, callee; the ladder is emptied.
-fn answered(settings: Settings) -> (World, Phone, Phone) {
-    answered_with(settings, "", "")
-}
-
-/// The same with header lines in the INVITE and in its answer.
+/// A call that has been [`answered`], with header lines in the INVITE and in its answer.
 fn answered_with(settings: Settings, asks: &str, grants: &str) -> (World, Phone, Phone) {
     let mut world = World::new(settings);
     let mut caller = Phone::caller("call");
@@ -101,12 +96,4 @@ fn both_ended(mut world: World, how: &str) {
     }
     assert_eq!(world.events.last().unwrap(), how);
     world.rest();
-}
-
-#[track_caller]
-fn expect(world: &mut World, golden: &str) {
-    let ladder = world.ladder();
-    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    let (ladder, golden) = (tidy(&ladder), tidy(golden));
-    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
 }

@@ -1,17 +1,19 @@
-//! The real binary in a call that is suspect and not yet a scam: the callee is warned, and keys are held until the callee
-//! insists.
+//! The real binary in a call that is suspect and not yet a scam: the callee is warned, and keys are held until the
+//! callee insists.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
 mod firewall;
+mod plain_sip;
 mod talkers;
 
 use std::time::Duration;
 
 use firewall::{PATIENCE, now, ringfence};
+use plain_sip::header;
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::Wav;
-use talkers::{Call, PCMU, Phone, firewall, header};
+use talkers::{Call, PCMU, Phone, firewall};
 
 const EVENT: u8 = 101;
 const WITH_KEYS: &str = "0 101\r\na=rtpmap:101 telephone-event/8000";

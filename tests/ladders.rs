@@ -12,34 +12,13 @@ use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::rules::{Policy, Rule};
 use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
-use world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
+use world::{PBX, Phone, TRUNK, World, answered, expect, header, response, sdp, settings};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// A call that has been answered: world, caller, callee; the ladder is emptied.
-fn answered(settings: Settings) -> (World, Phone, Phone) {
-    let mut world = World::new(settings);
-    let mut caller = Phone::caller("call");
-    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
-    let invite = world.last(PBX);
-    let callee = Phone::callee(&invite, "callee");
-    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
-    world.last(PBX);
-    world.ladder();
-    (world, caller, callee)
-}
 
 fn rejecting(route: Route) -> Settings {
     let rule = Rule { name: "everybody".into(), when: vec![], route };
     Settings { policy: Arc::new(Policy { rules: vec![rule], ..Policy::default() }), ..settings() }
-}
-
-#[track_caller]
-fn expect(world: &mut World, golden: &str) {
-    let ladder = world.ladder();
-    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    let (ladder, golden) = (tidy(&ladder), tidy(golden));
-    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
 }
 
 #[test]

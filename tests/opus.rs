@@ -1,4 +1,5 @@
-//! Opus at the ear: packets of the reference encoder in each mode, beside its own decoder; pauses, and bytes of any kind.
+//! Opus at the ear: packets of the reference encoder in each mode, beside its own decoder; pauses, and bytes of any
+//! kind.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
@@ -171,8 +172,8 @@ fn a_codec_that_changes_within_a_source_is_placed_anew() {
     assert!(leg.lost.iter().all(|lost| !lost));
 }
 
-/// Random bytes, and packets cut, changed and spliced: no panic (overflow is one in tests), and time goes by as the clock
-/// says, not as the packets do.
+/// Random bytes, and packets cut, changed and spliced: no panic (overflow is one in tests), and time goes by as the
+/// clock says, not as the packets do.
 #[test]
 fn bytes_of_any_kind_are_heard_as_something() {
     let good: Vec<Vec<u8>> = STREAMS.iter().flat_map(|(name, _)| packets(name)).collect();

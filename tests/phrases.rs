@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::detect::evidence::{CalleeThen, Evidence, Finding};
-use ringfence::detect::phrase::{Book, Listened, Wording};
+use ringfence::detect::phrase::{Book, CallWording, Wording};
 use ringfence::policy::judge::{Class, Judge, Verdict, Weights};
 use ringfence::units::{CallTime, Leg};
 
@@ -15,7 +15,7 @@ fn verdict(text: &str) -> Verdict {
     let mut hear = |finding| judge.hear(&Evidence { at: CallTime::from_millis(9_000), leg: Leg::Caller, finding });
     let after_greeting = CalleeThen::Finished(Duration::from_millis(500));
     hear(Finding::Onset { after_answer: Duration::from_secs(1), callee: after_greeting });
-    if let Some(said) = Listened::new(Wording::built_in()).hear(text) {
+    if let Some(said) = CallWording::new(Wording::built_in()).hear(text) {
         hear(Finding::Wording { automated: said.automated, scam: said.scam, telling: said.telling });
     }
     for heard in Book::built_in().hear(text) {

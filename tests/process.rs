@@ -11,6 +11,7 @@
 
 mod firewall;
 mod phones;
+mod plain_sip;
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;

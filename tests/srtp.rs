@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
 mod firewall;
+mod plain_sip;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use firewall::Firewall;
+use plain_sip::answer;
 use ringfence::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -153,20 +155,6 @@ fn invite(caller: &Peer, firewall: &Firewall, body: &str) -> String {
     )
 }
 
-fn answer(request: &str, contact: SocketAddr, body: &str) -> String {
-    let lines = |start: &str| request.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("\r\n");
-    format!(
-        "SIP/2.0 200 OK\r\n{}\r\n{}\r\n{};tag=p\r\n{}\r\n{}\r\nContact: <sip:p@{contact}>\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        lines("Via:"),
-        lines("From:"),
-        lines("To:"),
-        lines("Call-ID:"),
-        lines("CSeq:"),
-        body.len()
-    )
-}
-
 /// Sets a call up. `caller`: its profile and suite; `callee`: takes the n-th key that it is offered.
 fn connected(
     firewall: &Firewall,
@@ -188,7 +176,7 @@ fn connected(
         None => callee.describes(false, None),
     };
     callee.relay = Some(offered.media);
-    callee.sip.send_to(answer(&request, callee.here(), &body).as_bytes(), firewall.sip).unwrap();
+    callee.sip.send_to(answer(&request, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
     let answered = read(&caller.receive_sip("SIP/2.0 200"));
     caller.relay = Some(answered.media);
     if let Some(suite) = offers {
@@ -304,7 +292,7 @@ fn encryption_that_is_not_ours_passes_with_its_keys() {
         callee.agrees(Suite::Aes128Sha1_80, theirs);
         callee.relay = Some(offered.media);
         let body = callee.describes(true, Some(("1", Suite::Aes128Sha1_80)));
-        callee.sip.send_to(answer(&request, callee.here(), &body).as_bytes(), firewall.sip).unwrap();
+        callee.sip.send_to(answer(&request, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
         let answered = read(&caller.receive_sip("SIP/2.0 200"));
         caller.relay = Some(answered.media);
         caller.agrees(Suite::Aes128Sha1_80, &answered.crypto[0].2);

@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
-#[path = "firewall/mod.rs"]
 mod firewall;
-#[path = "phones/mod.rs"]
 mod phones;
+mod plain_sip;
 mod provider;
 
 use std::os::unix::fs::PermissionsExt as _;

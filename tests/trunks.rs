@@ -11,19 +11,11 @@ use std::time::Duration;
 use ringfence::call::{Input, Settings, Trunk};
 use ringfence::sip::flow::Hop;
 use ringfence::trunk::{Credentials, Dice, Register, Secret, Target};
-use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, header, response, sdp, settings};
+use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, expect, header, response, sdp, settings};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 /// A host of the provider that no setting names.
 const ELSEWHERE: &str = "203.0.113.77:5060";
-
-#[track_caller]
-fn expect(world: &mut World, golden: &str) {
-    let ladder = world.ladder();
-    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    let (ladder, golden) = (tidy(&ladder), tidy(golden));
-    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
-}
 
 fn register() -> Register {
     let credentials = Credentials { user: "441632960001".into(), password: Secret::new("secret"), realm: None };

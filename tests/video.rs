@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
 mod firewall;
+mod plain_sip;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use firewall::Firewall;
+use plain_sip::{answer, header};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const NOT_COMING: Duration = Duration::from_millis(100);
@@ -136,30 +138,12 @@ impl Peer {
         format!(
             "{method} sip:201@{at} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKv{method}{cseq};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=c\r\nTo: {to}\r\nCall-ID: v{here}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+             CSeq: {cseq} {method}\r\nContact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             body.len(),
             at = firewall.sip,
         )
     }
-}
-
-fn header<'m>(message: &'m str, name: &str) -> &'m str {
-    message.lines().find_map(|line| line.strip_prefix(name)).unwrap()
-}
-
-fn answer(request: &str, contact: SocketAddr, body: &str) -> String {
-    let lines = |start: &str| request.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>().join("\r\n");
-    let to = lines("To:");
-    let to = if to.contains(";tag=") { to } else { to + ";tag=p" };
-    format!(
-        "SIP/2.0 200 OK\r\n{}\r\n{}\r\n{to}\r\n{}\r\n{}\r\nContact: <sip:p@{contact}>\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        lines("Via:"),
-        lines("From:"),
-        lines("Call-ID:"),
-        lines("CSeq:"),
-        body.len()
-    )
 }
 
 /// An INVITE of the caller, the first or a further one, and its answer; what the caller heard, and both ports of video.
@@ -173,10 +157,10 @@ fn invites(
     caller.send(&invite, firewall.sip);
     let request = callee.receive("INVITE ");
     let towards_callee = callee.learns(&request);
-    callee.send(&answer(&request, callee.here(), &callee.describes(answered)), firewall.sip);
+    callee.send(&answer(&request, "200 OK", "p", callee.here(), &callee.describes(answered)), firewall.sip);
     let ok = caller.receive("SIP/2.0 200");
     let towards_caller = caller.learns(&ok);
-    let to = header(&ok, "To: ").to_owned();
+    let to = header(&ok, "To").to_owned();
     caller.send(&caller.request(firewall, ("ACK", cseq), &to, ""), firewall.sip);
     (to, [towards_caller, towards_callee])
 }
@@ -219,7 +203,7 @@ fn talk_and_pictures_flow_both_ways_until_the_pictures_are_taken_away() {
 
     caller.send(&caller.request(&firewall, ("BYE", 4), &to, ""), firewall.sip);
     let bye = callee.receive("BYE ");
-    callee.send(&answer(&bye, callee.here(), ""), firewall.sip);
+    callee.send(&answer(&bye, "200 OK", "p", callee.here(), ""), firewall.sip);
     caller.receive("SIP/2.0 200");
     firewall.until("the call is over", |firewall| firewall.metric("table_entries{table=\"media_calls\"}") == 0);
 }

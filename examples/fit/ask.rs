@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::detect::evidence::{CalleeThen, Evidence, Finding};
-use ringfence::detect::phrase::{Book, Listened, Wording};
+use ringfence::detect::phrase::{Book, CallWording, Wording};
 use ringfence::policy::judge::{Class, Judge, Verdict, Weights};
 use ringfence::policy::rules::Policy;
 use ringfence::units::{CallTime, Leg};
@@ -67,7 +67,7 @@ fn judge(text: &str, seconds: u64, wording: &Arc<Wording>) -> Judge {
     let after_greeting = CalleeThen::Finished(Duration::from_millis(500));
     hear(Finding::Onset { after_answer: Duration::from_secs(1), callee: after_greeting });
     hear(Finding::Monologue { length: Duration::from_secs(seconds) });
-    if let Some(said) = Listened::new(Arc::clone(wording)).hear(text) {
+    if let Some(said) = CallWording::new(Arc::clone(wording)).hear(text) {
         hear(Finding::Wording { automated: said.automated, scam: said.scam, telling: said.telling });
     }
     for heard in Book::built_in().hear(text) {

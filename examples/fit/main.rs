@@ -59,8 +59,8 @@ const OF_LIVE: f64 = 4.0;
 /// What a lawful recording counts beside a scam, where the two are told apart.
 const OF_RECORDED: f64 = 2.0;
 
-/// What an opening that nobody has spoken counts beside an own call, where scams are told from lawful recordings. Without
-/// them the phrases, which were written with MANIFEST.csv in sight, count too much and the wording too little.
+/// What an opening that nobody has spoken counts beside an own call, where scams are told from lawful recordings.
+/// Without them the phrases, which were written with MANIFEST.csv in sight, count too much and the wording too little.
 const OF_TEXT: f64 = 0.05;
 
 /// How long a call is heard.
@@ -164,8 +164,8 @@ const WORDING_HEAD: &str = "\
 
 ";
 
-/// An opening that nobody has spoken: its words after 6, 10 and 20 s, weighed with a wording that was fitted without its
-/// kind.
+/// An opening that nobody has spoken: its words after 6, 10 and 20 s, weighed with a wording that was fitted without
+/// its kind.
 struct Written {
     fold: usize,
     label: Class,
@@ -216,7 +216,7 @@ fn fit_wording(
             let (automated, scam) = wording::score(&without, &text.text);
             scores.push((text.label, wording::is_unread(text), automated, scam));
             if wording::is_unread(text) {
-                let measures = ask::judges(&text.text, &without).iter().map(|judge| judge.heard().measures()).collect();
+                let measures = ask::judges(&text.text, &without).iter().map(|judge| judge.tally().measures()).collect();
                 written.push(Written { fold, label: text.label, measures });
             }
         }
@@ -342,11 +342,11 @@ fn fit(calls: &[Labelled], of_manifest: usize, heard: &[Heard], train: &[usize],
         scam.extend(text.measures.iter().map(|measures| (*measures, weight, is_scam)));
     }
     for &n in train {
-        let measured = &heard[n].measured;
+        let tallies = &heard[n].tallies;
         let source = if n < of_manifest { OF_MANIFEST } else { 1.0 };
-        let weight = source / measured.len().max(1) as f64;
-        for (_, measure) in measured {
-            let measures = measure.measures();
+        let weight = source / tallies.len().max(1) as f64;
+        for (_, tally) in tallies {
+            let measures = tally.measures();
             match calls[n].label {
                 Class::NoSpeech => {}
                 Class::Live => automated.push((measures, OF_LIVE * weight, 0.0)),
@@ -361,9 +361,9 @@ fn fit(calls: &[Labelled], of_manifest: usize, heard: &[Heard], train: &[usize],
             }
         }
     }
-    // No call of the corpora plays a recording of the library, or hears a prompt: these are set. A match is certain, and
-    // the library holds scams. Talking on over a prompt is what machines do and few people; yielding is what people do;
-    // an answer comes from people, and from machines that wait for a greeting to end.
+    // No call of the corpora plays a recording of the library, or hears a prompt: these are set. A match is certain,
+    // and the library holds scams. Talking on over a prompt is what machines do and few people; yielding is what people
+    // do; an answer comes from people, and from machines that wait for a greeting to end.
     let known = |(bias, weights)| Sum::new(bias, weights).with(Measure::KnownRecording, 6.0);
     let prompts = |sum: Sum| {
         let (talked_on, yielded, answered) = (Measure::PromptTalkedOn, Measure::PromptYielded, Measure::PromptAnswered);
@@ -380,17 +380,17 @@ fn is_of_words(measure: Measure) -> bool {
     [Automated, CallBack, KeyPrompt, Lawful, Scam, ScamAndPrompt, Talk, WordingScam].contains(&measure)
 }
 
-/// A line for each call and half second: 1 for an own call, id, label, cluster, times since the answer (now, first word,
-/// instruction; -1 where there is none), the most that the scam sum may come to, and all measures.
+/// A line for each call and half second: 1 for an own call, id, label, cluster, times since the answer (now, first
+/// word, instruction; -1 where there is none), the most that the scam sum may come to, and all measures.
 fn measures(calls: &[Labelled], of_manifest: usize, heard: &[Heard]) -> String {
     let mut lines = String::new();
     for (n, (call, heard)) in calls.iter().zip(heard).enumerate() {
         let ms = |time: Option<u64>| time.map_or(-1, |ms| ms as i64);
         let Labelled { id, label, cluster, onset_ms, instruction_ms, .. } = call;
-        for (at, measured) in &heard.measured {
+        for (at, tally) in &heard.tallies {
             let (own, label, at) = (u8::from(n >= of_manifest), label.label(), at.as_millis());
-            let (onset, instruction, most) = (ms(*onset_ms), ms(*instruction_ms), measured.most_scam());
-            let values = measured.measures().map(|value| format!("{value:.3}")).join(",");
+            let (onset, instruction, most) = (ms(*onset_ms), ms(*instruction_ms), tally.scam_limit());
+            let values = tally.measures().map(|value| format!("{value:.3}")).join(",");
             writeln!(lines, "{own}\t{id}\t{label}\t{cluster}\t{at}\t{onset}\t{instruction}\t{most}\t{values}").unwrap();
         }
     }
@@ -422,8 +422,8 @@ fn phrases(calls: &[Labelled], heard: &[Heard]) {
     }
 }
 
-/// The same of the texts whose authors had not read the phrase file, and what a phrase is worth by them: the logarithm of
-/// how much more often scams say it than lawful recordings.
+/// The same of the texts whose authors had not read the phrase file, and what a phrase is worth by them: the logarithm
+/// of how much more often scams say it than lawful recordings.
 fn phrases_in(texts: &[Text]) {
     let book = Book::built_in();
     let mut totals = [0.5f64; 4];
@@ -455,10 +455,10 @@ fn outcome(heard: &Heard, weights: &Weights) -> Outcome {
     let policy = Policy::default();
     let logistic = |x: f32| 1.0 / (1.0 + (-x).exp());
     let mut outcome = Outcome { guarded: false, diverted_ms: None, highest: 0.0, last: [1.0, 0.0, 0.0] };
-    for (at, measured) in &heard.measured {
-        let measures = measured.measures();
+    for (at, tally) in &heard.tallies {
+        let measures = tally.measures();
         let automated = logistic(weights.automated.log_odds(&measures));
-        let scam = logistic(weights.scam.log_odds(&measures)).min(measured.most_scam());
+        let scam = logistic(weights.scam.log_odds(&measures)).min(tally.scam_limit());
         let press_key = automated * scam;
         outcome.highest = outcome.highest.max(press_key);
         outcome.last = [1.0 - automated, automated * (1.0 - scam), press_key];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use ringfence::detect::phrase::{Listened, Wording};
+use ringfence::detect::phrase::{CallWording, Wording};
 use ringfence::policy::judge::Class;
 
 /// A text counts as far as each of these words: what is said early decides, and is heard before a call is over.
@@ -42,8 +42,8 @@ pub(crate) fn read_texts(path: &Path) -> Vec<Text> {
 /// Texts whose ids begin so are in no fit of the wording: `tests/phrases.rs` asks about them.
 pub(crate) const KEPT_OUT: &str = "o-";
 
-/// Texts whose ids begin with one of these were written with the phrase file in sight. All others were written by people who
-/// had not read it: what a phrase is worth in them is what it is worth.
+/// Texts whose ids begin with one of these were written with the phrase file in sight. All others were written by
+/// people who had not read it: what a phrase is worth in them is what it is worth.
 const READ: RangeInclusive<char> = 'a'..='d';
 
 /// Is it one of them?
@@ -106,5 +106,5 @@ pub(crate) fn areas(scores: &[(Class, f32, f32)]) -> [f64; 2] {
 
 /// What a wording says of a whole text.
 pub(crate) fn score(wording: &std::sync::Arc<Wording>, text: &str) -> (f32, f32) {
-    Listened::new(std::sync::Arc::clone(wording)).hear(text).map_or((0.0, 0.0), |said| (said.automated, said.scam))
+    CallWording::new(std::sync::Arc::clone(wording)).hear(text).map_or((0.0, 0.0), |said| (said.automated, said.scam))
 }

@@ -1,4 +1,5 @@
-//! Load for the bench: telephone calls, floods and audio, on loopback only, bounded in count and time; and the bench itself.
+//! Load for the bench: telephone calls, floods and audio, on loopback only, bounded in count and time; and the bench
+//! itself.
 //!
 //! `tests/bench/run` runs the bench; its rows are in `rows`. Each load can be called alone as well:
 //!

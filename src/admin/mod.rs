@@ -1,7 +1,7 @@
 //! DRIVER: the HTTP API, on a loopback address.
 //!
-//! In: requests. Out: JSON, and the metrics page. It has a thread and a small runtime of its own, holds nothing that a
-//! call needs, and may be slow or dead without anybody on the telephone noticing.
+//! In: requests. Out: JSON, and the metrics page. It has a thread and a small runtime of its own and holds nothing that
+//! a call needs: nobody on the telephone notices if it is slow or dead.
 //!
 //! There are no passwords: who can reach the loopback address is on this machine. A web page in a browser there can
 //! reach it too, so requests must name a loopback host (DNS rebinding) and may not come from another site's page.
@@ -27,7 +27,7 @@ pub struct Doors {
     pub store: PathBuf,
     /// Reads the settings file again.
     pub reload: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// Are calls carried? And all parts.
+    /// Whether calls are carried, and the state of all parts.
     pub health: Box<dyn Fn() -> (bool, serde_json::Value) + Send + Sync>,
     /// Ends a call.
     pub hang_up: Box<dyn Fn(CallId) -> bool + Send + Sync>,

@@ -49,7 +49,7 @@ fn refuse(status: StatusCode, why: &str) -> Response {
     (status, Json(json!({ "error": why }))).into_response()
 }
 
-/// Lets only requests through that this machine means.
+/// Lets only requests through that come from this machine, and not from a web page of somebody else.
 async fn local_only(request: Request<Body>, next: Next) -> Response {
     let headers = request.headers();
     let host = text(headers, header::HOST.as_str());
@@ -99,7 +99,7 @@ impl Limit {
     }
 }
 
-// Whoever asks for calls here acts on them, and is on this machine: numbers are shown in full, as in the records.
+// Whoever asks here is on this machine, where the records show numbers in full too.
 async fn calls_now(State(doors): Shared, Query(limit): Query<Limit>) -> Response {
     Json(doors.observer.calls_now(limit.get(), Redaction::Off)).into_response()
 }
@@ -109,7 +109,7 @@ async fn calls_ended(State(doors): Shared, Query(limit): Query<Limit>) -> Respon
     let limit = limit.get();
     match read_store(path, move |store| store.calls(limit, &Filter::default())).await {
         Ok(calls) => Json(json!({ "calls": calls })).into_response(),
-        // Records may be switched off by a full disk; what this process remembers is there all the same.
+        // A full disk may have stopped the records; this process still remembers the last calls.
         Err(why) => {
             Json(json!({ "calls": doors.observer.calls_ended(limit, Redaction::Off), "store": why })).into_response()
         }

@@ -11,7 +11,7 @@ use crate::io::signalling::{Order, Reply};
 use crate::observe::metrics::Part;
 use crate::units::CallId;
 
-/// Starts the API. Without it, calls go on: it is told and shown as down.
+/// Starts the API. A failure is logged and shown as down in the metrics; calls go on without it.
 pub(super) fn start(address: SocketAddr, inner: &Arc<Inner>, store: &Path) -> Option<Admin> {
     let started = Admin::start(address, doors(inner, store));
     inner.metrics.part(Part::Admin, started.is_ok());
@@ -40,7 +40,7 @@ fn doors(inner: &Arc<Inner>, store: &Path) -> Doors {
     }
 }
 
-/// A door that answers a question about the whole.
+/// A door that answers a question about the whole firewall.
 fn asks<T: 'static>(inner: &Arc<Inner>, ask: fn(&Inner) -> T) -> Box<dyn Fn() -> T + Send + Sync> {
     let inner = Arc::clone(inner);
     Box::new(move || ask(&inner))

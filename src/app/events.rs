@@ -9,15 +9,16 @@ use crossbeam_channel::Receiver;
 
 use super::trunks;
 use crate::call::{Event, Happened, Taken};
+use crate::config::Settings;
 use crate::gate::GateEvent;
-use crate::io::analysis::Learner;
+use crate::io::analysis::{Analysis, Learner};
 use crate::io::signalling::ShardEvent;
 use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::policy::action::{Enforcement, StepUp, StepUpDecision};
 use crate::units::CallId;
 
-/// Batches that wait to be taken.
+/// Batches of events that may wait for the thread.
 pub(super) const WAITING: usize = 256;
 
 /// Calls that were taken away and still run, at most. Beyond it the oldest is taken for ended: overload has lost its end.
@@ -25,13 +26,13 @@ const TAKEN_AWAY: usize = 4_096;
 
 /// Learns the recordings of calls that were scams.
 pub(super) struct Learning {
-    /// Has heard all calls.
-    pub(super) learner: Learner,
-    /// Known recordings, for the next process.
-    pub(super) file: PathBuf,
+    /// Knows the fingerprints of the last calls.
+    learner: Learner,
+    /// Where known recordings are kept for the next process.
+    file: PathBuf,
 }
 
-/// Passes events on, on a thread of its own; it ends when the shard does.
+/// Starts the thread that passes events on. It ends when the shard does.
 pub(super) fn start(
     events: Receiver<Vec<ShardEvent>>,
     observer: Observer,
@@ -114,6 +115,10 @@ fn takes_away(decision: &StepUpDecision, enforcement: Enforcement) -> bool {
 }
 
 impl Learning {
+    pub(super) fn new(analysis: &Analysis, settings: &Settings, folder: &Path) -> Self {
+        Self { learner: analysis.learner(), file: folder.join(&settings.detect.campaigns) }
+    }
+
     fn learn(&self, call: CallId) {
         if let Some(line) = self.learner.learn(call) {
             remember(&self.file, &line);
@@ -121,7 +126,7 @@ impl Learning {
     }
 }
 
-/// Adds a recording to the file of known ones. Where that fails, it is known until the end of this process.
+/// Adds a recording to the file of known ones. Where that fails, it is forgotten when this process ends.
 fn remember(file: &Path, line: &str) {
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
     match opened.and_then(|mut file| writeln!(file, "{line}")) {

@@ -1,4 +1,4 @@
-//! What works and what does not; and the counts of all parts for the metrics.
+//! What works and what does not, for `/health`; and the counts of all parts, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,29 +14,29 @@ use crate::io::media::MediaPath;
 use crate::io::signalling::Report;
 use crate::observe::metrics::{ConnectionCounts, EarCounts, JournalCounts, Metrics, Part};
 
-/// A shard whose report is older than this hangs.
+/// A shard that has not reported for this long is taken to hang.
 const STALE: Duration = Duration::from_secs(5);
 
 const MEDIA_DOWN: &str =
-    "a media thread has ended: the calls that it had have no audio, new ones go to another; restart";
+    "a media thread has ended: its calls have no audio, new calls go to another thread; restart Ringfence";
 
-/// One part.
+/// Whether one part works.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
     /// `signalling`, `trunks`, `media`, `analysis`, `words`, `store`, `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,
-    /// Why not, or what that means.
+    /// Why it does not work, or what follows from that.
     pub note: Option<String>,
 }
 
-/// The whole.
+/// Whether the firewall works, as `GET /health` says it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
     /// Calls are carried.
     pub ok: bool,
-    /// Callers are judged with everything there is.
+    /// Decisions are carried out, and callers are judged by their words too.
     pub protecting: bool,
     /// Settings in force.
     pub generation: u64,

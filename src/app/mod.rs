@@ -1,8 +1,8 @@
 //! WIRING: builds and joins all parts, reloads, drains.
 //!
 //! Start: settings, sockets, media, ear, switchboard, observers, API. A part that protects but does not carry calls
-//! (ear, words, records, API) may fail: it is said loudly, shown as down, and calls go on without it. Sockets, ports
-//! and settings may not.
+//! (ear, words, records, API) may fail: the log says so, `/health` shows it as down, and calls go on without it.
+//! Without settings, sockets and ports there is no start.
 
 mod api;
 mod events;
@@ -41,17 +41,17 @@ use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
 use crate::io::threads::take_small_pages;
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
-use crate::observe::{self, Log, Observer};
+use crate::observe::{Log, Observer};
 use crate::sip::flow::Hop;
 use crate::units::CallId;
 
-/// How long records may take to be written at the end.
+/// Longest wait at the end for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// Calls that a fault has cost and whose ends are about to be hung up.
 const RECALLED: usize = 64;
 
-/// How long a BYE that we send at the end may take to be answered.
+/// Longest wait at the end for answers to the last requests: BYE, REGISTER.
 const LAST_BYES: Duration = Duration::from_secs(2);
 
 /// Why the firewall does not start.
@@ -60,7 +60,7 @@ pub enum StartError {
     /// The settings file has mistakes; the text names all.
     #[error("{0}")]
     Settings(String),
-    /// A part without which no call goes.
+    /// A part without which no call is carried does not start; the text names it.
     #[error("{0}")]
     Run(String),
 }
@@ -78,22 +78,28 @@ struct Inner {
     file: Option<PathBuf>,
     /// In force.
     settings: ArcSwap<Settings>,
-    /// Held while they are being changed, which may wait for the DNS; nobody else needs it.
+    /// Held while settings are being changed, which may wait for the DNS. Readers of `settings` do not take it.
     reloading: Mutex<()>,
     signalling: Signalling,
     analysis: Option<Analysis>,
     journal: Option<Journal>,
     metrics: Arc<Metrics>,
     observer: Observer,
-    /// Why no words are recognised.
+    /// Why no words are recognised; None: they are.
     words_off: Option<String>,
-    /// As bound.
+    /// Where SIP is listened to, as bound.
     addresses: Vec<Hop>,
     names: Names,
     pbx_name: PbxName,
-    /// What the shard was last told, and the state of `names` that it came from.
-    resolved: Mutex<(Resolved, u64)>,
+    told: Mutex<Told>,
     log: Weak<Log>,
+}
+
+/// The addresses that the shard was last told.
+struct Told {
+    resolved: Resolved,
+    /// The count of changes of `names` that they came from.
+    changes: u64,
 }
 
 impl Inner {
@@ -104,13 +110,14 @@ impl Inner {
 
 /// How the firewall is started, besides its settings.
 pub struct Start<'a> {
-    /// Checked.
+    /// The settings, checked.
     pub settings: Settings,
     /// Where they came from, for reloads.
     pub file: Option<PathBuf>,
     /// Relative paths in the settings start here.
     pub folder: &'a Path,
-    /// Follows a reload, and says what it has lost. Weak: whoever starts the log also ends it, behind the last line.
+    /// A reload changes its level, and the metrics show what it has lost. Weak: whoever started the log ends it, behind
+    /// the last line.
     pub log: Weak<Log>,
 }
 
@@ -120,12 +127,10 @@ impl App {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let pbx = resolve::pbx(&settings, None).map_err(StartError::Run)?;
         let names = Names::start().map_err(failed("names"))?;
-        let trunks = trunks::resolve(&names, &settings, pbx);
+        let resolved = resolved(&settings, &names)?;
         let pbx_name = PbxName::start().map_err(failed("names"))?;
         pbx_name.follow(resolve::pbx_name(&settings));
-        let resolved = Resolved { pbx, trunks, former: VecDeque::new() };
         let bound = bind(&settings, &resolved)?;
         let addresses = bound.addresses.clone();
         let switchboard = switchboard(&settings, &resolved, &addresses)?;
@@ -135,8 +140,7 @@ impl App {
         metrics.part(Part::Media, true);
         let ear = parts::ear(&settings, folder, media.taps, bound.wake())?;
         let store = folder.join(&settings.store.path);
-        let observed = observe::Settings { store: Some(store.clone()), records: parts::records(&settings) };
-        let observer = Observer::start(observed, Arc::clone(&metrics)).map_err(failed("observer"))?;
+        let observer = parts::observer(&settings, &store, &metrics)?;
         let (journal, restored) = parts::journal(&settings, folder, &metrics);
 
         let (shard_events, events) = crossbeam_channel::bounded(events::WAITING);
@@ -157,11 +161,8 @@ impl App {
         };
         let switchboard = if journal.is_some() { switchboard.with_journal() } else { switchboard };
         let signalling = bound.start(switchboard, gate, wiring).map_err(failed("signalling"))?;
-        let learning = ear
-            .analysis
-            .as_ref()
-            .map(|analysis| Learning { learner: analysis.learner(), file: folder.join(&settings.detect.campaigns) });
-        let events = events::start(events, observer.clone(), learning).map_err(failed("observer"))?;
+        let learning = ear.analysis.as_ref().map(|analysis| Learning::new(analysis, &settings, folder));
+        let events = events::start(events, observer.clone(), learning).map_err(failed("events"))?;
 
         if ear.words_off.is_some() {
             take_small_pages();
@@ -178,7 +179,7 @@ impl App {
             observer,
             words_off: ear.words_off,
             addresses,
-            resolved: Mutex::new((resolved, names.answers().1)),
+            told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,
             pbx_name,
             log,
@@ -207,7 +208,8 @@ impl App {
         reloading::reload(&self.inner)
     }
 
-    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard. About once a second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard. To be called about
+    /// once a second.
     pub fn tick(&self) {
         trunks::follow_names(&self.inner);
         health::tick(&self.inner, &self.media);
@@ -219,14 +221,14 @@ impl App {
         &self.inner.observer
     }
 
-    /// Blocks in force and what the shard counted.
+    /// What the shard last reported: its counts, blocks in force, trunks.
     #[must_use]
     pub fn report(&self) -> Arc<Report> {
         self.inner.signalling.report()
     }
 
-    /// Takes no new calls, lets running ones finish for `drain_for` (or until `hurry` says so), ends what is left,
-    /// writes the last records.
+    /// Takes no new calls, lets running ones finish for `sip.drain_for` (or until something comes on `hurry`), ends
+    /// those that are left, takes registrations back, and writes the last records.
     pub fn stop(self, hurry: &Receiver<()>) {
         let drain_for = self.inner.settings().sip.drain_for;
         let deadline = clock::now() + drain_for;
@@ -255,9 +257,9 @@ impl App {
         self.end();
     }
 
-    /// Ends and says nothing to those who talk: the next process goes on with their calls, and audio flows to the end.
-    /// Waits for a moment in which no call is being set up, for `drain_for` at most (or until `hurry` says so); what then
-    /// still rings is refused. Without a journal, calls are ended as by [`App::stop`].
+    /// Ends without a BYE to anybody, so that the next process can go on with the calls; audio flows until the end.
+    /// Waits for a moment in which no call is being set up, for `sip.drain_for` at most (or until something comes on
+    /// `hurry`); calls that are not answered by then are refused. Without a journal it does what [`App::stop`] does.
     pub fn hand_over(self, hurry: &Receiver<()>) {
         if self.inner.journal.is_none() {
             tracing::warn!("There is no journal to hand calls over with");
@@ -274,7 +276,7 @@ impl App {
         }
         if signalling.unanswered() > 0 {
             signalling.order(Order::EndUnanswered);
-            // Those who are refused shall hear of it.
+            // So long, refusals are sent and repeated.
             std::thread::sleep(LAST_BYES);
         }
         self.end();
@@ -283,16 +285,16 @@ impl App {
     fn end(self) {
         let Self { inner, admin, events, media } = self;
         inner.signalling.stop();
-        // All entries are in its channel now. The next process waits until we are gone: its file stays locked.
+        // The shard has ended: no more entries come. The file stays locked, and the next process waits for that.
         if let Some(journal) = &inner.journal {
             journal.stop();
         }
-        // The shard's channel ends with its thread, and with it the events' thread: every event has reached the observer.
+        // The events' thread ends when the shard has: then every event has reached the observer.
         let _ = events.join();
-        // Says itself what was not done in time.
+        // Logs itself what was not done in time.
         let _ = inner.observer.shutdown(LAST_RECORDS);
         drop(admin);
-        // Before the journal's lock goes: who waits for that needs these ports.
+        // Before the journal, whose lock goes with it: the process that waits for the lock needs these ports.
         drop(media);
         tracing::info!("Stopped");
     }
@@ -300,6 +302,12 @@ impl App {
 
 fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
     move |error| StartError::Run(format!("{what}: {error}"))
+}
+
+/// The addresses of PBX and trunks, as far as they are known at the start.
+fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
+    let pbx = resolve::pbx(settings, None).map_err(StartError::Run)?;
+    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
 }
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {

@@ -13,21 +13,21 @@ use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Wording};
 use crate::io::analysis::{Analysis, Knowledge, StartedAnalysis};
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia, TapReader};
-use crate::io::shipped;
+use crate::io::shipped::{self, BadFile};
 use crate::journal::Journal;
-use crate::observe::Records;
 use crate::observe::metrics::{Metrics, Part};
+use crate::observe::{self, Observer, Records};
 use crate::policy::judge::{Verdict, Weights};
 use crate::store::Retention;
 use crate::units::CallId;
 
-/// Has the shard look at its channels.
+/// Wakes the shard, so that it looks at its channels.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Calls of the process before, each with the age of its snapshot.
 pub(super) type Restored = Vec<(Snapshot, Duration)>;
 
-/// A path of the settings; where nothing is there, what comes with the program under that name.
+/// A path of the settings; where nothing is there, what comes with the program as `shipped_as`.
 fn find(folder: &Path, path: &Path, shipped_as: &str) -> PathBuf {
     let named = folder.join(path);
     if named.exists() { named } else { shipped::find(shipped_as).unwrap_or(named) }
@@ -39,7 +39,7 @@ pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<St
         first_port: media.first_port,
         last_port: media.last_port,
         timeout: media.timeout,
-        announcements: find(folder, &media.announcements, "announcements"),
+        announcements: find(folder, &media.announcements, shipped::ANNOUNCEMENTS),
         threads: media.threads,
         dscp: media.dscp,
         sockets: resolve::files_for_calls(),
@@ -68,7 +68,7 @@ pub(super) fn ear(settings: &Settings, folder: &Path, taps: Vec<TapReader>, wake
             (None, Some(why))
         }
     };
-    let knowledge = knowledge(settings, folder).map_err(StartError::Settings)?;
+    let knowledge = knowledge(settings, folder).map_err(|bad| StartError::Settings(bad.to_string()))?;
     Ok(match Analysis::start(taps, knowledge, recogniser, settings.detect.words.threads, wake) {
         Ok(StartedAnalysis { analysis, verdicts }) => Ear { analysis: Some(analysis), verdicts, words_off },
         Err(error) => {
@@ -83,40 +83,36 @@ fn recogniser(settings: &Settings, folder: &Path) -> Result<Recogniser, String> 
     if !settings.detect.words.enabled {
         return Err("detect.words.enabled = false".to_owned());
     }
-    let model = find(folder, &settings.detect.words.model, "models/moonshine-tiny-en");
+    let model = find(folder, &settings.detect.words.model, shipped::SPEECH_MODEL);
     Recogniser::load(&model).map_err(|error| error.to_string())
 }
 
-/// What the ear knows under these settings. The error is what an operator sees.
-fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, String> {
+/// What the ear knows under these settings.
+fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, BadFile> {
     let words = &settings.detect.words;
     Ok(Knowledge {
         weights: Arc::new(Weights::built_in()),
         book: match &words.phrases {
             None => Book::built_in(),
-            Some(path) => Arc::new(parsed(&folder.join(path), Book::parse)?),
+            Some(path) => Arc::new(shipped::read(&folder.join(path), Book::parse)?),
         },
         wording: match &words.wording {
             None => Wording::built_in(),
-            Some(path) => Arc::new(parsed(&folder.join(path), Wording::parse)?),
+            Some(path) => Arc::new(shipped::read(&folder.join(path), Wording::parse)?),
         },
         campaigns: Arc::new(campaigns(&folder.join(&settings.detect.campaigns))),
         words: Some(ScheduleSettings::default()),
     })
 }
 
-fn parsed<T, E: std::fmt::Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Known recordings. A file that is bad costs what is in it, not the firewall.
+/// Known recordings. Where the file cannot be read or is damaged, the firewall starts without them.
 fn campaigns(path: &Path) -> Library {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Library::default(),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "Known recordings cannot be read; the ear goes on without them");
+            let path = path.display();
+            tracing::warn!(%path, %error, "Known recordings cannot be read; the ear goes on without them");
             return Library::default();
         }
     };
@@ -159,6 +155,12 @@ pub(super) fn journal(settings: &Settings, folder: &Path, metrics: &Metrics) -> 
     }
 }
 
+pub(super) fn observer(settings: &Settings, store: &Path, metrics: &Arc<Metrics>) -> Result<Observer, StartError> {
+    let settings = observe::Settings { store: Some(store.to_owned()), records: records(settings) };
+    Observer::start(settings, Arc::clone(metrics)).map_err(failed("observer"))
+}
+
+/// What of records is kept under these settings.
 pub(super) fn records(settings: &Settings) -> Records {
     let retention = Retention { keep: settings.store.keep_for, ..Retention::default() };
     Records { retention, ..Records::default() }

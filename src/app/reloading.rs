@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::resolve::{self, Resolved};
-use super::{Inner, parts, trunks};
+use super::{Inner, Told, parts, trunks};
 use crate::config::{self, Reload, Settings};
 use crate::observe::metrics::Reloaded;
 use crate::observe::{self, Format};
@@ -44,7 +44,7 @@ impl ReloadReport {
 }
 
 pub(super) fn reload(inner: &Inner) -> ReloadReport {
-    // One at a time: two doors may be used at once.
+    // One at a time: two doors may be used at the same moment.
     let _one = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
     let current = inner.settings();
     let report = |outcome: Reloaded, changed: Vec<String>, problems: Vec<String>| ReloadReport {
@@ -80,15 +80,15 @@ fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
     Ok(config::reload(current, &text, &config::files_in(folder)))
 }
 
-/// Hands new settings to all who use them. Fails before anything is changed.
+/// Hands new settings to all who use them. Where it fails, nothing has changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
-    let before = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner).0.pbx;
+    let before = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.pbx;
     let pbx = resolve::pbx(settings, Some(before))?;
     let targets = trunks::resolve(&inner.names, settings, pbx);
     let changes = inner.names.answers().1;
     let resolved = {
-        let told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        Resolved::after(&told.0, pbx, targets)
+        let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        Resolved::after(&told.resolved, pbx, targets)
     };
     let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
         let taken = inner.signalling.order(order);
@@ -98,7 +98,7 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
         trunks::resolve(&inner.names, current, before);
         return Err(problem);
     }
-    *inner.resolved.lock().unwrap_or_else(PoisonError::into_inner) = (resolved, changes);
+    *inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Told { resolved, changes };
     inner.pbx_name.follow(resolve::pbx_name(settings));
     inner.observer.set_records(parts::records(settings));
     set_log(inner, &settings.log);

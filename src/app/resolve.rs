@@ -12,9 +12,9 @@ use crate::io::streams;
 use crate::sip::flow::{Hop, Transport};
 use crate::trunk::Target;
 
-/// A pair for each leg.
+/// Sockets of a call: RTP and RTCP for each leg.
 const SOCKETS_A_CALL: usize = 4;
-/// Sockets, files and pipes of everything that is no call.
+/// Open files that are left to everything but calls: listeners, connections, records, logs.
 const OTHER_FILES: usize = 128;
 
 /// Hosts behind each trunk's address, by its name.
@@ -25,12 +25,12 @@ pub(super) type Targets = HashMap<Arc<str>, Vec<Target>>;
 pub(super) struct Resolved {
     pub(super) pbx: SocketAddr,
     pub(super) trunks: Targets,
-    /// Where trunks and PBX were before: running calls may still come from there, and are not limited like strangers.
+    /// Where trunks and PBX were before. Running calls may still come from there, and are not limited like strangers'.
     pub(super) former: VecDeque<IpAddr>,
 }
 
 impl Resolved {
-    /// What is known now, after `before`.
+    /// The addresses that follow `before`.
     pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets) -> Self {
         const MOST: usize = 64;
         let mut former = before.former.clone();
@@ -47,8 +47,8 @@ impl Resolved {
     }
 }
 
-/// The PBX's address, `before` if it still is one. The system's resolver is asked; this may take seconds, so it is done at
-/// the start and on reload only, never while a call waits.
+/// The PBX's address; `before` as long as it still is one. The system's resolver is asked. That may take seconds, so it
+/// is done at the start and on reload only, never while a call waits.
 pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<SocketAddr, String> {
     let host = &settings.pbx.address;
     let found = (host.host.as_str(), host.port).to_socket_addrs();
@@ -77,7 +77,7 @@ pub(super) fn pbx_name(settings: &Settings) -> Option<(String, u16)> {
     host.parse::<IpAddr>().is_err().then(|| (host.clone(), *port))
 }
 
-/// What the names of trunks are resolved with.
+/// Settings of the resolver.
 pub(super) fn name_settings(settings: &Settings, pbx: SocketAddr) -> names::Settings {
     let DnsSettings { servers, keep_at_least, keep_at_most, timeout } = settings.dns.clone();
     let ours = settings.listen.iter().map(|listen| listen.hop.address);
@@ -90,12 +90,12 @@ pub(super) fn name_settings(settings: &Settings, pbx: SocketAddr) -> names::Sett
     names::Settings { servers, keep_at_least, keep_at_most, timeout, never }
 }
 
-/// The names of trunks.
+/// What to ask the DNS for all trunks.
 pub(super) fn questions(settings: &Settings) -> Vec<Question> {
     settings.trunks.iter().filter_map(|trunk| question(settings, trunk)).collect()
 }
 
-/// None: its address needs no DNS.
+/// What to ask the DNS for a trunk; None: it is given by its address.
 fn question(settings: &Settings, trunk: &TrunkSettings) -> Option<Question> {
     let HostPort { host, port, stated } = &trunk.address;
     if host.parse::<IpAddr>().is_ok() {
@@ -169,21 +169,21 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         take_back_key: settings.divert.take_back_key,
         wire_limits: settings.sip.limits.clone(),
         large_over_tcp: settings.sip.large_over_tcp,
-        max_calls: settings.sip.max_calls.min(lines(settings)),
+        max_calls: settings.sip.max_calls.min(calls_with_sockets(settings)),
         session_timer: settings.calls.session_timer,
         held_check: settings.calls.held_check,
         longest_restored: settings.restart.longest_call,
     })
 }
 
-/// Calls for which there are ports and open files. A flood of calls must meet a limit that keeps room for others, not a
-/// media path that has nothing left for anybody.
-fn lines(settings: &Settings) -> usize {
+/// How many calls there are ports and open files for. A flood of calls must meet a limit that keeps room for others,
+/// not a media path that has nothing left for anybody.
+fn calls_with_sockets(settings: &Settings) -> usize {
     let ports = usize::from(settings.media.last_port.saturating_sub(settings.media.first_port)) + 1;
     (ports.min(files_for_calls()) / SOCKETS_A_CALL).max(1)
 }
 
-/// Open files that calls may have. Where the system does not say, ports alone decide.
+/// Open files that calls may have. Where the system names no limit, ports alone decide.
 pub(super) fn files_for_calls() -> usize {
     let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files =

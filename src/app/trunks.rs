@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::Inner;
 use super::resolve::{self, Resolved, Targets};
+use super::{Inner, Told};
 use crate::call::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
 use crate::config::Settings;
 use crate::io::names::Names;
 use crate::io::signalling::Report;
 use crate::trunk::State;
 
-/// How long a start or a reload waits for the DNS. A trunk that is not resolved by then has its calls come in by
-/// `networks`, and is used for calls out as soon as it is.
+/// How long a start or a reload waits for the DNS. A trunk whose name is not resolved by then is known by its
+/// `networks` alone, and takes calls out once it is resolved.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Resolves the names of these settings, and keeps them resolved.
@@ -32,17 +32,17 @@ pub(super) fn follow_names(inner: &Inner) {
         Err(TryLockError::WouldBlock) => return,
     };
     let settings = inner.settings();
-    let mut told = inner.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = told.0.pbx;
+    let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = told.resolved.pbx;
     let pbx = resolve::pbx_among(&settings, &inner.pbx_name.addresses(), Some(before)).unwrap_or(before);
-    if told.1 == changes && pbx == before {
+    if told.changes == changes && pbx == before {
         return;
     }
-    let resolved = Resolved::after(&told.0, pbx, resolve::targets(&settings, &answers));
+    let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers));
     match super::shard_settings(&settings, &resolved, &inner.addresses) {
         Ok(order) => {
             if inner.signalling.order(order) {
-                *told = (resolved, changes);
+                *told = Told { resolved, changes };
                 if pbx != before {
                     tracing::info!(%before, now = %pbx, "The PBX's name has another address");
                     // No name of a trunk may lead to it.
@@ -56,7 +56,7 @@ pub(super) fn follow_names(inner: &Inner) {
         }
         Err(problem) => {
             tracing::warn!(problem, "New addresses of a trunk or of the PBX cannot be used; the old ones stay");
-            told.1 = changes;
+            told.changes = changes;
             inner.pbx_name.forget();
         }
     }
@@ -83,12 +83,13 @@ pub(super) fn log(event: &TrunkEvent) {
     }
 }
 
-/// A REGISTER that takes a binding back is under way.
+/// Is a REGISTER that takes a binding back under way?
 pub(super) fn are_ending(report: &Report) -> bool {
     report.trunks.iter().any(|trunk| trunk.registration.is_some_and(|registration| registration.ending))
 }
 
-/// One word: `up`, `down`, `unresolved`, or what its registration says where that does not work.
+/// How a trunk stands, in one word: `up`, `down` (no host answers), `unresolved`, or the state of a registration that
+/// does not work.
 pub(super) fn word(trunk: &TrunkStatus) -> &'static str {
     match trunk.registration.map(|registration| registration.state) {
         Some(State::Failed) => "not_registered",
@@ -100,7 +101,7 @@ pub(super) fn word(trunk: &TrunkStatus) -> &'static str {
     }
 }
 
-/// What keeps calls from coming in or going out, as a person reads it; None: nothing.
+/// The trunks over which calls do not come in or go out, and why, as a person reads it; None: all of them work.
 pub(super) fn note(trunks: &[TrunkStatus]) -> Option<String> {
     let bad = trunks.iter().filter(|trunk| !matches!(word(trunk), "up" | "registering"));
     let texts: Vec<String> = bad.map(|trunk| format!("{}: {}", trunk.name, word(trunk).replace('_', " "))).collect();
@@ -126,7 +127,8 @@ pub(super) fn json(report: &Report, now: Instant) -> serde_json::Value {
                 .targets
                 .iter()
                 .map(|(hop, up)| {
-                    serde_json::json!({ "address": hop.address.to_string(), "transport": hop.transport.label(), "up": up })
+                    let (address, transport) = (hop.address.to_string(), hop.transport.label());
+                    serde_json::json!({ "address": address, "transport": transport, "up": up })
                 })
                 .collect();
             serde_json::json!({

@@ -20,7 +20,7 @@ use super::{FRAME_SAMPLES, FRAME_TIME, Frame};
 use super::{g722, opus};
 use crate::units::{CallTime, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
 
-/// Most frames under construction: 640 ms. Usually there are one or two, and no more room is taken than that.
+/// Most frames under construction: 640 ms. Usually there are one or two, and no more memory is taken than they need.
 const RING: usize = 32;
 
 /// Frames under construction for which room is kept.
@@ -30,16 +30,17 @@ const USUAL: usize = 8;
 /// Reordering on real paths is nearly always by one or two packets.
 const REORDER_FRAMES: u64 = 3;
 
-/// How long after its end a frame is waited for. Covers the jitter of a usual path; a slower one is re-anchored.
+/// How long after its end a frame is waited for. Covers the jitter of a usual path; a slower one gets a new anchor.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A packet this much before or after the place that its arrival suggests means that the source restarted its clock.
+/// A packet whose timestamp is this many frames away from the time of its arrival comes from a source that has
+/// restarted its clock.
 const JUMP: u64 = 20;
 
 /// Most samples of one packet of G.722: all that a relayed datagram holds.
 const MOST_G722: usize = 2_048;
 
-/// This many packets in a row too late: the path got slower, not the packet.
+/// After this many late packets in a row it is the path that has become slower, not a packet.
 const LATE_RUN: u8 = 5;
 
 /// What a payload holds.
@@ -51,7 +52,7 @@ pub enum Content {
     G722,
     /// Opus, decoded in that order too.
     Opus,
-    /// Comfort noise (RFC 3389): 20 ms of silence that did arrive; the pause after it is lost frames.
+    /// Comfort noise (RFC 3389): 20 ms of silence that has arrived. The frames of the pause after it are lost ones.
     Noise,
 }
 
@@ -65,7 +66,7 @@ impl Content {
     }
 }
 
-/// Where packets depend on the ones before them.
+/// Of codecs whose packets depend on the ones before them.
 #[derive(Debug)]
 enum Decoder {
     G722(Box<g722::Decoder>),
@@ -150,7 +151,7 @@ impl Framer {
         }
     }
 
-    /// Places one packet. Frames that are ready now are had from `poll_frame`, until None.
+    /// Places one packet. [`Framer::poll_frame`] then returns the frames that are ready, until None.
     pub fn push(&mut self, packet: Arrived<'_>) {
         let samples = match packet.content {
             Content::Audio(_) => packet.payload.len(),
@@ -191,7 +192,7 @@ impl Framer {
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
     }
 
-    /// Taken out, so that one that fails is not asked again.
+    /// Takes the decoder of a source out. One that panics does not come back.
     fn decoder_of(&mut self, source: Ssrc) -> Option<Decoder> {
         self.decoder.take().filter(|(ssrc, _)| *ssrc == source).map(|(_, decoder)| decoder)
     }
@@ -202,7 +203,7 @@ impl Framer {
         self.due = self.due.max(frames_in(waited));
     }
 
-    /// Is there one?
+    /// Is a frame ready?
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.next < self.due || self.slot_of_next().is_some_and(|slot| slot.filled >= FRAME_SAMPLES as u32)
@@ -218,7 +219,7 @@ impl Framer {
         self.poll_into(&mut frame).then_some(frame)
     }
 
-    /// The same, over what `frame` holds. False: none is ready.
+    /// Writes the next frame that is ready over `frame`. False: none is ready.
     pub fn poll_into(&mut self, frame: &mut Frame) -> bool {
         if !self.is_ready() {
             return false;
@@ -323,7 +324,7 @@ impl Framer {
         self.fill(start, decoded.len(), |range| Run::Linear(decoded.get(range).unwrap_or_default()));
     }
 
-    /// The making of `frame`; None if that has gone out.
+    /// The slot in which `frame` is made; None if it has gone out.
     fn slot(&mut self, frame: u64) -> Option<&mut Slot> {
         if frame < self.next {
             return None;

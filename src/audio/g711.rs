@@ -1,7 +1,8 @@
 //! G.711: 8-bit logarithmic samples at 8 kHz, both laws.
 //!
-//! The segments of ITU-T G.711 are powers of two: codes and samples are made of each other by shifts and products alone,
-//! so that the processor does many at once. Linear samples fill 16 bits (mu-law has 14 significant ones, A-law 13).
+//! The segments of ITU-T G.711 are powers of two: codes and samples are computed from each other by shifts and products
+//! alone, without a table, so that the processor does many at once. Linear samples fill 16 bits (mu-law has 14
+//! significant ones, A-law 13).
 
 use super::widely;
 
@@ -113,8 +114,8 @@ fn decode_a(code: u8) -> i16 {
     if code & 0x80 == 0 { -magnitude } else { magnitude }
 }
 
-/// Segment and mantissa of a magnitude: where its leading bit stands, from bit 7 on, and the four bits behind it. Both are
-/// what a floating-point number is made of.
+/// Segment and mantissa of a magnitude: the place of its leading bit, counted from bit 7, and the four bits behind it.
+/// They are read off its floating-point form, which consists of them.
 #[inline(always)]
 fn segment_and_mantissa(magnitude: i32) -> i32 {
     ((magnitude as f32).to_bits() >> 19).cast_signed() - ((127 + 7) << 4)

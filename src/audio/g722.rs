@@ -1,7 +1,7 @@
-//! G.722 at 8 kHz: its lower band, which is all that a telephone's ear is made for.
+//! G.722 at 8 kHz: its lower band alone, because the detectors hear no more.
 //!
 //! A code of 8 bits stands for two samples at 16 kHz; its lower six bits are the band up to 4 kHz, coded on their own.
-//! RTP counts 8,000 a second (RFC 3551 §4.5.2), so a byte is a sample here, as with G.711.
+//! RTP counts 8,000 ticks a second (RFC 3551 §4.5.2), so that a byte is a sample here, as with G.711.
 
 use audio_codec::g722::{Bitrate, G722Decoder, G722Encoder};
 use audio_codec::{Decoder as _, Encoder as _};
@@ -21,7 +21,7 @@ impl Decoder {
     /// A sample for each byte. What does not fit is left out.
     pub(super) fn decode(&mut self, coded: &[u8], linear: &mut [i16]) {
         let length = coded.len().min(linear.len());
-        // There is room: a sample a byte.
+        // It cannot fail for want of room: each byte makes one sample.
         let _ = self.0.decode_into(coded.get(..length).unwrap_or_default(), linear);
     }
 }

@@ -6,7 +6,7 @@ use crate::units::Dbov;
 /// Level of digital silence, and of nothing at all (RFC 6464 §3).
 const SILENCE: Dbov = Dbov(-127.0);
 
-/// So many samples add up to less than 31 bits.
+/// The sum of this many samples fits into 31 bits.
 const SUMMED: usize = 4_096;
 
 /// Root mean square relative to a full-scale square wave (RFC 6464 §3), of the sound alone: a constant offset, which

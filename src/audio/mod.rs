@@ -1,7 +1,8 @@
 //! Payload to 20 ms frames: codecs, framer, level; WAV files in and out; resampling.
 //!
 //! In: RTP payloads with their clock readings, or whole WAV files as bytes. Out: [`Frame`]s that follow one another
-//! without gap or overlap, or encoded payloads. Knows nothing of packets' headers (see `rtp`), calls or files' places.
+//! without gap or overlap, or encoded payloads. Knows nothing of RTP headers (see `rtp`), of calls, or of where files
+//! are.
 
 pub mod framer;
 pub mod g711;

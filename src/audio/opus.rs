@@ -1,6 +1,7 @@
-//! Opus (RFC 6716) at 8 kHz, which its decoder gives by itself, whatever the packet holds: voice or music, mono or stereo.
+//! Opus (RFC 6716) at 8 kHz. The decoder gives that rate whatever a packet holds: voice or music, mono or stereo.
 //!
-//! RTP counts 48,000 a second (RFC 7587 §4.1). What was lost stays silent: the redundancy of the next packet is not used.
+//! RTP counts 48,000 ticks a second (RFC 7587 §4.1). What was lost stays silent: the redundancy in the next packet is
+//! not used.
 
 use ropus::{Application, Bitrate, Channels, DecodeMode};
 
@@ -32,12 +33,12 @@ pub(super) struct Decoder(Option<ropus::Decoder>);
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        // 8 kHz mono is among what it can.
+        // 8 kHz mono is one of the formats that it knows.
         Self(ropus::Decoder::new(SampleRate::TELEPHONE.get(), Channels::Mono).ok())
     }
 
-    /// As many samples as the packet stands for, into `linear`, which is silent. So is what cannot be decoded, and a pause of
-    /// the sender's (a packet without a frame in it).
+    /// Writes as many samples as the packet stands for into `linear`, which must be silent. It stays silent where the
+    /// packet cannot be decoded, or holds no frame (a pause of the sender).
     pub(super) fn decode(&mut self, packet: &[u8], linear: &mut [i16; MOST]) {
         let Some(decoder) = self.0.as_mut().filter(|_| packet.len() > 1) else { return };
         if decoder.decode(packet, linear, DecodeMode::Normal).is_err() {
@@ -52,15 +53,15 @@ impl std::fmt::Debug for Decoder {
     }
 }
 
-/// Encodes a whole clip at 8 kHz into packets of 20 ms and of exactly `bytes`, filled up with silence. Empty if there is no
-/// such bit rate (6 to 510 kbit/s).
+/// Encodes a whole clip at 8 kHz into packets of 20 ms, each of exactly `bytes`. The last one is filled up with
+/// silence. Empty if there is no such bit rate (6 to 510 kbit/s).
 #[must_use]
 pub fn encode_all(samples: &[i16], bytes: usize) -> Vec<u8> {
     let rate = SampleRate::TELEPHONE.get();
     let encoder = ropus::Encoder::builder(rate, Channels::Mono, Application::Voip)
         .bitrate(Bitrate::Bits(bytes as u32 * 8 * 50))
         .vbr(false)
-        // Seven times as fast as the most careful; the bit rate makes up for it.
+        // Seven times as fast as the highest complexity; the bit rate makes up for it.
         .complexity(0)
         .build();
     let Ok(mut encoder) = encoder else { return Vec::new() };

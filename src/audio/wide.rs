@@ -1,9 +1,10 @@
-//! Loops over samples with wider vectors than every processor has.
+//! Loops over samples with the vectors that this processor has.
 
 use rten_simd::{Isa, SimdOp};
 
-/// Does `work` with the widest vectors that this processor has. The same operations in the same order, whichever these
-/// are, so that its result is the same everywhere. It is to be `#[inline(always)]`, and so is what it calls.
+/// Does `work`, compiled for the widest vectors that this processor has. They do the same operations in the same order
+/// as narrower ones, so that the result is the same on every machine. `work` and all that it calls must be
+/// `#[inline(always)]`, or they are compiled for every processor.
 pub fn widely<R>(work: impl FnOnce() -> R) -> R {
     struct Work<F>(F);
 

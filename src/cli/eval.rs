@@ -1,6 +1,6 @@
 //! `ringfence eval MANIFEST.csv`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +10,10 @@ use clap::Args;
 
 use super::{EarOptions, Failure, say, warn};
 use crate::io::clock;
-use crate::offline::{Baseline, Calibration, Outcome, Recording, Tables, hear, mistakes, page, plot};
-use crate::offline::{read_manifest, write_calls};
+use crate::offline::{
+    BadRecording, Baseline, Calibration, Ear, Labelled, Outcome, Recording, Tables, hear, is_mistake, page, plot,
+    read_manifest, write_calls,
+};
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
 
@@ -41,106 +43,137 @@ pub(crate) struct Eval {
     ear: EarOptions,
 }
 
+/// What became of one call of the manifest.
+struct Evaluated {
+    outcome: Outcome,
+    baseline: Baseline,
+    /// As SVG; only of a mistake, and only where a report wants it.
+    plot: Option<String>,
+}
+
+/// What became of all of them, in the order of the manifest.
+#[derive(Default)]
+struct Evaluation {
+    outcomes: Vec<Outcome>,
+    /// One for each outcome.
+    baselines: Vec<Baseline>,
+    /// Name of the call, and its picture.
+    plots: Vec<(String, String)>,
+    /// Why calls could not be heard: one text for each.
+    unheard: Vec<String>,
+}
+
 impl Eval {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let failed =
-            |file: &PathBuf, error: &dyn std::fmt::Display| Failure::Run(format!("{}: {error}", file.display()));
-        let calls = read_manifest(&self.manifest).map_err(|error| failed(&self.manifest, &error))?;
+        let calls = read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
         let ear = self.ear.open()?;
         if let Some(why) = ear.without_words() {
             say(&format!("words are off: {why}\n"));
         }
         let begun = clock::now();
-        let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let (unheard, plots) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        std::thread::scope(|scope| {
-            for _ in 0..threads.max(1) {
-                scope.spawn(|| {
-                    let ear = ear.another();
-                    while let Some((number, call)) =
-                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, calls.get(n)?)))
-                    {
-                        match Recording::read(&call.path) {
-                            Ok(recording) => {
-                                let heard = ear.with(|knowledge, recognise| {
-                                    hear(&recording, knowledge, &Policy::default(), self.watch_for, recognise)
-                                });
-                                let outcome = Outcome::of(call, &heard);
-                                let rules = Baseline::of(&recording, &heard);
-                                if self.report.is_some() && !mistakes(std::slice::from_ref(&outcome)).is_empty() {
-                                    let picture = (call.id.clone(), plot(&call.id, &recording, &heard));
-                                    plots.lock().unwrap_or_else(PoisonError::into_inner).push(picture);
-                                }
-                                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome, rules));
-                            }
-                            Err(error) => {
-                                let text = format!("{}: {error}", call.path.display());
-                                unheard.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcomes.sort_by_key(|(number, ..)| *number);
-        let (outcomes, rules): (Vec<Outcome>, Vec<Baseline>) =
-            outcomes.into_iter().map(|(_, outcome, rules)| (outcome, rules)).unzip();
+        let Evaluation { outcomes, baselines, plots, unheard } = self.evaluate(&calls, &ear);
         let tables = Tables::new(&outcomes);
         say(&tables.text());
         say(&format!("expected calibration error: {:.3}", Calibration::of(&outcomes).error));
         if self.baseline {
-            say(&baselines(&outcomes, &rules));
+            say(&baseline_table(&outcomes, &baselines));
         }
         if let Some(folder) = &self.report {
-            let plots = plots.into_inner().unwrap_or_else(PoisonError::into_inner);
             let written = write_report(folder, &self.manifest.display().to_string(), &outcomes, &tables, &plots);
-            written.map_err(|error| failed(folder, &error))?;
+            written.map_err(|error| Failure::with_file(folder, &error))?;
         }
         say(&format!("{} calls in {:.0} s", outcomes.len(), clock::now().duration_since(begun).as_secs_f32()));
         if let Some(file) = &self.json {
-            let json = serde_json::json!({ "tables": tables, "calls": outcomes });
-            let text = serde_json::to_string_pretty(&json).map_err(|error| failed(file, &error))?;
-            std::fs::write(file, text).map_err(|error| failed(file, &error))?;
+            write_json(file, &outcomes, &tables).map_err(|error| Failure::with_file(file, &error))?;
         }
         if let Some(file) = &self.calls {
-            let to = std::fs::File::create(file).map_err(|error| failed(file, &error))?;
-            write_calls(&outcomes, to).map_err(|error| failed(file, &error))?;
+            let to = std::fs::File::create(file).map_err(|error| Failure::with_file(file, &error))?;
+            write_calls(&outcomes, to).map_err(|error| Failure::with_file(file, &error))?;
         }
-        let unheard = unheard.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for text in &unheard {
-            warn(text);
-        }
+        unheard.iter().for_each(|text| warn(text));
         if unheard.is_empty() {
             Ok(())
         } else {
             Err(Failure::Run(format!("{} calls could not be heard", unheard.len())))
         }
     }
+
+    /// Hears all calls, several at a time. The order in which threads finish shows nowhere.
+    fn evaluate(&self, calls: &[Labelled], ear: &Ear) -> Evaluation {
+        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    let ear = ear.another();
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(call) = calls.get(number) else { return };
+                        let result = self.evaluate_call(call, &ear);
+                        done.lock().unwrap_or_else(PoisonError::into_inner).push((number, call, result));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(number, ..)| *number);
+        let mut evaluation = Evaluation::default();
+        for (_, call, result) in done {
+            evaluation.add(call, result);
+        }
+        evaluation
+    }
+
+    fn evaluate_call(&self, call: &Labelled, ear: &Ear) -> Result<Evaluated, BadRecording> {
+        let recording = Recording::read(&call.path)?;
+        let heard =
+            ear.with(|knowledge, recognise| hear(&recording, knowledge, &Policy::default(), self.watch_for, recognise));
+        let outcome = Outcome::of(call, &heard);
+        let baseline = Baseline::of(&recording, &heard);
+        let wants_plot = self.report.is_some() && is_mistake(&outcome);
+        Ok(Evaluated { outcome, baseline, plot: wants_plot.then(|| plot(&call.id, &recording, &heard)) })
+    }
+}
+
+impl Evaluation {
+    fn add(&mut self, call: &Labelled, result: Result<Evaluated, BadRecording>) {
+        match result {
+            Ok(Evaluated { outcome, baseline, plot }) => {
+                self.outcomes.push(outcome);
+                self.baselines.push(baseline);
+                self.plots.extend(plot.map(|svg| (call.id.clone(), svg)));
+            }
+            Err(error) => self.unheard.push(format!("{}: {error}", call.path.display())),
+        }
+    }
 }
 
 /// Share of each label's calls for which a rule of others says "machine".
-fn baselines(outcomes: &[Outcome], rules: &[Baseline]) -> String {
+fn baseline_table(outcomes: &[Outcome], baselines: &[Baseline]) -> String {
     let mut text = format!(
         "\n{:12} {:>6} {:>18} {:>18} {:>18}\n",
         "label", "calls", "Asterisk AMD", "monologue > 6 s", "key prompt alone"
     );
     for class in Class::ALL.into_iter().rev() {
-        let of: Vec<&Baseline> =
-            outcomes.iter().zip(rules).filter(|(outcome, _)| outcome.label == class).map(|(_, rules)| rules).collect();
+        let of_class = outcomes.iter().zip(baselines).filter(|(outcome, _)| outcome.label == class);
+        let of_class: Vec<&Baseline> = of_class.map(|(_, baseline)| baseline).collect();
         let share = |says: fn(&Baseline) -> bool| {
-            let count = of.iter().filter(|rules| says(rules)).count();
-            format!("{:.1} %", 100.0 * count as f64 / of.len().max(1) as f64)
+            let count = of_class.iter().filter(|baseline| says(baseline)).count();
+            format!("{:.1} %", 100.0 * count as f64 / of_class.len().max(1) as f64)
         };
-        let (amd, monologue, prompt) = (share(|r| r.amd_machine), share(|r| r.monologue), share(|r| r.key_prompt));
-        text.push_str(&format!("{:12} {:>6} {amd:>18} {monologue:>18} {prompt:>18}\n", class.label(), of.len()));
+        let (amd, monologue, prompt) = (share(|b| b.amd_machine), share(|b| b.monologue), share(|b| b.key_prompt));
+        text.push_str(&format!("{:12} {:>6} {amd:>18} {monologue:>18} {prompt:>18}\n", class.label(), of_class.len()));
     }
     text
 }
 
+fn write_json(file: &Path, outcomes: &[Outcome], tables: &Tables) -> std::io::Result<()> {
+    let json = serde_json::json!({ "tables": tables, "calls": outcomes });
+    std::fs::write(file, serde_json::to_string_pretty(&json)?)
+}
+
 fn write_report(
-    folder: &std::path::Path,
+    folder: &Path,
     manifest: &str,
     outcomes: &[Outcome],
     tables: &Tables,

@@ -18,14 +18,13 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let file = self.call.display();
-        let recording = Recording::read(&self.call).map_err(|error| Failure::Run(format!("{file}: {error}")))?;
+        let recording = Recording::read(&self.call).map_err(|error| Failure::with_file(&self.call, &error))?;
         let stem = self.call.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let name = self.name.unwrap_or(stem);
-        match fingerprint(&name, &recording) {
-            Some(known) => say(&known.to_line()),
-            None => return Err(Failure::Run(format!("{file}: too little speech for a fingerprint"))),
-        }
+        let Some(known) = fingerprint(&name, &recording) else {
+            return Err(Failure::with_file(&self.call, &"too little speech for a fingerprint (1.4 s are needed)"));
+        };
+        say(&known.to_line());
         Ok(())
     }
 }

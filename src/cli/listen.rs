@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{EarOptions, Failure, say};
-use crate::offline::{Chosen, Ear, Heard, hear, plot};
+use crate::offline::{Chosen, Ear, Heard, Step, hear, plot};
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
+use crate::units::CallTime;
 
 #[derive(Args)]
 pub(crate) struct Listen {
@@ -34,8 +35,8 @@ pub(crate) struct Listen {
 impl Listen {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let name = self.call.display().to_string();
-        let bad = |error| Failure::Run(format!("{name}: {error}"));
-        let Chosen { mut recording, calls, damaged_behind } = Chosen::read(&self.call, self.number).map_err(bad)?;
+        let Chosen { mut recording, calls, damaged_behind } =
+            Chosen::read(&self.call, self.number).map_err(|error| Failure::with_file(&self.call, &error))?;
         if self.screening {
             recording = recording.of_screening();
         }
@@ -45,7 +46,7 @@ impl Listen {
         say(&(remarks(self.number, &calls, damaged_behind) + &timeline(&name, &heard, &ear)));
         if let Some(file) = &self.plot {
             let svg = plot(&name, &recording, &heard);
-            std::fs::write(file, svg).map_err(|error| Failure::Run(format!("{}: {error}", file.display())))?;
+            std::fs::write(file, svg).map_err(|error| Failure::with_file(file, &error))?;
         }
         Ok(())
     }
@@ -73,66 +74,64 @@ fn remarks(number: usize, calls: &[String], damaged_behind: Option<usize>) -> St
     text
 }
 
+/// All that was heard and decided, in the order of time, and why.
 fn timeline(name: &str, heard: &Heard, ear: &Ear) -> String {
-    let mut lines: Vec<(std::time::Duration, String)> = Vec::new();
-    for evidence in &heard.evidence {
-        let line = format!("{:>7}  {:6}  {}", evidence.at.to_string(), evidence.leg.label(), evidence.finding);
-        lines.push((evidence.at.0, line));
-    }
-    let mut last = None;
-    for verdict in &heard.verdicts {
-        let percent = |class| (100.0 * verdict.of(class).get()).round();
-        let shown = (verdict.class, percent(Class::PressKey) as i32 / 10, percent(Class::Live) as i32 / 10);
-        if last != Some(shown) {
-            last = Some(shown);
-            lines.push((
-                verdict.at.0,
-                format!(
-                    "{:>7}  ------  verdict {}: live {:.0} %, recorded {:.0} %, press_key {:.0} %",
-                    verdict.at.to_string(),
-                    verdict.class.label(),
-                    percent(Class::Live),
-                    percent(Class::Recorded),
-                    percent(Class::PressKey)
-                ),
-            ));
-        }
-    }
-    for step in &heard.steps {
-        let rule = &step.decision.rule;
-        let action = step.decision.action.label();
-        lines.push((step.at.0, format!("{:>7}  ======  {action}, by `{rule}`", step.at.to_string())));
-    }
+    let mut lines: Vec<(CallTime, String)> =
+        evidence_lines(heard).chain(verdict_lines(heard)).chain(step_lines(heard)).collect();
     lines.sort_by_key(|(at, _)| *at);
     let mut text = format!("{name}: {:.1} s\n", heard.length.as_secs_f32());
     if let Some(why) = ear.without_words() {
         let _ = writeln!(text, "words are off: {why}");
     }
-    for (_, line) in lines {
-        let _ = writeln!(text, "{line}");
+    for (at, line) in lines {
+        let _ = writeln!(text, "{:>7}  {line}", at.to_string());
     }
-    match (heard.strongest(), heard.verdict()) {
-        (Some(step), _) => {
-            let verdict = &step.decision.verdict;
-            let of = 100.0 * verdict.of(Class::PressKey).get();
-            let _ = writeln!(text, "\n{} at {}: press_key {of:.0} %, because", step.decision.action.label(), step.at);
-            reasons(&mut text, &verdict.reasons);
-        }
-        (None, Some(verdict)) => {
-            let of = 100.0 * verdict.of(verdict.class).get();
-            let _ = writeln!(text, "\nnothing done: {} {of:.0} %, because", verdict.class.label());
-            reasons(&mut text, &verdict.reasons);
-        }
-        (None, None) => {
-            let _ = writeln!(text, "\nnothing heard");
-        }
-    }
+    conclusion(&mut text, heard);
     text.truncate(text.trim_end().len());
     text
 }
 
-fn reasons(text: &mut String, reasons: &[crate::policy::judge::Reason]) {
-    for reason in reasons {
+fn evidence_lines(heard: &Heard) -> impl Iterator<Item = (CallTime, String)> {
+    heard.evidence.iter().map(|evidence| (evidence.at, format!("{:6}  {}", evidence.leg.label(), evidence.finding)))
+}
+
+/// A line for each verdict that differs from the one before by its class, or by ten percent or so.
+fn verdict_lines(heard: &Heard) -> impl Iterator<Item = (CallTime, String)> {
+    let mut last = None;
+    heard.verdicts.iter().filter_map(move |verdict| {
+        let percent = |class| (100.0 * verdict.of(class).get()).round();
+        let shown = (verdict.class, percent(Class::PressKey) as i32 / 10, percent(Class::Live) as i32 / 10);
+        let line = format!(
+            "------  verdict {}: live {:.0} %, recorded {:.0} %, press_key {:.0} %",
+            verdict.class.label(),
+            percent(Class::Live),
+            percent(Class::Recorded),
+            percent(Class::PressKey)
+        );
+        (last.replace(shown) != Some(shown)).then_some((verdict.at, line))
+    })
+}
+
+fn step_lines(heard: &Heard) -> impl Iterator<Item = (CallTime, String)> {
+    let line = |step: &Step| format!("======  {}, by `{}`", step.decision.action.label(), step.decision.rule);
+    heard.steps.iter().map(move |step| (step.at, line(step)))
+}
+
+/// What would have been done, and why.
+fn conclusion(text: &mut String, heard: &Heard) {
+    let (verdict, done, class) = match (heard.strongest(), heard.verdict()) {
+        (Some(step), _) => {
+            let done = format!("{} at {}", step.decision.action.label(), step.at);
+            (&step.decision.verdict, done, Class::PressKey)
+        }
+        (None, Some(verdict)) => (verdict, "nothing done".to_owned(), verdict.class),
+        (None, None) => {
+            text.push_str("\nnothing heard\n");
+            return;
+        }
+    };
+    let _ = writeln!(text, "\n{done}: {} {}, because", class.label(), verdict.of(class));
+    for reason in &verdict.reasons {
         let _ = writeln!(text, "  {:+5.1}  {:26} {}", reason.log_odds, reason.weight, reason.text);
     }
 }

@@ -9,7 +9,8 @@ mod listen;
 mod run;
 mod running;
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,6 +61,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// At run time, with a file or folder that the command was given.
+    fn with_file(file: &Path, error: &dyn Display) -> Self {
+        Self::Run(format!("{}: {error}", file.display()))
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Run(_) => 1,

@@ -13,7 +13,7 @@ use crate::config;
 use crate::io::clock;
 use crate::observe;
 
-/// After a change of the file, further changes within this belong to it: editors write in several steps.
+/// Changes of the file within this time after the first one are taken for one: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
 #[derive(Args)]
@@ -23,10 +23,14 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
 }
 
+/// What the operator wants of the running firewall.
 #[derive(Debug, Eq, PartialEq)]
-enum Wish {
+enum Order {
+    /// Read the settings file again; names the door that the order came through.
     Reload(&'static str),
+    /// Drain and end; names the signal.
     Stop(&'static str),
+    /// End, and leave the calls to the next process.
     HandOver,
 }
 
@@ -34,13 +38,13 @@ impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
         let log = observe::init_log(&log_settings(&settings.log)).map_err(|error| Failure::Run(error.to_string()))?;
-        // The only one that stays: dropping it, behind everything else here, writes the last lines.
+        // The only strong reference. It is dropped last here, which writes the last lines.
         let log = Arc::new(log);
         let folder = self.config.parent().map_or_else(PathBuf::new, Path::to_owned);
-        let (wishes, wished) = bounded(64);
+        let (orders, incoming) = bounded(64);
         // Held until the end: dropping it ends the watch.
-        let _watch = watch(&self.config, &wishes);
-        signals(&wishes).map_err(|error| Failure::Run(format!("signals: {error}")))?;
+        let _watch = watch(&self.config, &orders);
+        signals(&orders).map_err(|error| Failure::Run(format!("signals: {error}")))?;
         let start = Start { settings, file: Some(self.config.clone()), folder: &folder, log: Arc::downgrade(&log) };
         let app = App::start(start).map_err(|error| match error {
             StartError::Settings(text) => Failure::Settings(text),
@@ -50,12 +54,12 @@ impl Run {
         for hop in app.addresses() {
             tracing::info!(address = %hop.address, transport = hop.transport.label(), %admin, "Ringfence is up");
         }
-        let hand_over = serve(&app, &wished);
+        let hand_over = serve(&app, &incoming);
         let (hurry, hurried) = bounded(1);
         // Not joined, nor is `signals`: both wait for a signal, and end with the process.
         std::thread::spawn(move || {
-            while let Ok(wish) = wished.recv() {
-                if let Wish::Stop(_) | Wish::HandOver = wish {
+            while let Ok(order) = incoming.recv() {
+                if let Order::Stop(_) | Order::HandOver = order {
                     let _ = hurry.try_send(());
                 }
             }
@@ -69,24 +73,24 @@ impl Run {
     }
 }
 
-/// Until it is told to stop. True: the next process goes on with the calls.
-fn serve(app: &App, wished: &Receiver<Wish>) -> bool {
+/// Runs until the order to stop. True: the next process is to go on with the calls.
+fn serve(app: &App, incoming: &Receiver<Order>) -> bool {
     let mut next = None;
     loop {
-        let wish = next.take().map_or_else(|| wished.recv_timeout(Duration::from_secs(1)), Ok);
-        match wish {
-            Ok(Wish::Reload(door)) => {
-                next = settle(wished, SETTLE);
+        let order = next.take().map_or_else(|| incoming.recv_timeout(Duration::from_secs(1)), Ok);
+        match order {
+            Ok(Order::Reload(door)) => {
+                next = settle(incoming, SETTLE);
                 if next.is_none() {
                     tracing::info!(door, "Reading the settings file again");
                     let _ = app.reload();
                 }
             }
-            Ok(Wish::Stop(signal)) => {
+            Ok(Order::Stop(signal)) => {
                 tracing::info!(signal, "Told to stop");
                 return false;
             }
-            Ok(Wish::HandOver) => return true,
+            Ok(Order::HandOver) => return true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
@@ -94,30 +98,31 @@ fn serve(app: &App, wished: &Receiver<Wish>) -> bool {
     }
 }
 
-/// Takes the reloads of this time for one. A wish that is none ends the wait, and is given back.
-fn settle(wished: &Receiver<Wish>, span: Duration) -> Option<Wish> {
+/// Takes all reloads that come within `span` for one. Another order ends the wait, and is returned.
+fn settle(incoming: &Receiver<Order>, span: Duration) -> Option<Order> {
     let until = clock::now() + span;
     loop {
-        match wished.recv_deadline(until) {
-            Ok(Wish::Reload(_)) => {}
-            Ok(other @ (Wish::Stop(_) | Wish::HandOver)) => return Some(other),
+        match incoming.recv_deadline(until) {
+            Ok(Order::Reload(_)) => {}
+            Ok(other @ (Order::Stop(_) | Order::HandOver)) => return Some(other),
             Err(_) => return None,
         }
     }
 }
 
-/// Tells of changes of the file. Its folder is watched: editors and configuration tools replace the file.
-fn watch(file: &Path, wishes: &Sender<Wish>) -> Option<notify::RecommendedWatcher> {
+/// Orders a reload whenever the file changes. The folder is watched, because editors and configuration tools replace
+/// the file.
+fn watch(file: &Path, orders: &Sender<Order>) -> Option<notify::RecommendedWatcher> {
     use notify::Watcher as _;
     let file = file.canonicalize().ok()?;
     let (name, folder) = (file.file_name()?.to_owned(), file.parent()?.to_owned());
-    let wishes = wishes.clone();
+    let orders = orders.clone();
     let changed = move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
         let touches = event.kind.is_modify() || event.kind.is_create() || event.kind.is_remove();
         if touches && event.paths.iter().any(|path| path.file_name() == Some(&name)) {
             // Full: a reload is due anyway.
-            let _ = wishes.try_send(Wish::Reload("file"));
+            let _ = orders.try_send(Order::Reload("file"));
         }
     };
     let started = notify::recommended_watcher(changed).and_then(|mut watcher| {
@@ -133,7 +138,8 @@ fn watch(file: &Path, wishes: &Sender<Wish>) -> Option<notify::RecommendedWatche
     }
 }
 
-fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
+/// Turns signals into orders, on a thread of its own.
+fn signals(orders: &Sender<Order>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut hangup, mut terminate, mut interrupt, mut hand_over) = {
@@ -145,17 +151,17 @@ fn signals(wishes: &Sender<Wish>) -> std::io::Result<()> {
             signal(SignalKind::user_defined2())?,
         )
     };
-    let wishes = wishes.clone();
+    let orders = orders.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async move {
             loop {
-                let wish = tokio::select! {
-                    _ = hangup.recv() => Wish::Reload("SIGHUP"),
-                    _ = terminate.recv() => Wish::Stop("SIGTERM"),
-                    _ = hand_over.recv() => Wish::HandOver,
-                    _ = interrupt.recv() => Wish::Stop("SIGINT"),
+                let order = tokio::select! {
+                    _ = hangup.recv() => Order::Reload("SIGHUP"),
+                    _ = terminate.recv() => Order::Stop("SIGTERM"),
+                    _ = hand_over.recv() => Order::HandOver,
+                    _ = interrupt.recv() => Order::Stop("SIGINT"),
                 };
-                if wishes.send(wish).is_err() {
+                if orders.send(order).is_err() {
                     return;
                 }
             }
@@ -170,16 +176,16 @@ mod tests {
 
     #[test]
     fn reloads_are_taken_together_and_an_order_to_stop_among_them_is_not_lost() {
-        for last in [Wish::Stop("SIGTERM"), Wish::HandOver] {
-            let expected = if last == Wish::HandOver { Wish::HandOver } else { Wish::Stop("SIGTERM") };
-            let (wishes, wished) = bounded(64);
-            for wish in [Wish::Reload("file"), Wish::Reload("SIGHUP"), last, Wish::Reload("file")] {
-                assert!(wishes.send(wish).is_ok());
+        for last in [Order::Stop("SIGTERM"), Order::HandOver] {
+            let expected = if last == Order::HandOver { Order::HandOver } else { Order::Stop("SIGTERM") };
+            let (orders, incoming) = bounded(64);
+            for order in [Order::Reload("file"), Order::Reload("SIGHUP"), last, Order::Reload("file")] {
+                assert!(orders.send(order).is_ok());
             }
 
-            assert_eq!(settle(&wished, Duration::from_secs(60)), Some(expected));
-            assert_eq!(settle(&wished, Duration::ZERO), None);
-            assert!(wished.is_empty());
+            assert_eq!(settle(&incoming, Duration::from_secs(60)), Some(expected));
+            assert_eq!(settle(&incoming, Duration::ZERO), None);
+            assert!(incoming.is_empty());
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ureq::Body;
+use ureq::http::Response;
 
 use super::{Failure, say};
 use crate::app::ReloadReport;
@@ -18,17 +20,43 @@ use crate::store::{Filter, Store};
 /// How long a reload may take: names are resolved in it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where the running firewall is asked.
+#[derive(Args)]
+struct Api {
+    /// Address of the firewall's API
+    #[arg(long, value_name = "ADDRESS", default_value_t = config::ADMIN_ADDRESS)]
+    admin: SocketAddr,
+}
+
+impl Api {
+    /// The answer to one request, which `send` makes.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        send: impl FnOnce(&ureq::Agent, String) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<T, Failure> {
+        let admin = self.admin;
+        let mut answer = send(&agent(), format!("http://{admin}{path}")).map_err(|error| {
+            Failure::Run(format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}"))
+        })?;
+        let status = answer.status();
+        answer.body_mut().read_json().map_err(|_| {
+            Failure::Run(format!(
+                "what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere"
+            ))
+        })
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Reload {
-    /// Address of the firewall's API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    api: Api,
 }
 
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let url = format!("http://{}/api/reload", self.admin);
-        let report: ReloadReport = answer(self.admin, agent().post(&url).send_empty())?;
+        let report: ReloadReport = self.api.ask("/api/reload", |agent, url| agent.post(url).send_empty())?;
         if report.outcome == Reloaded::Refused {
             return Err(Failure::Settings(report.text()));
         }
@@ -39,15 +67,13 @@ impl Reload {
 
 #[derive(Args)]
 pub(crate) struct Trunks {
-    /// Address of the firewall's API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8470")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    api: Api,
 }
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let url = format!("http://{}/api/trunks", self.admin);
-        let standing: Standing = answer(self.admin, agent().get(&url).call())?;
+        let standing: Standing = self.api.ask("/api/trunks", |agent, url| agent.get(url).call())?;
         for trunk in &standing.trunks {
             say(&line(trunk));
         }
@@ -61,21 +87,7 @@ struct Standing {
     trunks: Vec<serde_json::Value>,
 }
 
-/// What the firewall at `admin` has answered.
-fn answer<T: DeserializeOwned>(
-    admin: SocketAddr,
-    asked: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<T, Failure> {
-    let mut response = asked.map_err(|error| Failure::Run(format!("no firewall answers on {admin}: {error}")))?;
-    let status = response.status();
-    response.body_mut().read_json::<T>().map_err(|_| {
-        Failure::Run(format!(
-            "what answers on {admin} is no firewall (it says {status}); name another address with --admin"
-        ))
-    })
-}
-
-/// A refusal is an answer like others: its body says why.
+/// Takes a refusal for an answer like others: its body says why.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
 }
@@ -159,7 +171,12 @@ impl Explain {
         let found = self.at.open()?.call(&self.call).map_err(|error| Failure::Run(error.to_string()))?;
         match found {
             Some(record) => say(&explain::text(&record)),
-            None => return Err(Failure::Run(format!("no call is named {}", self.call))),
+            None => {
+                return Err(Failure::Run(format!(
+                    "no call is named {}; `ringfence calls` lists the last ones",
+                    self.call
+                )));
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::file::fingerprint;
 
-/// Why certificates cannot be used: always the operator's to mend.
+/// Why certificates cannot be used. It is always the operator who can mend it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadTls {
     /// No certificate in the text.
@@ -94,7 +94,7 @@ impl ClientIdentity {
         let made_from = fingerprint(&[certificate, key]);
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
         let identity = Self { chain, key: Arc::new(key), made_from };
-        // That they fit is said now, not when a call waits.
+        // Whether they fit is found out now, not when a call waits.
         client(RootCertStore::empty(), Some(&identity))?;
         Ok(identity)
     }
@@ -133,10 +133,10 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Those in a PEM text, and no others.
+    /// The certificates of a PEM text, and no others.
     ///
     /// # Errors
-    /// There is none.
+    /// The text holds none.
     pub fn from_pem(text: &str) -> Result<Self, BadTls> {
         let mut store = RootCertStore::empty();
         for certificate in certificates(text)? {
@@ -145,10 +145,10 @@ impl Roots {
         Ok(Self { store, made_from: fingerprint(&[text]) })
     }
 
-    /// Those that the system trusts.
+    /// The certificates that the system trusts.
     ///
     /// # Errors
-    /// There is none.
+    /// The system has none.
     pub fn of_system() -> Result<Self, BadTls> {
         let found = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();

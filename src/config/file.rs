@@ -6,7 +6,8 @@ use super::problem::Problem;
 use super::reload::load;
 use super::settings::Settings;
 
-/// Tells texts apart without keeping them. Keyed for this process: nobody learns a password by trying.
+/// A hash by which texts are told apart without being kept. Its key is this process's own, so that nobody can find a
+/// password by trying which one has this hash.
 pub(super) fn fingerprint(texts: &[&str]) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     static KEYS: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
@@ -21,7 +22,7 @@ pub trait Files {
     /// Why it cannot be read.
     fn text(&self, path: &str) -> Result<String, String>;
 
-    /// The text of a file that must not be everybody's.
+    /// The text of a file that only its owner and group may read.
     ///
     /// # Errors
     /// What is wrong with the file, in full.
@@ -36,7 +37,7 @@ impl<F: Fn(&str) -> Result<String, String>> Files for F {
     }
 }
 
-/// Files of the settings file's folder.
+/// Files, whose relative paths start at the settings file's folder.
 pub struct Folder(PathBuf);
 
 impl Files for Folder {

@@ -11,7 +11,7 @@ use crate::sip::flow::Transport;
 pub(super) const NETWORK_HINT: &str = "must be a network or address, as \"192.0.2.0/24\" or \"2001:db8::/32\"";
 const HOST_HINT: &str = "must be a name or address with an optional port, as \"sip.example.com\" or \"192.0.2.1:5060\"";
 
-/// A host that must be there. A missing or bad one is a problem, and the value is then never used.
+/// A host that must be there. Where it is missing or bad, that is a problem and the value returned is never used.
 pub(super) fn address<'t>(
     section: &mut Section<'_, 't>,
     transport: Transport,

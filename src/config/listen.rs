@@ -11,6 +11,11 @@ use crate::sip::flow::{Hop, Transport};
 /// Without `[[listen]]`: every address, the SIP port.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5_060);
 
+// What problems say.
+const CERTIFICATE: &str = "the file with the certificate chain that peers are shown";
+const KEY: &str = "the file with the certificate's private key";
+const FOR_TLS: &str = "is of use with transport = \"tls\" only";
+
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
 pub(super) fn listen<'t>(
@@ -67,9 +72,6 @@ pub(super) fn client_identity<'t>(
     pair(section, transport, files, reading, ClientIdentity::from_pem)
 }
 
-const CERTIFICATE: &str = "the file with the certificate chain that peers are shown";
-const KEY: &str = "the file with the certificate's private key";
-
 /// Certificate and key, both or neither, and only where it is TLS.
 fn pair<'t, T>(
     section: &mut Section<'_, 't>,
@@ -104,8 +106,6 @@ fn pair<'t, T>(
     }
     None
 }
-
-const FOR_TLS: &str = "is of use with transport = \"tls\" only";
 
 /// Whom we believe about a peer's certificate; None: the system's own.
 pub(super) fn roots<'t>(

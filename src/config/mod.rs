@@ -1,8 +1,8 @@
 //! One TOML file into [`Settings`]; all problems at once; reload is one pure function.
 //!
-//! In: the file's text, and the list files and certificates that it names. Out: settings, or every [`Problem`] with line and hint.
-//! [`read`] walks the file section by section; each option is asked for once, with its default and its limits, so that
-//! what nobody asked for is an unknown key, and what the file leaves out is recorded with its default.
+//! In: the file's text, and the list files and certificates that it names. Out: settings, or every [`Problem`] with
+//! line and hint. [`read`] walks the file section by section; each option is asked for once, with its default and its
+//! limits, so that what nobody asked for is an unknown key, and what the file leaves out is recorded with its default.
 
 mod certificates;
 mod file;
@@ -19,6 +19,7 @@ mod trunks;
 pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
 pub use file::{Files, Folder, files_in, load_file, problems_text};
 pub use problem::Problem;
+pub use read::ADMIN_ADDRESS;
 pub use reload::{Reload, load, reload};
 pub use settings::LogSettings;
 pub use settings::{

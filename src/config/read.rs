@@ -1,6 +1,6 @@
 //! Every option of the settings file: its name, default and limits, in the order of the file.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,10 +249,12 @@ fn networks<'t>(mut section: Section<'_, 't>, gate: &mut gate::Settings, reading
     section.finish(reading);
 }
 
+/// Where the HTTP API listens, unless the settings say otherwise.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_470);
+
 fn admin<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> Option<SocketAddr> {
-    let default: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8_470));
     let show = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
-    let address = section.option(reading, "address", Some(default), show, |item| match item.text() {
+    let address = section.option(reading, "address", Some(ADMIN_ADDRESS), show, |item| match item.text() {
         Ok("none") => Ok(None),
         Ok(text) => match text.parse::<SocketAddr>() {
             Ok(address) if address.ip().is_loopback() => Ok(Some(address)),

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::file::fingerprint;
 use super::problem::Problem;
 
-/// What a whole reading collects.
+/// What is collected while a file is read.
 pub(super) struct Reading<'t> {
     text: &'t str,
     /// All mistakes, in the order they were found.
@@ -32,7 +32,7 @@ impl<'t> Reading<'t> {
         1 + self.text.get(..at).unwrap_or(self.text).matches('\n').count()
     }
 
-    /// A file that an option names has this text. A changed file is a change too; only how it differs is kept.
+    /// Notes the text of a file that an option names, so that a reload sees when it changes. Only its hash is kept.
     pub(super) fn content(&mut self, path: &str, text: &str) {
         self.options.insert(format!("{path} (content)"), format!("{:016x}", fingerprint(&[text])));
     }
@@ -222,7 +222,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// The same of a key that must be there: `what` says for what.
+    /// Text of a key that must be there; `what` says what it is for.
     pub(super) fn required<T: Display>(
         &mut self,
         reading: &mut Reading<'t>,
@@ -323,12 +323,12 @@ impl<'a, 't> Section<'a, 't> {
         list
     }
 
-    /// Tells that a key must be there.
+    /// Adds the problem that a key is missing.
     pub(super) fn missing(&self, reading: &mut Reading<'t>, key: &str, hint: &str) {
         reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
     }
 
-    /// Whatever was not asked for is unknown.
+    /// Makes a problem of each key that nobody has asked for.
     pub(super) fn finish(self, reading: &mut Reading<'t>) {
         for (key, value) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();

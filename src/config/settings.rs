@@ -74,7 +74,7 @@ pub struct HostPort {
     pub host: String,
     /// 5060 where none is given, 5061 over TLS.
     pub port: u16,
-    /// It was given: the name has no SRV records to look for (RFC 3263 §4.2).
+    /// The port was given, so that no SRV records are looked for (RFC 3263 §4.2).
     pub stated: bool,
 }
 
@@ -83,7 +83,7 @@ pub struct HostPort {
 pub struct ListenSettings {
     /// Where, and over what.
     pub hop: Hop,
-    /// Certificate and key; there where it is TLS.
+    /// Certificate and key; None unless it is TLS.
     pub identity: Option<Identity>,
 }
 
@@ -132,12 +132,12 @@ pub struct DnsSettings {
     pub timeout: Duration,
 }
 
-/// `[calls]`: what ends a call whose ends have gone without a word.
+/// `[calls]`: how calls end whose telephones have vanished without a BYE.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallSettings {
-    /// Session timer that is asked for where the caller's side does not; None: none.
+    /// Session timer that is asked for where the caller does not ask for one; None: none.
     pub session_timer: Option<Duration>,
-    /// How often both ends of a held and silent call are asked whether they are there.
+    /// How often both telephones of a held and silent call are asked whether they are there.
     pub held_check: Duration,
 }
 

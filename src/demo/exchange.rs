@@ -173,8 +173,8 @@ impl Board {
         let mut out = format!("BYE {} SIP/2.0\r\n", invite.uri_in("Contact").unwrap_or("sip:demo"));
         let _ = write!(
             out,
-            "Via: SIP/2.0/UDP {here};branch=z9hG4bKpbx-bye;rport\r\nMax-Forwards: 70\r\nFrom: {from};tag=pbx\r\nTo: {to}\r\n\
-             Call-ID: {id}\r\nCSeq: 1 BYE\r\n",
+            "Via: SIP/2.0/UDP {here};branch=z9hG4bKpbx-bye;rport\r\nMax-Forwards: 70\r\n\
+             From: {from};tag=pbx\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: 1 BYE\r\n",
             here = self.address,
             from = invite.header("To").unwrap_or_default(),
             to = invite.header("From").unwrap_or_default(),

@@ -16,7 +16,7 @@ pub(super) struct Flood {
 }
 
 pub(super) fn flood(firewall: SocketAddr) -> std::io::Result<Flood> {
-    // After the calls have begun, so that they have to live with it.
+    // The calls have begun by then, and must not suffer.
     std::thread::sleep(Duration::from_secs(2));
     let socket = UdpSocket::bind((SOURCE, 0))?;
     socket.set_nonblocking(true)?;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::io::clock;
 
+/// Samples of a packet at 8 kHz, and the time that they last. Said here again: the demo's telephones share no code with
+/// the firewall.
 const FRAME: usize = 160;
 const FRAME_TIME: Duration = Duration::from_millis(20);
 /// A telephone of the demo never listens for longer than this, whatever it is sent.
@@ -43,7 +45,7 @@ impl Line {
 
 fn run(socket: &UdpSocket, to: SocketAddr, samples: &[i16], seed: u32, stop: &AtomicBool) -> Vec<i16> {
     let started = clock::now();
-    let mut heard = Heard::default();
+    let mut received = Received::default();
     let mut packet = [0_u8; 12 + FRAME];
     for number in 0_u32.. {
         if stop.load(Ordering::Relaxed) {
@@ -59,24 +61,24 @@ fn run(socket: &UdpSocket, to: SocketAddr, samples: &[i16], seed: u32, stop: &At
             *byte = encode(samples.get(first.saturating_add(offset)).copied().unwrap_or(0));
         }
         let _ = socket.send_to(&packet, to);
-        heard.take_all(socket, started);
+        received.take_all(socket, started);
         let due = started + FRAME_TIME * (number + 1);
         std::thread::sleep(due.saturating_duration_since(clock::now()));
     }
-    heard.take_all(socket, started);
-    heard.samples
+    received.take_all(socket, started);
+    received.samples
 }
 
 /// What came in, placed by timestamp behind the moment the first packet arrived.
 #[derive(Default)]
-struct Heard {
+struct Received {
     samples: Vec<i16>,
     base: Option<(u32, usize)>,
 }
 
-impl Heard {
+impl Received {
     fn take_all(&mut self, socket: &UdpSocket, started: Instant) {
-        let mut buffer = [0_u8; 2048];
+        let mut buffer = [0_u8; 2_048];
         while let Ok((length, _)) = socket.recv_from(&mut buffer) {
             self.take(&buffer[..length], clock::now().duration_since(started));
         }

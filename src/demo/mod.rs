@@ -63,8 +63,8 @@ pub struct Summary {
     pub as_expected: bool,
 }
 
-/// A call and what became of it.
-struct Told {
+/// A role, and what became of its call.
+struct Played {
     role: Role,
     outcome: phone::Outcome,
 }
@@ -87,7 +87,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Summary, DemoError
     progress(&format!("firewall on {firewall}, PBX on {}, {} callers", exchange.address, roles.len()));
 
     let begun = clock::now();
-    let (told, flood) = play(&app, &roles, firewall, begun, progress)?;
+    let (played, flood) = play(&app, &roles, firewall, begun, progress)?;
     // The block is in the next report.
     std::thread::sleep(Duration::from_millis(1_100));
     let report = app.report();
@@ -97,10 +97,10 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Summary, DemoError
 
     let records = Store::open_read_only(&folder.join(STORE)).map_err(failed("reading the records"))?;
     let mut rows = Vec::new();
-    for told in &told {
-        let record = records.call(&told.outcome.call_id).ok().flatten();
-        rows.push(table::row(told, record.as_ref()));
-        record_audio(folder, told, &heard)?;
+    for played in &played {
+        let record = records.call(&played.outcome.call_id).ok().flatten();
+        rows.push(table::row(played, record.as_ref()));
+        record_audio(folder, played, &heard)?;
     }
     rows.push(table::flood_row(&flood, report.blocks.iter().find(|block| block.source == flood::SOURCE)));
     let as_expected = rows.iter().all(|row| row.good);
@@ -114,7 +114,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Summary, DemoError
     Ok(Summary { table, as_expected })
 }
 
-/// The real one, with settings that are left in `folder` for whoever wants to read them.
+/// The real firewall. Its settings are left in `folder` for whoever wants to read them.
 fn start_firewall(folder: &Path, pbx: SocketAddr) -> Result<App, DemoError> {
     let text = script::settings(pbx, &folder.join(STORE));
     let file = folder.join("ringfence.toml");
@@ -125,24 +125,24 @@ fn start_firewall(folder: &Path, pbx: SocketAddr) -> Result<App, DemoError> {
     Ok(App::start(Start { settings, file: None, folder, log: Weak::new() })?)
 }
 
-/// All calls at a time, and the flood among them, to their ends.
+/// All calls at once, and the flood among them, to their ends.
 fn play(
     app: &App,
     roles: &[Role],
     firewall: SocketAddr,
     begun: Instant,
     progress: &dyn Fn(&str),
-) -> Result<(Vec<Told>, Flood), DemoError> {
+) -> Result<(Vec<Played>, Flood), DemoError> {
     std::thread::scope(|scope| {
         let calls: Vec<_> = roles.iter().map(|role| scope.spawn(move || phone::call(&role.plan, firewall))).collect();
         let flood = scope.spawn(move || flood::flood(firewall));
         watch(app, begun, progress, &|| calls.iter().all(|call| call.is_finished()) && flood.is_finished());
-        let mut told = Vec::new();
+        let mut played = Vec::new();
         for (role, call) in roles.iter().zip(calls) {
             let outcome = joined(call).map_err(failed(role.plan.name))?;
-            told.push(Told { role: role.clone(), outcome });
+            played.push(Played { role: role.clone(), outcome });
         }
-        Ok((told, joined(flood).map_err(failed("the flood"))?))
+        Ok((played, joined(flood).map_err(failed("the flood"))?))
     })
 }
 
@@ -181,13 +181,13 @@ fn watch(app: &App, begun: Instant, progress: &dyn Fn(&str), done: &dyn Fn() -> 
 }
 
 /// What was at each telephone: what its person said and heard.
-fn record_audio(folder: &Path, told: &Told, heard: &HashMap<String, Vec<i16>>) -> Result<(), DemoError> {
+fn record_audio(folder: &Path, played: &Played, heard: &HashMap<String, Vec<i16>>) -> Result<(), DemoError> {
     let empty = Vec::new();
-    let at_callee = heard.get(told.role.plan.dials).unwrap_or(&empty);
-    let length = told.outcome.heard.len();
-    let left = mixed(&told.role.plan.says, &told.outcome.heard, length);
-    let right = mixed(&told.role.callee_says, at_callee, length.max(at_callee.len()));
-    let path = folder.join(format!("{}.wav", told.role.plan.name.replace(' ', "-")));
+    let at_callee = heard.get(played.role.plan.dials).unwrap_or(&empty);
+    let length = played.outcome.heard.len();
+    let left = mixed(&played.role.plan.says, &played.outcome.heard, length);
+    let right = mixed(&played.role.callee_says, at_callee, length.max(at_callee.len()));
+    let path = folder.join(format!("{}.wav", played.role.plan.name.replace(' ', "-")));
     let file = std::fs::File::create(&path).map_err(failed("writing a recording"))?;
     write_stereo(file, SampleRate::TELEPHONE, &left, &right).map_err(failed("writing a recording"))
 }

@@ -13,9 +13,9 @@ use crate::audio::wav::Wav;
 pub(super) enum Expected {
     /// Both talk until the caller hangs up.
     Connected,
-    /// The call is taken away, and we hang up.
+    /// The call is taken away, and the firewall hangs up.
     Diverted,
-    /// Connected, and never called a person.
+    /// Connected, and never taken for a person.
     NoSpeech,
 }
 

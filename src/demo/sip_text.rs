@@ -90,7 +90,7 @@ pub(super) fn response(request: &Text, status: &str, tag: &str, contact: &str, b
     out
 }
 
-/// Ends a head with the description's type and length, and adds it.
+/// Ends the headers of a message with the body's type and length, and adds the body.
 pub(super) fn finish(out: &mut String, body: &str) {
     if !body.is_empty() {
         out.push_str("Content-Type: application/sdp\r\n");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Told;
+use super::Played;
 use super::flood::Flood;
 use super::script::Expected;
 use crate::gate::Block;
@@ -17,8 +17,8 @@ pub(super) struct Row {
     pub(super) good: bool,
 }
 
-pub(super) fn row(told: &Told, record: Option<&CallRecord>) -> Row {
-    let Told { role, outcome } = told;
+pub(super) fn row(played: &Played, record: Option<&CallRecord>) -> Row {
+    let Played { role, outcome } = played;
     let name = role.plan.name.to_owned();
     let Some(record) = record else {
         let status = outcome.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());

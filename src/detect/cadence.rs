@@ -7,15 +7,14 @@
 
 use std::time::Duration;
 
+use crate::audio::FRAME_TIME;
 use crate::units::{CallTime, Dbov};
-
-/// One frame.
-const FRAME: Duration = Duration::from_millis(20);
 
 /// A gap up to this is inside a word (stop consonants, weak ends, a lost packet) and does not end a talkspurt.
 const INSIDE_WORD: Duration = Duration::from_millis(240);
 
-/// A gap up to this is a breath: the speaker keeps the floor. Turns between people start within 0.2 to 0.7 s.
+/// A gap up to this is a breath: the speaker keeps the floor. Between people, the other one's turn begins 0.2 to 0.7 s
+/// after the end of the last.
 const BREATH: Duration = Duration::from_millis(700);
 
 /// With less speech than this in it a talkspurt is a click or a cough: 100 ms.
@@ -24,7 +23,7 @@ const FEWEST_FRAMES: u16 = 5;
 /// A monologue is reported each time it has grown by this much.
 const GROWTH: Duration = Duration::from_millis(500);
 
-/// What happened.
+/// What has become known of the leg's speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Spoken {
     /// A talkspurt, the first of the leg, has lasted long enough to be one.
@@ -59,10 +58,13 @@ pub struct Cadence {
     spurt: Option<Spurt>,
     /// End of the last talkspurt.
     ended: Option<CallTime>,
-    /// Start of the speech that has had only breath gaps.
+    /// Start of the speech that has had only breath gaps: since then the speaker holds the floor.
     holding: Option<CallTime>,
+    /// Length of that speech when it was last reported.
     reported: Duration,
+    /// All speech of the leg.
     total: Duration,
+    /// The leg's first talkspurt has come.
     begun: bool,
 }
 
@@ -73,14 +75,14 @@ struct Spurt {
     to: CallTime,
     level_sum: f32,
     frames: u16,
-    /// Long enough to be told.
+    /// Long enough to be a talkspurt, and known to others.
     confirmed: bool,
 }
 
 impl Cadence {
     /// The next frame.
     pub fn frame(&mut self, at: CallTime, speech: bool, level: Dbov, mut tell: impl FnMut(Spoken)) {
-        let end = CallTime(at.0 + FRAME);
+        let end = CallTime(at.0 + FRAME_TIME);
         if speech {
             let spurt =
                 self.spurt.get_or_insert(Spurt { from: at, to: at, level_sum: 0.0, frames: 0, confirmed: false });
@@ -89,7 +91,7 @@ impl Cadence {
             spurt.frames = spurt.frames.saturating_add(1);
             let spurt = *spurt;
             if spurt.confirmed {
-                self.total += FRAME;
+                self.total += FRAME_TIME;
             } else if spurt.frames >= FEWEST_FRAMES {
                 self.confirm(spurt, &mut tell);
             }
@@ -134,7 +136,7 @@ impl Cadence {
         }
     }
 
-    /// Speech so far, talkspurt that is going on included.
+    /// Speech so far, with the talkspurt that is going on.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.total

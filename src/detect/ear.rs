@@ -1,7 +1,7 @@
 //! All detectors around one call.
 //!
-//! In: frames of both legs, pair by pair, and phrases heard. Out: [`Evidence`], in order of the time it was known.
-//! Holds the caller's last seconds for whoever recognises words. Decides nothing.
+//! In: frames of both legs, pair by pair. Out: [`Evidence`], in the order in which it becomes known. Keeps the caller's
+//! last seconds for whoever recognises words. Decides nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::screening::Screening;
 use super::tone::{Kind, ToneDetector};
 use super::turns::{Turn, Turns};
 use super::voice::{Voice, Voiced};
-use crate::audio::Frame;
+use crate::audio::{FRAME_TIME, Frame};
 use crate::units::{CallTime, Leg};
 
-/// Frames that whoever schedules words may be behind.
+/// Speech flags that may wait for whoever schedules words: 12 s.
 const SPEECH_FRAMES: usize = 600;
 
-/// One frame of both legs, waiting until the tone detector can tell.
+/// One frame of both legs, waiting until the tone detector can say whether it belongs to a tone.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     at: CallTime,
@@ -45,21 +45,29 @@ pub enum Opposite {
 
 /// The ear of one call.
 pub struct Ear {
+    /// Where the caller hears prompts.
     screening: Option<Screening>,
+    /// Of the caller and of the callee.
     voices: [Voice; 2],
     echo: Echo,
     tone: ToneDetector,
     fingerprinter: Fingerprinter,
     matcher: Matcher,
     library: Arc<Library>,
+    /// The recording has been recognised; it is told once.
     known: bool,
     pending: VecDeque<Pending>,
+    /// Of the caller and of the callee.
     cadences: [Cadence; 2],
     turns: Turns,
+    /// Music is on.
     music: bool,
     kept: Kept,
+    /// End of the last frames.
     now: CallTime,
+    /// When the callee was last heard.
     callee_spoke: Option<CallTime>,
+    /// End of each settled frame, and whether the caller spoke in it.
     speech: VecDeque<(CallTime, bool)>,
     evidence: VecDeque<Evidence>,
 }
@@ -91,7 +99,7 @@ impl Ear {
 
     /// The next frame of both legs: of the same 20 ms.
     pub fn frames(&mut self, caller: &Frame, callee: &Frame) {
-        self.now = CallTime(caller.at.0 + Duration::from_millis(20));
+        self.now = CallTime(caller.at.0 + FRAME_TIME);
         self.kept.push(&caller.samples, self.now);
 
         let [caller_voice, callee_voice] = &mut self.voices;
@@ -133,13 +141,13 @@ impl Ear {
         }
     }
 
-    /// A frame that no tone detector will take back.
+    /// A frame of which the tone detector has said its last word.
     fn settle(&mut self, frame: Pending, callee: Voiced) {
         let caller = frame.caller.speech && !frame.tonal;
         let mut found = Vec::new();
         let [caller_cadence, callee_cadence] = &mut self.cadences;
         callee_cadence.frame(frame.at, frame.callee, callee.level, |spoken| {
-            // Of the callee only who speaks when matters.
+            // The callee's onset is worth a line in a timeline; the rest of its speech goes into `turns`.
             if let Spoken::Onset { at } = spoken {
                 found.push((Leg::Callee, Finding::Onset { after_answer: at.0, callee: CalleeThen::Silent }));
             }
@@ -176,7 +184,7 @@ impl Ear {
             };
             found.push((Leg::Caller, finding));
         });
-        self.speech.push_back((CallTime(frame.at.0 + Duration::from_millis(20)), caller_speaks));
+        self.speech.push_back((CallTime(frame.at.0 + FRAME_TIME), caller_speaks));
         if self.speech.len() > SPEECH_FRAMES {
             self.speech.pop_front();
         }

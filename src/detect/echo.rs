@@ -1,7 +1,8 @@
-//! Is it the caller, or the callee's echo in the caller's leg?
+//! Does the caller speak, or is it the callee's echo in the caller's leg?
 //!
-//! In: level and speech of both legs, frame by frame. Out: yes or no. An echo is a copy of what the callee said 40 to
-//! 300 ms ago, at least 18 dB weaker (G.131 asks networks for more, so a stronger one is a fault that people hear).
+//! In: level and speech of both legs, frame by frame. Out: whether the caller's frame is an echo. An echo is a copy of
+//! what the callee said up to 300 ms ago, at least 18 dB weaker (ITU-T G.131 asks networks for more: a stronger echo is
+//! a fault that people hear).
 
 use super::voice::Voiced;
 use crate::units::Dbov;

@@ -11,7 +11,7 @@ use crate::units::{CallTime, Dbov, Leg, Ratio};
 /// A finding with its leg and time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// When it was known (not when it began): what a decision may use at that time.
+    /// When it became known, which is later than when it began. A decision may use it from then on.
     pub at: CallTime,
     /// Whose audio it was found in.
     pub leg: Leg,
@@ -66,7 +66,7 @@ pub enum CalleeThen {
     Finished(Duration),
 }
 
-/// A measurement.
+/// What a detector has measured. Whether it is suspicious is for `policy` to say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     /// First speech of the leg.
@@ -143,7 +143,7 @@ pub enum Finding {
         to: CallTime,
         /// Mean probability of the words.
         confidence: Ratio,
-        /// Somebody said them; otherwise the model made them up over noise or music.
+        /// Somebody said them. Over noise or music the model makes words up.
         speech: bool,
     },
     /// A phrase of the phrase file.
@@ -205,7 +205,7 @@ impl fmt::Display for Finding {
                 }
             }
             Self::Talkspurt { from, to, level } => {
-                write!(f, "spoke for {} at {:.0} dBov", seconds(&to.since(*from)), level.0)
+                write!(f, "spoke for {} at {level}", seconds(&to.since(*from)))
             }
             Self::Pause { length } => write!(f, "paused for {}", seconds(length)),
             Self::Monologue { length } => write!(f, "has spoken for {} with only breaths", seconds(length)),
@@ -222,12 +222,12 @@ impl fmt::Display for Finding {
             },
             Self::Music => f.write_str("music"),
             Self::KnownRecording { recording, agreement, offset } => {
-                write!(f, "known recording `{recording}` ({:.0} %, {offset} into it)", 100.0 * agreement.get())
+                write!(f, "known recording `{recording}` ({agreement}, {offset} into it)")
             }
             Self::Words { text, speech: true, .. } => write!(f, "words: \"{text}\""),
             Self::Words { text, speech: false, .. } => write!(f, "no words (the model wrote \"{text}\")"),
             Self::Phrase { phrase, meaning, confidence, .. } => {
-                write!(f, "phrase `{phrase}` ({}, {:.0} %)", meaning.label(), 100.0 * confidence.get())
+                write!(f, "phrase `{phrase}` ({}, {confidence})", meaning.label())
             }
             Self::Wording { automated, scam, telling: [of_automated, of_scam] } => {
                 write!(f, "wording: machine {automated:+.1} ({of_automated}), scam {scam:+.1} ({of_scam})")

@@ -1,19 +1,15 @@
 //! The caller's last seconds, for whoever recognises words.
 //!
-//! In: frames. Out: what was put in, to the bit, in half the room: what came as G.711 is kept as G.711, digital silence
-//! as nothing. Room is taken as the audio comes and given back as it is forgotten.
+//! In: frames. Out: the same samples, to the bit. What came as G.711 is kept as G.711, in half the memory, and digital
+//! silence as nothing. Memory is taken as the audio comes and given back as it is forgotten.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use crate::audio::FRAME_SAMPLES;
 use crate::audio::g711::Law;
+use crate::audio::{FRAME_SAMPLES, FRAME_TIME};
 use crate::units::CallTime;
 
-/// One frame.
-const FRAME: Duration = Duration::from_millis(20);
-
-/// Frames kept at most: the longest window that words are recognised in, and some to spare.
+/// Frames kept at most, 12 s: the longest window that words are recognised in (8 s), and some to spare.
 const MOST: usize = 600;
 
 #[derive(Clone, Debug)]
@@ -48,7 +44,9 @@ pub(super) struct Kept {
     frames: VecDeque<Samples>,
     /// End of the last frame.
     end: CallTime,
+    /// Of the last frame that came as G.711: most likely of the next one too.
     law: Law,
+    /// False: nothing is kept any more.
     wanted: bool,
 }
 
@@ -73,7 +71,7 @@ impl Kept {
         self.end = end;
     }
 
-    /// Nobody will ask for anything.
+    /// From now on nothing is kept: nobody will ask for it.
     pub(super) fn nothing(&mut self) {
         self.wanted = false;
         self.frames = VecDeque::new();
@@ -81,7 +79,7 @@ impl Kept {
 
     /// Nobody will ask for what lies before this time.
     pub(super) fn forget_before(&mut self, from: CallTime) {
-        let needed = self.end.since(from).as_millis().div_ceil(FRAME.as_millis()) as usize;
+        let needed = self.end.since(from).as_millis().div_ceil(FRAME_TIME.as_millis()) as usize;
         while self.frames.len() > needed {
             self.frames.pop_front();
         }
@@ -92,8 +90,8 @@ impl Kept {
 
     /// Samples between two times, as far as they are still kept.
     pub(super) fn between(&self, from: CallTime, to: CallTime) -> Vec<i16> {
-        let begin = CallTime(self.end.0.saturating_sub(FRAME * self.frames.len() as u32));
-        let index = |at: CallTime| (at.since(begin).as_millis() / FRAME.as_millis()) as usize;
+        let begin = CallTime(self.end.0.saturating_sub(FRAME_TIME * self.frames.len() as u32));
+        let index = |at: CallTime| (at.since(begin).as_millis() / FRAME_TIME.as_millis()) as usize;
         let (from, to) = (index(from), index(to).min(self.frames.len()));
         let mut samples = Vec::with_capacity(to.saturating_sub(from) * FRAME_SAMPLES);
         for frame in self.frames.iter().take(to).skip(from) {
@@ -127,7 +125,7 @@ mod tests {
     }
 
     fn end(n: usize) -> CallTime {
-        CallTime(FRAME * (n as u32 + 1))
+        CallTime(FRAME_TIME * (n as u32 + 1))
     }
 
     #[test]

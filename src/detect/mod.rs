@@ -11,8 +11,8 @@
 //! | [`cadence`] | talkspurts, pauses, monologue, evenness of level | a person who reads aloud |
 //! | [`turns`] | who speaks over whom, yields, replies | a callee who never speaks |
 //! | [`screening`] | yielding to a prompt, answering it, talking on | a machine that waits for the prompt's end |
-//! | [`fingerprint`] | the same recording as an earlier call or a known campaign | a campaign heard for the first time |
-//! | [`phrase`] | words and what they mean | languages without a phrase file |
+//! | [`fingerprint`] | a known recording, of an earlier call or a shared file | a recording heard for the first time |
+//! | [`phrase`] | words and what they mean | languages without speech model and phrase file |
 
 pub mod cadence;
 pub mod ear;

@@ -6,33 +6,31 @@
 
 use std::time::Duration;
 
+use crate::audio::FRAME_TIME;
 use crate::units::CallTime;
 
-/// One frame.
-const FRAME: Duration = Duration::from_millis(20);
-
-/// Silence between two parts of one prompt: a longer one parts two prompts.
+/// Longest silence within one prompt. After a longer one, another prompt begins.
 const PROMPT_GAP: Duration = Duration::from_millis(1_000);
 
-/// A prompt that is shorter asks nothing.
+/// A shorter prompt asks nothing, and is not judged.
 const SHORTEST_PROMPT: Duration = Duration::from_millis(500);
 
-/// Speech during a prompt that is more than a false start or a "hello?".
+/// So much speech during a prompt is more than a false start or a "hello?".
 const TALKED_ON: Duration = Duration::from_millis(1_500);
 
-/// Who falls silent this soon after the prompt began has heard it.
+/// A caller who falls silent this soon after the prompt has begun does so because of it.
 const YIELD_WITHIN: Duration = Duration::from_millis(1_500);
 
-/// Who was heard so short a time before a prompt was speaking when it began.
+/// A caller who was heard this shortly before a prompt counts as speaking when it began.
 const SPEAKING: Duration = Duration::from_millis(300);
 
-/// Who is silent for this long at the end of a prompt has let it end.
+/// A caller who was silent for the last part of a prompt, at least this long, has let it end.
 const LET_END: Duration = Duration::from_millis(500);
 
-/// Speech is taken for an answer this long after a prompt: before, its own end may be heard.
+/// Speech counts as an answer from this long after a prompt on. Before, it may be the prompt's own end that is heard.
 const ANSWER_FROM: Duration = Duration::from_millis(60);
 
-/// An answer comes this soon after the prompt; a later one is an answer to nothing.
+/// Speech counts as an answer up to this long after a prompt.
 const ANSWER_WITHIN: Duration = Duration::from_millis(3_000);
 
 /// What the caller did about one prompt.
@@ -69,6 +67,7 @@ struct Prompt {
     over: Duration,
     /// End of that speech.
     last: Option<CallTime>,
+    /// That the caller talks on over it has been reported.
     told: bool,
 }
 
@@ -76,13 +75,14 @@ struct Prompt {
 #[derive(Debug, Default)]
 pub struct Screening {
     prompt: Option<Prompt>,
+    /// End of the caller's last speech.
     spoke: Option<CallTime>,
 }
 
 impl Screening {
     /// The next frame.
     pub fn frame(&mut self, at: CallTime, caller: bool, playing: bool) -> Option<Screened> {
-        let end = CallTime(at.0 + FRAME);
+        let end = CallTime(at.0 + FRAME_TIME);
         let mut screened = None;
         if playing {
             // A prompt that begins while the last one waits for its answer: that one had none.
@@ -102,7 +102,7 @@ impl Screening {
             prompt.to = end;
         }
         if caller && playing {
-            prompt.over += FRAME;
+            prompt.over += FRAME_TIME;
             prompt.last = Some(end);
             if prompt.over >= TALKED_ON && !prompt.told {
                 prompt.told = true;
@@ -120,13 +120,14 @@ impl Screening {
 }
 
 impl Prompt {
+    /// What the caller has done about it, now that it is over. `delay`: from its end to the caller's next speech.
     fn verdict(self, delay: Option<Duration>) -> Option<Screened> {
         if self.told || self.to.since(self.from) < SHORTEST_PROMPT {
             return None;
         }
         let stopped = self.last.map_or(Duration::ZERO, |last| last.since(self.from));
-        let went_on = self.last.is_none_or(|last| self.to.since(last) >= LET_END);
-        if self.interrupted && stopped <= YIELD_WITHIN && went_on {
+        let let_it_end = self.last.is_none_or(|last| self.to.since(last) >= LET_END);
+        if self.interrupted && stopped <= YIELD_WITHIN && let_it_end {
             return Some(Screened::Yielded { after: stopped });
         }
         Some(delay.map_or(Screened::Silent, |delay| Screened::Answered { delay }))

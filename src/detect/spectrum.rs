@@ -1,8 +1,9 @@
 //! Power spectrum of one window of real samples.
 //!
-//! In: samples and a window. Out: power of the bins that are asked for. The transform of N real samples is that of N/2
-//! complex ones, taken apart afterwards; that is half the work. Nothing is kept between windows: what a transform
-//! works in belongs to the thread, and is as warm as the last call left it, where a buffer for each call would not be.
+//! In: samples and a window. Out: the power of the bins that are asked for. N real samples are transformed as N/2
+//! complex ones, and the result is taken apart afterwards, which is half the work. Nothing is kept between windows. The
+//! buffers of a transform belong to the thread: they are still in the cache from the last call, as a call's own would
+//! not be.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -44,8 +45,8 @@ impl<const HALF: usize> Spectrum<HALF> {
         Self { fft: planner.plan_fft_forward(HALF), tables }
     }
 
-    /// Gives `take` the power of the bins in `bins`, which begin above 0. The window comes in two parts, as it lies in a
-    /// ring: the older one first, each of an even length.
+    /// Gives `take` the power of the bins in `bins`, whose first must be above 0. The window comes in two parts, as it
+    /// lies in a ring: the older one first, each of an even length.
     pub(super) fn power<R>(&self, samples: [&[i16]; 2], bins: Range<usize>, take: impl FnOnce(&mut [f32]) -> R) -> R {
         ROOM.with_borrow_mut(|room| {
             let Room { values, scratch, power } = room;

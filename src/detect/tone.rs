@@ -1,7 +1,7 @@
 //! Steady lines in the spectrum: call progress tones, DTMF, fax; and music.
 //!
-//! In: 20 ms frames of one leg. Out: [`Kind`] per frame, and which tone it was when a run of them ends. A voice moves by
-//! several hertz from frame to frame even on a held vowel; a tone does not move at all.
+//! In: 20 ms frames of one leg. Out: [`Kind`] per frame, and which tone it was when a run of them ends. A voice moves
+//! by several hertz from frame to frame even on a held vowel; a tone does not move at all.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,15 +10,15 @@ use rustfft::FftPlanner;
 
 use super::spectrum::{Spectrum, Tables, largest, sum};
 use crate::audio::{FRAME_SAMPLES, widely};
-use crate::units::Dbov;
+use crate::units::{Dbov, SampleRate};
 
 /// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
 const SIZE: usize = 1_024;
 const FRAMES: usize = 4;
 const WINDOW: usize = FRAMES * FRAME_SAMPLES;
-const HZ_PER_BIN: f32 = 8_000.0 / SIZE as f32;
+const HZ_PER_BIN: f32 = SampleRate::TELEPHONE.get() as f32 / SIZE as f32;
 
-/// Of all calls.
+/// Tables of the transform, shared by all calls.
 static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, WINDOW));
 
 /// Bins that lines are looked for in: below 200 Hz is hum, above 3,600 Hz nothing passes.
@@ -28,10 +28,10 @@ const LAST: usize = 460;
 /// Main lobe of a Hann window over 640 of 1,024 samples: this many bins to each side hold nearly all of it.
 const LOBE: usize = 3;
 
-/// Bins that are asked for.
+/// Bins that the transform is asked for: those, and a lobe to each side.
 const KEPT: Range<usize> = FIRST - LOBE..LAST + LOBE + 1;
 
-/// Lines weaker than this are no tone anybody hears.
+/// Level of the quietest frame that may hold a tone, dBov.
 const QUIETEST: f32 = -50.0;
 
 /// Share of the energy that one or two lines of a tone hold.
@@ -43,7 +43,7 @@ const DRIFT_HZ: f32 = 5.0;
 /// Frames in a row that make a tone: 180 ms, more than a vowel stays within [`DRIFT_HZ`].
 const RUN: u8 = 9;
 
-/// Frames in a row that make a key: two lines of the DTMF grid at once are no voice.
+/// Frames in a row that make a key. One is enough: no voice has two lines of the DTMF grid at once.
 const KEY_RUN: u8 = 1;
 
 /// What a frame sounds like.
@@ -88,7 +88,7 @@ impl Tone {
         }
     }
 
-    /// By its lines (weaker one 0 if there is none) and its length in frames.
+    /// By its lower and its higher line, Hz, which of a single line are the same; and by its length in frames.
     fn named(low: f32, high: f32, frames: u32) -> Self {
         let near = |line: f32, hz: f32| (line - hz).abs() < APART;
         let is_in = |line: f32, of: &[f32]| of.iter().any(|hz| near(line, *hz));
@@ -110,7 +110,7 @@ impl Tone {
     }
 }
 
-/// A line this near to where it should be is it, Hz: less than half of what parts two keys.
+/// A line that is this near to a named frequency is that one, Hz: less than half of the distance between two keys.
 const APART: f32 = 18.0;
 /// Calling and answering tone of a fax (ITU-T T.30), Hz.
 const FAX: [f32; 2] = [1_100.0, 2_100.0];
@@ -119,20 +119,21 @@ const SPECIAL_INFORMATION: [f32; 7] = [950.0, 914.0, 985.0, 1_400.0, 1_370.0, 1_
 /// Keys: one line of each (ITU-T Q.23), Hz.
 const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
-/// Ringback and busy have these in common (ITU-T E.180, Supplement 2), Hz.
+/// Lines that ringback and busy tones share (ITU-T E.180, Supplement 2), Hz.
 const PROGRESS: [f32; 5] = [400.0, 425.0, 440.0, 450.0, 480.0];
-/// Of a busy tone alone, in North America.
+/// A line that only busy tones have, in North America, Hz.
 const BUSY_ALONE: f32 = 620.0;
-/// The second line of the British ringback, which comes in short bursts as busy tones do.
+/// The higher line of the British ringback, which comes in short bursts as busy tones do, Hz.
 const RINGBACK_ALONE: f32 = 450.0;
 /// A burst of ringback elsewhere is at least this long: 0.6 s.
 const RINGBACK_FRAMES: u32 = 30;
 
-/// Spectrum of one frame, as far as this detector needs it.
+/// One or two lines of one frame, Hz. Of a single line both are the same.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lines {
     low: f32,
     high: f32,
+    /// Their share of the energy, 0 to 1.
     share: f32,
 }
 
@@ -206,7 +207,7 @@ impl ToneDetector {
         self.ended.take()
     }
 
-    /// Frames for which a decision lags: a tone is only known after this many.
+    /// How many frames later a tone is known.
     #[must_use]
     pub const fn lag() -> usize {
         RUN as usize + 4
@@ -227,7 +228,7 @@ impl ToneDetector {
     }
 }
 
-/// One or two lines, and what they hold of the energy. Takes them out of `power`.
+/// The one or two strongest lines, and what they hold of the energy. They are removed from `power`.
 #[inline(always)]
 fn strongest(power: &mut [f32]) -> Lines {
     let total = sum(power.get(LOBE..LOBE + LAST - FIRST).unwrap_or_default()).max(1.0);
@@ -258,8 +259,9 @@ const LOWEST_BAND: usize = 32;
 /// Frames that music is judged by: 2 s.
 const MUSIC_WINDOW: u32 = 100;
 
-/// Music's spectrum is so like that of the step before, as a cosine, and its level moves less, dB a step.
+/// Likeness of neighbouring spectra from which they are music's: the cosine of the angle between them.
 const MUSIC_LIKENESS: f32 = 0.96;
+/// Music's level moves by less than this from frame to frame, dB.
 const MUSIC_MOVEMENT: f32 = 1.3;
 
 /// Music keeps its lines between steps, and hardly pauses. Speech moves every frame and pauses every word.

@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
+use crate::audio::FRAME_TIME;
 use crate::units::CallTime;
-
-/// One frame.
-const FRAME: Duration = Duration::from_millis(20);
 
 /// Speaking at the same time for less than this is how turns change, not talking over.
 const OVERLAP: Duration = Duration::from_millis(400);
@@ -15,13 +13,13 @@ const OVERLAP: Duration = Duration::from_millis(400);
 /// A talk-over is reported each time it has grown by this much.
 const GROWTH: Duration = Duration::from_millis(200);
 
-/// Who falls silent within this after the other has begun, has yielded.
+/// Whoever falls silent within this time after the other has begun has yielded.
 const YIELD_WITHIN: Duration = Duration::from_millis(1_000);
 
-/// The other must have been heard for so long behind that, or nobody has yielded.
+/// The other must have spoken on for this long after that. Otherwise both have stopped, and nobody has yielded.
 const WENT_ON: Duration = Duration::from_millis(150);
 
-/// For this long a speaker is silent before it counts as the end of a turn.
+/// A speaker who is silent for this long has ended a turn.
 const TURN_END: Duration = Duration::from_millis(300);
 
 /// A reply comes within this after the other's turn.
@@ -45,7 +43,7 @@ pub enum Turn {
         /// After the callee's turn.
         delay: Duration,
     },
-    /// The callee's turn passed, and the caller, who could have replied, did not.
+    /// The callee's turn ended, and the caller, who was silent then, did not reply.
     NoReply,
 }
 
@@ -55,7 +53,7 @@ struct Side {
     speaking: bool,
     /// Start of the turn that is on.
     since: CallTime,
-    /// Last frame with speech ended here.
+    /// End of the last frame with speech.
     last: Option<CallTime>,
 }
 
@@ -66,7 +64,7 @@ impl Side {
                 self.speaking = true;
                 self.since = at;
             }
-            self.last = Some(CallTime(at.0 + FRAME));
+            self.last = Some(CallTime(at.0 + FRAME_TIME));
         } else if self.last.is_some_and(|last| at.since(last) >= TURN_END) {
             self.speaking = false;
         }
@@ -80,6 +78,7 @@ pub struct Turns {
     callee: Side,
     /// Both have spoken at once for this long.
     overlap: Duration,
+    /// That length when it was last reported.
     reported: Duration,
     /// The caller was speaking when the callee's turn began, and has not stopped since.
     contested: bool,
@@ -96,7 +95,7 @@ impl Turns {
         let (caller_is, callee_is) = (self.caller.speaking, self.callee.speaking);
 
         if caller && callee {
-            self.overlap += FRAME;
+            self.overlap += FRAME_TIME;
             if self.overlap >= OVERLAP.max(self.reported + GROWTH) {
                 self.reported = self.overlap;
                 tell(Turn::TalkOver { length: self.overlap });
@@ -123,7 +122,7 @@ impl Turns {
             if !caller_is {
                 self.open = Some(ended);
             } else if self.caller.since.0 >= ended.0 {
-                // Began inside the 300 ms that tell us that the turn has ended.
+                // The reply began within the 300 ms that it takes to know that the turn has ended.
                 tell(Turn::Reply { delay: self.caller.since.since(ended) });
             }
         }

@@ -1,12 +1,12 @@
 //! Speech or not, frame by frame, for one leg.
 //!
-//! In: 20 ms frames. Out: [`Voiced`] for each. Knows nothing of tones (see `tone`), of the
-//! other leg (see `echo`) nor of talkspurts (see `cadence`).
+//! In: 20 ms frames. Out: [`Voiced`] for each. Knows nothing of tones (see `tone`), of the other leg (see `echo`) nor
+//! of talkspurts (see `cadence`).
 //!
-//! The webrtc detector decides on the shape of the spectrum and is fooled by steady noise, most of all in a leg's first
-//! frames; a level over the leg's own noise is asked for besides. The noise floor is the lowest level of the last three
-//! seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise has none, so that the floor is
-//! right from the first frames on, falls at once and rises with noise that stays.
+//! The WebRTC voice detector goes by the shape of the spectrum and is fooled by steady noise, most of all in a leg's
+//! first frames. So speech must also be louder than the leg's own noise. The noise floor is the lowest level of the
+//! last three seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise has none. The floor is
+//! right from the first frames on, falls at once, and rises with noise that stays.
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
@@ -16,13 +16,14 @@ use crate::units::Dbov;
 /// Speech is at least this much above the leg's noise. The lowest of many levels lies some 1.5 dB below their middle.
 const ABOVE_FLOOR_DB: f32 = 9.5;
 
-/// Nothing below is speech that a person could follow on a telephone.
+/// Level of the quietest speech that a person could follow on a telephone, dBov.
 const QUIETEST: f32 = -56.0;
 
-/// The floor stays above the quantiser's own noise: digital silence says nothing of the line's.
+/// Lowest noise floor, dBov: above the quantiser's own noise. Digital silence says nothing of the line's noise.
 const LOWEST_FLOOR: f32 = -75.0;
 
-/// Share of a new level in the smoothed one: 100 ms, so that single dips between pulses of a voice are no floor.
+/// Share of a new level in the smoothed one: a time constant of 100 ms, so that a dip between two pulses of a voice is
+/// not taken for the floor.
 const SMOOTHING: f32 = 0.2;
 
 /// Frames of one part of the three seconds: 0.5 s.
@@ -31,10 +32,10 @@ const PART_FRAMES: u8 = 25;
 /// Parts that are remembered.
 const PARTS: usize = 6;
 
-/// Frames in a row that are too quiet for speech after which nothing of what was said before is left in the detector.
-/// From then on it hears one in [`QUIET_SHARE`] of them: enough for it to go on knowing the noise, which it takes from
-/// the quietest of the last hundred frames that it hears.
+/// After this many quiet frames in a row, nothing of the speech before is left in the detector's state.
 const SETTLED: u8 = 8;
+/// From then on the detector is shown one quiet frame in this many: enough for it to go on knowing the noise, which it
+/// takes from the quietest of the last hundred frames that it sees.
 const QUIET_SHARE: u8 = 8;
 
 /// One frame's answer.
@@ -50,11 +51,11 @@ pub struct Voiced {
 pub struct Voice {
     vad: Vad,
     floor: Floor,
-    /// Frames in a row that were too quiet for speech; from [`SETTLED`] on, it goes round.
+    /// Quiet frames in a row; counts round and round from [`SETTLED`] on.
     quiet: u8,
     /// What the detector said of the last frame; None: it was not asked.
     asked: Option<bool>,
-    /// Of a leg of which only matters when somebody speaks.
+    /// See [`Voice::roughly`].
     roughly: bool,
 }
 
@@ -71,8 +72,8 @@ impl Voice {
         }
     }
 
-    /// For a leg of which only matters when somebody speaks, not how: within speech, the detector is asked about every
-    /// second frame.
+    /// For a leg of which it only matters when somebody speaks: within speech, the detector is asked about every second
+    /// frame only.
     #[must_use]
     pub fn roughly() -> Self {
         Self { roughly: true, ..Self::new() }
@@ -92,7 +93,8 @@ impl Voice {
             round if round >= SETTLED + QUIET_SHARE => SETTLED,
             more => more,
         };
-        // The detector is half of what the ear costs. What is not loud is no speech, whatever it says.
+        // The detector is half of what the ear costs, and is not asked where its answer is known: what is not loud is
+        // no speech, and of a rough leg the frame after speech is taken for speech.
         let spoke = self.roughly && self.asked == Some(true);
         let known = if loud { spoke } else { self.quiet > SETTLED };
         self.asked = (!known).then(|| self.vad.is_voice_segment(&frame.samples).unwrap_or(false) && loud);

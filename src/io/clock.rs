@@ -16,7 +16,7 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Computing time of this thread: what work costs, however busy the machine is with other work.
+/// Processor time that this thread has used: what work costs, however busy the machine is.
 #[must_use]
 pub fn computed() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -47,7 +47,7 @@ impl Anchor {
     }
 }
 
-/// Hour (0..24) and weekday (0 is Monday) where this machine stands, for rules with hours.
+/// Hour (0..24) and weekday (0 is Monday) in this machine's time zone, for rules with hours.
 #[must_use]
 pub fn local_hour() -> (u8, u8) {
     use chrono::{Datelike as _, Timelike as _};

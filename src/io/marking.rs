@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use socket2::SockRef;
 
-/// Marks what a socket at `local` sends. A wish to the network: nothing is refused for it.
+/// Marks what a socket at `local` sends. A system that refuses is no fault: the mark is only a hint to routers.
 pub(super) fn mark(socket: &SockRef<'_>, local: IpAddr, dscp: u8) {
     // The upper six bits of the octet.
     let octet = u32::from(dscp) << 2;

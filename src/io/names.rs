@@ -1,7 +1,8 @@
 //! Names of trunks into hosts: NAPTR, SRV, A and AAAA (RFC 3263 §4), on a thread of its own, never while a call waits.
 //!
-//! In: which names, over which transports. Out: for each the hosts behind it, whenever they change. The last good answer
-//! stays when the DNS is slow, gone, or suddenly knows nothing; what cannot be a host of a trunk is not taken from it.
+//! In: which names, over which transports. Out: for each the hosts behind it, whenever they change. The last good
+//! answer stays when the DNS is slow, gone, or suddenly knows nothing; what cannot be a host of a trunk is not taken
+//! from it.
 //!
 //! Invariant: at most [`MAX_TARGETS`] hosts a name, [`MAX_LOOKUPS`] lookups for them, and one answer a name at a time.
 
@@ -66,7 +67,7 @@ impl Question {
         self.transport.is_none_or(|wanted| wanted == transport) && self.usable.iter().any(|(one, _)| *one == transport)
     }
 
-    /// Without a word of the DNS.
+    /// The transport where the DNS names none.
     fn transport(&self) -> Transport {
         self.transport.or_else(|| self.usable.first().map(|(one, _)| *one)).unwrap_or(Transport::Udp)
     }
@@ -136,14 +137,16 @@ impl Names {
     }
 }
 
+/// When a name is asked for next, and how often in a row that has failed.
 struct Entry {
     due: Instant,
     failures: u32,
 }
 
+/// Hosts of a name and how long that is true, or why there is no answer.
 type Resolved = Result<(Vec<Target>, Duration), String>;
 
-/// The thread's own.
+/// What the thread knows.
 struct Resolving<'a> {
     known: &'a Mutex<Known>,
     /// None: nothing has been ordered.
@@ -247,7 +250,8 @@ impl Resolving<'_> {
                 // Once at the beginning of an outage; its end is seen in the answer.
                 if entry.failures == 0 {
                     let kept = known.answers.contains_key(&question);
-                    tracing::warn!(name = %question.host, error, kept, "A name cannot be resolved; the last answer stays");
+                    let name = &question.host;
+                    tracing::warn!(%name, error, kept, "A name cannot be resolved; the last answer stays");
                 }
                 entry.failures = entry.failures.saturating_add(1);
             }
@@ -288,8 +292,11 @@ async fn ask(resolver: TokioResolver, question: Question, settings: Settings) ->
     let mut lookup = Lookup { resolver, ttl: settings.keep_at_most };
     match tokio::time::timeout(limit, lookup.targets(&question)).await {
         Ok(Ok(targets)) => {
-            let mut targets: Vec<Target> =
-                targets.into_iter().filter(|target| may_be(target, &settings.never)).take(MAX_TARGETS).collect();
+            let mut targets: Vec<Target> = targets
+                .into_iter()
+                .filter(|target| may_be_a_trunk(target, &settings.never))
+                .take(MAX_TARGETS)
+                .collect();
             targets.sort();
             targets.dedup_by_key(|target| target.hop);
             if targets.is_empty() { Err("no usable address".to_owned()) } else { Ok((targets, lookup.ttl)) }
@@ -300,7 +307,7 @@ async fn ask(resolver: TokioResolver, question: Question, settings: Settings) ->
 }
 
 /// A trunk cannot be nowhere, everybody, or ourselves.
-fn may_be(target: &Target, never: &[SocketAddr]) -> bool {
+fn may_be_a_trunk(target: &Target, never: &[SocketAddr]) -> bool {
     let address = target.hop.address;
     let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
     let nowhere = address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() || broadcast;
@@ -443,9 +450,9 @@ mod tests {
         for bad in
             ["0.0.0.0:5060", "192.0.2.1:5060", "224.0.0.1:5060", "255.255.255.255:5060", "[::]:5060", "192.0.2.9:0"]
         {
-            assert!(!may_be(&at(bad), &[ours]), "{bad}");
+            assert!(!may_be_a_trunk(&at(bad), &[ours]), "{bad}");
         }
-        assert!(may_be(&at("192.0.2.1:5061"), &[ours]));
+        assert!(may_be_a_trunk(&at("192.0.2.1:5061"), &[ours]));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a shard tells others without hurry, in batches: a wake-up costs a call more than what it is woken for.
+//! What a shard tells others that is not urgent, in batches: to wake a thread for each event would cost a call more
+//! than the event does.
 //!
 //! In: events, one by one. Out: batches of them. Bounded: where nobody takes them, events are lost and counted.
 
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
-/// So many leave at once, however young they are.
+/// So many events leave together, before they have waited for [`LONGEST`].
 const BATCH: usize = 64;
 /// No event waits for longer than this.
 const LONGEST: Duration = Duration::from_millis(20);

@@ -1,8 +1,9 @@
 //! The PBX's name, asked again and again: a container that is started anew, or a line that is dialled up anew, has
 //! another address.
 //!
-//! In: a name and a port. Out: its addresses at the last answer. The system is asked and not the DNS, as the name may stand
-//! in its hosts file; it does not say how long an answer holds, and may take seconds, so a thread of its own asks.
+//! In: a name and a port. Out: its addresses at the last answer. The system is asked and not the DNS, as the name may
+//! stand in its hosts file; it does not say how long an answer holds, and may take seconds, so a thread of its own
+//! asks.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,13 +1,37 @@
-//! Where the files are that come with the program: announcements, the speech model.
+//! Data files: where those are that come with the program (announcements, the speech model), and how one is read.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+
+/// Folder of the speech model, as [`find`] knows it.
+pub const SPEECH_MODEL: &str = "models/moonshine-tiny-en";
+
+/// Folder of the announcements, as [`find`] knows it.
+pub const ANNOUNCEMENTS: &str = "announcements";
 
 /// Where packages put them.
 const PLACES: [&str; 2] = ["/usr/share/ringfence", "/etc/ringfence"];
 
-/// A file or folder that comes with the program, by its name there. A program that lies where it was built takes those of
-/// its source; another one those of its package, of the working directory, or of the source that it was built from, where
-/// that is still there (a target folder of its own, `cargo install`).
+/// A data file that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path}: {why}", path = .path.display())]
+pub struct BadFile {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+/// Reads a text file and parses it.
+pub fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, BadFile> {
+    let bad = |why: String| BadFile { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    parse(&text).map_err(|error| bad(error.to_string()))
+}
+
+/// A file or folder that comes with the program, by its name under `config`. A program that lies in cargo's target
+/// folder takes that of its own source. Any other looks in the folders of packages, then in the working directory, then
+/// in the source that it was built from, which may still be there after `cargo install`.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let source = std::env::current_exe().ok().and_then(|program| source(&program)).map(|source| source.join("config"));
@@ -44,8 +68,8 @@ mod tests {
 
     #[test]
     fn what_comes_with_the_program_is_found() {
-        assert!(find("models/moonshine-tiny-en").is_some_and(|folder| folder.join("encoder.onnx").is_file()));
-        assert!(find("announcements").is_some_and(|folder| folder.is_dir()));
+        assert!(find(SPEECH_MODEL).is_some_and(|folder| folder.join("encoder.onnx").is_file()));
+        assert!(find(ANNOUNCEMENTS).is_some_and(|folder| folder.is_dir()));
         assert_eq!(find("no such thing"), None);
     }
 }

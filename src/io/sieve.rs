@@ -1,17 +1,17 @@
-//! Keeps the worst flooders out before their datagrams reach us: a filter in the kernel on the SIP sockets.
+//! Keeps the worst flooders out before their datagrams reach this process: a kernel filter on the SIP sockets.
 //!
-//! In: addresses that the gate has blocked and that go on sending. Out: a socket filter (classic BPF) of a few compares a
-//! datagram, made anew when the addresses change. Where the kernel refuses it, the gate drops them as before.
+//! In: addresses that the gate has blocked and that go on sending. Out: a socket filter (classic BPF) of a few compares
+//! a datagram, made anew when the addresses change. Where the kernel refuses it, the gate drops them as before.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
 
 use mio::net::UdpSocket;
 use socket2::{SockFilter, SockRef};
 
 use crate::gate::Gate;
-use std::time::Instant;
 
-/// A source that has had so many datagrams dropped during its block is worth a place in the filter.
+/// A source gets a place in the filter once this many of its datagrams have been dropped during its block.
 const WORTH: u64 = 500;
 /// Addresses in the filter: two instructions each, of the 4,096 that the kernel takes.
 const MOST: usize = 256;

@@ -1,14 +1,14 @@
-//! Who goes first where a processor is short: calls and the ear, then words, then what is written down. And how the
-//! process takes its memory.
+//! Which threads go first where processors are short: calls and the ear, then words, then what is written down. And how
+//! the process takes its memory.
 //!
-//! Linux weighs threads by their nice value, each by itself (setpriority(2)): one that stands back gives up the processor
-//! as soon as signalling or media have something to do, and still gets a share of a busy one.
+//! Linux weighs each thread by its own nice value (setpriority(2)). A thread that stands back gives up the processor as
+//! soon as signalling or media have something to do, and still gets a share of a busy one.
 
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{disable_transparent_huge_pages, gettid};
 
-/// How far a thread stands back. What relays calls stands at 0, and so does the ear: with two steps back it heard twenty
-/// calls at once most of a second late, and scams were taken away as much later.
+/// How far a thread stands back. Threads that carry calls do not, and neither does the ear: two steps back, it heard
+/// twenty calls at once most of a second late, and scams were taken away that much later.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StandBack {
     /// Records, logs, lists and answers to operators: nothing in a call waits for them.
@@ -18,7 +18,7 @@ pub enum StandBack {
 }
 
 impl StandBack {
-    /// Added to the nice value; each step takes a fifth of the share that is left.
+    /// Steps of the nice value; each takes a fifth of the share of the processor that is left.
     fn steps(self) -> i32 {
         match self {
             Self::Words => 3,
@@ -35,9 +35,9 @@ impl StandBack {
     }
 }
 
-/// Memory that the process touches first from now on comes in small pages. The kernel may give two megabytes where a call
-/// needs a few kilobytes of them: a quarter of what calls hold. The speech model is a few percent faster with large ones, so
-/// this is for a process without it.
+/// From now on the process gets its memory in small pages. Otherwise the kernel may give two megabytes where a call
+/// needs a few kilobytes, which is a quarter of what calls hold. The speech model is a few percent faster with large
+/// pages, so that this is for a process without it.
 pub fn take_small_pages() {
     // Refused, or not known to this kernel: as it would be without this.
     let _ = disable_transparent_huge_pages(true);

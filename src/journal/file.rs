@@ -14,8 +14,8 @@ use super::format::{Contents, MARK, read};
 
 /// Below this, dead records are not worth a new file.
 const SMALL: u64 = 256 << 10;
-/// A file that is more times as long as its living records is written anew.
-const DEAD_SHARE: u64 = 3;
+/// A file is written anew once it is longer than its living records by more than this factor.
+const DEAD_FACTOR: u64 = 3;
 /// Longest file that is read or written: some 30,000 calls.
 pub(super) const LARGEST: u64 = 64 << 20;
 
@@ -107,7 +107,7 @@ impl JournalFile {
 
     /// Most of it is dead.
     pub(super) fn is_mostly_dead(&self, living: u64) -> bool {
-        self.bytes > SMALL && self.bytes > living.saturating_mul(DEAD_SHARE)
+        self.bytes > SMALL && self.bytes > living.saturating_mul(DEAD_FACTOR)
     }
 
     /// So many bytes more would not all be read back.
@@ -115,7 +115,7 @@ impl JournalFile {
         self.bytes + more as u64 > LARGEST
     }
 
-    /// Somebody has deleted or replaced it: what is written goes nowhere.
+    /// Somebody has deleted or replaced it: what is written to it would be read by nobody.
     pub(super) fn has_moved(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let ours = self.file.metadata().map(|ours| (ours.dev(), ours.ino()));
@@ -124,12 +124,13 @@ impl JournalFile {
     }
 }
 
-/// Keeps a second process from the same file. Held until it is dropped; the system drops it with a process that is killed.
+/// Keeps a second process away from the same file. Held until it is dropped; the system drops it when the process is
+/// killed.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl Lock {
-    /// Waits for a process that is about to end, for so many tries.
+    /// Takes the lock. Tries `tries` times, because a process that is about to end may still hold it.
     pub(super) fn take(path: &Path, tries: u32, between: Duration) -> io::Result<Self> {
         let path = beside(path, "lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
@@ -139,7 +140,10 @@ impl Lock {
                 Ok(()) => return Ok(Self(file)),
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) if tries <= 1 => {
-                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        "another process of Ringfence has it open",
+                    ));
                 }
                 Err(TryLockError::WouldBlock) => {
                     tries -= 1;

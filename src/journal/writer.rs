@@ -22,25 +22,26 @@ const WAITING: usize = 16_384;
 /// Changes within this time are written together, and of each call only the last one. A kill costs at most what changed
 /// in it.
 const GATHER: Duration = Duration::from_millis(200);
-/// Within it, the thread looks so often whether it shall stop: a wake-up for each entry costs a call more than the entry.
+/// While it gathers, the thread looks this often whether it is to stop. It is not woken for each entry: that would cost
+/// a call more than the entry does.
 const LOOK: Duration = Duration::from_millis(50);
-/// A file that cannot be written is tried again so often, and so often it is looked whether it is still there.
+/// A file that cannot be written is tried again this often. One that can is looked for this often: is it still there?
 const RETRY: Duration = Duration::from_secs(2);
 
 /// How long the start waits for a process before that is still ending.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the journal does, read by metrics and health.
+/// What the journal has done, for metrics and health.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// The last writing worked.
+    /// The last attempt to write worked.
     pub up: AtomicBool,
     /// Entries that are in the file.
     pub written: AtomicU64,
     /// Entries that found no room.
     pub lost: AtomicU64,
-    /// Writings that failed.
+    /// Attempts to write that failed.
     pub failed: AtomicU64,
     /// Length of the file.
     pub bytes: AtomicU64,
@@ -54,16 +55,19 @@ pub struct Counts {
 
 /// The running journal.
 pub struct Journal {
-    inbox: Sender<Wish>,
+    inbox: Sender<Order>,
     counts: Arc<Counts>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Until it is dropped, nobody else reads or writes the file.
     _lock: Lock,
 }
 
-enum Wish {
+enum Order {
+    /// Keep this entry, made at this time (milliseconds since 1970).
     Keep(u64, Entry),
+    /// Hand over what is kept of this call.
     Recall(CallId, Arc<Tell>),
+    /// Write what waits, and end.
     Stop,
 }
 
@@ -72,7 +76,7 @@ type Tell = dyn Fn(Snapshot) + Send + Sync;
 
 /// The way of entries to the thread.
 struct Door {
-    inbox: Sender<Wish>,
+    inbox: Sender<Order>,
     counts: Arc<Counts>,
     /// Calls whose end has found no room. It goes before the next entry: a call that never ends would be gone on with by
     /// the next process.
@@ -95,37 +99,29 @@ impl Door {
 
     /// Back: what found no room.
     fn put(&self, entry: Entry) -> Result<(), Entry> {
-        match self.inbox.try_send(Wish::Keep(wall_millis(), entry)).map_err(TrySendError::into_inner) {
-            Err(Wish::Keep(_, entry)) => Err(entry),
-            Ok(()) | Err(Wish::Recall(..) | Wish::Stop) => Ok(()),
+        match self.inbox.try_send(Order::Keep(wall_millis(), entry)).map_err(TrySendError::into_inner) {
+            Err(Order::Keep(_, entry)) => Err(entry),
+            Ok(()) | Err(Order::Recall(..) | Order::Stop) => Ok(()),
         }
     }
 }
 
 impl Journal {
-    /// Reads what the process before left, and starts the thread. Returns also the calls that ran then, each with the
-    /// age of its snapshot. A file that is damaged or cannot be written is told and counted, no error. Waits a little
-    /// for a process before that is about to end.
+    /// Reads what the process before left, and starts the thread. Returns the calls that ran then as well, each with
+    /// the age of its snapshot. A file that is damaged or cannot be written is logged and counted, and is no error.
+    /// Waits up to 5 s for a process before that is about to end.
     ///
     /// # Errors
-    /// If another process has the file, its folder cannot be written, or there is no thread to be had.
+    /// Another process has the file, its folder cannot be written, or the system gives no thread.
     pub fn start(path: &Path) -> io::Result<(Self, Vec<(Snapshot, Duration)>)> {
         let lock = Lock::take(path, LOCK_TRIES, LOCK_PAUSE)?;
         let counts = Arc::new(Counts::default());
         let found = find(path).unwrap_or_else(|error| {
-            tracing::error!(path = %path.display(), %error, "The journal cannot be read; calls of the process before are lost");
+            let path = path.display();
+            tracing::error!(%path, %error, "The journal cannot be read; calls of the process before are lost");
             Found::default()
         });
-        if let Some(aside) = &found.moved {
-            tracing::error!(path = %path.display(), moved_to = %aside.display(), "This is no journal; it was moved aside");
-        } else if found.cut > 0 {
-            let good = found.contents.good;
-            tracing::warn!(path = %path.display(), good, cut = found.cut, "The journal's end is torn or damaged; it was cut off");
-        }
-        if found.contents.foreign > 0 {
-            let records = found.contents.foreign;
-            tracing::warn!(path = %path.display(), records, "The journal has records that this version does not understand");
-        }
+        found.log(path);
         counts.cut.store(found.cut, Ordering::Relaxed);
         counts.foreign.store(found.contents.foreign as u64, Ordering::Relaxed);
         let mut writing = Writing {
@@ -149,31 +145,31 @@ impl Journal {
         }
         // Without a torn end, and shown as down from the first moment where it cannot be written.
         writing.renew();
-        let (inbox, wishes) = bounded(WAITING);
+        let (inbox, orders) = bounded(WAITING);
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             StandBack::Records.apply();
-            writing.run(&wishes);
+            writing.run(&orders);
         })?;
         Ok((Self { inbox, counts, thread: Mutex::new(Some(thread)), _lock: lock }, restored))
     }
 
-    /// A door for entries, for another thread. Never waits.
+    /// Takes entries from another thread. Never waits: an entry that finds no room is lost and counted.
     pub fn door(&self) -> impl FnMut(Entry) + Send + use<> {
         let mut door = Door { inbox: self.inbox.clone(), counts: Arc::clone(&self.counts), over: VecDeque::new() };
         move |entry| door.take(entry)
     }
 
-    /// A door for questions, for another thread: `tell` is handed what is kept of a call, later and on another thread, if
-    /// anything is. Never waits.
+    /// A door for questions, for another thread: `tell` is handed what is kept of a call, later and on another thread,
+    /// if anything is. Never waits.
     pub fn recall(&self, tell: Arc<Tell>) -> impl FnMut(CallId) + Send + use<> {
         let inbox = self.inbox.clone();
         move |call| {
             // Without room nobody is told: those who talked notice that their media have gone.
-            let _ = inbox.try_send(Wish::Recall(call, Arc::clone(&tell)));
+            let _ = inbox.try_send(Order::Recall(call, Arc::clone(&tell)));
         }
     }
 
-    /// What it does.
+    /// What it has done.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
@@ -181,10 +177,27 @@ impl Journal {
 
     /// Writes what waits, and ends. The file stays ours.
     pub fn stop(&self) {
-        let _ = self.inbox.send(Wish::Stop);
+        let _ = self.inbox.send(Order::Stop);
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A thread that panicked has said so on its own.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Found {
+    /// Says what was wrong with the file, if anything was.
+    fn log(&self, path: &Path) {
+        let path = path.display();
+        if let Some(aside) = &self.moved {
+            tracing::error!(%path, moved_to = %aside.display(), "This is no journal; it was moved aside");
+        } else if self.cut > 0 {
+            let (good, cut) = (self.contents.good, self.cut);
+            tracing::warn!(%path, good, cut, "The journal's end is torn or damaged; it was cut off");
+        }
+        if self.contents.foreign > 0 {
+            let records = self.contents.foreign;
+            tracing::warn!(%path, records, "The journal has records that this version does not understand");
         }
     }
 }
@@ -195,24 +208,27 @@ impl Drop for Journal {
     }
 }
 
+/// What the thread knows.
 struct Writing {
     path: PathBuf,
-    /// The last one that could be written.
+    /// None: no file could be made yet.
     file: Option<JournalFile>,
-    /// It still can.
+    /// The last attempt to write to `file` worked.
     working: bool,
     /// The newest record of each call that runs.
     living: BTreeMap<CallId, Kept>,
     living_bytes: u64,
     counts: Arc<Counts>,
-    /// That it cannot be written has been told.
+    /// The log says already that it cannot be written.
     told: bool,
+    /// When to look next whether the file is still there, or can be written again.
     look_at: Instant,
 }
 
-/// A record.
+/// Where the newest record of a call is.
 enum Kept {
-    /// In the file. What a call is written in is as long as all else that is known of it.
+    /// In the file alone. Its bytes are as many as all else that the process knows of the call, so that they are not
+    /// held in memory too.
     There(Place),
     /// Not written yet.
     Here(Vec<u8>),
@@ -229,11 +245,11 @@ impl Kept {
 }
 
 impl Writing {
-    fn run(mut self, wishes: &Receiver<Wish>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         loop {
             let mut pending = BTreeMap::new();
-            let mut running = match wishes.recv_timeout(RETRY) {
-                Ok(wish) => self.take(&mut pending, wish),
+            let mut running = match orders.recv_timeout(RETRY) {
+                Ok(order) => self.take(&mut pending, order),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
@@ -241,8 +257,8 @@ impl Writing {
             while running && !pending.is_empty() && clock::now() < until {
                 std::thread::sleep(LOOK);
                 // Whoever keeps sending is cut off by the count.
-                for wish in wishes.try_iter().take(WAITING) {
-                    running &= self.take(&mut pending, wish);
+                for order in orders.try_iter().take(WAITING) {
+                    running &= self.take(&mut pending, order);
                 }
             }
             self.write(pending, clock::now());
@@ -253,20 +269,20 @@ impl Writing {
     }
 
     /// Of each call only the newest entry counts. False: no more will come.
-    fn take(&self, pending: &mut BTreeMap<CallId, (u64, Entry)>, wish: Wish) -> bool {
-        match wish {
-            Wish::Keep(at, entry) => {
+    fn take(&self, pending: &mut BTreeMap<CallId, (u64, Entry)>, order: Order) -> bool {
+        match order {
+            Order::Keep(at, entry) => {
                 pending.insert(entry.call(), (at, entry));
                 true
             }
-            Wish::Recall(call, tell) => {
+            Order::Recall(call, tell) => {
                 let waiting = pending.get(&call).map(|(_, entry)| entry.clone());
                 if let Some(Entry::Runs(snapshot)) = waiting.or_else(|| self.kept(call)) {
                     tell(*snapshot);
                 }
                 true
             }
-            Wish::Stop => false,
+            Order::Stop => false,
         }
     }
 
@@ -354,7 +370,7 @@ impl Writing {
             match record {
                 Some(record) => records.push((*call, record)),
                 None => {
-                    // The disk has lost it.
+                    // The file has lost it.
                     *living_bytes -= kept.length();
                     counts.lost.fetch_add(1, Ordering::Relaxed);
                     return false;
@@ -412,11 +428,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_call_that_finds_no_room_goes_before_the_next_entry() {
-        let (inbox, wishes) = bounded(2);
+        let (inbox, orders) = bounded(2);
         let mut door = Door { inbox, counts: Arc::default(), over: VecDeque::new() };
         let calls = || {
-            let call = |wish| if let Wish::Keep(_, entry) = wish { entry.call().0 } else { 0 };
-            wishes.try_iter().map(call).collect::<Vec<u64>>()
+            let call = |order| if let Order::Keep(_, entry) = order { entry.call().0 } else { 0 };
+            orders.try_iter().map(call).collect::<Vec<u64>>()
         };
 
         // The disk stands still.

@@ -1,4 +1,4 @@
-//! Calls now, for the API: views of what `history` holds anyway.
+//! Running calls, for the API: views of the records that `history` holds.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ pub struct CallsNow {
 pub struct LiveCall {
     /// 16 hexadecimal digits.
     pub id: String,
-    /// The INVITE came.
+    /// When the INVITE came.
     pub since: UtcMillis,
     /// `routing`, `ringing`, `answered`, `diverted`.
     pub state: &'static str,
@@ -41,9 +41,9 @@ pub struct LiveCall {
     pub rule: Box<str>,
     /// What it decided.
     pub route: Label,
-    /// Class now; None: not judged yet.
+    /// Class by the last verdict; None: not judged yet.
     pub class: Option<Label>,
-    /// Its probability.
+    /// Probability of that class.
     pub probability: Option<f32>,
     /// The last action.
     pub action: Option<Label>,

@@ -22,13 +22,13 @@ use crate::units::Redaction;
 
 /// Lines that wait to be written; at 200 bytes each about 1.6 MB.
 const WAITING: usize = 8_192;
-/// Longer lines are lost: nothing of ours is, and what waits has to end somewhere. In bytes.
+/// Most bytes of a line. Longer ones, which nothing of ours is, are lost, so that what waits is bounded.
 const LONGEST: usize = 8_192;
-/// After a line the thread rests, and lines that come meanwhile wake nobody.
+/// After a line the thread rests, so that lines that come meanwhile need not wake it.
 const GATHER: Duration = Duration::from_millis(10);
 /// Lines that wait are written in pieces of about this many bytes.
 const BLOCK: usize = 64 << 10;
-/// What [`Log`] gives the last lines when it is dropped.
+/// How long the last lines may take to be written when [`Log`] is dropped.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How lines look.
@@ -70,7 +70,10 @@ pub enum LogError {
     },
     /// Something else of this process logs already.
     #[error("the log is set up already")]
-    Taken,
+    AlreadySet,
+    /// It can no longer be changed.
+    #[error("the log has ended")]
+    Ended,
     /// No thread.
     #[error("the log's thread cannot be started ({0})")]
     Thread(io::Error),
@@ -85,7 +88,7 @@ pub struct Log {
     done: Receiver<()>,
 }
 
-/// Begins to log. Once a process.
+/// Begins to log. To be called once in a process.
 ///
 /// # Errors
 /// If the filter is not one, or it was called before.
@@ -93,7 +96,7 @@ pub fn init_log(settings: &LogSettings) -> Result<Log, LogError> {
     let (sink, lines) = Sink::new(WAITING);
     let lost = Arc::clone(&sink.lost);
     let (subscriber, filter) = subscriber(settings, sink)?;
-    subscriber.try_init().map_err(|_| LogError::Taken)?;
+    subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
     settings.redaction.set();
     let ((stop, stopped), (ended, done)) = (bounded(1), bounded(1));
     thread::Builder::new()
@@ -111,10 +114,10 @@ impl Log {
     /// Changes what is logged from now on.
     ///
     /// # Errors
-    /// If the filter is not one; then nothing changes.
+    /// If the filter is not one, or the log has ended; then nothing changes.
     pub fn set(&self, filter: &str, redaction: Redaction) -> Result<(), LogError> {
         let new = parsed(filter)?;
-        self.filter.reload(new).map_err(|_| LogError::Taken)?;
+        self.filter.reload(new).map_err(|_| LogError::Ended)?;
         redaction.set();
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::policy::facts::OverLimit;
 use crate::store::{SIP_CALL_ID_LIMIT, TEXT_LIMIT, clip};
 use crate::units::{CallTime, Leg, Redacted};
 
-/// What a log filter calls these lines by.
+/// The target by which a log filter names these lines.
 const CALL: &str = "ringfence::call";
 
 /// Writes its line.
@@ -76,7 +76,7 @@ pub(super) fn happened(happened: &Happened) {
         Event::GuardLifted { at, by } => {
             info!(target: CALL, %call, at_ms = at.as_millis(), by = by.label(), "Guard lifted");
         }
-        // Which key is nobody's business: it may be a PIN.
+        // The key itself is not logged: it may be part of a PIN.
         Event::Digit { leg } => debug!(target: CALL, %call, leg = leg.label(), "Digit"),
         Event::Ended { ending } => info!(
             target: CALL,

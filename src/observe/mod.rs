@@ -1,8 +1,8 @@
 //! DRIVER: one event, four observers: log, metrics, live feed, history.
 //!
-//! In: [`Happened`](crate::call::Happened) of every call, and snapshots of what the drivers count. Out: log lines, a page
-//! of metrics, lists of calls, and records for [`store`](crate::store). Nothing here is ever waited for by a call: an
-//! event that finds no room is lost and counted, a record too, a log line too.
+//! In: [`Happened`](crate::call::Happened) of every call, and snapshots of what the drivers count. Out: log lines, a
+//! page of metrics, lists of calls, and records for [`store`](crate::store). No call ever waits for any of this:
+//! events, records and log lines that find no room are lost and counted.
 //!
 //! Threads: `observer` takes events in their order; `records` writes the store behind it; `log` writes lines.
 

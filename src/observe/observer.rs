@@ -19,13 +19,14 @@ use crate::io::threads::StandBack;
 use crate::store::{CallRecord, CallSummary, Retention};
 use crate::units::{CallId, Redaction};
 
-/// Events on their way to the thread.
+/// Most events that wait for the thread.
 const EVENTS: usize = 16_384;
-/// Of these, room that only events may take without which a record would be wrong.
+/// Of these, places that are kept for milestones: events without which a record would be wrong.
 const FOR_MILESTONES: usize = EVENTS / 4;
-/// After an event the thread rests, and those that come meanwhile wake nobody: a wake costs a call more than the event.
+/// After an event the thread rests, so that those that come meanwhile need not wake it: that costs a call more than the
+/// event does.
 const GATHER: Duration = Duration::from_millis(10);
-/// What is left to the threads when the last [`Observer`] is dropped without [`Observer::shutdown`].
+/// How long the threads may take to end when the last [`Observer`] is dropped without [`Observer::shutdown`].
 const DROPPED: Duration = Duration::from_secs(1);
 
 /// What is observed and kept.
@@ -75,7 +76,7 @@ impl Shared {
         Self { metrics, history: Mutex::default(), records: Mutex::new(records) }
     }
 
-    /// Poisoned only by a panic between two writes of ours; what is there is still the best there is.
+    /// Only a panic of ours can poison it. What it holds then is still the best that is known.
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,10 +87,10 @@ impl Shared {
 }
 
 impl Observer {
-    /// Starts the threads. A store that cannot be opened is told, counted and tried again: it is no error here.
+    /// Starts the threads. A store that cannot be opened is no error here: it is logged, and tried again.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// The system gives no thread.
     pub fn start(settings: Settings, metrics: Arc<Metrics>) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(metrics, settings.records));
         let writer = settings.store.map(|path| Writer::start(path, Arc::clone(&shared))).transpose()?;
@@ -194,7 +195,9 @@ impl Observing {
                     Ok(happened) => self.happened(&happened),
                     Err(_) => return self.finish(events, clock::now() + DROPPED),
                 },
-                recv(stopped) -> deadline => return self.finish(events, deadline.unwrap_or_else(|_| clock::now() + DROPPED)),
+                recv(stopped) -> deadline => {
+                    return self.finish(events, deadline.unwrap_or_else(|_| clock::now() + DROPPED));
+                }
             }
             match stopped.recv_timeout(GATHER) {
                 Ok(deadline) => return self.finish(events, deadline),
@@ -204,7 +207,7 @@ impl Observing {
         }
     }
 
-    /// Takes what is there.
+    /// Takes all events that are there.
     fn all(&mut self, events: &Receiver<Box<Happened>>) {
         // Whoever keeps sending is cut off by the count, so that a stop is seen.
         for happened in events.try_iter().take(EVENTS) {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// `text` with every character that moves a cursor, breaks a line, turns the reading direction or is not seen at all
-/// written as `\u` and four digits. What a peer sends must not look like a line of ours, nor command a terminal.
+/// `text`, in which every character that moves the cursor, breaks the line, turns the reading direction or is invisible
+/// is written as `\u` and four digits. What a peer sends must not look like a line of ours, nor command a terminal.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(hidden) {
         return Cow::Borrowed(text);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::hear::Heard;
 use super::recording::Recording;
-use crate::audio::FRAME_SAMPLES;
+use crate::audio::{FRAME_SAMPLES, FRAME_TIME};
 use crate::detect::evidence::{Finding, Meaning};
 use crate::units::Leg;
 
@@ -65,17 +65,17 @@ impl Baseline {
 impl Amd {
     /// Voice and silence are counted in frames of 20 ms; the first rule that is met decides. "Not sure" is no machine.
     fn says_machine(&self, caller: &[i16]) -> bool {
-        const FRAME: u32 = 20;
+        const FRAME_MS: u32 = FRAME_TIME.as_millis() as u32;
         let (mut silence, mut voice, mut word, mut words, mut total) = (0, 0, 0, 0, 0);
         let (mut initial, mut greeting, mut in_silence) = (true, false, true);
         for frame in caller.chunks_exact(FRAME_SAMPLES) {
-            total += FRAME;
+            total += FRAME_MS;
             if total >= self.total_analysis_time {
                 return false;
             }
             let sum: u32 = frame.iter().map(|sample| u32::from(sample.unsigned_abs())).sum();
             if sum / (FRAME_SAMPLES as u32) < self.silence_threshold {
-                silence += FRAME;
+                silence += FRAME_MS;
                 if silence >= self.between_words_silence {
                     (in_silence, word) = (true, 0);
                 }
@@ -87,7 +87,7 @@ impl Amd {
                 }
                 continue;
             }
-            (silence, voice, word) = (0, voice + FRAME, word + FRAME);
+            (silence, voice, word) = (0, voice + FRAME_MS, word + FRAME_MS);
             if word >= self.min_word_length && in_silence {
                 words += 1;
                 in_silence = false;

@@ -20,7 +20,7 @@ use crate::detect::ear::Opposite;
 use crate::rtp::control::{Codec, StreamPlan};
 use crate::rtp::packet::Header;
 use crate::rtp::relay::{Payload, Payloads};
-use crate::units::{CallTime, Leg, PerLeg, Ssrc};
+use crate::units::{CallTime, Leg, PerLeg, SampleRate, Ssrc};
 
 /// Longest call that is read: an hour of both legs takes 115 MB as samples.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -304,7 +304,7 @@ impl<'c> AudibleLeg<'c> {
         }
         framer.advance(CallTime(length + Duration::from_millis(200)));
         drain(&mut framer);
-        samples.truncate((length.as_secs_f64() * 8_000.0) as usize);
+        samples.truncate(SampleRate::TELEPHONE.samples_in(length));
         samples
     }
 }

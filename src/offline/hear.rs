@@ -4,31 +4,35 @@ use std::time::Duration;
 
 use rustfft::FftPlanner;
 
-use crate::audio::{FRAME_SAMPLES, Frame};
+use crate::audio::{FRAME_SAMPLES, FRAME_TIME, Frame};
 use crate::detect::evidence::Evidence;
 use crate::detect::fingerprint::{self, Fingerprinter};
 use crate::detect::phrase::{Recogniser, Transcript, Window, to_recogniser};
 use crate::io::analysis::{Hearing, Knowledge, WordRun};
 use crate::io::clock;
 use crate::policy::action::{StepUp, StepUpDecision};
-use crate::policy::judge::{Heard as Measured, Verdict};
+use crate::policy::judge::{Tally, Verdict};
 use crate::policy::rules::Policy;
-use crate::units::CallTime;
+use crate::units::{CallTime, SampleRate};
 
 use super::recording::Recording;
 
 /// Frames of silence after a recording's end, so that the last words are still judged: 1 s.
 const TAIL_FRAMES: usize = 50;
 
-/// After how long the words of a window are known, in seconds a second: a third more than was measured over 192 windows on
-/// one core of a server (0.037). A fixed figure, so that a busy machine hears what an idle one does, and fits the same
-/// weights; a slow one hears words later than it says.
+/// Frames from one look at the tally to the next: 0.5 s.
+const TALLY_FRAMES: usize = 25;
+
+/// How long after its end the words of a window are known, as a share of its length: a third more than was measured
+/// over 192 windows on one core of a server (0.037). A fixed figure, so that a busy machine decides as an idle one does
+/// and fits the same weights. On a machine that is slower than that, real calls know their words later than is said
+/// here.
 const LAG_OF_WORDS: f32 = 0.05;
 
 /// An action and when it was decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Since the answer, lag included.
+    /// Since the answer; the time that words take is in it.
     pub at: CallTime,
     /// What and why.
     pub decision: StepUpDecision,
@@ -37,14 +41,14 @@ pub struct Step {
 /// All that was heard in one call.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
-    /// In order of the time it was known.
+    /// In the order in which it became known.
     pub evidence: Vec<Evidence>,
     /// Each time the verdict moved.
     pub verdicts: Vec<Verdict>,
-    /// Actions, mild to strong.
+    /// Actions in the order in which they were decided, the mildest first.
     pub steps: Vec<Step>,
-    /// The measures each half second, for fitting weights.
-    pub measured: Vec<(CallTime, Measured)>,
+    /// What the judge had added up each half second, for fitting weights.
+    pub tallies: Vec<(CallTime, Tally)>,
     /// Computing time of words.
     pub words_cost: Duration,
     /// Computing time of everything else.
@@ -60,7 +64,7 @@ impl Heard {
         self.steps.iter().max_by_key(|step| step.decision.action)
     }
 
-    /// When an action was decided.
+    /// The first step that is as strong as `action` or stronger.
     #[must_use]
     pub fn first(&self, action: StepUp) -> Option<&Step> {
         self.steps.iter().find(|step| step.decision.action >= action)
@@ -73,7 +77,7 @@ impl Heard {
     }
 }
 
-/// Words that are known at a later time.
+/// The result of a word run, which the call learns at `due`: the run is made at once, and its lag is counted.
 struct Pending {
     due: CallTime,
     window: Window,
@@ -81,7 +85,8 @@ struct Pending {
     lag: Duration,
 }
 
-/// Hears `recording` up to `watch_for`, frame by frame; `recognise` says what it computed, too.
+/// Hears `recording` for `watch_for`, frame by frame, and decides by `policy`. `recognise` makes a word run, and says
+/// how much computing time it took; None: it failed, or words are off.
 #[must_use]
 pub fn hear(
     recording: &Recording,
@@ -91,13 +96,15 @@ pub fn hear(
     recognise: &mut dyn FnMut(&WordRun) -> Option<(Transcript, Duration)>,
 ) -> Heard {
     let mut hearing = Hearing::new(knowledge, &mut FftPlanner::new(), recording.opposite);
-    let mut heard = Heard { length: clip_length(recording), ..Heard::default() };
+    let length = SampleRate::TELEPHONE.time_of(recording.caller.len());
+    let mut heard = Heard { length, ..Heard::default() };
     let mut pending: Option<Pending> = None;
-    let (begun, mut away) = (clock::now(), Duration::ZERO);
+    // Time inside `recognise` is not counted as ours: it may wait for the speech model.
+    let (begun, mut recognising) = (clock::now(), Duration::ZERO);
     let frames = recording.caller.len().div_ceil(FRAME_SAMPLES) + TAIL_FRAMES;
-    let last = frames.min((watch_for.as_millis() / 20) as usize);
+    let last = frames.min((watch_for.as_millis() / FRAME_TIME.as_millis()) as usize);
     for n in 0..last {
-        let now = CallTime::from_millis(20 * n as u64);
+        let now = CallTime(FRAME_TIME * n as u32);
         hearing.frames(&frame(&recording.caller, n, now), &frame(&recording.callee, n, now));
         if let Some(words) = pending.take_if(|words| words.due <= hearing.now()) {
             match &words.transcript {
@@ -109,7 +116,7 @@ pub fn hear(
             let started = clock::now();
             let (transcript, cost) =
                 recognise(&run).map_or((None, Duration::ZERO), |(words, cost)| (Some(words), cost));
-            away += clock::now().duration_since(started);
+            recognising += clock::now().duration_since(started);
             heard.words_cost += cost;
             let lag = run.window.length().mul_f32(LAG_OF_WORDS);
             pending = Some(Pending { due: CallTime(hearing.now().0 + lag), window: run.window, transcript, lag });
@@ -125,11 +132,12 @@ pub fn hear(
         while let Some(evidence) = hearing.poll_evidence() {
             heard.evidence.push(evidence);
         }
-        if n % 25 == 24 && hearing.judge().heard().has_spoken() {
-            heard.measured.push((hearing.now(), hearing.judge().heard().clone()));
+        let tally = hearing.judge().tally();
+        if n % TALLY_FRAMES == TALLY_FRAMES - 1 && tally.has_spoken() {
+            heard.tallies.push((hearing.now(), tally.clone()));
         }
     }
-    heard.other_cost = clock::now().duration_since(begun).saturating_sub(away);
+    heard.other_cost = clock::now().duration_since(begun).saturating_sub(recognising);
     heard
 }
 
@@ -143,7 +151,7 @@ pub fn fingerprint(name: &str, recording: &Recording) -> Option<fingerprint::Rec
     fingerprint::Recording::new(name, &words)
 }
 
-/// Recognises words now, and says how much computing that took, for the figure of what words cost.
+/// Recognises words, and says how much computing time that took. None: the model failed.
 pub fn recognise_with(recogniser: &Recogniser, run: &WordRun) -> Option<(Transcript, Duration)> {
     let audio = to_recogniser(&run.audio);
     recogniser.on_its_thread(|| {
@@ -153,10 +161,7 @@ pub fn recognise_with(recogniser: &Recogniser, run: &WordRun) -> Option<(Transcr
     })
 }
 
-fn clip_length(recording: &Recording) -> Duration {
-    Duration::from_secs_f64(recording.caller.len() as f64 / 8_000.0)
-}
-
+/// Frame `n` of a leg. Behind its end, frames are lost ones.
 fn frame(samples: &[i16], n: usize, at: CallTime) -> Frame {
     let mut frame = Frame { at, samples: [0; FRAME_SAMPLES], lost: false };
     let from = n * FRAME_SAMPLES;

@@ -1,8 +1,8 @@
 //! The ear over recorded calls, faster than real time: `ringfence listen` and `ringfence eval`.
 //!
-//! In: WAV and capture files, a manifest of labelled calls. Out: what the live path would have decided and when.
-//! Words are known a twentieth of their window after it ended, as on an idle core, however busy this machine is: the same
-//! call is heard in the same way twice.
+//! In: WAV and capture files, a manifest of labelled calls. Out: what the live path would have decided, and when. Words
+//! are taken to be known a twentieth of their window's length after it ended, as on an idle core, however busy this
+//! machine is: the same call has the same result twice.
 
 mod baseline;
 mod capture;
@@ -18,8 +18,8 @@ mod tables;
 pub use baseline::Baseline;
 pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
 pub use manifest::{BadManifest, Labelled, read_manifest};
-pub use open::{BadFile, Ear, EarFiles};
+pub use open::{Ear, EarFiles};
 pub use plot::plot;
 pub use recording::{BadRecording, Chosen, Recording};
-pub use report::{Calibration, mistakes, page};
-pub use tables::{Outcome, Tables, Taken, write_calls};
+pub use report::{Calibration, is_mistake, page};
+pub use tables::{ActionTaken, Outcome, Tables, write_calls};

@@ -1,6 +1,5 @@
 //! The ear with all that it knows, opened from files.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +8,15 @@ use super::hear::recognise_with;
 use crate::detect::fingerprint::Library;
 use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Wording};
 use crate::io::analysis::{Knowledge, WordRun};
-use crate::io::shipped;
+use crate::io::shipped::{self, BadFile};
 use crate::policy::judge::Weights;
 
-/// Folder of the speech model, where none is named.
-const MODEL: &str = "models/moonshine-tiny-en";
-
-/// Knowledge and recogniser.
+/// What calls are judged with, and the recogniser, for the offline commands.
 pub struct Ear {
     knowledge: Knowledge,
     recogniser: Option<Recogniser>,
+    /// Why words are off.
     without_words: Option<String>,
-}
-
-/// A file that cannot be used.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{path}: {why}", path = .path.display())]
-pub struct BadFile {
-    /// Which.
-    pub path: PathBuf,
-    /// Why.
-    pub why: String,
 }
 
 /// Files in place of what is built in.
@@ -50,29 +37,30 @@ impl Ear {
     pub fn open(model: Option<&Path>, words: bool, files: &EarFiles) -> Result<Self, BadFile> {
         let EarFiles { phrases, wording, weights, campaigns } = files;
         let book = match phrases {
-            Some(path) => Arc::new(parsed(path, Book::parse)?),
+            Some(path) => Arc::new(shipped::read(path, Book::parse)?),
             None => Book::built_in(),
         };
         let wording = match wording {
-            Some(path) => Arc::new(parsed(path, Wording::parse)?),
+            Some(path) => Arc::new(shipped::read(path, Wording::parse)?),
             None => Wording::built_in(),
         };
         let weights = match weights {
-            Some(path) => parsed(path, Weights::parse)?,
+            Some(path) => shipped::read(path, Weights::parse)?,
             None => Weights::built_in(),
         };
         let campaigns = match campaigns {
-            Some(path) => parsed(path, Library::parse)?,
+            Some(path) => shipped::read(path, Library::parse)?,
             None => Library::default(),
         };
-        let (recogniser, without_words) = match (words, model.map(Path::to_owned).or_else(|| shipped::find(MODEL))) {
-            (false, _) => (None, Some("as asked".to_owned())),
-            (true, None) => (None, Some("no speech model was found".to_owned())),
-            (true, Some(folder)) => match Recogniser::load(&folder) {
-                Ok(recogniser) => (Some(recogniser), None),
-                Err(error) => (None, Some(error.to_string())),
-            },
-        };
+        let (recogniser, without_words) =
+            match (words, model.map(Path::to_owned).or_else(|| shipped::find(shipped::SPEECH_MODEL))) {
+                (false, _) => (None, Some("as asked".to_owned())),
+                (true, None) => (None, Some("no speech model was found".to_owned())),
+                (true, Some(folder)) => match Recogniser::load(&folder) {
+                    Ok(recogniser) => (Some(recogniser), None),
+                    Err(error) => (None, Some(error.to_string())),
+                },
+            };
         let words = recogniser.as_ref().map(|_| ScheduleSettings::default());
         Ok(Self {
             knowledge: Knowledge { weights: Arc::new(weights), book, wording, campaigns: Arc::new(campaigns), words },
@@ -97,17 +85,11 @@ impl Ear {
         self.without_words.as_deref()
     }
 
-    /// Lends it to `hear`.
+    /// Lends knowledge and recogniser to `hear`.
     pub fn with<T>(
         &self,
         hear: impl FnOnce(&Knowledge, &mut dyn FnMut(&WordRun) -> Option<(Transcript, Duration)>) -> T,
     ) -> T {
         hear(&self.knowledge, &mut |run| recognise_with(self.recogniser.as_ref()?, run))
     }
-}
-
-fn parsed<T, E: Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, BadFile> {
-    let bad = |why: String| BadFile { path: path.to_owned(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    parse(&text).map_err(|error| bad(error.to_string()))
 }

@@ -10,15 +10,16 @@ use crate::policy::action::StepUp;
 use crate::policy::judge::Class;
 use crate::units::{CallTime, Leg};
 
+// Pixels: the picture, its left margin, the height of a waveform.
 const WIDTH: f64 = 1_200.0;
 const LEFT: f64 = 90.0;
 const WAVE: f64 = 90.0;
-/// Top of each lane.
+// Top of each lane, in pixels.
 const CALLER: f64 = 60.0;
 const CALLEE: f64 = 170.0;
 const PROBABILITY: f64 = 290.0;
 const WORDS: f64 = 420.0;
-/// Rows of words and of evidence; later ones would run out of the picture.
+/// Most rows of words; of evidence there are twice as many. More would run out of the picture.
 const ROWS: usize = 12;
 const ROW: f64 = 16.0;
 
@@ -38,7 +39,8 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     let height = evidence_top + 40.0 + ROW * marks.len().min(2 * ROWS) as f64;
     let _ = writeln!(
         picture.svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" \
+         font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
     );
     picture.text(LEFT, 24.0, "#222", 15, title);
@@ -68,7 +70,7 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     picture.svg
 }
 
-/// Worth a line; talkspurts and pauses have a lane of their own.
+/// Is this worth a line? Talkspurts and words have lanes of their own.
 fn is_mark(finding: &Finding) -> bool {
     match finding {
         Finding::Onset { .. }
@@ -106,8 +108,8 @@ impl Picture {
         let short: String = text.chars().take(110).collect();
         let _ = writeln!(
             self.svg,
-            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{y:.1}\" fill=\"{colour}\" \
-             text-anchor=\"{anchor}\">{}</text>",
+            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"{y:.1}\" fill=\"{colour}\" text-anchor=\"{anchor}\">{}</text>",
             y - 4.0,
             if anchor == "end" { x - 5.0 } else { x + 5.0 },
             escape(&short)

@@ -1,9 +1,10 @@
-//! A page about an evaluation: ROC, calibration, time to verdict, worst mistakes. One HTML file with its pictures inside.
+//! A page about an evaluation: ROC, calibration, time to verdict, worst mistakes. One HTML file with its pictures
+//! inside.
 
 use std::fmt::Write as _;
 
 use super::markup::escape;
-use super::tables::{Outcome, Tables, Taken};
+use super::tables::{ActionTaken, Outcome, Tables};
 use crate::policy::judge::Class;
 
 /// Bins of the calibration.
@@ -20,9 +21,9 @@ const WORST: usize = 20;
 pub struct Bin {
     /// Calls whose probability falls into it.
     pub calls: usize,
-    /// Mean probability of the class that was named.
+    /// Mean probability that was given to the class that was named.
     pub said: f64,
-    /// Share of calls in which that class was the true one.
+    /// Share of calls of which that class was the true one.
     pub was: f64,
 }
 
@@ -60,7 +61,8 @@ impl Calibration {
     }
 }
 
-/// Points of the ROC: share of `others` and of `press_key` calls whose highest probability reaches a threshold.
+/// Points of the ROC: for each threshold, the share of `others` and of `press_key` calls whose highest probability of
+/// `press_key` reaches it.
 fn roc(outcomes: &[Outcome], others: Class) -> Vec<(f64, f64)> {
     let highest = |class: Class| {
         let mut values: Vec<f32> =
@@ -82,18 +84,27 @@ fn roc(outcomes: &[Outcome], others: Class) -> Vec<(f64, f64)> {
     points
 }
 
-/// Calls that were judged wrongly, the worst first: a person taken away before a scam let through.
+/// How bad a wrong judgement is; 0: it is right. A person taken away is worse than a scam let through.
+fn gravity(outcome: &Outcome) -> u8 {
+    match (outcome.label, outcome.action) {
+        (Class::Live, ActionTaken::Divert) => 5,
+        (Class::Recorded | Class::NoSpeech, ActionTaken::Divert) => 4,
+        (Class::PressKey, ActionTaken::None | ActionTaken::Guard) => 3,
+        (Class::Live, ActionTaken::Guard) => 2,
+        (label, _) => u8::from(label != outcome.class),
+    }
+}
+
+/// Was this call judged wrongly?
 #[must_use]
-pub fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
-    let weight = |outcome: &Outcome| match (outcome.label, outcome.action) {
-        (Class::Live, Taken::Divert) => 5,
-        (Class::Recorded | Class::NoSpeech, Taken::Divert) => 4,
-        (Class::PressKey, Taken::None | Taken::Guard) => 3,
-        (Class::Live, Taken::Guard) => 2,
-        (label, _) => i32::from(label != outcome.class),
-    };
-    let mut wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| weight(outcome) > 0).collect();
-    wrong.sort_by_key(|outcome| std::cmp::Reverse(weight(outcome)));
+pub fn is_mistake(outcome: &Outcome) -> bool {
+    gravity(outcome) > 0
+}
+
+/// Calls that were judged wrongly, the worst first, up to twenty.
+fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
+    let mut wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| is_mistake(outcome)).collect();
+    wrong.sort_by_key(|outcome| std::cmp::Reverse(gravity(outcome)));
     wrong.truncate(WORST);
     wrong
 }
@@ -103,10 +114,11 @@ pub fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
 pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[String]) -> String {
     let calibration = Calibration::of(outcomes);
     let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Ringfence evaluation</title>\n<style>body{font:14px \
-         sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:#222}pre{font-size:12px;overflow-x:auto;background:#f7fafc;\
-         padding:1em}figure{display:inline-block;margin:0 1.5em 1em 0}figcaption{max-width:300px;color:#555}td,th{padding:\
-         .2em .6em;text-align:left;vertical-align:top}</style>\n",
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Ringfence evaluation</title>\n<style>\
+         body{font:14px sans-serif;max-width:78em;margin:2em auto;padding:0 1em;color:#222}\
+         pre{font-size:12px;overflow-x:auto;background:#f7fafc;padding:1em}\
+         figure{display:inline-block;margin:0 1.5em 1em 0}figcaption{max-width:300px;color:#555}\
+         td,th{padding:.2em .6em;text-align:left;vertical-align:top}</style>\n",
     );
     let _ = writeln!(page, "<h1>Evaluation of {}</h1><pre>{}</pre>", escape(manifest), escape(&tables.text()));
     let _ = writeln!(page, "<h2>Pictures</h2>");
@@ -142,8 +154,9 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
 fn frame(page: &mut String, x: &str, longest: f64, y: &str) {
     let _ = writeln!(
         page,
-        "<figure><svg width=\"{w}\" height=\"{h}\" viewBox=\"-60 -20 {w} {h}\" font-size=\"11\"><rect width=\"{SIDE}\" \
-         height=\"{SIDE}\" fill=\"none\" stroke=\"#a0aec0\"/><text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">{x}</text>\
+        "<figure><svg width=\"{w}\" height=\"{h}\" viewBox=\"-60 -20 {w} {h}\" font-size=\"11\">\
+         <rect width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"#a0aec0\"/>\
+         <text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">{x}</text>\
          <text transform=\"translate(-42,{mid}) rotate(-90)\" text-anchor=\"middle\">{y}</text>",
         w = SIDE + 90.0,
         h = SIDE + 65.0,
@@ -177,7 +190,10 @@ fn roc_picture(page: &mut String, outcomes: &[Outcome]) {
     frame(page, "share of the others that reaches it", 1.0, "share of press_key that reaches it");
     line(page, roc(outcomes, Class::Live).into_iter(), "#2f855a");
     line(page, roc(outcomes, Class::Recorded).into_iter(), "#b7791f");
-    page.push_str("</svg><figcaption>ROC over the highest probability of press_key in a call: against people (green), against lawful recordings (brown)</figcaption></figure>\n");
+    page.push_str(
+        "</svg><figcaption>ROC over the highest probability of press_key in a call: against people (green), against \
+         lawful recordings (brown)</figcaption></figure>\n",
+    );
 }
 
 fn calibration_picture(page: &mut String, calibration: &Calibration) {
@@ -194,7 +210,8 @@ fn calibration_picture(page: &mut String, calibration: &Calibration) {
     }
     let _ = writeln!(
         page,
-        "</svg><figcaption>Calibration of the class that was named, a dot for each tenth, larger with more calls; expected calibration error {:.3}</figcaption></figure>",
+        "</svg><figcaption>Calibration of the class that was named, a dot for each tenth, larger with more calls; \
+         expected calibration error {:.3}</figcaption></figure>",
         calibration.error
     );
 }

@@ -12,19 +12,19 @@ use crate::policy::action::StepUp;
 use crate::policy::judge::Class;
 use crate::units::Leg;
 
-/// The strongest action on a call, as far as the tables tell actions apart.
+/// The strongest action on a call. The tables do not tell a whisper from a guard, nor a hang-up from a diversion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Taken {
+pub enum ActionTaken {
     /// None.
     None,
-    /// The callee's digits held, and the callee warned at most.
+    /// The callee's keys held back; it may have been warned as well.
     Guard,
-    /// Taken away.
+    /// The call taken away from its caller.
     Divert,
 }
 
-impl Taken {
+impl ActionTaken {
     /// Fixed word for tables.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -53,24 +53,28 @@ pub struct Outcome {
     pub probability: f32,
     /// Highest probability of `press_key` during the call.
     pub highest: f32,
-    /// What was done.
-    pub action: Taken,
-    /// Since the answer, lag included.
+    /// What would have been done.
+    pub action: ActionTaken,
+    /// When that action was decided, since the answer. The time that words take is in it.
     pub decided_ms: Option<u64>,
     /// Strongest first, up to five.
     pub reasons: Vec<String>,
+    /// True start of the caller's speech, by the manifest.
     #[serde(skip)]
     onset_ms: Option<u64>,
-    /// Where the ear put the onset.
+    /// Where the ear put that start.
     #[serde(skip)]
     heard_onset_ms: Option<u64>,
+    /// True start of the instruction ("press one"), by the manifest.
     #[serde(skip)]
     instruction_ms: Option<u64>,
     /// Length of the call.
     #[serde(skip)]
     audio_s: f64,
+    /// Computing time of the speech model.
     #[serde(skip)]
     words_s: f64,
+    /// Computing time of everything else.
     #[serde(skip)]
     other_s: f64,
 }
@@ -92,9 +96,9 @@ impl Outcome {
             probability: verdict.map_or(0.0, |verdict| verdict.of(class).get()),
             highest: heard.verdicts.iter().map(|v| v.of(Class::PressKey).get()).fold(0.0, f32::max),
             action: match (divert, step) {
-                (Some(_), _) => Taken::Divert,
-                (None, Some(_)) => Taken::Guard,
-                (None, None) => Taken::None,
+                (Some(_), _) => ActionTaken::Divert,
+                (None, Some(_)) => ActionTaken::Guard,
+                (None, None) => ActionTaken::None,
             },
             decided_ms: step.map(|step| step.at.as_millis()),
             reasons: reasons.map(|reason| format!("{} ({:+.1})", reason.text, reason.log_odds)).collect(),
@@ -117,12 +121,13 @@ impl Outcome {
     }
 
     fn diverted(&self) -> bool {
-        self.action == Taken::Divert
+        self.action == ActionTaken::Divert
     }
 
     /// The ear put the onset of the caller's speech where it is: at most 0.25 s too early, or 0.4 s too late.
     fn onset_is_right(&self) -> bool {
-        matches!((self.onset_ms, self.heard_onset_ms), (Some(is), Some(heard)) if (is.saturating_sub(250)..=is + 400).contains(&heard))
+        let (Some(onset), Some(heard)) = (self.onset_ms, self.heard_onset_ms) else { return false };
+        (onset.saturating_sub(250)..=onset + 400).contains(&heard)
     }
 }
 
@@ -168,7 +173,7 @@ pub struct Row {
     pub calls: usize,
     /// By class, in the order of [`Class::ALL`].
     pub classes: [usize; 4],
-    /// Calls in which the callee's digits would be held, at least.
+    /// Calls in which at least the callee's keys would be held back.
     pub guarded: Share,
     /// Calls taken away.
     pub diverted: Share,
@@ -198,7 +203,7 @@ pub struct Tables {
     pub kinds: Vec<Row>,
     /// Times to decision.
     pub delays: Delays,
-    /// Calls whose caller was heard to begin when he did, of those whose manifest says when that is.
+    /// Calls whose onset the ear put in the right place, of those whose true onset the manifest knows.
     pub onsets: Share,
     /// Computing time of words over the time of the calls.
     pub words_share: f64,
@@ -305,7 +310,7 @@ fn row(name: &str, of: &[&Outcome]) -> Row {
         name: name.to_owned(),
         calls: of.len(),
         classes: Class::ALL.map(|class| count(&|outcome| outcome.class == class)),
-        guarded: Share::new(count(&|outcome| outcome.action != Taken::None), of.len()),
+        guarded: Share::new(count(&|outcome| outcome.action != ActionTaken::None), of.len()),
         diverted: Share::new(count(&Outcome::diverted), of.len()),
     }
 }
@@ -374,7 +379,7 @@ mod tests {
             class: label,
             probability: 0.9,
             highest: 0.9,
-            action: if decided_ms.is_some() { Taken::Divert } else { Taken::None },
+            action: if decided_ms.is_some() { ActionTaken::Divert } else { ActionTaken::None },
             decided_ms,
             reasons: vec!["said \"press one\", twice".to_owned()],
             onset_ms: Some(1_000),

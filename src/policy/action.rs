@@ -9,7 +9,7 @@ use super::judge::Verdict;
 /// What happens to a new call.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Route {
-    /// Trusted: anchored, not analysed.
+    /// Ring the callee, and do not listen: the caller is trusted.
     Connect,
     /// Ring the callee, listen after the answer.
     Watch,
@@ -48,21 +48,21 @@ pub enum StepUp {
 /// Name of the rule that decided: `[[rule]] name`, or a built-in one.
 pub type RuleId = Arc<str>;
 
-/// At the INVITE.
+/// A decision at the INVITE.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RouteDecision {
     /// What to do.
     pub route: Route,
-    /// Who says so.
+    /// The rule that says so.
     pub rule: RuleId,
 }
 
-/// On a running call.
+/// A decision on a running call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StepUpDecision {
     /// What to do.
     pub action: StepUp,
-    /// Which threshold says so.
+    /// The threshold that says so, as `detect.divert_at`.
     pub rule: RuleId,
     /// Why.
     pub verdict: Verdict,
@@ -75,7 +75,7 @@ pub enum Enforcement {
     Done,
     /// `enforce = false`: it would have been.
     Observed,
-    /// Decided and recorded only: it could not be done, as nobody was there to do it to.
+    /// It could not be: the callee was not there, or was hearing a warning already.
     NotEnforced,
 }
 

@@ -32,7 +32,7 @@ impl CallDirection {
 pub enum CallerNumber {
     /// No number, `anonymous`, or `Privacy: id`.
     Withheld,
-    /// In E.164 with `+` where the country tells how, else as sent.
+    /// In E.164 with `+` where it is a full number by the country's rules, else as sent.
     Known(Redacted<Arc<str>>),
     /// A name, not a number.
     NotANumber(Redacted<Arc<str>>),
@@ -59,7 +59,7 @@ impl CallerNumber {
     }
 }
 
-/// A limit that a call went over; the gate decides, and it is handed in.
+/// A limit that a call went over. The gate says so.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum OverLimit {
     /// Calls of one source.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::facts::CallerNumber;
 use crate::units::Redacted;
 
-/// Longest number that is looked at; E.164 has 15 digits.
+/// Most characters of a number; E.164 has 15 digits.
 const LONGEST: usize = 32;
 
 /// How a country writes numbers.
@@ -17,13 +17,14 @@ pub struct Country {
     calling_code: &'static str,
     trunk_prefix: &'static str,
     international_prefix: &'static str,
-    /// Fewest and most digits of a national number, without its trunk prefix.
+    /// Fewest digits of a national number, without its trunk prefix.
     shortest: usize,
+    /// Most digits of one.
     longest: usize,
 }
 
-/// Countries that numbers can be normalised for, with the usual lengths of their national numbers. In Germany extensions
-/// are part of the number: as many digits as E.164 leaves.
+/// Countries that numbers can be normalised for, with the usual lengths of their national numbers. In Germany
+/// extensions are part of the number: as many digits as E.164 leaves.
 pub const COUNTRIES: &[Country] = &[
     Country::GB,
     Country::new("IE", "353", "0", "00", 8..=9),
@@ -33,7 +34,7 @@ pub const COUNTRIES: &[Country] = &[
     Country::new("ES", "34", "", "00", 9..=9),
     Country::new("IT", "39", "", "00", 9..=10),
     Country::new("AU", "61", "0", "0011", 9..=9),
-    // What is dialled before a national number is the calling code itself, and is left out as often.
+    // The prefix before a national number is the calling code itself, and is often left out.
     Country::new("US", "1", "", "011", 10..=10),
     Country::new("CA", "1", "", "011", 10..=10),
 ];

@@ -13,7 +13,7 @@ use crate::units::Ratio;
 pub struct Policy {
     /// How numbers are written here.
     pub country: Country,
-    /// Pass before every rule when the PBX dials them.
+    /// Numbers that the PBX may always dial, before every rule.
     pub emergency: Vec<Arc<str>>,
     /// Always connected.
     pub allow: NumberSet,
@@ -21,7 +21,7 @@ pub struct Policy {
     pub block: NumberSet,
     /// `[[rule]]`, in the order of the file.
     pub rules: Vec<Rule>,
-    /// Where no rule matches.
+    /// What happens where no rule matches.
     pub otherwise: Route,
     /// How calls over a limit are refused.
     pub over_limit: Rejection,
@@ -56,7 +56,7 @@ impl Default for Policy {
 /// One `[[rule]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// Stands in the record.
+    /// Stands in the record of a call that it decided.
     pub name: RuleId,
     /// All of them must hold.
     pub when: Vec<Condition>,
@@ -77,7 +77,7 @@ pub enum Condition {
     Trunk(Arc<str>),
     /// The source is in one of these networks.
     Networks(Vec<ipnet::IpNet>),
-    /// The local hour is in `from..to`, across midnight where `to` is not the greater.
+    /// The local hour is in `from..to`; where `to` is not greater than `from`, the span goes across midnight.
     Hours {
         /// First hour.
         from: u8,
@@ -134,8 +134,9 @@ impl Policy {
         decide(self.otherwise, "default")
     }
 
-    /// The next step that `verdict` earns beyond those `taken`: the strongest, but for a whisper, which a guard goes
-    /// before. None: nothing new. Whoever took a call back has decided for this call: nothing stronger than a guard follows.
+    /// The next step that `verdict` earns beyond those `taken`: the strongest one, except that a whisper comes only
+    /// after a guard. None: nothing new. A callee who took the call back has decided: nothing stronger than a guard
+    /// follows.
     #[must_use]
     pub fn step_up(&self, verdict: &Verdict, taken: &[StepUp], taken_back: bool) -> Option<StepUpDecision> {
         let probability = verdict.of(Class::PressKey);
@@ -150,16 +151,16 @@ impl Policy {
             let earned = probability >= threshold;
             let allowed = !taken_back || action == StepUp::Guard;
             let stronger = taken.iter().all(|step| *step < action);
-            let goes_before = action == StepUp::Whisper && taken.is_empty();
-            if earned && allowed && stronger && !goes_before {
+            let too_early = action == StepUp::Whisper && taken.is_empty();
+            if earned && allowed && stronger && !too_early {
                 return Some(StepUpDecision { action, rule: Arc::from(rule), verdict: verdict.clone() });
             }
         }
         None
     }
 
-    /// Whether keys that are held reach the caller again: it must be as sure that he is a person as it would have to be of
-    /// a scam to take him away.
+    /// Do keys that are held back reach the caller again? The caller must be a person with the probability that a scam
+    /// needs to be taken away.
     #[must_use]
     pub fn lifts_guard(&self, verdict: &Verdict) -> bool {
         verdict.class == Class::Live && verdict.of(Class::Live) >= self.divert_at

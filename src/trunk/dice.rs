@@ -1,4 +1,4 @@
-//! Randomness out of a seed: the same seed, the same run. Never for secrets.
+//! Random numbers from a seed, so that a run can be repeated. Never for secrets.
 
 use std::hash::Hasher as _;
 use std::time::Duration;

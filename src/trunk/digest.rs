@@ -1,14 +1,14 @@
 //! Digest answers to a challenge (RFC 7616 as RFC 3261 §22 and RFC 8760 use it).
 //!
 //! In: a 401 or 407, user and password. Out: a header line. Of several challenges the one with the strongest algorithm
-//! is answered, wherever it stands (RFC 8760 §2.4 leaves that to local policy), so that nobody on the way can bring MD5
-//! to the front.
+//! is answered, wherever it stands (RFC 8760 §2.4 leaves that to local policy), so that nobody on the way can have MD5
+//! chosen by putting it first.
 
 use std::fmt;
 use std::sync::Arc;
 
 use md5::Md5;
-use sha2::{Digest as _, Sha256, Sha512_256};
+use sha2::{Digest as _, Sha256};
 
 use crate::sip::wire::{Message, StatusCode, comma_params, unquoted};
 
@@ -47,8 +47,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A name for our Contact that stays the same over restarts, so that a registrar sees one binding, and that nobody
-    /// can guess. Many rounds, so that it is no shorter way to the password than a digest answer is.
+    /// A name for our Contact that nobody can guess, and that stays the same over restarts, so that a registrar sees
+    /// one binding. It takes many rounds, so that guessing the password from it is no easier than from a digest answer.
     #[must_use]
     pub fn token(&self, trunk: &str) -> String {
         const ROUNDS: u32 = 20_000;
@@ -60,11 +60,13 @@ impl Credentials {
     }
 }
 
+/// The algorithm, from weak to strong.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Hash {
     Md5,
     Sha256,
-    Sha512,
+    /// SHA-512/256 (RFC 7616 §6.1).
+    Sha512_256,
 }
 
 impl Hash {
@@ -72,7 +74,9 @@ impl Hash {
         match self {
             Self::Md5 => hex(&text.iter().fold(Md5::new(), |hash, part| hash.chain_update(part)).finalize()),
             Self::Sha256 => hex(&text.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize()),
-            Self::Sha512 => hex(&text.iter().fold(Sha512_256::new(), |hash, part| hash.chain_update(part)).finalize()),
+            Self::Sha512_256 => {
+                hex(&text.iter().fold(sha2::Sha512_256::new(), |hash, part| hash.chain_update(part)).finalize())
+            }
         }
     }
 }
@@ -86,9 +90,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// What the answer covers: the challenge's `qop` (RFC 7616 §3.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Protection {
-    /// RFC 2069: no client nonce, no count.
+    /// RFC 2069, without `qop`: no client nonce, no count.
     Old,
     Auth,
     /// The body is part of it.
@@ -108,7 +113,7 @@ pub struct Challenge {
     hash: Hash,
     session: bool,
     protection: Protection,
-    /// The last answer was right, but its nonce too old.
+    /// The last answer was right, but its nonce was too old.
     stale: bool,
     /// Answers that this nonce has had (`nc`).
     count: u32,
@@ -155,7 +160,7 @@ impl Challenge {
         let hash = match named {
             "MD5" => Hash::Md5,
             "SHA-256" => Hash::Sha256,
-            "SHA-512-256" => Hash::Sha512,
+            "SHA-512-256" => Hash::Sha512_256,
             _ => return None,
         };
         let offered = text("qop")?;
@@ -173,7 +178,7 @@ impl Challenge {
         Some(Self { proxy, realm, nonce, opaque, algorithm, hash, session, protection, stale, count: 0 })
     }
 
-    /// Another answer may be right where the last one was refused.
+    /// May an answer to this one be right, although that to the last one was refused?
     #[must_use]
     pub fn is_new_to(&self, last: &Self) -> bool {
         self.proxy != last.proxy || (self.stale && self.nonce != last.nonce)

@@ -1,5 +1,5 @@
-//! Does a host of a trunk answer? Asked with OPTIONS (RFC 3261 §11): by the clock if the operator wants that, and with
-//! growing pauses while it is silent.
+//! Does a host of a trunk answer? It is asked with OPTIONS (RFC 3261 §11): regularly, if the operator wants that, and
+//! with growing pauses while it is silent.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Health {
         Self { every, down: false, failures: 0, at: every.map(|_| now) }
     }
 
-    /// Another rhythm, from the next answer on.
+    /// Changes how often a host that answers is asked.
     pub fn set_every(&mut self, every: Option<Duration>, now: Instant) {
         if self.every != every {
             self.every = every;
@@ -39,7 +39,7 @@ impl Health {
         }
     }
 
-    /// It is tried last.
+    /// Is it silent? Then it is tried last.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.down

@@ -4,8 +4,7 @@
 //! In: responses, what became of requests, `now`. Out: what to send, when, and states for people to look at. Builds no
 //! transaction and knows no call: `call` sends what is decided here.
 //!
-//! Invariant: whatever a registrar says, the next REGISTER has a time of its own that neither comes at once for ever nor
-//! never.
+//! Invariant: whatever a registrar says, the next REGISTER has a time, which is neither always now nor never.
 
 mod dice;
 mod digest;

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use super::{Asked, Challenge, Credentials, Dice};
 use crate::sip::wire::{Message, Name, StatusCode, Uri};
 
-/// Base of the pause behind a failure, where no other flow works (RFC 5626 §4.5).
+/// Base of the pause after a failure, where no other flow works (RFC 5626 §4.5).
 const BASE_PAUSE: Duration = Duration::from_secs(30);
 /// Longest pause (RFC 5626 §4.5).
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
 /// Longest pause that a Retry-After may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-/// Longest life of a binding that is asked for, whatever a registrar's Min-Expires says.
+/// Longest life of a binding that is asked for, in seconds, whatever a registrar's Min-Expires says.
 const LONGEST_EXPIRES: u32 = 86_400;
-/// A binding that lives for less would be refreshed all the time.
+/// Shortest life of a binding, in seconds, that counts as one: a shorter one would be refreshed all the time.
 const SHORTEST_EXPIRES: u32 = 10;
-/// Challenges and 423s in a row before it counts as a failure: one more than any honest registrar needs.
+/// An attempt fails with this many challenges and 423s in a row: one more than any honest registrar needs.
 const MAX_TURNS: u8 = 4;
 /// Service-Routes that are kept (RFC 3608).
 const MAX_ROUTES: usize = 4;
@@ -37,13 +37,13 @@ pub struct Register {
 /// How a registration stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// Nothing has come of it yet.
+    /// The first attempt is under way.
     Trying,
     /// Calls come in.
     Registered,
-    /// They do not, or will soon not any more; it is tried again.
+    /// Calls do not come in, because the binding has ended or was never made. It is tried again.
     Failed,
-    /// Taken back.
+    /// The binding has been taken back.
     Over,
 }
 
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// What a response, or its absence, brought.
+/// What to do after a response, or after none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Next {
     /// Send the next REGISTER now.
@@ -204,7 +204,7 @@ impl Registration {
     /// A final response.
     pub fn response(&mut self, response: &Message<'_>, code: StatusCode, dice: &mut Dice, now: Instant) -> Next {
         match code.0 {
-            // What was under way when the end was asked for has made a binding.
+            // A REGISTER that was under way when the end was asked for has made a binding.
             200..=299 if self.ending && !self.asked_to_end => Next::Send,
             200..=299 if self.ending => self.over(),
             200..=299 => self.granted(response, dice, now),
@@ -232,7 +232,7 @@ impl Registration {
         self.failed(None, None, dice, now)
     }
 
-    /// What stood in the way may be gone: a pause behind a failure is over.
+    /// Ends the pause after a failure: what stood in the way may be gone.
     pub fn hurry(&mut self, now: Instant) {
         if self.state == State::Failed && self.at.is_some() {
             self.at = Some(now);
@@ -286,7 +286,8 @@ impl Registration {
         Next::Wait
     }
 
-    /// Of our binding in the answer; else of all; else as asked for (RFC 3261 §10.2.1.1, §10.3).
+    /// Life of our binding, in seconds: as the answer says of it, or else of all, or else as it was asked for (RFC 3261
+    /// §10.2.1.1, §10.3).
     fn granted_seconds(&self, response: &Message<'_>) -> u32 {
         let ours =
             |uri: &str| Uri::parse(uri).is_ok_and(|uri| uri.param("line").flatten() == Some(&*self.register.token));
@@ -305,13 +306,14 @@ impl Registration {
             Some(last) if self.answered => new.is_new_to(last),
             Some(_) | None => true,
         };
-        // A nonce of a registration before may have been dropped without a word of `stale`: one new one is tried.
+        // The registrar may have forgotten the nonce of the last refresh without saying `stale`: a new nonce is tried
+        // once.
         let first_turn = self.turns == 0;
         self.challenge = Some(new);
         if (may_be_right || (first_turn && self.failures == 0 && self.until.is_some())) && self.turn() {
             return Next::Send;
         }
-        // Refused: what was answered was no use, and the next attempt begins without it.
+        // The answer was refused: the next attempt begins without this challenge.
         self.challenge = None;
         self.failed(Some(code), None, dice, now)
     }

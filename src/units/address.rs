@@ -1,10 +1,10 @@
-//! Addresses and small numbers as text, many a message.
+//! Addresses and small numbers as text, for each message.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// Writes what the address itself would, in one piece where that takes a dozen: most of a message that is forwarded is
-/// copied, and addresses were half of what is left to write.
+/// Writes the same text as the address itself, but in one piece where that writes a dozen. Most of a forwarded message
+/// is copied, and addresses were half of the cost of the rest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Plain<T>(pub T);
 

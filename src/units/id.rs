@@ -11,11 +11,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CallId(pub u64);
 
-/// The bit above a shard's.
+/// Marks the name of a call's video: the bit above those of the shard.
 const VIDEO: u64 = 1 << 63;
 
 impl CallId {
-    /// By what the media path knows this call's video: ports and streams of its own beside those of the talk.
+    /// The name by which the media path knows this call's video, which has ports and streams of its own.
     #[must_use]
     pub fn video(self) -> Self {
         Self(self.0 | VIDEO)

@@ -29,6 +29,12 @@ impl SampleRate {
     pub fn samples_in(self, span: Duration) -> usize {
         usize::try_from(span.as_micros() * u128::from(self.0) / 1_000_000).unwrap_or(usize::MAX)
     }
+
+    /// How long `samples` last.
+    #[must_use]
+    pub fn time_of(self, samples: usize) -> Duration {
+        Duration::from_secs_f64(samples as f64 / f64::from(self.0))
+    }
 }
 
 /// Reading of the RTP media clock. Wraps at 2^32 and is not wall time (RFC 3550 §5.1).

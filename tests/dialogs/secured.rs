@@ -1,5 +1,5 @@
-//! Offers and answers in calls whose SRTP ends here: refusals, faxes, answers of ours, restarts. `tests/srtp.rs` has the
-//! packets.
+//! Offers and answers in calls whose SRTP ends here: refusals, faxes, answers of ours, restarts. `tests/srtp.rs` has
+//! the packets.
 
 use ringfence::call::{DivertCallee, DivertCaller, Input, Settings, SrtpPolicy, SrtpSettings};
 use ringfence::rtp::srtp::MasterKey;

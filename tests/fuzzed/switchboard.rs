@@ -1,8 +1,9 @@
-//! Bytes become what happens to a switchboard: messages of trunk and PBX, whole and mangled, time, media, orders, kills.
+//! Bytes become what happens to a switchboard: messages of trunk and PBX, whole and mangled, time, media, orders,
+//! kills.
 //!
-//! After each run everything is ended and all time passes. Nothing may be left; each call began and ended once, with its
-//! media closed and its journal entry gone; each INVITE had exactly one final answer; everything that was sent went to a
-//! peer, and could be read by one.
+//! After each run everything is ended and all time passes. Nothing may be left; each call began and ended once, with
+//! its media closed and its journal entry gone; each INVITE had exactly one final answer; everything that was sent went
+//! to a peer, and could be read by one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;

@@ -10,41 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::plain_sip::{answer, description, header};
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[expect(clippy::disallowed_methods, reason = "telephones of a process test live in real time")]
 fn now() -> Instant {
     Instant::now()
-}
-
-fn header<'t>(message: &'t str, name: &str) -> &'t str {
-    let prefix = format!("{name}: ");
-    message.lines().find_map(|line| line.strip_prefix(prefix.as_str())).unwrap_or_default()
-}
-
-fn vias(message: &str) -> String {
-    message.lines().filter(|line| line.starts_with("Via:")).map(|line| format!("{line}\r\n")).collect()
-}
-
-fn description(address: SocketAddr) -> String {
-    let (ip, port) = (address.ip(), address.port());
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
-    )
-}
-
-fn answer(request: &str, status: &str, tag: &str, contact: SocketAddr, body: &str) -> String {
-    let to = header(request, "To");
-    let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-    format!(
-        "SIP/2.0 {status}\r\n{}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:x@{contact}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-        vias(request),
-        header(request, "From"),
-        header(request, "Call-ID"),
-        header(request, "CSeq"),
-        body.len()
-    )
 }
 
 /// Answers every call at once, and everything else with 200.
@@ -126,8 +98,8 @@ impl Caller {
         let (here, name) = (self.here, &self.name);
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{name}{method}{number};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:+441632960001@{here}>;tag=caller\r\nTo: {}\r\nCall-ID: {name}\r\nCSeq: {number} {method}\r\n\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{name}{method}{number};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=caller\r\nTo: {}\r\nCall-ID: {name}\r\nCSeq: {number} {method}\r\n\
              Contact: <sip:c@{here}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             self.target,
             self.to,

@@ -1,5 +1,5 @@
-//! A provider for tests of the real binary: hosts that register, challenge and answer, and a name server. Plain text and
-//! bytes that share no code with Ringfence.
+//! A provider for tests of the real binary: hosts that register, challenge and answer, and a name server. Plain text
+//! and bytes that share no code with Ringfence.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "test helpers, not all used by each suite")]
 
@@ -11,25 +11,10 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-fn header<'t>(message: &'t str, name: &str) -> &'t str {
-    let prefix = format!("{name}: ");
-    message.lines().find_map(|line| line.strip_prefix(prefix.as_str())).unwrap_or_default()
-}
+use crate::plain_sip::{header, response};
 
-fn answer(request: &str, status: &str, more: &str, body: &str) -> String {
-    let vias: String =
-        request.lines().filter(|line| line.starts_with("Via:")).map(|line| format!("{line}\r\n")).collect();
-    let to = header(request, "To");
-    let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag=provider") };
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-    format!(
-        "SIP/2.0 {status}\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}{kind}Content-Length: {}\r\n\r\n{body}",
-        header(request, "From"),
-        header(request, "Call-ID"),
-        header(request, "CSeq"),
-        body.len()
-    )
-}
+/// In To of every answer.
+const TAG: &str = "provider";
 
 fn sha(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -104,7 +89,7 @@ fn reply(request: &str, at: SocketAddr, account: Option<&(String, String)>) -> S
             let weak = format!("{ask}: Digest realm=\"provider\", nonce=\"weak\", qop=\"auth\", algorithm=MD5\r\n");
             let strong =
                 format!("{ask}: Digest realm=\"provider\", nonce=\"strong\", qop=\"auth\", algorithm=SHA-256\r\n");
-            return answer(request, status, &(weak + &strong), "");
+            return response(request, status, TAG, &(weak + &strong), "");
         }
     }
     let contact = match method {
@@ -113,7 +98,7 @@ fn reply(request: &str, at: SocketAddr, account: Option<&(String, String)>) -> S
     };
     let (ip, port) = (at.ip(), at.port());
     let body = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n");
-    answer(request, "200 OK", &contact, if method == "INVITE" { &body } else { "" })
+    response(request, "200 OK", TAG, &contact, if method == "INVITE" { &body } else { "" })
 }
 
 /// RFC 7616 §3.4.1, written out for what this host asks.

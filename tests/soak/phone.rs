@@ -1,7 +1,7 @@
 //! A reference telephone: one end of one call, with the repetitions of RFC 3261 §13 and §17 of its own.
 //!
-//! In: text that has come, what its user does, `now`. Out: text to send. It shares no code with what it tests, so that a
-//! mistake cannot agree with itself. What it is sent and may not be sent is noted in `problems`.
+//! In: text that has come, what its user does, `now`. Out: text to send. It shares no code with what it tests, so that
+//! a mistake cannot agree with itself. What it is sent and may not be sent is noted in `problems`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::firewall::{Firewall, agent};
+use crate::plain_sip::{answer, audio, header};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const PCMU: u8 = 0;
@@ -92,32 +93,6 @@ pub(crate) fn bytes(payload_type: u8) -> usize {
     if payload_type == OPUS { 60 } else { 160 }
 }
 
-/// Where a description says that media go.
-pub(crate) fn media(message: &str) -> SocketAddr {
-    let line = |start: &str| message.lines().find_map(|line| line.strip_prefix(start)).unwrap();
-    let port = line("m=audio ").split(' ').next().unwrap();
-    SocketAddr::new(line("c=IN IP4 ").parse().unwrap(), port.parse().unwrap())
-}
-
-pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {
-    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
-}
-
-pub(crate) fn answer(request: &str, contact: SocketAddr, body: &str) -> String {
-    let vias: String =
-        request.lines().filter(|line| line.starts_with("Via:")).map(|line| format!("{line}\r\n")).collect();
-    let to = header(request, "To");
-    let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag=p") };
-    format!(
-        "SIP/2.0 200 OK\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:p@{contact}>\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        header(request, "From"),
-        header(request, "Call-ID"),
-        header(request, "CSeq"),
-        body.len()
-    )
-}
-
 pub(crate) struct Call {
     pub(crate) firewall: Firewall,
     pub(crate) caller: Phone,
@@ -136,8 +111,8 @@ impl Call {
     pub(crate) fn request(&self, method: &str, body: &str) -> String {
         let (here, cseq) = (self.caller.here(), self.cseq);
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKg{}{method}{cseq};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:+441632960001@{here}>;tag=c\r\nTo: {}\r\nCall-ID: g{here}\r\nCSeq: {cseq} {method}\r\n\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKg{}{method}{cseq};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=c\r\nTo: {}\r\nCall-ID: g{here}\r\nCSeq: {cseq} {method}\r\n\
              Contact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             self.target,
             here.port(),
@@ -153,13 +128,16 @@ impl Call {
         self.caller.sip.send_to(invite.as_bytes(), self.firewall.sip).unwrap();
         let asked = self.callee.receive_sip("INVITE ");
         let body = self.callee.describes(taken);
-        self.callee.sip.send_to(answer(&asked, self.callee.here(), &body).as_bytes(), self.firewall.sip).unwrap();
+        self.callee
+            .sip
+            .send_to(answer(&asked, "200 OK", "p", self.callee.here(), &body).as_bytes(), self.firewall.sip)
+            .unwrap();
         let ok = self.caller.receive_sip("SIP/2.0 200");
         self.to = header(&ok, "To").to_owned();
         self.target = header(&ok, "Contact").trim_matches(['<', '>']).to_owned();
         self.caller.sip.send_to(self.request("ACK", "").as_bytes(), self.firewall.sip).unwrap();
         self.callee.receive_sip("ACK ");
-        (self.callee.relay, self.caller.relay) = (Some(media(&asked)), Some(media(&ok)));
+        (self.callee.relay, self.caller.relay) = (Some(audio(&asked)), Some(audio(&ok)));
         (asked, ok)
     }
 

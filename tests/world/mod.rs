@@ -437,6 +437,28 @@ impl World {
     }
 }
 
+/// A call that has been answered: world, caller, callee; the ladder is emptied.
+pub(crate) fn answered(settings: call::Settings) -> (World, Phone, Phone) {
+    let mut world = World::new(settings);
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let callee = Phone::callee(&invite, "callee");
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+    world.last(PBX);
+    world.ladder();
+    (world, caller, callee)
+}
+
+/// The ladder since the last look is this one, up to blanks.
+#[track_caller]
+pub(crate) fn expect(world: &mut World, golden: &str) {
+    let ladder = world.ladder();
+    let tidy = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    let (ladder, golden) = (tidy(&ladder), tidy(golden));
+    assert!(ladder == golden, "\n--- seen\n{ladder}\n--- expected\n{golden}\n");
+}
+
 /// All that a video may be asked for.
 fn is_of_video(command: &MediaCommand) -> bool {
     let (MediaCommand::Open { call, .. }
@@ -512,7 +534,8 @@ pub(crate) struct Phone {
 pub(crate) fn sdp(at: &str, more: &str) -> String {
     let ip = at.split(':').next().unwrap();
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n{more}"
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 101\r\n\
+         a=rtpmap:101 telephone-event/8000\r\n{more}"
     )
 }
 
@@ -601,7 +624,8 @@ pub(crate) fn response(request: &str, status: &str, tag: &str, body: &str) -> St
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     let at = if header(request, "Via").contains(US_INSIDE) { PBX } else { TRUNK };
     format!(
-        "SIP/2.0 {status}\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:y@{at}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        "SIP/2.0 {status}\r\n{vias}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:y@{at}>\r\n\
+         {kind}Content-Length: {}\r\n\r\n{body}",
         header(request, "From"),
         header(request, "Call-ID"),
         header(request, "CSeq"),

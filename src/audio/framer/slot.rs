@@ -3,8 +3,8 @@
 use crate::audio::FRAME_SAMPLES;
 use crate::audio::g711::Law;
 
-/// A frame in the making. What came as G.711 waits as it came, in half the room, and is decoded when it goes out: that is
-/// three lines of a cache, which are fetched for each packet.
+/// A frame in the making. What came as G.711 waits as it came and is decoded when the frame goes out: in half the
+/// memory, so that a packet touches three lines of the cache.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Slot {
@@ -14,9 +14,9 @@ pub(super) struct Slot {
     /// Samples of `coded` that have come; what has not is silent.
     from: u8,
     to: u8,
-    /// Samples that have come, as often as they did.
+    /// How many samples have come; those that came twice count twice.
     pub(super) filled: u32,
-    /// All of it, where it is not one run of one law.
+    /// The whole frame decoded, where it is not one run of samples of one law.
     linear: Option<Box<[i16; FRAME_SAMPLES]>>,
 }
 

@@ -4,25 +4,28 @@ use std::sync::LazyLock;
 
 use rustfft::FftPlanner;
 
-use super::{BITS, Word};
+use super::{BITS, FRAMES_A_WORD, Word};
 use crate::audio::{FRAME_SAMPLES, widely};
 use crate::detect::spectrum::{Spectrum, Tables, sum};
+use crate::units::SampleRate;
 
-/// Samples of one word's window, at 4 kHz: 320 ms, so that a shifted start hardly matters.
+/// Frames of one word's window, 320 ms: so long that a shifted start hardly matters.
 const FRAMES: usize = 16;
-/// Frames of a word, and of two windows that are one word apart.
-const STEP: usize = 2;
-const KEPT: usize = FRAMES + STEP;
+/// Frames of two windows that are one word apart.
+const KEPT: usize = FRAMES + FRAMES_A_WORD;
+/// Samples of a frame at 4 kHz.
 const HALF_FRAME: usize = FRAME_SAMPLES / 2;
 const WINDOW: usize = FRAMES * HALF_FRAME;
+/// Points of the transform: the window, padded.
 const SIZE: usize = 2_048;
-const HZ_PER_BIN: f32 = 4_000.0 / SIZE as f32;
+/// The window is at half the telephone's rate: 4 kHz.
+const HZ_PER_BIN: f32 = SampleRate::TELEPHONE.get() as f32 / 2.0 / SIZE as f32;
 
 /// Bands lie between these, spaced evenly in pitch: what every telephone codec keeps.
 const LOWEST_HZ: f32 = 320.0;
 const HIGHEST_HZ: f32 = 1_800.0;
 
-/// Of all calls: the transform's, and where bands begin and end in its bins.
+/// Tables of the transform, and the bins at which bands begin and end; shared by all calls.
 static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, WINDOW));
 static EDGES: LazyLock<[usize; BITS + 2]> = LazyLock::new(|| {
     std::array::from_fn(|n| {
@@ -31,7 +34,7 @@ static EDGES: LazyLock<[usize; BITS + 2]> = LazyLock::new(|| {
     })
 });
 
-/// Bits whose flips are looked up as well: the least certain ones.
+/// The least certain bits of a word: it is looked up with each set of them flipped.
 const UNCERTAIN: usize = 6;
 
 /// Level of a window, as the mean square of 16-bit samples, from which it counts as audible: about -50 dBov.
@@ -46,7 +49,7 @@ pub struct Fingerprinter {
     energies: [f32; KEPT],
     /// Where the next frame goes: the oldest of them.
     next: usize,
-    /// Bands of the window before, if it was loud enough for anybody to have asked.
+    /// Bands of the last word's window; None: it was not audible.
     before: Option<Bands>,
 }
 
@@ -58,7 +61,7 @@ type Bands = [f32; BITS + 1];
 pub struct Probe {
     /// The word.
     pub word: Word,
-    /// How far each of its bits is from being the other.
+    /// How clear each bit is: the distance from zero of the change that it stands for.
     certainty: [f32; BITS],
 }
 
@@ -83,7 +86,7 @@ impl Fingerprinter {
         widely(
             #[inline(always)]
             || {
-                // Two neighbours averaged: enough of a filter below 1.8 kHz. What came as G.711 has no odd sums.
+                // The average of two neighbours is filter enough for the bands, which end at 1.8 kHz.
                 for (slot, [a, b]) in half.iter_mut().zip(samples.as_chunks().0) {
                     *slot = a.midpoint(*b);
                 }
@@ -91,10 +94,10 @@ impl Fingerprinter {
             },
         );
         self.next = (self.next + 1) % KEPT;
-        self.next.is_multiple_of(STEP).then(|| self.word())
+        self.next.is_multiple_of(FRAMES_A_WORD).then(|| self.word())
     }
 
-    /// Of the window that begins so many frames behind the oldest.
+    /// Bands of the window that begins `from` frames behind the oldest one.
     fn bands(&self, from: usize) -> Bands {
         let edges = &*EDGES;
         let (newer, older) = self.samples.split_at(self.next);
@@ -118,13 +121,13 @@ impl Fingerprinter {
     }
 
     fn word(&mut self) -> Probe {
-        let oldest: f32 = self.energies.iter().skip(self.next).take(STEP).sum();
+        let oldest: f32 = self.energies.iter().skip(self.next).take(FRAMES_A_WORD).sum();
         if (sum(&self.energies) - oldest) / (WINDOW as f32) < AUDIBLE {
             self.before = None;
             return Probe::default();
         }
         let before = self.before.unwrap_or_else(|| self.bands(0));
-        let bands = self.bands(STEP);
+        let bands = self.bands(FRAMES_A_WORD);
         let mut word = 0u32;
         let mut certainty = [0.0; BITS];
         let pairs = bands.windows(2).zip(before.windows(2)).zip(&mut certainty);

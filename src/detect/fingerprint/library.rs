@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{ENOUGH, LONGEST, Matcher, Probe, Word};
 
-/// Recordings in a library; the oldest goes.
+/// Most recordings in a library; the oldest one makes room.
 pub(super) const MOST: usize = 1_024;
 
 /// A recording's fingerprint.
@@ -67,9 +67,9 @@ impl Recording {
 pub struct Library {
     /// Oldest first.
     recordings: VecDeque<Recording>,
-    /// Number of the first one. Each has the next number, and those that went keep theirs.
+    /// Number of the first one. Each recording has the next number, and no number is used again.
     first: u32,
-    /// Where each word stands: number of the recording and place, oldest first.
+    /// Where each word stands: numbers of recordings, and the place in each; the oldest first.
     pub(super) places: HashMap<u32, Vec<(u32, u32)>>,
 }
 
@@ -98,7 +98,7 @@ impl Library {
         Ok(library)
     }
 
-    /// Such a file without the recordings for which there is no room; None: there is room for all.
+    /// The text of such a file without the recordings for which there is no room; None: there is room for all.
     #[must_use]
     pub fn without_oldest(text: &str) -> Option<String> {
         let is_recording = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
@@ -145,7 +145,7 @@ impl Library {
         self.first = self.first.wrapping_add(1);
     }
 
-    /// Is this recording, or one that plays the same, in the library?
+    /// Is this recording, or another copy of it, in the library?
     #[must_use]
     pub fn knows(&self, recording: &Recording) -> bool {
         let mut matcher = Matcher::default();
@@ -160,13 +160,13 @@ impl Library {
         })
     }
 
-    /// How many.
+    /// How many recordings there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.recordings.len()
     }
 
-    /// None?
+    /// Are there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.recordings.is_empty()

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BITS, ENOUGH, LONGEST, Library, Probe, Word};
+use super::{BITS, ENOUGH, FRAMES_A_WORD, LONGEST, Library, Probe, Word};
+use crate::audio::FRAME_TIME;
 use crate::units::{CallTime, Ratio};
 
-/// Words that are compared at most: 2.4 s.
+/// Most words that are compared: 2.4 s.
 const COMPARED: usize = 60;
 
-/// A word lasts two frames.
-const WORD: Duration = Duration::from_millis(40);
+/// Time from one word to the next.
+const WORD: Duration = FRAME_TIME.saturating_mul(FRAMES_A_WORD as u32);
 
-/// Share of differing bits up to which two stretches are the same recording. Of at least 860 compared bits of
-/// different recordings about half differ; this few are out of reach of chance.
+/// Share of differing bits up to which two stretches are the same recording. At least 860 bits are compared, of which
+/// about half differ between two recordings: that so few do is out of reach of chance.
 const SAME: f32 = 0.29;
 
-/// Places that one word is compared at.
+/// Most places in the library at which one word of the call is compared.
 const CANDIDATES: usize = 256;
 
 /// What a call was recognised as.
@@ -33,7 +34,7 @@ pub struct Match {
 /// Compares one call with a library.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
-    /// Of the call, with [`QUIET`] where there is none: half the room of a [`Word`].
+    /// Words of the call, [`QUIET`] where there is none: that takes half the memory of a [`Word`].
     words: Vec<u32>,
 }
 
@@ -75,7 +76,7 @@ impl Matcher {
         (compared as usize >= ENOUGH && share <= SAME).then(|| Ratio::clamped(1.0 - share))
     }
 
-    /// No later word of the call is of use.
+    /// The call has had its first 20 s: later words are not used.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.words.len() >= LONGEST

@@ -16,7 +16,7 @@ use crate::units::Ratio;
 /// The phrase file that is shipped.
 const BUILT_IN: &str = include_str!("../../../config/phrases/en.toml");
 
-/// What a phrase counts that is only there when misheard words are set right.
+/// Confidence in a phrase that is found only once misheard words are corrected.
 const MISHEARD: f32 = 0.6;
 
 /// A phrase that was found.
@@ -28,7 +28,7 @@ pub struct FoundPhrase {
     pub meaning: Meaning,
     /// Log-odds towards the meaning.
     pub weight: f32,
-    /// 1 where the words were said, less where they only sound like it.
+    /// 1 where the words were recognised as such, less where they only sound like them.
     pub confidence: Ratio,
 }
 
@@ -66,9 +66,10 @@ struct Entry {
     #[serde(default = "certain")]
     confidence: f32,
     say: Vec<String>,
-    /// What was said, if the words are only how the recogniser misheard it: asked of the audio.
+    /// What was really said, where the patterns are what the recogniser makes of it. The audio is asked which of them
+    /// it is.
     instead: Option<String>,
-    /// Not where one of these stands within six words before it.
+    /// The phrase does not count where one of these stands within six words before it.
     #[serde(default)]
     not_after: Vec<String>,
 }
@@ -111,7 +112,7 @@ struct Phrase {
     not_after: Vec<Vec<Token>>,
 }
 
-/// Words that may be another phrase, misheard.
+/// Words of a text that may be misheard, and which words they may have been.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Doubt {
     /// The phrase that they were found for.
@@ -257,7 +258,7 @@ impl Book {
         by_word.iter().chain(by_digit).filter_map(|index| self.patterns.get(*index))
     }
 
-    /// A long word that the phrase file does not know, as the nearest one that it does.
+    /// A long word that the phrase file does not know, replaced by the nearest one that it knows.
     fn corrected(&self, word: &str) -> String {
         let slips = match word.len() {
             0..6 => return word.to_owned(),
@@ -300,6 +301,7 @@ impl Book {
             .collect()
     }
 
+    /// Does a phrase that begins at `start` stand behind words after which it does not count?
     fn excluded(&self, phrase: usize, words: &[String], start: usize) -> bool {
         let Some(phrase) = self.phrases.get(phrase) else { return false };
         let from = start.saturating_sub(6);

@@ -15,4 +15,4 @@ mod wording;
 pub use book::{Book, BookError, Doubt, FoundPhrase};
 pub use recogniser::{ModelError, Recogniser, Transcript, Weighed, to_recogniser};
 pub use schedule::{Schedule, ScheduleSettings, Window};
-pub use wording::{Listened, Said, Wording, WordingError};
+pub use wording::{CallWording, Wording, WordingError, WordingOdds};

@@ -1,13 +1,13 @@
 //! Patterns of the phrase file, and where words match them.
 //!
-//! A pattern is a line of words; `(a|b|c d)` are alternatives, `[the]` may be missing, `*` stands for up to three words, `#`
-//! for a digit.
+//! A pattern is a line of words; `(a|b|c d)` are alternatives, `[the]` may be missing, `*` stands for up to three
+//! words, `#` for a digit.
 
 use std::collections::BTreeSet;
 
 use super::text::normalise;
 
-/// Words that `*` may stand for.
+/// Most words that `*` stands for.
 const GAP: usize = 3;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,7 +16,7 @@ pub(super) enum Token {
     Digit,
     /// Up to [`GAP`] words.
     Gap,
-    /// One of these; an empty one is none of them.
+    /// One of these; an empty one matches nothing, so that the others may be left out.
     Any(Vec<Vec<Token>>),
 }
 
@@ -94,6 +94,7 @@ fn step(at: &[usize], words: &[String], is: impl Fn(&String) -> bool) -> Vec<usi
     at.iter().filter(|&&at| words.get(at).is_some_and(&is)).map(|at| at + 1).collect()
 }
 
+/// Adds the words of a pattern to a vocabulary.
 pub(super) fn learn(tokens: &[Token], vocabulary: &mut BTreeSet<Box<str>>) {
     for token in tokens {
         match token {
@@ -106,7 +107,7 @@ pub(super) fn learn(tokens: &[Token], vocabulary: &mut BTreeSet<Box<str>>) {
     }
 }
 
-/// Tokens that a match may begin with. True: it may match nothing.
+/// Collects the tokens that a match may begin with. True: `tokens` may match nothing at all.
 pub(super) fn first_tokens<'a>(tokens: &'a [Token], firsts: &mut Vec<&'a Token>) -> bool {
     for token in tokens {
         match token {

@@ -11,32 +11,38 @@ use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
 use super::book::{Book, Doubt};
+use super::text::with_digit;
 use super::tokenizer::Tokenizer;
 use crate::units::Ratio;
 
-/// Samples that one run takes at most: 12 s. Cost grows faster than length.
+/// Most samples of one run: 12 s. Its cost grows faster than its length.
 const LONGEST: usize = 12 * RATE;
 
-/// Shorter audio holds no word, and the encoder's stride needs some.
+/// Fewest samples of one run. Shorter audio holds no word, and the encoder needs some.
 const SHORTEST: usize = RATE / 4;
 
+/// Samples of a second, as the model hears them.
 const RATE: usize = 16_000;
+
+// The shape of the model's decoder.
 const LAYERS: usize = 6;
 const HEADS: usize = 8;
 const HEAD_SIZE: usize = 36;
+
+/// Token before the first one of a text, and token behind the last one.
 const START: i32 = 1;
 const END: u32 = 2;
 
-/// Doubts that are weighed in one text; each takes about as long as writing it.
+/// Most doubts that are weighed in one text; each takes about as long as recognising the text.
 const MOST_DOUBTS: usize = 2;
 
-/// Tokens behind the doubted words that must fit too.
+/// Tokens behind the doubted words that are scored with them.
 const CONTEXT: usize = 4;
 
-/// Words of which the model believes less are none: it hears noise or music.
+/// A text in which the model has less confidence is noise or music.
 const NO_SPEECH: f32 = 0.35;
 
-/// People and machines say less than this; more is the model repeating itself.
+/// More tokens a second than anybody says: beyond it, the model repeats itself.
 const TOKENS_PER_SECOND: f32 = 6.5;
 
 /// Why the words are switched off.
@@ -70,23 +76,23 @@ pub struct Transcript {
     pub text: String,
     /// Mean probability of its tokens.
     pub confidence: Ratio,
-    /// Doubts about it, with what the audio says of each.
+    /// Words in it that may be misheard, and what the audio says of each.
     pub weighed: Vec<Weighed>,
 }
 
-/// A doubt that was put to the audio.
+/// A [`Doubt`], with what the audio says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weighed {
     /// The phrase.
     pub phrase: Arc<str>,
     /// How much likelier the audio makes the other words than those of the transcript: natural logarithm of the ratio
-    /// of both probabilities. The transcript is about the likeliest text there is, so that it is mostly below 0.
+    /// of both probabilities. It is mostly below 0, because the transcript is about the likeliest text there is.
     pub log_ratio: f32,
 }
 
 impl Transcript {
-    /// Are these words that somebody said? Over noise and music the model writes what stood under such sounds in its
-    /// training: thanks of video makers, note signs, one phrase over and over.
+    /// Are these words that somebody said? Over noise and music the model writes what went with such sounds in its
+    /// training data: thanks of video makers, note signs, one phrase over and over.
     #[must_use]
     pub fn is_speech(&self) -> bool {
         const FILLING: [&str; 14] = [
@@ -131,7 +137,7 @@ struct Shared {
     nodes: Nodes,
 }
 
-/// Ends of the two graphs.
+/// Inputs and outputs of encoder and decoder.
 struct Nodes {
     audio: NodeId,
     audio_mask: NodeId,
@@ -196,13 +202,13 @@ impl Recogniser {
         Self { shared: Arc::clone(&self.shared), pool: Arc::new(ThreadPool::with_num_threads(1)) }
     }
 
-    /// Does `op` on the thread that computes for this recogniser, for whoever wants to know what a transcript costs.
+    /// Does `op` on the thread that computes for this recogniser, so that the time it takes can be measured there.
     pub fn on_its_thread<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
         self.pool.run(op)
     }
 
-    /// What is said in `audio`: mono, 16 kHz, full scale 1.0. Of longer audio the last 12 s. What `book` doubts in the
-    /// text is weighed.
+    /// What is said in `audio`: mono, 16 kHz, full scale 1.0. Of longer audio only the last 12 s are heard. Words of
+    /// the text that `book` doubts are weighed.
     pub fn transcribe(&self, audio: &[f32], book: &Book) -> Result<Transcript, ModelError> {
         let audio = audio.get(audio.len().saturating_sub(LONGEST)..).unwrap_or_default();
         if audio.len() < SHORTEST {
@@ -221,7 +227,8 @@ impl Recogniser {
         Ok(Transcript { text, confidence, weighed })
     }
 
-    /// Forced scoring: the same text with the words that are doubted, and with those that they may have been.
+    /// The log-ratio of a doubt, by forced scoring: how probable is the text with the words that are doubted, and with
+    /// those that they may have been, in any spelling that the model uses?
     fn weigh(
         &self,
         length: usize,
@@ -245,8 +252,8 @@ impl Recogniser {
         for capital in [false, true] {
             for digits in [false, true] {
                 let spelled = |(n, word): (usize, &String)| {
-                    let word = if digits { digit(word) } else { word };
-                    if capital && n == 0 { capitalised(word) } else { word.to_owned() }
+                    let word = if digits { with_digit(word) } else { word.clone() };
+                    if capital && n == 0 { capitalised(&word) } else { word }
                 };
                 let words: Vec<u32> =
                     doubt.instead.iter().enumerate().map(spelled).flat_map(|word| tokenizer.word(&word)).collect();
@@ -331,7 +338,7 @@ impl Recogniser {
             let mut run = decoder.run(inputs, &outputs, self.options())?.into_iter();
             let logits: Tensor<f32> = run.next().ok_or("no logits")?.try_into()?;
             for (n, (slot, value)) in past.iter_mut().zip(run).enumerate() {
-                // What the encoder said does not change after the first step; the cached branch leaves it empty.
+                // Keys and values of the encoder stay those of the first step; later steps return them empty.
                 let of_encoder = n % 4 >= 2;
                 if step == 0 || !of_encoder {
                     *slot = value;
@@ -350,23 +357,6 @@ impl Recogniser {
     }
 }
 
-/// A number's name as a digit, as the model writes it too.
-fn digit(word: &str) -> &str {
-    const NAMES: [(&str, &str); 10] = [
-        ("zero", "0"),
-        ("one", "1"),
-        ("two", "2"),
-        ("three", "3"),
-        ("four", "4"),
-        ("five", "5"),
-        ("six", "6"),
-        ("seven", "7"),
-        ("eight", "8"),
-        ("nine", "9"),
-    ];
-    NAMES.into_iter().find(|(name, _)| *name == word).map_or(word, |(_, digit)| digit)
-}
-
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -379,7 +369,7 @@ fn best(logits: &[f32]) -> (u32, f32) {
     (u32::try_from(best.0).unwrap_or(END), 1.0 / sum.max(1.0))
 }
 
-/// Is the model going round in circles? The same run of one to four tokens for the fourth time.
+/// Does the model go round in circles? That is, do one to four tokens come for the fourth time in a row?
 fn repeats(tokens: &[u32], next: u32) -> bool {
     let mut all = tokens.to_vec();
     all.push(next);
@@ -390,13 +380,13 @@ fn repeats(tokens: &[u32], next: u32) -> bool {
     })
 }
 
-/// Telephone audio for the recogniser: 8 to 16 kHz, full scale 1.0, and no quieter than people speak.
+/// Telephone audio as the recogniser takes it: from 8 to 16 kHz, full scale 1.0, quiet speech amplified.
 #[must_use]
 pub fn to_recogniser(samples: &[i16]) -> Vec<f32> {
     /// Half-band filter, odd taps from the centre outwards: pass band to 3.4 kHz, image 40 dB down.
     const TAPS: [f32; 8] = [0.6246, -0.1918, 0.0967, -0.0528, 0.0283, -0.0140, 0.0060, -0.0020];
     let peak = samples.iter().map(|sample| f32::from(*sample).abs()).fold(0.0f32, f32::max);
-    // A whisper is lifted, noise is not: at most 12 dB.
+    // At most 12 dB: that lifts quiet speech, and not mere noise.
     let gain = (16_000.0 / peak.max(1.0)).clamp(1.0, 4.0) / 32_768.0;
     let at = |index: isize| {
         usize::try_from(index).ok().and_then(|index| samples.get(index)).map_or(0.0, |sample| f32::from(*sample))

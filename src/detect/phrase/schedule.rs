@@ -1,21 +1,23 @@
 //! When is it worth recognising words, and in which window?
 //!
-//! In: the caller's speech, frame by frame, and what past runs cost. Out: [`Window`]s. Knows no model and no words.
+//! In: whether the caller speaks, frame by frame, and what past runs cost. Out: [`Window`]s. Knows no model and no
+//! words.
 //!
-//! A run pays when enough new speech has come, sooner at a pause, because a phrase has just ended there. The window
-//! grows with the call, so that words keep their context, until it is long; then it slides from pause to pause. What
-//! runs cost is kept under a share of real time; the first words of a call may be dearer, because they decide it.
+//! A run is due when enough new speech has come, and sooner at a pause, because a phrase has ended there. The window
+//! grows with the call, so that words keep their context, until it is as long as it may be; then it slides from pause
+//! to pause. Runs cost at most a share of real time. The first words of a call may cost more, because they decide it.
 
 use std::time::Duration;
 
+use crate::audio::FRAME_TIME;
 use crate::units::CallTime;
 
-/// How much, how often.
+/// How much computing time words may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScheduleSettings {
-    /// Computing time per time that is listened to.
+    /// Computing time of runs, as a share of the time that the call has lasted.
     pub share: f32,
-    /// Computing time that a call may spend ahead of its share.
+    /// Computing time that a call may spend on top of its share.
     pub ahead: Duration,
     /// Longest window.
     pub longest: Duration,
@@ -44,14 +46,14 @@ impl Window {
     }
 }
 
-/// New speech that is worth a run on its own. With 1.5 s, and 0.3 for [`PER_WINDOW`], scams were known 0.3 s later in the
-/// median and words cost a quarter less.
+/// So much new speech is worth a run on its own. With 1.5 s here and 0.3 for [`PER_WINDOW`], words cost a quarter less,
+/// and scams were known 0.3 s later in the median.
 const MUCH: Duration = Duration::from_millis(1_000);
 
-/// The same, as a share of the window: a run over more words must bring more new ones.
+/// It must also be this share of the window: a run over more words must bring more new ones.
 const PER_WINDOW: f32 = 0.2;
 
-/// New speech that is worth a run at a pause.
+/// So much new speech is worth a run at a pause.
 const SOME: Duration = Duration::from_millis(500);
 
 /// Silence that ends a phrase.
@@ -60,28 +62,27 @@ const PAUSE: Duration = Duration::from_millis(240);
 /// A sliding window keeps at least this much of what it has heard.
 const OVERLAP: Duration = Duration::from_millis(3_500);
 
-/// It begins behind a pause, if there is one so far back, as a share of the longest window.
+/// A window that slides begins behind a pause, if there is one no further back than this, as a share of the longest
+/// window.
 const BACK_TO_PAUSE: f32 = 0.8;
 
-/// So far back without one.
+/// Without such a pause it begins this far back, as a share of the longest window.
 const BACK: f32 = 0.6;
 
 /// Pauses that are remembered: more than a window has.
 const PAUSES: usize = 16;
 
-/// What a run is taken to cost before there was one, as a share of its window.
+/// Expected cost of a call's first run, as a share of its window.
 const FIRST_RATE: f32 = 0.06;
 
-/// How much the last run says of what the next one costs.
+/// Weight of the last run's cost in the expected cost of the next.
 const LAST_RATE: f32 = 0.3;
 
-/// A run that has brought nothing for this long is lost: none waits longer than three seconds for its turn.
+/// A run without a result for this long is taken for lost: no run waits longer than three seconds for its turn.
 const LOST: Duration = Duration::from_secs(10);
 
 /// Silence kept before the first word.
 const LEAD: Duration = Duration::from_millis(200);
-
-const FRAME: Duration = Duration::from_millis(20);
 
 /// The schedule of one call.
 #[derive(Clone, Debug)]
@@ -90,16 +91,18 @@ pub struct Schedule {
     now: CallTime,
     /// Start of the speech that is being heard.
     start: Option<CallTime>,
-    /// Ends of the last pauses.
+    /// Where speech went on after the last pauses.
     resumed: Vec<CallTime>,
+    /// End of the last frame with speech.
     last_voiced: CallTime,
     /// Speech since the last run's window ended.
     fresh: Duration,
+    /// Computing time of all runs.
     spent: Duration,
-    /// Cost per length of window, of the runs so far.
+    /// Expected cost of a run, as a share of its window.
     rate: f32,
-    /// When the run that is under way began.
-    out: Option<CallTime>,
+    /// When the run that is under way was ordered.
+    under_way: Option<CallTime>,
 }
 
 impl Schedule {
@@ -115,7 +118,7 @@ impl Schedule {
             fresh: Duration::ZERO,
             spent: Duration::ZERO,
             rate: FIRST_RATE,
-            out: None,
+            under_way: None,
         }
     }
 
@@ -125,7 +128,7 @@ impl Schedule {
         if !voiced {
             return;
         }
-        let begin = CallTime(end.0.saturating_sub(FRAME + LEAD));
+        let begin = CallTime(end.0.saturating_sub(FRAME_TIME + LEAD));
         if self.start.is_none() {
             self.start = Some(begin);
         } else if end.since(self.last_voiced) > PAUSE {
@@ -135,16 +138,17 @@ impl Schedule {
             }
         }
         self.last_voiced = end;
-        self.fresh += FRAME;
+        self.fresh += FRAME_TIME;
     }
 
-    /// A window that is worth a run now. No other is given until [`Schedule::done`], or until the run must be lost.
+    /// A window that is worth a run now. There is no other until [`Schedule::done`], or until that run is taken for
+    /// lost.
     #[must_use]
     pub fn due(&mut self) -> Option<Window> {
         let start = self.start?;
         let paused = self.now.since(self.last_voiced) >= PAUSE;
         let due = self.fresh >= self.patience(start) || (paused && self.fresh >= SOME);
-        if self.out.is_some_and(|since| self.now.since(since) < LOST) || !due {
+        if self.under_way.is_some_and(|since| self.now.since(since) < LOST) || !due {
             return None;
         }
         if self.now.since(start) > self.settings.longest {
@@ -158,7 +162,7 @@ impl Schedule {
         if self.spent + cost > earned {
             return None;
         }
-        self.out = Some(self.now);
+        self.under_way = Some(self.now);
         self.fresh = Duration::ZERO;
         Some(window)
     }
@@ -170,11 +174,11 @@ impl Schedule {
         match self.start {
             Some(start) => start.max(latest(self.settings.longest)),
             // Speech that begins with the next frame takes its lead with it.
-            None => latest(FRAME + LEAD),
+            None => latest(FRAME_TIME + LEAD),
         }
     }
 
-    /// New speech that a run is worth: more, the more a run costs.
+    /// So much new speech is worth a run: the longer the window, the more.
     fn patience(&self, start: CallTime) -> Duration {
         MUCH.max(self.now.since(start).min(self.settings.longest).mul_f32(PER_WINDOW))
     }
@@ -190,7 +194,7 @@ impl Schedule {
 
     /// The run over `window` is over, or was not made (`cost` zero).
     pub fn done(&mut self, window: Window, cost: Duration) {
-        self.out = None;
+        self.under_way = None;
         self.spent += cost;
         if cost > Duration::ZERO && window.length() > Duration::ZERO {
             let rate = cost.as_secs_f32() / window.length().as_secs_f32();

@@ -1,4 +1,4 @@
-//! A text as words, as it is compared with patterns: in lower case, without punctuation, numbers as digits.
+//! A text as words, as patterns are compared with them: in lower case, without punctuation, digits for their names.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub(super) fn spans(text: &str) -> Vec<(String, Range<usize>)> {
             let word = text.get(from..at).unwrap_or_default().to_lowercase();
             let word: String = word.chars().filter(|c| c.is_alphanumeric()).collect();
             if !word.is_empty() {
-                spans.push((number(&word), from..at));
+                spans.push((with_digit(&word), from..at));
             }
         }
         if c == '%' {
@@ -36,8 +36,8 @@ pub(super) fn spans(text: &str) -> Vec<(String, Range<usize>)> {
     spans
 }
 
-/// Numbers up to nine as digits; the recogniser writes both.
-fn number(word: &str) -> String {
-    let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-    names.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
+/// A word; the name of a digit as that digit. The recogniser writes both.
+pub(super) fn with_digit(word: &str) -> String {
+    const NAMES: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    NAMES.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
 }

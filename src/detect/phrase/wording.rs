@@ -20,7 +20,12 @@ const MOST_TERMS: usize = 512;
 /// Terms that an explanation names.
 const NAMED: usize = 4;
 
-/// Weights of every term for both sums.
+/// Picks the weight of one sum.
+type Weight = fn(&[f32; 2]) -> f32;
+const OF_AUTOMATED: Weight = |[automated, _]| *automated;
+const OF_SCAM: Weight = |[_, scam]| *scam;
+
+/// The wording file: weights of every term for both sums. Pairs are `automated`, `scam`.
 #[derive(Clone, Debug, Default)]
 pub struct Wording {
     bias: [f32; 2],
@@ -38,7 +43,7 @@ pub enum WordingError {
     Weight(String),
 }
 
-/// Pairs are `automated`, `scam`.
+/// As the file has it. Pairs are `automated`, `scam`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -46,9 +51,9 @@ struct File {
     terms: BTreeMap<Box<str>, [f32; 2]>,
 }
 
-/// What the wording of a call says so far.
+/// What the wording of a call says so far, in natural log-odds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct WordingOdds {
     /// Log-odds that a machine speaks.
     pub automated: f32,
     /// Log-odds that, if a machine speaks, it is a scam's.
@@ -57,9 +62,9 @@ pub struct Said {
     pub telling: [Arc<str>; 2],
 }
 
-/// The terms of one call.
+/// The wording of one call: which terms it has used.
 #[derive(Clone, Debug)]
-pub struct Listened {
+pub struct CallWording {
     wording: Arc<Wording>,
     heard: BTreeMap<Box<str>, [f32; 2]>,
 }
@@ -125,15 +130,15 @@ impl Wording {
     }
 }
 
-impl Listened {
+impl CallWording {
     /// Has heard nothing.
     #[must_use]
     pub fn new(wording: Arc<Wording>) -> Self {
         Self { wording, heard: BTreeMap::new() }
     }
 
-    /// One more text of the same call. None: it holds no term that was not known before.
-    pub fn hear(&mut self, text: &str) -> Option<Said> {
+    /// One more text of the same call. None: it holds no new term.
+    pub fn hear(&mut self, text: &str) -> Option<WordingOdds> {
         let before = self.heard.len();
         for term in Wording::terms(text) {
             if let Some((term, weights)) = self.wording.terms.get_key_value(term.as_str())
@@ -142,24 +147,23 @@ impl Listened {
                 self.heard.insert(term.clone(), *weights);
             }
         }
-        (self.heard.len() > before).then(|| self.said())
+        (self.heard.len() > before).then(|| self.odds())
     }
 
-    fn said(&self) -> Said {
+    fn odds(&self) -> WordingOdds {
         let [automated, scam] = self.wording.bias;
-        let (mut said, mut terms) = ([automated, scam], Vec::new());
-        for (term, [automated, scam]) in &self.heard {
-            said = [said[0] + automated, said[1] + scam];
-            terms.push((&**term, [*automated, *scam]));
-        }
-        let telling = |sum: f32, weight: fn(&[f32; 2]) -> f32| {
-            let mut terms: Vec<_> = terms.iter().filter(|(_, w)| weight(w) * sum > 0.0).collect();
-            terms.sort_by(|a, b| weight(&b.1).abs().total_cmp(&weight(&a.1).abs()));
-            let named: Vec<&str> = terms.iter().take(NAMED).map(|(term, _)| *term).collect();
-            Arc::from(named.join(", "))
-        };
-        let [automated, scam] = said;
-        Said { automated, scam, telling: [telling(automated, |w| w[0]), telling(scam, |w| w[1])] }
+        let sum = |bias: f32, weight: Weight| self.heard.values().fold(bias, |sum, weights| sum + weight(weights));
+        let (automated, scam) = (sum(automated, OF_AUTOMATED), sum(scam, OF_SCAM));
+        let telling = [self.telling(automated, OF_AUTOMATED), self.telling(scam, OF_SCAM)];
+        WordingOdds { automated, scam, telling }
+    }
+
+    /// The terms that moved a sum most towards what it says.
+    fn telling(&self, sum: f32, weight: Weight) -> Arc<str> {
+        let mut terms: Vec<_> = self.heard.iter().filter(|(_, weights)| weight(weights) * sum > 0.0).collect();
+        terms.sort_by(|(_, a), (_, b)| weight(b).abs().total_cmp(&weight(a).abs()));
+        let named: Vec<&str> = terms.iter().take(NAMED).map(|(term, _)| &***term).collect();
+        Arc::from(named.join(", "))
     }
 }
 
@@ -168,8 +172,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn said(text: &str) -> Said {
-        Listened::new(Wording::built_in()).hear(text).unwrap()
+    fn odds(text: &str) -> WordingOdds {
+        CallWording::new(Wording::built_in()).hear(text).unwrap()
     }
 
     #[test]
@@ -182,9 +186,9 @@ mod tests {
 
     #[test]
     fn people_reminders_and_scams_choose_their_words() {
-        let person = said("Hi it's only me, I'm just on the bus, did you say you wanted some milk?");
-        let reminder = said("This is an automated reminder that you have an appointment tomorrow at the clinic.");
-        let scam = said("We have noticed that your account will be charged four hundred dollars for the renewal.");
+        let person = odds("Hi it's only me, I'm just on the bus, did you say you wanted some milk?");
+        let reminder = odds("This is an automated reminder that you have an appointment tomorrow at the clinic.");
+        let scam = odds("We have noticed that your account will be charged four hundred dollars for the renewal.");
 
         assert!(person.automated < 0.0 && reminder.automated > 0.0 && scam.automated > 0.0);
         assert!(reminder.scam < 0.0 && scam.scam > 0.0, "{reminder:?} {scam:?}");
@@ -193,23 +197,23 @@ mod tests {
 
     #[test]
     fn a_term_counts_once_and_windows_may_overlap() {
-        let mut listened = Listened::new(Wording::built_in());
-        let first = listened.hear("your account has been").unwrap();
+        let mut call = CallWording::new(Wording::built_in());
+        let first = call.hear("your account has been").unwrap();
 
-        assert_eq!(listened.hear("account has been"), None);
-        assert_eq!(listened.said(), first);
+        assert_eq!(call.hear("account has been"), None);
+        assert_eq!(call.odds(), first);
     }
 
     #[test]
     fn a_call_that_says_everything_stays_small() {
         let terms = (0..2_000).map(|n| (format!("word{n}"), [0.1, 0.1]));
-        let mut listened = Listened::new(Arc::new(Wording::new([0.0, 0.0], terms)));
+        let mut call = CallWording::new(Arc::new(Wording::new([0.0, 0.0], terms)));
         for from in (0..2_000).step_by(50) {
             let text: Vec<String> = (from..from + 50).map(|n| format!("word{n}")).collect();
-            listened.hear(&text.join(" "));
+            call.hear(&text.join(" "));
         }
 
-        assert_eq!(listened.heard.len(), MOST_TERMS);
+        assert_eq!(call.heard.len(), MOST_TERMS);
     }
 
     #[test]

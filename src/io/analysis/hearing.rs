@@ -14,36 +14,41 @@ use crate::audio::Frame;
 use crate::detect::ear::{Ear, Opposite};
 use crate::detect::evidence::{Evidence, Finding};
 use crate::detect::fingerprint::{Library, Word};
-use crate::detect::phrase::{Book, Listened, Schedule, ScheduleSettings, Transcript, Window, Wording};
+use crate::detect::phrase::{Book, CallWording, Schedule, ScheduleSettings, Transcript, Window, Wording};
 use crate::policy::judge::{Class, Judge, Verdict, Weights};
 use crate::units::{CallTime, Leg, Ratio};
 
-/// A verdict is formed at most this often.
+/// Shortest time between two verdicts.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Log-ratio below 0 at which misheard words are as likely the others as not.
+/// Doubted words and those that they may have been are equally likely where the log-ratio of [`Weighed`] is this far
+/// below 0: the model nearly always prefers what it wrote itself.
+///
+/// [`Weighed`]: crate::detect::phrase::Weighed
 const EVEN_RATIO: f32 = 8.0;
 
-/// What a recogniser that hears noise believes of its words, and how much more it takes to be believed in full.
-const UNSURE: f32 = 0.35;
-const SURE_BY: f32 = 0.3;
+/// A recogniser that hears noise or music is about this confident of the words that it makes up.
+const NOISE_CONFIDENCE: f32 = 0.35;
 
-/// Wording counts from here on; phrases count less the less sure the words are.
-const SURE_ENOUGH: f32 = 0.5;
+/// So much more confidence, and its words are believed in full.
+const FULL_BELIEF: f32 = 0.3;
 
-/// A verdict is told when a probability has moved by this much, or the class has changed.
+/// Words that are believed less than this do not count for the wording. Phrases count, but less.
+const LEAST_BELIEF: f32 = 0.5;
+
+/// A verdict is given out when a probability has moved by this much, or the class has changed.
 const MOVED: f32 = 0.02;
 
 /// What every call is judged with.
 #[derive(Clone, Debug)]
 pub struct Knowledge {
-    /// Of evidence.
+    /// How much each measure weighs.
     pub weights: Arc<Weights>,
     /// What words mean.
     pub book: Arc<Book>,
     /// What the choice of words says.
     pub wording: Arc<Wording>,
-    /// Recordings to be known again.
+    /// Known recordings of scams.
     pub campaigns: Arc<Library>,
     /// How often words are recognised; None: words are off.
     pub words: Option<ScheduleSettings>,
@@ -58,16 +63,16 @@ pub struct WordRun {
     pub audio: Vec<i16>,
     /// How suspicious the call is; the most suspicious is heard first.
     pub urgency: f32,
-    /// What may be doubted in the text.
+    /// Says which words of the text are to be doubted.
     pub book: Arc<Book>,
 }
 
-/// How far a text is believed: a recogniser that hears noise or music writes words that it does not believe itself.
-fn surety(confidence: Ratio) -> f32 {
-    ((confidence.get() - UNSURE) / SURE_BY).clamp(0.0, 1.0)
+/// How far a text is believed, 0 to 1.
+fn belief(confidence: Ratio) -> f32 {
+    ((confidence.get() - NOISE_CONFIDENCE) / FULL_BELIEF).clamp(0.0, 1.0)
 }
 
-/// How far misheard words are believed to have been the others.
+/// Probability that doubted words were those that they may have been.
 fn supported(log_ratio: f32) -> Ratio {
     Ratio::clamped(1.0 / (1.0 + (-(log_ratio + EVEN_RATIO)).exp()))
 }
@@ -77,11 +82,13 @@ pub struct Hearing {
     ear: Ear,
     judge: Judge,
     book: Arc<Book>,
-    listened: Listened,
+    wording: CallWording,
     schedule: Option<Schedule>,
+    /// When the last verdict was formed.
     judged: CallTime,
-    /// Evidence has come since the last verdict.
+    /// Evidence has come since the last verdict was formed.
     news: bool,
+    /// The last verdict that was given out.
     last: Option<Verdict>,
     evidence: VecDeque<Evidence>,
 }
@@ -94,7 +101,7 @@ impl Hearing {
             ear: Ear::new(planner, Arc::clone(&knowledge.campaigns), opposite),
             judge: Judge::new(Arc::clone(&knowledge.weights)),
             book: Arc::clone(&knowledge.book),
-            listened: Listened::new(Arc::clone(&knowledge.wording)),
+            wording: CallWording::new(Arc::clone(&knowledge.wording)),
             schedule: knowledge.words.map(Schedule::new),
             judged: CallTime::ZERO,
             news: true,
@@ -152,11 +159,11 @@ impl Hearing {
         if !transcript.is_speech() {
             return;
         }
-        // Words that the recogniser does not believe would each count in full.
-        if surety(*confidence) >= SURE_ENOUGH
-            && let Some(said) = self.listened.hear(text)
+        // A term counts in full or not at all, so that a text that is hardly believed must not bring any.
+        if belief(*confidence) >= LEAST_BELIEF
+            && let Some(odds) = self.wording.hear(text)
         {
-            let finding = Finding::Wording { automated: said.automated, scam: said.scam, telling: said.telling };
+            let finding = Finding::Wording { automated: odds.automated, scam: odds.scam, telling: odds.telling };
             self.hear(Evidence { at, leg: Leg::Caller, finding });
         }
         for mut heard in self.book.hear(text) {
@@ -167,7 +174,7 @@ impl Hearing {
                 phrase: heard.phrase,
                 meaning: heard.meaning,
                 weight: heard.weight,
-                confidence: Ratio::clamped(heard.confidence.get() * surety(*confidence)),
+                confidence: Ratio::clamped(heard.confidence.get() * belief(*confidence)),
             };
             self.hear(Evidence { at, leg: Leg::Caller, finding });
         }
@@ -187,7 +194,7 @@ impl Hearing {
             return None;
         }
         (self.judged, self.news) = (now, false);
-        // Most verdicts are as the one before: reasons are put into words for the others only.
+        // Most verdicts are like the one before. Reasons are put into words for the others only.
         let (class, probabilities) = self.judge.opinion();
         let moved = self.last.as_ref().is_none_or(|last| {
             let steps = last.probabilities.iter().zip(&probabilities);

@@ -1,7 +1,7 @@
 //! Recordings that were scams, remembered for the next call.
 //!
-//! A listener leaves the fingerprint of each call that it stops hearing; whoever knows how the call ended says which of
-//! them to keep. Nothing but fingerprints is kept, and only of the last calls.
+//! A listener hands over the fingerprint of each call that it stops hearing; whoever knows how the call ended says
+//! which of them are scams'. Nothing but fingerprints is kept, and only of the last calls.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ const RECENT: usize = 256;
 /// Fingerprints of calls that are no longer heard, oldest first.
 type Recent = VecDeque<(CallId, Vec<Word>)>;
 
-/// Shared by listeners and by whoever decides.
+/// Clones share everything: listeners have one, and so has whoever knows which calls were scams.
 #[derive(Clone)]
 pub struct Learner {
     recent: Arc<Mutex<Recent>>,
@@ -30,8 +30,8 @@ impl Learner {
         Self { recent: Arc::default(), knowledge }
     }
 
-    /// A call that is no longer heard.
-    pub(super) fn leave(&self, call: CallId, words: Vec<Word>) {
+    /// Keeps the fingerprint of a call that is no longer heard.
+    pub(super) fn keep(&self, call: CallId, words: Vec<Word>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT {
             recent.pop_front();
@@ -39,8 +39,8 @@ impl Learner {
         recent.push_back((call, words));
     }
 
-    /// Its recording is a scam's: the next call that plays it is known. Gives the line for the file of known
-    /// recordings; None if the call was too short, or its recording is known already.
+    /// Takes the call's recording for a scam's: the next call that plays it is recognised. Returns the line for the
+    /// file of known recordings; None if the call was too short, or its recording is known already.
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let words = {

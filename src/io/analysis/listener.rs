@@ -22,23 +22,23 @@ use crate::io::media::{TapItem, TapReader};
 use crate::policy::judge::Verdict;
 use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
-/// In a round every call has its turn. Two frames of each leg have come since the last one: what an ear remembers is
-/// fetched once for both.
+/// In a round every call has its turn. By then two frames of each leg have come, and what an ear remembers is fetched
+/// into the cache once for both.
 const ROUND: Duration = Duration::from_millis(40);
 
-/// Turns of a round: at least so many that the ring of copies never fills, at most so many that few wake-ups are for
-/// little. One turn is short, so that packets on the same core do not wait for it.
+/// Turns of a round. Fewer, and the ring of copies might fill in between; more, and the thread would wake for little. A
+/// turn is short, so that packets on the same core do not wait for it.
 const TURNS: RangeInclusive<usize> = 2..=10;
 
-/// Calls of a turn, where so many turns are enough.
+/// A round has one turn for this many calls, within [`TURNS`].
 const CALLS_A_TURN: usize = 40;
 
 /// Calls that are listened to at a time. Each takes 20 kB while it is, 200 kB more where both legs speak Opus, and 8 kB
 /// more for each second of speech that waits for words.
 const MOST_CALLS: usize = 2_000;
 
-/// Too many calls are told of this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// The log says that there are too many calls no more often than this.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Recognised words that may wait for this thread.
 const WORDS: usize = 256;
@@ -51,26 +51,36 @@ struct Live {
 }
 
 impl Live {
-    /// What the call's own time is.
+    /// The call's own time.
     fn time(&self, now: Instant) -> CallTime {
         CallTime(now.saturating_duration_since(self.answered))
     }
 }
 
+/// What all listeners share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) knowledge: Arc<ArcSwap<Knowledge>>,
+    /// None: words are off.
+    pub(super) queue: Option<WordQueue>,
+    pub(super) verdicts: Sender<(CallId, Verdict)>,
+    /// Wakes whoever takes verdicts.
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) counts: Arc<AnalysisCounts>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) learner: Learner,
+}
+
 pub(super) struct Listener {
+    /// None only while it is being read.
     tap: Option<TapReader>,
-    knowledge: Arc<ArcSwap<Knowledge>>,
-    queue: Option<WordQueue>,
+    shared: Shared,
+    /// What comes of this listener's word runs.
     answers: (Sender<WordsHeard>, Receiver<WordsHeard>),
-    verdicts: Sender<(CallId, Verdict)>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-    counts: Arc<AnalysisCounts>,
-    stop: Arc<AtomicBool>,
-    learner: Learner,
     planner: FftPlanner<f32>,
     calls: Calls,
-    /// When it was last told that there are too many.
-    told_at: Option<Instant>,
+    /// When the log last said that there are too many calls.
+    warned_at: Option<Instant>,
 }
 
 /// Calls in the order of their turns.
@@ -95,7 +105,7 @@ impl Calls {
         self.all.get_mut(place).map(Box::as_mut)
     }
 
-    /// The last one takes its place.
+    /// Removes a call; the last one takes its place.
     fn remove(&mut self, call: CallId) -> Option<Box<Live>> {
         let place = self.places.remove(&call).filter(|&place| place < self.all.len())?;
         let live = self.all.swap_remove(place);
@@ -125,35 +135,19 @@ impl Calls {
 }
 
 impl Listener {
-    #[expect(clippy::too_many_arguments, reason = "one caller, which hands each of them over")]
-    pub(super) fn new(
-        tap: TapReader,
-        knowledge: Arc<ArcSwap<Knowledge>>,
-        queue: Option<WordQueue>,
-        verdicts: Sender<(CallId, Verdict)>,
-        wake: Arc<dyn Fn() + Send + Sync>,
-        counts: Arc<AnalysisCounts>,
-        stop: Arc<AtomicBool>,
-        learner: Learner,
-    ) -> Self {
+    pub(super) fn new(tap: TapReader, shared: Shared) -> Self {
         Self {
             tap: Some(tap),
-            knowledge,
-            queue,
+            shared,
             answers: bounded(WORDS),
-            verdicts,
-            wake,
-            counts,
-            stop,
-            learner,
             planner: FftPlanner::new(),
             calls: Calls::default(),
-            told_at: None,
+            warned_at: None,
         }
     }
 
     pub(super) fn run(mut self) {
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
             let begun = clock::now();
             if let Some(mut tap) = self.tap.take() {
                 tap.drain(|item| self.take(item));
@@ -178,8 +172,8 @@ impl Listener {
                 if self.calls.len() >= MOST_CALLS {
                     return self.too_many();
                 }
-                AnalysisCounts::add(&self.counts.calls, 1);
-                let hearing = Hearing::new(&self.knowledge.load(), &mut self.planner, Opposite::Callee);
+                AnalysisCounts::add(&self.shared.counts.calls, 1);
+                let hearing = Hearing::new(&self.shared.knowledge.load(), &mut self.planner, Opposite::Callee);
                 let framers = PerLeg::from_fn(|_| Framer::new());
                 self.calls.insert(Live { call, answered, framers, hearing });
             }
@@ -188,7 +182,7 @@ impl Listener {
             }
             TapItem::Stopped { call } => {
                 if let Some(live) = self.calls.remove(call) {
-                    self.learner.leave(call, live.hearing.fingerprint());
+                    self.shared.learner.keep(call, live.hearing.fingerprint());
                 }
             }
         }
@@ -204,23 +198,23 @@ impl Listener {
 
     fn give_up(&mut self, call: CallId) {
         tracing::error!(%call, "Listening to a call panicked; the call goes on unheard");
-        AnalysisCounts::add(&self.counts.internal, 1);
+        AnalysisCounts::add(&self.shared.counts.internal, 1);
         self.calls.remove(call);
     }
 
     /// A call goes on unheard, because there is no room for its ear.
     fn too_many(&mut self) {
-        AnalysisCounts::add(&self.counts.too_many, 1);
+        AnalysisCounts::add(&self.shared.counts.too_many, 1);
         let now = clock::now();
-        if self.told_at.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
-            self.told_at = Some(now);
+        if self.warned_at.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY) {
+            self.warned_at = Some(now);
             tracing::warn!(most = MOST_CALLS, "Too many calls to listen to at a time; the others go on unheard");
         }
     }
 
     /// The calls of one turn.
     fn listen(&mut self, now: Instant) {
-        let (mut told, mut broken) = (false, Vec::new());
+        let (mut has_verdicts, mut broken) = (false, Vec::new());
         let mut lag = Duration::ZERO;
         for _ in 0..self.calls.len().div_ceil(self.calls.turns()) {
             let Some(live) = self.calls.turn() else { break };
@@ -230,14 +224,14 @@ impl Listener {
                 broken.push(call);
                 continue;
             };
-            AnalysisCounts::add(&self.counts.frames, frames);
-            if let (Some(queue), Some(run)) = (&self.queue, run) {
+            AnalysisCounts::add(&self.shared.counts.frames, frames);
+            if let (Some(queue), Some(run)) = (&self.shared.queue, run) {
                 queue.put(call, run, &self.answers.0);
             }
-            match verdict.map(|verdict| self.verdicts.try_send((call, verdict))) {
-                Some(Ok(())) => told = true,
+            match verdict.map(|verdict| self.shared.verdicts.try_send((call, verdict))) {
+                Some(Ok(())) => has_verdicts = true,
                 Some(Err(_)) => {
-                    AnalysisCounts::add(&self.counts.verdicts_lost, 1);
+                    AnalysisCounts::add(&self.shared.counts.verdicts_lost, 1);
                     // It may be the one that takes the call away, and nothing may ever move it again.
                     if let Some(live) = self.calls.get(call) {
                         live.hearing.tell_again();
@@ -250,10 +244,10 @@ impl Listener {
             self.give_up(call);
         }
         let lag = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
-        self.counts.lag_millis.fetch_max(lag, Ordering::Relaxed);
-        self.counts.listening.store(self.calls.len() as u64, Ordering::Relaxed);
-        if told {
-            (self.wake)();
+        self.shared.counts.lag_millis.fetch_max(lag, Ordering::Relaxed);
+        self.shared.counts.listening.store(self.calls.len() as u64, Ordering::Relaxed);
+        if has_verdicts {
+            (self.shared.wake)();
         }
     }
 }
@@ -315,19 +309,22 @@ mod tests {
     /// Two calls.
     fn listener(verdicts: Sender<(CallId, Verdict)>) -> Listener {
         let knowledge = Arc::new(ArcSwap::from_pointee(knowledge()));
-        Listener {
-            tap: None,
+        let shared = Shared {
             knowledge: Arc::clone(&knowledge),
             queue: None,
-            answers: bounded(WORDS),
             verdicts,
             wake: Arc::new(|| {}),
             counts: Arc::default(),
             stop: Arc::default(),
             learner: Learner::new(knowledge),
+        };
+        Listener {
+            tap: None,
+            shared,
+            answers: bounded(WORDS),
             planner: FftPlanner::new(),
             calls: calls(2),
-            told_at: None,
+            warned_at: None,
         }
     }
 
@@ -357,8 +354,8 @@ mod tests {
         listener.listen(clock::now());
 
         assert!(listener.calls.get(CallId(0)).is_none() && listener.calls.get(CallId(1)).is_some());
-        assert_eq!(listener.counts.internal.load(Ordering::Relaxed), 1);
-        assert_eq!(listener.counts.listening.load(Ordering::Relaxed), 1);
+        assert_eq!(listener.shared.counts.internal.load(Ordering::Relaxed), 1);
+        assert_eq!(listener.shared.counts.listening.load(Ordering::Relaxed), 1);
     }
 
     #[test]

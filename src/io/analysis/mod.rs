@@ -11,20 +11,19 @@ mod words;
 
 pub use hearing::{Hearing, Knowledge, WordRun};
 pub use learner::Learner;
-pub use words::WordsLost;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::detect::phrase::Recogniser;
 use crate::io::media::TapReader;
 use crate::policy::judge::Verdict;
 use crate::units::CallId;
-use listener::Listener;
+use listener::{Listener, Shared};
 use words::WordPool;
 
 /// Verdicts that may wait for the signalling. A call's next verdict makes up for one that was lost.
@@ -39,7 +38,8 @@ pub struct AnalysisCounts {
     pub listening: AtomicU64,
     /// Frames heard.
     pub frames: AtomicU64,
-    /// How far the ear that was furthest behind was behind its call, milliseconds, since it was last taken out.
+    /// How far the ear that was furthest behind its call was behind it, milliseconds, since this was last read and
+    /// cleared.
     pub lag_millis: AtomicU64,
     /// Calls given up after a fault of ours.
     pub internal: AtomicU64,
@@ -104,12 +104,19 @@ impl Analysis {
         let knowledge = Arc::new(ArcSwap::from_pointee(knowledge));
         let learner = Learner::new(Arc::clone(&knowledge));
         let (sender, verdicts) = bounded(VERDICTS);
+        let shared = Shared {
+            knowledge,
+            queue: words.as_ref().map(WordPool::queue),
+            verdicts: sender,
+            wake,
+            counts: Arc::clone(&counts),
+            stop: Arc::clone(&stop),
+            learner: learner.clone(),
+        };
         let mut threads = Vec::new();
         for (number, tap) in taps.into_iter().enumerate() {
-            let queue = words.as_ref().map(WordPool::queue);
-            let (knowledge, sender, wake) = (Arc::clone(&knowledge), Sender::clone(&sender), Arc::clone(&wake));
-            let (counts, stop, learner) = (Arc::clone(&counts), Arc::clone(&stop), learner.clone());
-            let run = move || Listener::new(tap, knowledge, queue, sender, wake, counts, stop, learner).run();
+            let shared = shared.clone();
+            let run = move || Listener::new(tap, shared).run();
             threads.push(std::thread::Builder::new().name(format!("listening-{number}")).spawn(run)?);
         }
         Ok(StartedAnalysis { analysis: Self { counts, stop, learner, words, threads }, verdicts })

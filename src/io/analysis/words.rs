@@ -15,13 +15,13 @@ use crate::io::clock;
 use crate::io::threads::StandBack;
 use crate::units::CallId;
 
-/// Runs that may wait. Two threads make about twenty runs a second; older ones would be news of the past.
+/// Runs that may wait. Two threads make about twenty a second: with more, the last one would be stale before its turn.
 const WAITING: usize = 64;
 
 /// A run that has waited for this long is not made: the call has been heard further meanwhile.
 const STALE: Duration = Duration::from_secs(3);
 
-/// What comes of a run.
+/// What came of a run.
 pub(super) struct WordsHeard {
     pub(super) call: CallId,
     pub(super) window: Window,
@@ -31,7 +31,7 @@ pub(super) struct WordsHeard {
 
 /// Why a run gave no words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum WordsLost {
+pub(super) enum WordsLost {
     /// Others were more urgent.
     Overload,
     /// The model failed.
@@ -46,9 +46,10 @@ struct Job {
 }
 
 impl Job {
-    fn lost(self, why: WordsLost) {
+    /// Tells the listener that this run will not be made, or has failed.
+    fn give_up(self, why: WordsLost) {
         let Self { call, run, answer, .. } = self;
-        // A listener that has no room has lost interest too.
+        // A listener without room for the answer takes its run for lost after a while.
         let _ = answer.try_send(WordsHeard { call, window: run.window, transcript: Err(why), cost: Duration::ZERO });
     }
 }
@@ -84,7 +85,7 @@ impl WordQueue {
         self.0.more.notify_one();
         if let Some(lost) = lost {
             AnalysisCounts::add(&self.0.counts.words_lost, 1);
-            lost.lost(WordsLost::Overload);
+            lost.give_up(WordsLost::Overload);
         }
     }
 
@@ -166,7 +167,7 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
         AnalysisCounts::add(&counts.words_waited_millis, waited_millis);
         if waited > STALE {
             AnalysisCounts::add(&counts.words_lost, 1);
-            job.lost(WordsLost::Overload);
+            job.give_up(WordsLost::Overload);
             continue;
         }
         let audio = to_recogniser(&job.run.audio);
@@ -189,12 +190,12 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
             Ok(Err(error)) => {
                 AnalysisCounts::add(&counts.words_failed, 1);
                 tracing::warn!(%error, "Words of a call were not recognised");
-                job.lost(WordsLost::Failed);
+                job.give_up(WordsLost::Failed);
             }
             Err(_) => {
                 AnalysisCounts::add(&counts.words_failed, 1);
                 tracing::error!("Recognising words panicked; it was contained");
-                job.lost(WordsLost::Failed);
+                job.give_up(WordsLost::Failed);
             }
         }
     }

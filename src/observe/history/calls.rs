@@ -5,7 +5,7 @@ use chrono::{DateTime, Local, TimeZone};
 use crate::observe::plain::plain;
 use crate::store::{CallSummary, UtcMillis};
 
-/// A column is never wider; longer texts are cut.
+/// Characters of the widest column; longer texts are cut.
 const WIDEST: usize = 28;
 
 const HEAD: [&str; 9] = ["TIME", "CALL", "FROM", "TO", "RULE", "DONE", "VERDICT", "ENDED", "TALKED"];
@@ -80,7 +80,7 @@ pub(super) fn party(number: Option<&str>, kind: &str) -> String {
     }
 }
 
-/// A time where this machine, or the reader, stands.
+/// A time in the time zone of whoever reads it.
 pub(super) fn moment<Z: TimeZone>(zone: &Z, at: UtcMillis, format: &str) -> String
 where
     Z::Offset: std::fmt::Display,
@@ -89,7 +89,7 @@ where
     utc.map_or_else(|| "?".to_owned(), |utc| utc.with_timezone(zone).format(format).to_string())
 }
 
-/// Action, and a mark where it was not done.
+/// The action; in brackets where it was not carried out.
 fn enforced(action: &str, enforcement: Option<&str>) -> String {
     match enforcement {
         Some("done") | None => action.to_owned(),
@@ -134,14 +134,7 @@ mod tests {
             ..diverted.clone()
         };
 
-        assert_eq!(
-            table_in(&Utc, &[diverted, watched]),
-            "\
-TIME                 CALL              FROM           TO          RULE                          DONE                         VERDICT         ENDED      TALKED
-2026-03-02 09:30:00  0069a55a1800002a  +447700900123  201         default                       divert at 5.2 s, taken back  press_key 94 %  bye        15.3 s
-2026-03-02 09:30:00  0069a55a1800002a  withheld       not stored  a rule with a name that nob…  (reject)                     -               cancelled  -
-"
-        );
+        assert_eq!(table_in(&Utc, &[diverted, watched]), include_str!("calls.txt"));
         assert_eq!(table_in(&Utc, &[]), "no calls\n");
     }
 

@@ -101,7 +101,7 @@ fn timeline(page: &mut Page, record: &CallRecord) {
     }
 }
 
-/// What happened on the running call.
+/// A line of the timeline.
 enum Entry<'a> {
     Restored(CallTime),
     Verdict(&'a Judgement),
@@ -165,7 +165,7 @@ fn ending(record: &CallRecord) -> String {
     format!("{by} ({}{status}){talked}", ending.how)
 }
 
-/// How long it took to the answer.
+/// How long the caller waited for the answer.
 fn waited(record: &CallRecord, answered: UtcMillis) -> String {
     let seconds = |from: UtcMillis| CallTime(answered.since(from));
     match record.ringing {
@@ -202,7 +202,7 @@ fn percent(probability: f32) -> String {
     format!("{:.0} %", probability * 100.0)
 }
 
-/// Lines.
+/// The page, line by line.
 #[derive(Default)]
 struct Page(String);
 

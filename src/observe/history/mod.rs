@@ -1,6 +1,6 @@
 //! Calls as they become records.
 //!
-//! In: events, in their order. Out: the finished record of each call. Bounded: so many calls, so much of each.
+//! In: events, in their order. Out: the finished record of each call. Bounded in calls, and in what is kept of each.
 
 pub mod calls;
 pub mod explain;
@@ -23,11 +23,12 @@ use crate::store::{
 };
 use crate::units::{CallId, CallTime, Leg, PerLeg, Ratio, Redacted};
 
-/// Calls that run at once. Beyond it the oldest is taken for ended: its end must have been lost.
+/// Most calls that run at once. With one more, the oldest is taken for ended: its end must have been lost.
 const RUNNING_LIMIT: usize = 20_000;
 /// Ended calls that are remembered for the feed.
 const ENDED_LIMIT: usize = 200;
-/// Verdicts of one call. A verdict is told when it moves by a tenth, so a call that needs more swings wildly.
+/// Verdicts that are kept of one call. A verdict comes here when a probability has moved by a tenth, so that only a
+/// call that swings wildly has more.
 const VERDICTS_LIMIT: usize = 64;
 /// Reasons of one verdict, strongest first.
 const REASONS_LIMIT: usize = 12;
@@ -47,15 +48,16 @@ pub(super) struct History {
 #[derive(Debug)]
 struct Running {
     record: CallRecord,
-    /// Taken when the call began: its times stay right to one another whatever the wall clock does.
+    /// Taken when the call began, so that its times fit together whatever the wall clock does meanwhile.
     anchor: Anchor,
 }
 
-/// What the allocator gives in one piece: a larger one costs each call a quarter more.
+/// The allocator has a size class of 512 bytes; the next one would cost each call a quarter more.
 const _: () = assert!(size_of::<Running>() <= 512);
 
 impl History {
-    /// Notes one event. `anchor` is a fresh one: it dates a call that begins. Returns the record of a call that is over.
+    /// Notes one event. `anchor` is a fresh one: it dates a call that begins. Returns the record of a call that is
+    /// over.
     pub(super) fn happened(&mut self, happened: &Happened, anchor: Anchor) -> Option<CallRecord> {
         let Happened { call, at, event } = happened;
         if let Event::Began { facts, sip_call_id, generation } = event {

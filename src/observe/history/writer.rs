@@ -22,7 +22,7 @@ use crate::store::{CallRecord, Store, StoreError};
 const WAITING: usize = 4_096;
 /// Records of one transaction.
 const BATCH: usize = 256;
-/// A record waits this long for others; meanwhile nobody wakes the thread.
+/// A record waits this long for others, so that one write of the thread serves them all.
 const GATHER: Duration = Duration::from_millis(200);
 /// Pause after the first failure; doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -30,10 +30,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Old records are looked for this often.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
-/// ... and this often while there are more.
+/// After a look that found some, the next comes this soon: there may be more.
 const RETAIN_ON: Duration = Duration::from_secs(1);
 
-/// The near end: takes records.
+/// The near end of the thread: takes records.
 #[derive(Debug)]
 pub(in crate::observe) struct Writer {
     records: Sender<Box<CallRecord>>,
@@ -78,7 +78,7 @@ impl Writer {
     }
 }
 
-/// The far end.
+/// The thread.
 struct Writing {
     path: PathBuf,
     waiting: Receiver<Box<CallRecord>>,
@@ -136,13 +136,13 @@ impl Writing {
         }
     }
 
-    /// The first record after a quiet time.
+    /// Takes the first record after a quiet time. Others may gather before it is written.
     fn take(&mut self, record: CallRecord, now: Instant) {
         self.pending.push(record);
         self.flush_at = Some(now + GATHER);
     }
 
-    /// Writes one batch and lets go of what is old.
+    /// Writes one batch, and deletes records that are too old.
     fn work(&mut self, now: Instant) {
         let outcome = self.write().and_then(|()| self.retain(now));
         match outcome {
@@ -227,7 +227,8 @@ impl Writing {
                     let lost = self.pending.len() + self.waiting.try_iter().count();
                     self.shared.metrics.records_lost(lost);
                     self.shared.metrics.part(Part::Store, false);
-                    error!(kind = error.label(), reason = %error, records = lost, "The last records cannot be written, and are lost");
+                    let kind = error.label();
+                    error!(kind, reason = %error, records = lost, "The last records cannot be written, and are lost");
                     return;
                 }
             }

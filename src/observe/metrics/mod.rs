@@ -30,8 +30,8 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// A counter for each set of label values.
 type By<const N: usize> = Family<Labels<N>, Counter>;
 
-/// Seconds from the answer to an action: the aim is 5, the instruction of a recording comes at 8 or later, and nobody is
-/// listened to for longer than half a minute.
+/// Seconds from the answer to an action. The aim is 5; the instruction of most recordings comes at 8 or later; by
+/// default nobody is listened to for longer than 25.
 const DECISION_BUCKETS: [f64; 13] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0];
 
 /// A part that may fail while calls go on.
@@ -269,7 +269,7 @@ impl Metrics {
         self.parts.get(&[("part", part.label())]).map(|up| up.get() == 1)
     }
 
-    /// A reload ended so, and these settings are in force.
+    /// How a reload ended, and which settings are in force since.
     pub fn reloaded(&self, outcome: Reloaded, generation: u64) {
         inc(&self.reloads, [("outcome", outcome.label())]);
         self.generation(generation);
@@ -342,7 +342,7 @@ fn count(entries: usize) -> u64 {
     u64::try_from(entries).unwrap_or(u64::MAX)
 }
 
-/// [`Enforcement::label`] is for people; this one has no blank.
+/// A label value: [`Enforcement::label`] has a space in it, for people.
 fn enforcement_label(enforcement: Enforcement) -> &'static str {
     match enforcement {
         Enforcement::Done => "done",

@@ -23,7 +23,7 @@ pub struct EarCounts {
     pub calls: u64,
     /// Frames heard.
     pub frames: u64,
-    /// How far the ear that was furthest behind its call lately was.
+    /// How far behind its call the slowest ear was in the last second.
     pub lag: Duration,
     /// Calls that are listened to now.
     pub listening: u64,

@@ -1,20 +1,23 @@
 //! Evidence into a verdict: two sums of log-odds, each term with a name.
 //!
 //! In: [`Evidence`] as it becomes known. Out: a [`Verdict`] for any time. `automated` tells a recording from a person,
-//! `scam` tells a scam's recording from a lawful one; each is a bias and a weight for every [`Measure`], and the
-//! probabilities are their logistic functions:
+//! `scam` tells a scam's recording from a lawful one. Each is a bias and a weight for every [`Measure`]; s is the
+//! logistic function, which makes a probability of log-odds:
 //!
 //! ```text
 //! live = 1 - s(automated)    recorded = s(automated) * (1 - s(scam))    press_key = s(automated) * s(scam)
 //! ```
 //!
-//! Until the caller has spoken, the class is `no_speech`, whatever the callee does.
+//! `s(scam)` has an upper limit while there is one sign of a scam only, see [`Tally::scam_limit`]. Until the caller has
+//! spoken, the class is `no_speech`, whatever the callee does.
 
-mod heard;
+mod measure;
+mod tally;
 mod verdict;
 mod weights;
 
-pub use heard::{Heard, Measure};
+pub use measure::Measure;
+pub use tally::Tally;
 pub use verdict::{Class, Reason, Verdict};
 pub use weights::{BadWeights, Sum, Weights};
 
@@ -23,60 +26,60 @@ use std::sync::Arc;
 use crate::detect::evidence::Evidence;
 use crate::units::{CallTime, Ratio};
 
-/// Terms smaller than this, in log-odds, are not worth a line.
+/// Terms smaller than this, in log-odds, do not stand among the reasons.
 const SMALLEST_REASON: f32 = 0.15;
 
-/// Where nobody has spoken.
+/// What is thought of a call whose caller has not spoken.
 const NOBODY: (Class, [Ratio; 4]) = (Class::NoSpeech, [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO]);
 
 /// The judge of one call.
 #[derive(Clone, Debug)]
 pub struct Judge {
     weights: Arc<Weights>,
-    heard: Heard,
+    tally: Tally,
 }
 
 impl Judge {
     /// Has heard nothing.
     #[must_use]
     pub fn new(weights: Arc<Weights>) -> Self {
-        Self { weights, heard: Heard::default() }
+        Self { weights, tally: Tally::default() }
     }
 
-    /// One more piece of evidence.
+    /// Takes one more piece of evidence.
     pub fn hear(&mut self, evidence: &Evidence) {
-        self.heard.hear(evidence);
+        self.tally.add(evidence);
     }
 
-    /// What was heard so far, as measures.
+    /// What the evidence so far adds up to.
     #[must_use]
-    pub fn heard(&self) -> &Heard {
-        &self.heard
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    /// What is thought of the call now, without the reasons: the class, and the probability of each.
+    /// The class and the probability of each class now. Cheaper than [`Judge::verdict`]: no reason is put into words.
     #[must_use]
     pub fn opinion(&self) -> (Class, [Ratio; 4]) {
-        if self.heard.has_spoken() { self.weighed(&self.heard.measures()) } else { NOBODY }
+        if self.tally.has_spoken() { self.weighed(&self.tally.measures()) } else { NOBODY }
     }
 
-    /// What is thought of the call now.
+    /// The verdict now, with its reasons.
     #[must_use]
     pub fn verdict(&self, at: CallTime) -> Verdict {
-        if !self.heard.has_spoken() {
+        if !self.tally.has_spoken() {
             let (class, probabilities) = NOBODY;
-            let text = Arc::from(self.heard.why_no_speech());
+            let text = Arc::from(self.tally.why_no_speech());
             let reasons = vec![Reason { text, weight: Arc::from("no_speech"), log_odds: 0.0 }];
             return Verdict { at, class, probabilities, reasons };
         }
-        let measures = self.heard.measures();
+        let measures = self.tally.measures();
         let (class, probabilities) = self.weighed(&measures);
         Verdict { at, class, probabilities, reasons: self.reasons(&measures) }
     }
 
     fn weighed(&self, measures: &[f32; Measure::COUNT]) -> (Class, [Ratio; 4]) {
         let automated = logistic(self.weights.automated.log_odds(measures));
-        let scam = logistic(self.weights.scam.log_odds(measures)).min(self.heard.most_scam());
+        let scam = logistic(self.weights.scam.log_odds(measures)).min(self.tally.scam_limit());
         let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
         let class = if live >= recorded.max(press_key) {
             Class::Live
@@ -95,7 +98,7 @@ impl Judge {
                 let log_odds = sum.weight(measure) * value;
                 if log_odds.abs() >= SMALLEST_REASON {
                     let weight = Arc::from(format!("{name}.{}", measure.label()));
-                    reasons.push(Reason { text: Arc::from(self.heard.describe(measure)), weight, log_odds });
+                    reasons.push(Reason { text: Arc::from(self.tally.describe(measure)), weight, log_odds });
                 }
             }
         }
@@ -212,18 +215,18 @@ mod tests {
             hear(&mut judge, 1_000, onset());
             signs.iter().for_each(|sign| hear(&mut judge, 8_000, sign.clone()));
 
-            assert!((judge.heard().most_scam() - 1.0).abs() < f32::EPSILON, "{signs:?}");
+            assert!((judge.tally().scam_limit() - 1.0).abs() < f32::EPSILON, "{signs:?}");
         }
         let mut short = judge();
         hear(&mut short, 1_000, onset());
         hear(&mut short, 3_000, wording(25.0));
-        assert!(short.heard().most_scam() < 0.9);
+        assert!(short.tally().scam_limit() < 0.9);
         let mut seller = judge();
         hear(&mut seller, 1_000, onset());
         hear(&mut seller, 6_000, Finding::Monologue { length: Duration::from_secs(5) });
         hear(&mut seller, 6_000, wording(25.0));
         hear(&mut seller, 6_000, phrase(Meaning::Talk, "hello, it's me"));
-        assert!(seller.heard().most_scam() < 0.9);
+        assert!(seller.tally().scam_limit() < 0.9);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::heard::Measure;
+use super::measure::Measure;
 
 /// Weights that are shipped, with how they were fitted.
 const BUILT_IN: &str = include_str!("../../../config/weights/judge.toml");
@@ -12,7 +12,7 @@ const BUILT_IN: &str = include_str!("../../../config/weights/judge.toml");
 /// Both sums.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// Of the file; stands in records.
+    /// Version of the file.
     pub version: u32,
     /// Recording (positive) or person.
     pub automated: Sum,
@@ -23,7 +23,7 @@ pub struct Weights {
 /// One sum of log-odds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sum {
-    /// Where nothing was measured.
+    /// Log-odds where all measures are 0.
     pub bias: f32,
     weights: [f32; Measure::COUNT],
 }

@@ -1,180 +1,54 @@
-//! Evidence added up into a fixed list of measures, each between 0 and about 1.
+//! Evidence added up: what was heard of one caller so far.
+//!
+//! In: [`Evidence`] as it becomes known. Out: the value of each [`Measure`], and its text for a reason. Weighs nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::measure::Measure;
 use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning, Screened};
 use crate::units::Leg;
 
-/// Phrases that are kept; a call that says more has said enough.
+/// Different phrases of one call that are kept.
 const MAX_PHRASES: usize = 64;
 
-/// Sum of a meaning's phrase weights that counts as 1.
+/// A meaning whose phrases weigh this much together has the value 1.
 const PHRASE_SCALE: f32 = 4.0;
 
-/// Probability of a scam that a single sign may reach alone: under the default of `detect.divert_at`.
+/// Highest probability of a scam that a single sign may give: below the default of `detect.divert_at`.
 const ONE_SIGN_ALONE: f32 = 0.85;
 
-/// Log-odds of the wording that count as 1.
+/// A wording of these log-odds has the value 1.
 const WORDING_SCALE: f32 = 10.0;
 
-/// The most that a wording counts for: terms of one sentence hang together, and their sum says more than they do.
+/// Greatest value of a wording. Terms of one sentence hang together, so that their sum overstates what they say.
 const MOST_WORDING: f32 = 3.0;
 
-/// Log-odds of the wording from which one phrase of a scam is more than chance.
+/// Log-odds of a scam's wording from which one phrase of a scam is more than chance.
 const LIKELY_WORDING: f32 = 5.0;
 
-/// The same, from which a key prompt is a scam's.
+/// Log-odds of a scam's wording from which a key prompt is a scam's.
 const SCAM_WORDING: f32 = 6.0;
 
-/// The same, from which a machine that speaks on needs no other sign.
+/// Log-odds of a scam's wording from which a machine that speaks on needs no other sign.
 const CERTAIN_WORDING: f32 = 14.0;
 
-/// Speech with only breaths that goes with [`CERTAIN_WORDING`].
+/// So much speech with only breaths must go with [`CERTAIN_WORDING`].
 const SPEAKS_ON: Duration = Duration::from_secs(4);
 
-/// Weight of scam phrases that needs no other sign: two, or one that nobody else says.
+/// Value of [`Measure::Scam`] that needs no other sign: two phrases, or one that nobody but scams says.
 const TWO_PHRASES: f32 = 1.0;
 
-/// Confidence of the recogniser that counts as words on a line with tones or music.
+/// On a line with tones or music, the recogniser must be this confident before its words count as speech.
 const SURE: f32 = 0.8;
 
-/// Without words, so much speech on end is speech on a line with tones or music too.
+/// Where words are off, so much speech with only breaths counts as speech on a line with tones or music too.
 const OUTLASTS_MUSIC: Duration = Duration::from_secs(2);
 
-/// A measure: one term of each sum.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Measure {
-    /// The first speech came late: 0 at 2 s after the answer, 1 at 6 s.
-    LateOnset,
-    /// It came while the callee was speaking.
-    OnsetOver,
-    /// It came before the callee had spoken.
-    OnsetFirst,
-    /// It came within a second after the callee.
-    OnsetReply,
-    /// Speech with only breaths: 0 at 2 s, 1 at 6 s.
-    Monologue,
-    /// The same: 0 at 6 s, 1 at 12 s.
-    LongMonologue,
-    /// Longest talk-over: 1 at 1.5 s.
-    TalkOver,
-    /// Times the caller yielded: 1 at two.
-    Yields,
-    /// Replies after the first: 1 at three.
-    Replies,
-    /// Callee's turns without a reply: 1 at two.
-    NoReply,
-    /// Evenness of level between talkspurts: 1 where all are alike, 0 at a spread of 5 dB.
-    Evenness,
-    /// Pauses over a second: 1 at two.
-    LongPauses,
-    /// Weight of phrases of known frauds.
-    Scam,
-    /// Weight of key prompts.
-    KeyPrompt,
-    /// Weight of call-back prompts.
-    CallBack,
-    /// Weight of what lawful recordings say.
-    Lawful,
-    /// Weight of what only machines say, lawful or not.
-    Automated,
-    /// Weight of what only people say.
-    Talk,
-    /// The lesser of `Scam` and the greater of `KeyPrompt` and `CallBack`: both in one message.
-    ScamAndPrompt,
-    /// Words were recognised, at least eight, and none of them is in the phrase file.
-    NothingKnown,
-    /// Words were recognised, and nothing that people say is among them: 0 at 6 words in a row, 1 at 14.
-    NoTalk,
-    /// The caller's audio is that of a known scam's recording.
-    KnownRecording,
-    /// Talked on over a prompt that was played to it.
-    PromptTalkedOn,
-    /// Yielded to a prompt.
-    PromptYielded,
-    /// Let a prompt end, and answered it.
-    PromptAnswered,
-    /// Choice of words: a machine's (positive) or a person's.
-    WordingAutomated,
-    /// Choice of words: a scam's (positive) or a lawful recording's.
-    WordingScam,
-}
-
-impl Measure {
-    /// How many.
-    pub const COUNT: usize = 27;
-
-    /// All, in the order of [`Heard::measures`].
-    pub const ALL: [Measure; Self::COUNT] = [
-        Self::LateOnset,
-        Self::OnsetOver,
-        Self::OnsetFirst,
-        Self::OnsetReply,
-        Self::Monologue,
-        Self::LongMonologue,
-        Self::TalkOver,
-        Self::Yields,
-        Self::Replies,
-        Self::NoReply,
-        Self::Evenness,
-        Self::LongPauses,
-        Self::Scam,
-        Self::KeyPrompt,
-        Self::CallBack,
-        Self::Lawful,
-        Self::Automated,
-        Self::Talk,
-        Self::ScamAndPrompt,
-        Self::NothingKnown,
-        Self::NoTalk,
-        Self::KnownRecording,
-        Self::PromptTalkedOn,
-        Self::PromptYielded,
-        Self::PromptAnswered,
-        Self::WordingAutomated,
-        Self::WordingScam,
-    ];
-
-    /// Name of its weight in the weights file.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::LateOnset => "late_onset",
-            Self::OnsetOver => "onset_over",
-            Self::OnsetFirst => "onset_first",
-            Self::OnsetReply => "onset_reply",
-            Self::Monologue => "monologue",
-            Self::LongMonologue => "long_monologue",
-            Self::TalkOver => "talk_over",
-            Self::Yields => "yields",
-            Self::Replies => "replies",
-            Self::NoReply => "no_reply",
-            Self::Evenness => "evenness",
-            Self::LongPauses => "long_pauses",
-            Self::Scam => "scam",
-            Self::KeyPrompt => "key_prompt",
-            Self::CallBack => "call_back",
-            Self::Lawful => "lawful",
-            Self::Automated => "automated",
-            Self::Talk => "talk",
-            Self::ScamAndPrompt => "scam_and_prompt",
-            Self::NothingKnown => "nothing_known",
-            Self::NoTalk => "no_talk",
-            Self::KnownRecording => "known_recording",
-            Self::PromptTalkedOn => "prompt_talked_on",
-            Self::PromptYielded => "prompt_yielded",
-            Self::PromptAnswered => "prompt_answered",
-            Self::WordingAutomated => "wording_automated",
-            Self::WordingScam => "wording_scam",
-        }
-    }
-}
-
-/// What was heard of the caller so far.
+/// What was heard of the caller so far, added up.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
+pub struct Tally {
     onset: Option<(Duration, CalleeThen)>,
     monologue: Duration,
     talk_over: Duration,
@@ -183,16 +57,18 @@ pub struct Heard {
     no_replies: u16,
     long_pauses: u16,
     levels: Levels,
+    /// Most words in one window.
     words: usize,
     /// Word runs over what sounded like speech.
     runs: u16,
-    /// Highest confidence of one that gave words.
-    said: f32,
+    /// Highest confidence of a run that gave words; 0 before there is one.
+    confidence: f32,
     tones: u16,
+    /// Name of the last one.
     tone: Option<&'static str>,
     music: bool,
     recording: Option<Arc<str>>,
-    /// Best weight of each phrase, with its meaning.
+    /// Meaning of each phrase, and its weight times the confidence with which it was heard best.
     phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
     wording: Wording,
     prompts: Prompts,
@@ -211,14 +87,16 @@ struct Prompts {
 struct Wording {
     automated: f32,
     scam: f32,
+    /// For `automated`, and for `scam`.
     telling: [Arc<str>; 2],
 }
 
-/// Running mean and variance of talkspurt levels, in dB.
+/// Running mean and variance of talkspurt levels, in dB (Welford 1962).
 #[derive(Clone, Copy, Debug, Default)]
 struct Levels {
     count: u16,
     mean: f32,
+    /// Sum of squared distances from the mean.
     squares: f32,
 }
 
@@ -236,9 +114,9 @@ impl Levels {
     }
 }
 
-impl Heard {
+impl Tally {
     /// Adds one piece of evidence. Only the caller is judged; the callee's part is in the caller's findings.
-    pub fn hear(&mut self, evidence: &Evidence) {
+    pub fn add(&mut self, evidence: &Evidence) {
         if evidence.leg == Leg::Callee {
             return;
         }
@@ -268,7 +146,7 @@ impl Heard {
                 // Numbers alone are what the recogniser makes of beeps.
                 if *speech && text.chars().any(char::is_alphabetic) {
                     self.words = self.words.max(text.split_whitespace().count());
-                    self.said = self.said.max(confidence.get());
+                    self.confidence = self.confidence.max(confidence.get());
                 }
             }
             Finding::Phrase { phrase, meaning, weight, confidence } => {
@@ -294,15 +172,15 @@ impl Heard {
     /// Has the caller said anything?
     #[must_use]
     pub fn has_spoken(&self) -> bool {
-        // Two ears: what sounds like speech, and what has words in it. Music and tones can fool the first, and make the
-        // second write words that it hardly believes.
+        // Two witnesses: the voice detector, and the speech model. Music and tones can fool the first, and have the
+        // second write words in which it has little confidence.
         let doubtful = self.tones >= 2 || self.music;
         self.onset.is_some()
             && match (self.runs, doubtful) {
                 (0, false) => true,
                 (0, true) => self.monologue >= OUTLASTS_MUSIC,
-                (_, false) => self.said > 0.0,
-                (_, true) => self.said >= SURE,
+                (_, false) => self.confidence > 0.0,
+                (_, true) => self.confidence >= SURE,
             }
     }
 
@@ -317,26 +195,27 @@ impl Heard {
         }
     }
 
-    fn meaning(&self, wanted: Meaning) -> f32 {
+    /// Value of all phrases of one meaning.
+    fn phrases_of(&self, wanted: Meaning) -> f32 {
         let sum: f32 = self.phrases.values().filter(|(meaning, _)| *meaning == wanted).map(|(_, weight)| weight).sum();
         (sum / PHRASE_SCALE).min(2.0)
     }
 
-    /// The most that the scam sum may come to. A lawful recording may ask for a key or name a bank too, and a person who
-    /// sells something may choose a scam's words: one sign alone earns a guard and no diversion. It takes a known
+    /// Upper limit of the probability of a scam. A lawful recording may ask for a key or name a bank too, and a person
+    /// who sells something may choose a scam's words: one sign alone earns a guard and no diversion. It takes a known
     /// recording, a call-back prompt, two phrases of scams, or two signs of different kinds: a phrase, a key prompt, a
-    /// scam's wording. Wording that is certain beyond doubt is enough where the caller speaks on as machines do, and has said
+    /// scam's wording. Wording that leaves no doubt is enough where the caller speaks on as machines do, and has said
     /// nothing that people say.
     #[must_use]
-    pub fn most_scam(&self) -> f32 {
-        let (phrases, wording) = (self.meaning(Meaning::Scam), self.wording.scam);
-        let prompt = self.meaning(Meaning::KeyPrompt) > 0.0;
+    pub fn scam_limit(&self) -> f32 {
+        let (phrases, wording) = (self.phrases_of(Meaning::Scam), self.wording.scam);
+        let prompt = self.phrases_of(Meaning::KeyPrompt) > 0.0;
         let enough = self.recording.is_some()
-            || self.meaning(Meaning::CallBack) > 0.0
+            || self.phrases_of(Meaning::CallBack) > 0.0
             || phrases >= TWO_PHRASES
             || (phrases > 0.0 && (prompt || wording >= LIKELY_WORDING))
             || (prompt && wording >= SCAM_WORDING)
-            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && self.meaning(Meaning::Talk) <= 0.0);
+            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && self.phrases_of(Meaning::Talk) <= 0.0);
         if enough { 1.0 } else { ONE_SIGN_ALONE }
     }
 
@@ -360,18 +239,18 @@ impl Heard {
             Measure::NoReply => ramp(f32::from(self.no_replies), 0.0, 2.0),
             Measure::Evenness => self.levels.spread().map_or(0.0, |spread| 1.0 - ramp(spread, 0.0, 5.0)),
             Measure::LongPauses => ramp(f32::from(self.long_pauses), 0.0, 2.0),
-            Measure::Scam => self.meaning(Meaning::Scam),
-            Measure::KeyPrompt => self.meaning(Meaning::KeyPrompt),
-            Measure::CallBack => self.meaning(Meaning::CallBack),
-            Measure::Lawful => self.meaning(Meaning::Lawful),
-            Measure::Automated => self.meaning(Meaning::Automated),
-            Measure::Talk => self.meaning(Meaning::Talk),
-            Measure::ScamAndPrompt => {
-                self.meaning(Meaning::Scam).min(self.meaning(Meaning::KeyPrompt).max(self.meaning(Meaning::CallBack)))
-            }
+            Measure::Scam => self.phrases_of(Meaning::Scam),
+            Measure::KeyPrompt => self.phrases_of(Meaning::KeyPrompt),
+            Measure::CallBack => self.phrases_of(Meaning::CallBack),
+            Measure::Lawful => self.phrases_of(Meaning::Lawful),
+            Measure::Automated => self.phrases_of(Meaning::Automated),
+            Measure::Talk => self.phrases_of(Meaning::Talk),
+            Measure::ScamAndPrompt => self
+                .phrases_of(Meaning::Scam)
+                .min(self.phrases_of(Meaning::KeyPrompt).max(self.phrases_of(Meaning::CallBack))),
             Measure::NothingKnown => flag(self.words >= 8 && self.phrases.is_empty()),
             Measure::KnownRecording => flag(self.recording.is_some()),
-            Measure::NoTalk if self.meaning(Meaning::Talk) > 0.0 => 0.0,
+            Measure::NoTalk if self.phrases_of(Meaning::Talk) > 0.0 => 0.0,
             Measure::NoTalk => ramp(self.words as f32, 6.0, 14.0),
             Measure::PromptTalkedOn => flag(self.prompts.talked_on),
             Measure::PromptYielded => flag(self.prompts.yielded),
@@ -398,7 +277,7 @@ impl Heard {
         };
         let who = |odds: f32| if odds > 0.0 { "machines" } else { "people" };
         let which = |odds: f32| if odds > 0.0 { "scams" } else { "lawful recordings" };
-        let said = |sum: usize| self.wording.telling.get(sum).cloned().unwrap_or_default();
+        let [of_automated, of_scam] = &self.wording.telling;
         match measure {
             Measure::LateOnset => format!("first speech {after} after the answer"),
             Measure::OnsetOver => format!("began while the callee was speaking, {after} after the answer"),
@@ -429,8 +308,10 @@ impl Heard {
             Measure::PromptTalkedOn => "talked on over a prompt".to_owned(),
             Measure::PromptYielded => "stopped for a prompt".to_owned(),
             Measure::PromptAnswered => "let a prompt end and answered it".to_owned(),
-            Measure::WordingAutomated => format!("chooses words as {} do: {}", who(self.wording.automated), said(0)),
-            Measure::WordingScam => format!("chooses words as {} do: {}", which(self.wording.scam), said(1)),
+            Measure::WordingAutomated => {
+                format!("chooses words as {} do: {}", who(self.wording.automated), of_automated)
+            }
+            Measure::WordingScam => format!("chooses words as {} do: {}", which(self.wording.scam), of_scam),
             Measure::NoTalk => format!("{} words in a row without anything that people say", self.words),
         }
     }
