@@ -8,7 +8,7 @@
 
 use super::wire::{BadMessage, Index, Limits};
 
-/// Longest body: as over UDP, where no message is longer (SIP.md, trap 10).
+/// Longest body: as over UDP, where no message is longer.
 const LONGEST_BODY: usize = 65_535;
 
 /// One thing that a stream said.

@@ -37,7 +37,7 @@ const READINGS_A_TURN: usize = 32;
 const READING_BYTES: usize = 16 * 1024;
 /// Media events, verdicts and orders taken in one turn.
 const MESSAGES_A_TURN: usize = 256;
-/// Largest UDP payload there is (SIP.md, trap 10).
+/// Largest UDP payload that a length of 16 bits can say (RFC 768).
 const DATAGRAM_BYTES: usize = 65_535;
 /// How often counters are published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -380,7 +380,7 @@ impl Shard {
     }
 
     /// A panic in a step is ours: it is contained, counted and shown, the call that the step was about ends, and the others
-    /// go on (STYLE.md, habit 7).
+    /// go on.
     fn contain(&mut self, change: impl FnOnce(&mut Switchboard), now: Instant) {
         let switchboard = &mut self.switchboard;
         if catch_unwind(AssertUnwindSafe(|| change(switchboard))).is_ok() {

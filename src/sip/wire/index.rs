@@ -7,7 +7,7 @@ use super::name_addr::NameAddr;
 use super::seek::{is_unfit, split_once};
 use super::{BadMessage, Method, Name, StatusCode, Uri, Via, is_token, name_addr, number, via};
 
-/// Strict limits, checked while indexing (SIP.md, trap 10; Identity headers are long).
+/// Strict limits, checked while indexing: Identity headers (RFC 8224) are long.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Start line and headers together, bytes.
@@ -332,7 +332,7 @@ fn status_line(text: &str, end: usize) -> Option<Start> {
 const SINGLE: [Name; 7] =
     [Name::From, Name::To, Name::CallId, Name::CSeq, Name::ContentLength, Name::MaxForwards, Name::ContentType];
 
-/// What must hold before anybody looks at a message (SIP.md, traps 1 and 2).
+/// What must hold before anybody looks at a message (RFC 3261 §8.1.1, RFC 4475).
 fn check(message: &Message<'_>) -> Result<Found, BadMessage> {
     let (head, index) = (message.head(), message.index());
     if index.doubled {
