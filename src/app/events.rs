@@ -21,7 +21,8 @@ use crate::units::CallId;
 /// Batches of events that may wait for the thread.
 pub(super) const WAITING: usize = 256;
 
-/// Calls that were taken away and still run, at most. Beyond it the oldest is taken for ended: overload has lost its end.
+/// Calls that were taken away and still run, at most. Beyond it the oldest is taken for ended: overload has lost its
+/// end.
 const TAKEN_AWAY: usize = 4_096;
 
 /// Learns the recordings of calls that were scams.

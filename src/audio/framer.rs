@@ -263,7 +263,8 @@ impl Framer {
         let Some(start) = start.filter(|start| start.abs_diff(arrival) <= JUMP * FRAME_SAMPLES as u64) else {
             return self.restart(packet, arrival, samples);
         };
-        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the clock.
+        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the
+        // clock.
         if !anchor.is_new(packet.sequence) && start < anchor.end {
             self.counters.duplicate += 1;
             return None;

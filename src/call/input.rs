@@ -122,7 +122,8 @@ pub enum Output {
     Media(MediaCommand),
     /// Keep this for a process that may have to go on with the call.
     Journal(Entry),
-    /// A fault of ours has cost a call: what is kept of it is asked for, with [`Input::Lost`], before its [`Entry::Over`].
+    /// A fault of ours has cost a call: what is kept of it is asked for, with [`Input::Lost`], before its
+    /// [`Entry::Over`].
     Recall(CallId),
     /// Tell the observers.
     Happened(Happened),

@@ -2,9 +2,9 @@
 //! there.
 //!
 //! They are found by what is missing among the calls, so that steps that go well remember nothing for this. A call that
-//! was being set up is answered and cancelled. What a BYE is made of went with the call: it is recalled from the journal,
-//! and both ends are hung up once that has answered. Where there is no journal, a call ends for those who talked with its
-//! media. What they still send inside it is answered with 481.
+//! was being set up is answered and cancelled. What a BYE is made of went with the call: it is recalled from the
+//! journal, and both ends are hung up once that has answered. Where there is no journal, a call ends for those who
+//! talked with its media. What they still send inside it is answered with 481.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,7 +81,8 @@ impl Switchboard {
             return;
         }
         for leg in Leg::BOTH {
-            snapshot.party[leg].cseq += UNKEPT;
+            let cseq = &mut snapshot.party[leg].cseq;
+            *cseq = cseq.saturating_add(UNKEPT);
         }
         let diverting = snapshot.diversion.take();
         let mut call = self.restored_call(snapshot, Duration::ZERO, now);

@@ -284,8 +284,8 @@ impl Gate {
         self.blocks.iter().map(|(_, block)| block).filter(|block| block.until > now).take(MAX_SHOWN).cloned().collect()
     }
 
-    /// Of the blocked sources with at least so many drops, those with the most: who may be kept out before we read anything.
-    /// Nobody who would be heard is among them.
+    /// Of the blocked sources with at least so many drops, those with the most: who may be kept out before we read
+    /// anything. Nobody who would be heard is among them.
     #[must_use]
     pub fn worst(&self, at_least: u64, most: usize, now: Instant) -> Vec<IpAddr> {
         let heard = |ip: IpAddr| self.settings.is_allowed(ip) || self.settings.is_trusted(ip);

@@ -1,11 +1,12 @@
 //! Who goes first when messages come faster than they are handled.
 //!
 //! In: each message's source, whether it begins something new, and whether the reader is behind. Out: now, later or
-//! never. What belongs to a running call goes first; new requests wait in a queue of their source and take turns, so that
-//! whoever floods only delays itself. Strangers do not wait: nobody answers them anyway. Knows no limits that anybody set.
+//! never. What belongs to a running call goes first; new requests wait in a queue of their source and take turns, so
+//! that whoever floods only delays itself. Strangers do not wait: nobody answers them anyway. Knows no limits that
+//! anybody set.
 //!
-//! Invariants: so many sources, so many messages of each, so many bytes in all; a message that is let in has a turn after
-//! at most one message of each other source.
+//! Invariants: so many sources, so many messages of each, so many bytes in all; a message that is let in has a turn
+//! after at most one message of each other source.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

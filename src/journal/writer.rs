@@ -78,8 +78,8 @@ type Tell = dyn Fn(Snapshot) + Send + Sync;
 struct Door {
     inbox: Sender<Order>,
     counts: Arc<Counts>,
-    /// Calls whose end has found no room. It goes before the next entry: a call that never ends would be gone on with by
-    /// the next process.
+    /// Calls whose end has found no room. It goes before the next entry: a call that never ends would be gone on with
+    /// by the next process.
     over: VecDeque<CallId>,
 }
 

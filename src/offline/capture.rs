@@ -1,8 +1,8 @@
 //! Captured calls: pcap or pcapng, what the live path hears over RTP, into a [`Recording`].
 //!
-//! The SIP in it says what calls there are, whose a stream is, what it holds and when the call was answered. Without SIP
-//! each stream is a call that begins with it, its caller is whoever sends first, and only payload types that need no
-//! statement are known (RFC 3551 §6).
+//! The SIP in it says what calls there are, whose a stream is, what it holds and when the call was answered. Without
+//! SIP each stream is a call that begins with it, its caller is whoever sends first, and only payload types that need
+//! no statement are known (RFC 3551 §6).
 
 mod calls;
 mod packets;

@@ -91,7 +91,8 @@ pub struct CallRecord {
     pub steps: Vec<Step>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
-    /// The callee's keys reached the caller again from then on, and why: `callee`, `live`. In a box: few calls are guarded.
+    /// The callee's keys reached the caller again from then on, and why: `callee`, `live`. In a box: few calls are
+    /// guarded.
     pub lifted: Option<Box<(CallTime, Label)>>,
     /// Keys pressed by each side: how many, never which.
     pub digits: PerLeg<u32>,

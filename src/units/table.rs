@@ -8,11 +8,11 @@ use foldhash::fast::RandomState;
 /// Parts of a table.
 const PARTS: usize = 64;
 
-/// A table whose keys nobody outside can choose: a quick hash will do. It is seeded all the same. What a peer chooses (a
-/// Call-ID, an address) belongs into a [`HashMap`] with the standard one.
+/// A table whose keys nobody outside can choose: a quick hash will do. It is seeded all the same. What a peer chooses
+/// (a Call-ID, an address) belongs into a [`HashMap`] with the standard one.
 ///
-/// It grows a part at a time. One of 14,000 entries that doubles at once copies them into memory that the machine has to
-/// find and clear first, 10 to 30 ms on a busy one, and every packet waits.
+/// It grows a part at a time. One of 14,000 entries that doubles at once copies them into memory that the machine has
+/// to find and clear first, 10 to 30 ms on a busy one, and every packet waits.
 #[derive(Debug)]
 pub struct OwnMap<K, V> {
     hasher: RandomState,

@@ -123,8 +123,8 @@ pub(super) struct MediaCall {
 /// What the allocator gives in one piece: a larger one costs each call a fifth more.
 const _: () = assert!(size_of::<MediaCall>() <= 1_280);
 
-/// Binds a pair for each leg and watches them under the names of `slot`. None: no port could be had; `taken` counts those
-/// that something else has.
+/// Binds a pair for each leg and watches them under the names of `slot`. None: no port could be had; `taken` counts
+/// those that something else has.
 pub(super) fn open(
     place: Place,
     slot: usize,

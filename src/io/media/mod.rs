@@ -183,9 +183,9 @@ impl MediaPath {
         self.thread(call_of(&command)).is_some_and(|thread| thread.put(ToWorker::Command(command)))
     }
 
-    /// Begins a call at once where ports lie ready for it; what [`MediaEvent::Opened`] would say of it. None: nothing has
-    /// been done, and [`MediaCommand::Open`] asks for ports in the ordinary way. The thread need not look at it before
-    /// [`MediaPath::wake`] or the next packet. Video always asks.
+    /// Begins a call at once where ports lie ready for it; what [`MediaEvent::Opened`] would say of it. None: nothing
+    /// has been done, and [`MediaCommand::Open`] asks for ports in the ordinary way. The thread need not look at it
+    /// before [`MediaPath::wake`] or the next packet. Video always asks.
     pub fn begin(&self, call: CallId, local: PerLeg<IpAddr>) -> Option<PerLeg<SocketAddr>> {
         let thread = self.thread(call).filter(|_| call.of_video().is_none())?;
         let set = thread.shelf.take(local)?;

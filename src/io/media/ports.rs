@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Rest of a port whose sockets are closed (those that stay open rest as `stock` says, by what is heard on them). A peer that
-/// missed our BYE may go on sending for this long, and its audio must not leak into the next call on that port.
+/// Rest of a port whose sockets are closed (those that stay open rest as `stock` says, by what is heard on them). A
+/// peer that missed our BYE may go on sending for this long, and its audio must not leak into the next call on that
+/// port.
 const REST: Duration = Duration::from_secs(30);
 
 /// Rest when no other port is left: longer than packets in flight. The latch keeps strangers out in any case.

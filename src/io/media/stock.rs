@@ -1,13 +1,14 @@
 //! Sockets that outlive their call, and lie ready for the next.
 //!
-//! To open, watch and close the four sockets of a call costs more than all else that a short call asks of this thread, and
-//! its INVITE would have to wait for it. So they stay open when it ends. They rest: what still comes is read and thrown
-//! away, and only a set on which nothing has come for [`QUIET`] is taken again, the one that has rested longest first. A set
-//! that nobody has sent to in its call rests for [`BRIEF`].
-//! Where calls follow each other closely, some such sets lie on a [`Shelf`], from which the signalling takes them without
-//! asking. Sets belong to a pair of local addresses; there are as many as the listening sockets make.
+//! To open, watch and close the four sockets of a call costs more than all else that a short call asks of this thread,
+//! and its INVITE would have to wait for it. So they stay open when it ends. They rest: what still comes is read and
+//! thrown away, and only a set on which nothing has come for [`QUIET`] is taken again, the one that has rested longest
+//! first. A set that nobody has sent to in its call rests for [`BRIEF`]. Where calls follow each other closely, some
+//! such sets lie on a [`Shelf`], from which the signalling takes them without asking. Sets belong to a pair of local
+//! addresses; there are as many as the listening sockets make.
 //!
-//! In: sets whose call is over. Out: sets for the next call, and those to close. Bounded by its owner's files and ports.
+//! In: sets whose call is over. Out: sets for the next call, and those to close. Bounded by its owner's files and
+//! ports.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -187,8 +187,8 @@ impl Worker {
         if self.backlog.is_empty() && self.tap_backlog.is_empty() { wait } else { wait.min(PACKET_TIME) }
     }
 
-    /// Reads what has come on one socket and sends it on: one datagram, or more if the socket had some left in the round
-    /// before. What is left is read in the next round.
+    /// Reads what has come on one socket and sends it on: one datagram, or more if the socket had some left in the
+    /// round before. What is left is read in the next round.
     fn read(&mut self, name: u64, buffer: &mut Buffer, now: Instant) {
         let (slot, port) = Port::of(name);
         let round = self.round;

@@ -41,8 +41,8 @@ const MESSAGES_A_TURN: usize = 256;
 const DATAGRAM_BYTES: usize = 65_535;
 /// How often counters are published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come meanwhile
-/// wake the media path themselves.
+/// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come
+/// meanwhile wake the media path themselves.
 const MEDIA_WAIT: Duration = Duration::from_millis(5);
 /// Longest sleep, so that the report is never older than this.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -379,8 +379,8 @@ impl Shard {
         }
     }
 
-    /// A panic in a step is ours: it is contained, counted and shown, the call that the step was about ends, and the others
-    /// go on.
+    /// A panic in a step is ours: it is contained, counted and shown, the call that the step was about ends, and the
+    /// others go on.
     fn contain(&mut self, change: impl FnOnce(&mut Switchboard), now: Instant) {
         let switchboard = &mut self.switchboard;
         if catch_unwind(AssertUnwindSafe(|| change(switchboard))).is_ok() {
@@ -460,7 +460,8 @@ impl Shard {
         self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
     }
 
-    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the peer.
+    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the
+    /// peer.
     fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
         let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref);
         let family =

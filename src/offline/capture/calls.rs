@@ -1,7 +1,8 @@
-//! Calls of a capture, as their SIP has them: where each leg's audio comes from, what its payload types mean, answer, end.
+//! Calls of a capture, as their SIP has them: where each leg's audio comes from, what its payload types mean, answer,
+//! end.
 //!
-//! In: datagrams and TCP segments with their time. Messages of one Call-ID are one call, on whatever side of a proxy they
-//! were captured.
+//! In: datagrams and TCP segments with their time. Messages of one Call-ID are one call, on whatever side of a proxy
+//! they were captured.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -6,8 +6,8 @@ use crate::units::SampleRate;
 /// Static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
 
-/// Numbers that mean these codecs where nothing else is said (RFC 3551 §6). A receiver may play them though no description
-/// names them, so they are heard here too.
+/// Numbers that mean these codecs where nothing else is said (RFC 3551 §6). A receiver may play them though no
+/// description names them, so they are heard here too.
 const UNNAMED: [(u8, Codec); 3] = [(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)];
 
 /// What a packet's payload is, by the call's session descriptions.

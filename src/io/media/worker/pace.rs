@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::rtp::outgoing::PACKET_TIME;
 
-/// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would save
-/// little, as a wake-up costs what two packets do.
+/// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would
+/// save little, as a wake-up costs what two packets do.
 const SHARED: u32 = 20;
 
 /// Rounds are kept apart by this at most. Where not even two packets come within it, each goes on at once.

@@ -15,8 +15,8 @@ pub(super) type Backlog = VecDeque<(CallId, MediaEvent)>;
 /// Of it, for events that a peer can cause without end, and that others make up for.
 const FOR_MANY: usize = EVENTS / 2;
 
-/// What is told of a call about once a second. Where there is no room now, the next look tells it: a silence that nobody
-/// hears of may keep a call for ever.
+/// What is told of a call about once a second. Where there is no room now, the next look tells it: a silence that
+/// nobody hears of may keep a call for ever.
 pub(super) fn look(
     call: &mut MediaCall,
     timeout: Duration,
