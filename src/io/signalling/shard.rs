@@ -39,6 +39,8 @@ const READING_BYTES: usize = 16 * 1024;
 const MESSAGES_A_TURN: usize = 256;
 /// Largest UDP payload that a length of 16 bits can say (RFC 768).
 const DATAGRAM_BYTES: usize = 65_535;
+/// Rest behind a turn that panicked.
+const BEHIND_A_PANIC: Duration = Duration::from_millis(1);
 /// How often counters are published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come
@@ -87,8 +89,10 @@ impl Shard {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];
         let mut report_at = clock::now();
-        self.begin();
-        let mut unread = Unread::default();
+        let mut unread = self.turn(|shard| {
+            shard.begin();
+            Unread::default()
+        });
         while self.running {
             let wait = if unread.any() { Duration::ZERO } else { self.wait(clock::now()) };
             if let Err(error) = poll.poll(&mut events, Some(wait))
@@ -97,23 +101,40 @@ impl Shard {
                 tracing::error!(%error, "Signalling cannot wait for its sockets");
                 std::thread::sleep(LONGEST_WAIT);
             }
-            let now = clock::now();
-            for event in &events {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
-            }
-            unread = self.take(unread, &mut buffer);
-            let now = clock::now();
-            self.handle_timeout(now);
-            if now >= report_at {
-                report_at = now + REPORT_EVERY;
-                self.report(now);
-            }
+            unread = self.turn(|shard| {
+                let now = clock::now();
+                for event in &events {
+                    let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                    shard.streams.ready(event.token(), readable, event.is_writable() || event.is_error(), now);
+                }
+                let unread = shard.take(unread, &mut buffer);
+                let now = clock::now();
+                shard.handle_timeout(now);
+                if now >= report_at {
+                    report_at = now + REPORT_EVERY;
+                    shard.report(now);
+                }
+                unread
+            });
         }
         let now = clock::now();
         self.outlet.let_go(now);
         (self.wiring.wake_media)();
         self.publish(now);
+    }
+
+    /// Does `work`, and outlives a panic in it. What a step of the switchboard does is contained in [`Shard::contain`],
+    /// where it costs one call; this is for gate, connections and all that is told. Without this thread there is no
+    /// telephone.
+    fn turn(&mut self, work: impl FnOnce(&mut Self) -> Unread) -> Unread {
+        if let Ok(unread) = catch_unwind(AssertUnwindSafe(|| work(self))) {
+            return unread;
+        }
+        self.counted.panics += 1;
+        tracing::error!("A turn of the signalling panicked; it goes on with the next");
+        // One that comes again with each turn must not take the processor.
+        std::thread::sleep(BEHIND_A_PANIC);
+        Unread { datagrams: true, others: true }
     }
 
     /// Takes up the calls of the process before, and starts the switchboard.

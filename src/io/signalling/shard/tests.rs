@@ -40,12 +40,9 @@ fn settings() -> Settings {
     }
 }
 
-#[test]
-fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
-    let now = clock::now();
-    let ((keys, media_events), (sender, verdicts)) = (bounded(10_000), bounded(1));
-    let ((events, _events), (orders, inbox), (answer, answered)) = (bounded(1), bounded(1), bounded(1));
-    let mut shard = Shard {
+/// One without sockets or settings of anybody.
+fn shard(wiring: Wiring, orders: Receiver<Order>) -> Shard {
+    Shard {
         sockets: Vec::new(),
         streams: Streams::new(
             Poll::new().unwrap().registry().try_clone().unwrap(),
@@ -53,29 +50,41 @@ fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
         ),
         message: Vec::new(),
         switchboard: Switchboard::new(0, 1, [1; 16], Arc::new(settings())),
-        gate: Gate::new(Arc::new(gate::Settings::default()), now),
+        gate: Gate::new(Arc::new(gate::Settings::default()), clock::now()),
         dialled: Dialled::default(),
         overload: Overload::default(),
         sieve: Sieve::default(),
-        outlet: Outlet::new(events.clone()),
+        outlet: Outlet::new(wiring.events.clone()),
         media_due: None,
-        wiring: Wiring {
-            media_events,
-            begin_media: Box::new(|_, _| None),
-            media: Box::new(|_| true),
-            wake_media: Box::new(|| {}),
-            verdicts: verdicts.clone(),
-            journal: Box::new(drop),
-            recall: Box::new(|_| {}),
-            recalled: crossbeam_channel::never(),
-            restored: Vec::new(),
-            events,
-        },
-        orders: inbox,
+        wiring,
+        orders,
         counted: Report::default(),
         published: Arc::default(),
         running: true,
-    };
+    }
+}
+
+/// Nobody is told anything, and nobody tells anything.
+fn wiring() -> Wiring {
+    Wiring {
+        media_events: crossbeam_channel::never(),
+        begin_media: Box::new(|_, _| None),
+        media: Box::new(|_| true),
+        wake_media: Box::new(|| {}),
+        verdicts: crossbeam_channel::never(),
+        journal: Box::new(drop),
+        recall: Box::new(|_| {}),
+        recalled: crossbeam_channel::never(),
+        restored: Vec::new(),
+        events: bounded(1).0,
+    }
+}
+
+#[test]
+fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
+    let ((keys, media_events), (sender, verdicts)) = (bounded(10_000), bounded(1));
+    let ((orders, inbox), (answer, answered)) = (bounded(1), bounded(1));
+    let mut shard = shard(Wiring { media_events, verdicts: verdicts.clone(), ..wiring() }, inbox);
     let call = CallId(1);
     for _ in 0..10_000 {
         keys.send((call, MediaEvent::Digit { leg: Leg::Caller, digit: '1' })).unwrap();
@@ -89,4 +98,25 @@ fn keys_without_end_keep_neither_an_order_nor_a_verdict_waiting() {
 
     assert_eq!((answered.try_recv(), verdicts.len()), (Ok(0), 0));
     assert_eq!(keys.len(), 10_000 - MESSAGES_A_TURN);
+}
+
+#[test]
+fn a_panic_outside_the_switchboard_costs_a_turn_and_not_the_telephone() {
+    let (orders, inbox) = bounded(1);
+    let mut shard = shard(Wiring { wake_media: Box::new(|| panic!("a test asked for it")), ..wiring() }, inbox);
+    let mut buffer = [0; DATAGRAM_BYTES];
+    shard.media_due = Some(clock::now());
+    let (answer, answered) = bounded(1);
+    orders.send(Order::Calls(answer)).unwrap();
+
+    let unread = shard.turn(|shard| {
+        shard.handle_timeout(clock::now());
+        Unread::default()
+    });
+    assert!(unread.any(), "whatever has come is looked at again");
+    assert_eq!((shard.counted.panics, answered.try_recv().is_err()), (1, true));
+
+    let unread = shard.turn(|shard| shard.take(unread, &mut buffer));
+    assert!(!unread.any());
+    assert_eq!((shard.counted.panics, answered.try_recv()), (1, Ok(0)));
 }
