@@ -54,7 +54,7 @@ pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<Soc
     let found = (host.host.as_str(), host.port).to_socket_addrs();
     let addresses: Vec<SocketAddr> = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?.collect();
     let address = pbx_among(settings, &addresses, before);
-    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses"))
+    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses, or only ours"))
 }
 
 /// Which of its addresses the PBX is spoken to at: where it was `before`, as long as its name has that address.
@@ -68,7 +68,8 @@ pub(super) fn pbx_among(
     let family = listener.map(|listen| listen.hop.address.is_ipv4());
     let mut usable = addresses.iter().filter(|address| family.is_none_or(|v4| address.is_ipv4() == v4)).copied();
     let stays = before.filter(|before| usable.clone().any(|address| address == *before));
-    stays.or_else(|| usable.next())
+    // Whoever can forge an answer must not have calls go round in a circle.
+    stays.or_else(|| usable.find(|address| names::may_be_a_peer(*address, &ours(settings, *address))))
 }
 
 /// The PBX's name to be followed; None: its address is stated.
@@ -77,16 +78,21 @@ pub(super) fn pbx_name(settings: &Settings) -> Option<(String, u16)> {
     host.parse::<IpAddr>().is_err().then(|| (host.clone(), *port))
 }
 
-/// Settings of the resolver.
-pub(super) fn name_settings(settings: &Settings, pbx: SocketAddr) -> names::Settings {
-    let DnsSettings { servers, keep_at_least, keep_at_most, timeout } = settings.dns.clone();
+/// Where we listen, as this machine and `peer` see it.
+fn ours(settings: &Settings, peer: SocketAddr) -> Vec<SocketAddr> {
     let ours = settings.listen.iter().map(|listen| listen.hop.address);
-    let seen = ours.clone().filter_map(|address| seen_by(pbx, address).ok());
+    let seen = ours.clone().filter_map(|address| seen_by(peer, address).ok());
     let loopback = ours.clone().filter(|address| address.ip().is_unspecified()).map(|address| {
         let ip: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         SocketAddr::new(ip, address.port())
     });
-    let never = ours.clone().chain(seen).chain(loopback).chain([pbx]).collect();
+    ours.clone().chain(seen).chain(loopback).collect()
+}
+
+/// Settings of the resolver.
+pub(super) fn name_settings(settings: &Settings, pbx: SocketAddr) -> names::Settings {
+    let DnsSettings { servers, keep_at_least, keep_at_most, timeout } = settings.dns.clone();
+    let never = ours(settings, pbx).into_iter().chain([pbx]).collect();
     names::Settings { servers, keep_at_least, keep_at_most, timeout, never }
 }
 
@@ -298,6 +304,9 @@ mod tests {
         assert_eq!(among(&[six, one, two], Some(two)), Some(two));
         assert_eq!(among(&[six, one], Some(two)), Some(one));
         assert_eq!((among(&[six], Some(two)), among(&[], Some(two))), (None, None));
+        // By default we listen at every address.
+        let bad = ["127.0.0.1:5060", "0.0.0.0:5070", "224.0.0.1:5070", "192.0.2.1:0"].map(|text| text.parse().unwrap());
+        assert_eq!((among(&bad, Some(two)), among(&[bad[0], one], Some(two))), (None, Some(one)));
         assert_eq!(pbx_name(&settings), Some(("pbx.example".to_owned(), 5060)));
     }
 }

@@ -294,7 +294,7 @@ async fn ask(resolver: TokioResolver, question: Question, settings: Settings) ->
         Ok(Ok(targets)) => {
             let mut targets: Vec<Target> = targets
                 .into_iter()
-                .filter(|target| may_be_a_trunk(target, &settings.never))
+                .filter(|target| may_be_a_peer(target.hop.address, &settings.never))
                 .take(MAX_TARGETS)
                 .collect();
             targets.sort();
@@ -306,9 +306,9 @@ async fn ask(resolver: TokioResolver, question: Question, settings: Settings) ->
     }
 }
 
-/// A trunk cannot be nowhere, everybody, or ourselves.
-fn may_be_a_trunk(target: &Target, never: &[SocketAddr]) -> bool {
-    let address = target.hop.address;
+/// A trunk or the PBX cannot be nowhere, everybody, or one of `never`: ourselves.
+#[must_use]
+pub fn may_be_a_peer(address: SocketAddr, never: &[SocketAddr]) -> bool {
     let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
     let nowhere = address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() || broadcast;
     !nowhere && !never.contains(&address)
@@ -445,14 +445,13 @@ mod tests {
     #[test]
     fn what_cannot_be_a_trunk_is_not_taken_from_the_dns() {
         let ours: SocketAddr = "192.0.2.1:5060".parse().unwrap();
-        let at = |address: &str| Target::only(Hop::udp(address.parse().unwrap()));
 
         for bad in
             ["0.0.0.0:5060", "192.0.2.1:5060", "224.0.0.1:5060", "255.255.255.255:5060", "[::]:5060", "192.0.2.9:0"]
         {
-            assert!(!may_be_a_trunk(&at(bad), &[ours]), "{bad}");
+            assert!(!may_be_a_peer(bad.parse().unwrap(), &[ours]), "{bad}");
         }
-        assert!(may_be_a_trunk(&at("192.0.2.1:5061"), &[ours]));
+        assert!(may_be_a_peer("192.0.2.1:5061".parse().unwrap(), &[ours]));
     }
 
     #[test]

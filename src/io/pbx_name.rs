@@ -85,10 +85,13 @@ fn run<F>(known: &Mutex<Known>, woken: &Receiver<()>, again: Duration, ask: &F)
 where
     F: Fn(&(String, u16)) -> std::io::Result<Vec<SocketAddr>>,
 {
+    let mut failing = false;
     loop {
         let name = lock(known).name.clone();
         if let Some(name) = &name {
-            match ask(name) {
+            let answer = ask(name);
+            let failed = answer.is_err();
+            match answer {
                 Ok(addresses) if addresses.is_empty() => {}
                 Ok(addresses) => {
                     let mut known = lock(known);
@@ -97,9 +100,13 @@ where
                         known.addresses = addresses;
                     }
                 }
-                // The last good answer stays.
-                Err(error) => tracing::debug!(host = name.0, %error, "The PBX's name is not resolved now"),
+                // Once at the beginning of an outage.
+                Err(error) if !failing => {
+                    tracing::warn!(name = name.0, %error, "The PBX's name cannot be resolved; the last address stays");
+                }
+                Err(_) => {}
             }
+            failing = failed;
         }
         let waited = match name {
             Some(_) => woken.recv_timeout(again),

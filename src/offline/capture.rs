@@ -247,9 +247,9 @@ impl Audible<'_> {
 
 impl<'c> AudibleLeg<'c> {
     fn without_sip(stream: Option<&'c Stream>) -> Self {
-        let codecs = vec![(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)];
-        let known = StreamPlan { codecs, ..StreamPlan::default() };
-        Self { streams: stream.into_iter().collect(), payloads: vec![(Duration::ZERO, Payloads::new(&known, &known))] }
+        let nothing = StreamPlan::default();
+        let payloads = vec![(Duration::ZERO, Payloads::new(&nothing, &nothing))];
+        Self { streams: stream.into_iter().collect(), payloads }
     }
 
     fn is_audible(&self) -> bool {

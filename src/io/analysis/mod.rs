@@ -26,7 +26,7 @@ use crate::units::CallId;
 use listener::{Listener, Shared};
 use words::WordPool;
 
-/// Verdicts that may wait for the signalling. A call's next verdict makes up for one that was lost.
+/// Verdicts that may wait for the signalling. One that finds no room comes again.
 const VERDICTS: usize = 4_096;
 
 /// What the analysis counted, for metrics.

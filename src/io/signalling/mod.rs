@@ -18,13 +18,10 @@ use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token, Waker};
 
 use crate::call::{self, Entry, Happened, Sizes, Snapshot, Switchboard, TrunkEvent, TrunkStatus};
-use crate::gate::{self, Block, Gate, GateEvent, Overload};
+use crate::gate::{self, Block, Gate, GateEvent};
 use crate::io::marking;
-use crate::io::outlet::Outlet;
-use crate::io::sieve::Sieve;
 use crate::io::streams::{self, Streams};
 use crate::policy::judge::Verdict;
-use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Hop, Transport};
 use crate::units::{CallId, PerLeg};
@@ -206,23 +203,7 @@ impl Bound {
         let (orders, inbox) = bounded(1_024);
         let report = Arc::new(ArcSwap::from_pointee(Report::default()));
         let waker = Arc::clone(&self.waker);
-        let shard = Shard {
-            sockets: self.sockets,
-            streams: self.streams,
-            message: Vec::new(),
-            switchboard,
-            gate,
-            dialled: Dialled::default(),
-            overload: Overload::default(),
-            sieve: Sieve::default(),
-            outlet: Outlet::new(wiring.events.clone()),
-            media_due: None,
-            wiring,
-            orders: inbox,
-            counted: Report::default(),
-            published: Arc::clone(&report),
-            running: true,
-        };
+        let shard = Shard::new((self.sockets, self.streams), switchboard, gate, (wiring, inbox), Arc::clone(&report));
         let poll = self.poll;
         let thread = std::thread::Builder::new().name("signalling-0".into()).spawn(move || shard.run(poll))?;
         Ok(Signalling { orders, waker, report, thread: Mutex::new(Some(thread)) })

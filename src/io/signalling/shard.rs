@@ -85,6 +85,33 @@ impl Unread {
 }
 
 impl Shard {
+    /// With empty tables; it publishes to `published`.
+    pub(super) fn new(
+        (sockets, streams): (Vec<Option<UdpSocket>>, Streams),
+        switchboard: Switchboard,
+        gate: Gate,
+        (wiring, orders): (Wiring, Receiver<Order>),
+        published: Arc<ArcSwap<Report>>,
+    ) -> Self {
+        Self {
+            sockets,
+            streams,
+            message: Vec::new(),
+            switchboard,
+            gate,
+            dialled: Dialled::default(),
+            overload: Overload::default(),
+            sieve: Sieve::default(),
+            outlet: Outlet::new(wiring.events.clone()),
+            media_due: None,
+            wiring,
+            orders,
+            counted: Report::default(),
+            published,
+            running: true,
+        }
+    }
+
     pub(super) fn run(mut self, mut poll: Poll) {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];

@@ -233,6 +233,7 @@ fn read(media: &Media<'_>) -> (StreamPlan, Vec<(u8, String)>) {
     (plan, unheard)
 }
 
+/// For a terminal: whoever sent it may have put anything in.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
+    text.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect()
 }

@@ -42,26 +42,11 @@ fn settings() -> Settings {
 
 /// One without sockets or settings of anybody.
 fn shard(wiring: Wiring, orders: Receiver<Order>) -> Shard {
-    Shard {
-        sockets: Vec::new(),
-        streams: Streams::new(
-            Poll::new().unwrap().registry().try_clone().unwrap(),
-            Arc::new(streams::Settings::default()),
-        ),
-        message: Vec::new(),
-        switchboard: Switchboard::new(0, 1, [1; 16], Arc::new(settings())),
-        gate: Gate::new(Arc::new(gate::Settings::default()), clock::now()),
-        dialled: Dialled::default(),
-        overload: Overload::default(),
-        sieve: Sieve::default(),
-        outlet: Outlet::new(wiring.events.clone()),
-        media_due: None,
-        wiring,
-        orders,
-        counted: Report::default(),
-        published: Arc::default(),
-        running: true,
-    }
+    let registry = Poll::new().unwrap().registry().try_clone().unwrap();
+    let streams = Streams::new(registry, Arc::new(streams::Settings::default()));
+    let switchboard = Switchboard::new(0, 1, [1; 16], Arc::new(settings()));
+    let gate = Gate::new(Arc::new(gate::Settings::default()), clock::now());
+    Shard::new((Vec::new(), streams), switchboard, gate, (wiring, orders), Arc::default())
 }
 
 /// Nobody is told anything, and nobody tells anything.
