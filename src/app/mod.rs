@@ -34,7 +34,7 @@ use crate::config::Settings;
 use crate::gate::Gate;
 use crate::io::analysis::Analysis;
 use crate::io::clock;
-use crate::io::media::MediaPath;
+use crate::io::media::{MediaPath, SilenceLimit};
 use crate::io::names::Names;
 use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
@@ -91,6 +91,7 @@ struct Inner {
     addresses: Vec<Hop>,
     names: Names,
     pbx_name: PbxName,
+    silence_limit: SilenceLimit,
     told: Mutex<Told>,
     log: Weak<Log>,
 }
@@ -182,6 +183,7 @@ impl App {
             told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,
             pbx_name,
+            silence_limit: media_path.silence_limit(),
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));

@@ -100,6 +100,7 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
     }
     *inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Told { resolved, changes };
     inner.pbx_name.follow(resolve::pbx_name(settings));
+    inner.silence_limit.set(settings.media.timeout);
     inner.observer.set_records(parts::records(settings));
     set_log(inner, &settings.log);
     Ok(())

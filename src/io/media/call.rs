@@ -15,8 +15,9 @@ use crate::rtp::control::PlayId;
 use crate::rtp::relay::{MediaPair, Payload};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
-/// Ports tried for one pair before the call is refused: others on the machine may sit in our range.
-const MAX_TRIES: usize = 32;
+/// Ports tried for one pair before the call is refused: others on the machine may sit in our range, with all of their
+/// ports in a row. As many tries take two milliseconds, and what was taken then rests.
+const MAX_TRIES: usize = 512;
 
 /// What the relay is told of G.711.
 pub static LAWS: Laws = Laws {
@@ -116,6 +117,8 @@ pub(super) struct MediaCall {
     pub(super) told: Option<Instant>,
     /// Last RTP of either leg; the answer counts as such.
     pub(super) heard: Instant,
+    /// So long a silence is told.
+    pub(super) silence_limit: Duration,
     /// The silence since then has been told.
     pub(super) silent_told: bool,
 }
@@ -174,6 +177,7 @@ impl MediaCall {
             plays: PerLeg::default(),
             told: None,
             heard: now,
+            silence_limit: Duration::MAX,
             silent_told: false,
         }
     }

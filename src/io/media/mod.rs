@@ -15,7 +15,7 @@ mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,7 +42,7 @@ const EVENTS: usize = 4_096;
 /// Starts and stops that may wait for room in the ear's ring, for each thread.
 const CONTROLS: usize = 8_192;
 
-/// How the media path is set up. Fixed while it runs.
+/// How the media path is set up. Fixed while it runs, but for the [`SilenceLimit`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSettings {
     /// First port of the range; an odd one is skipped, as RTP takes even ports and RTCP the next (RFC 3550 §11).
@@ -91,12 +91,34 @@ pub struct StartedMedia {
     pub bad_prompts: Vec<BadPrompt>,
 }
 
+/// How long an answered call may be silent on both legs; what is set counts for calls that are answered from then on.
+#[derive(Clone, Debug)]
+pub struct SilenceLimit(Arc<AtomicU64>);
+
+impl SilenceLimit {
+    fn new(limit: Duration) -> Self {
+        let new = Self(Arc::default());
+        new.set(limit);
+        new
+    }
+
+    /// From now on.
+    pub fn set(&self, limit: Duration) {
+        self.0.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// The running media path.
 pub struct MediaPath {
     threads: Vec<Thread>,
     /// Encodes prompts for as long as `goes_on`.
     preparing: Option<JoinHandle<()>>,
     goes_on: Arc<AtomicBool>,
+    silence: SilenceLimit,
 }
 
 struct Thread {
@@ -140,7 +162,8 @@ impl MediaPath {
             StandBack::Records.apply();
             unencoded.into_iter().take_while(|_| asked.load(Ordering::Relaxed)).for_each(Unencoded::encode);
         })?;
-        let mut path = MediaPath { threads: Vec::new(), preparing: Some(preparing), goes_on };
+        let silence = SilenceLimit::new(settings.timeout);
+        let mut path = MediaPath { threads: Vec::new(), preparing: Some(preparing), goes_on, silence: silence.clone() };
         for (index, pool) in shares.into_iter().enumerate() {
             let poll = poll::Poll::new()?;
             let waker = poll.waker();
@@ -159,7 +182,7 @@ impl MediaPath {
                 tap,
                 prompts: prompts.clone(),
                 ports: pool,
-                timeout: settings.timeout,
+                silence: silence.clone(),
                 dscp: settings.dscp,
                 sets: settings.sockets / call::SOCKETS / threads,
                 shelf: shelf.clone(),
@@ -212,6 +235,12 @@ impl MediaPath {
                 thread.wake();
             }
         }
+    }
+
+    /// Where the media timeout of later calls is set.
+    #[must_use]
+    pub fn silence_limit(&self) -> SilenceLimit {
+        self.silence.clone()
     }
 
     /// Are all threads alive? Those that began on one that is not have lost their media.
@@ -292,7 +321,7 @@ fn call_of(command: &MediaCommand) -> CallId {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, UdpSocket};
 
     use super::*;
 
@@ -331,6 +360,40 @@ mod tests {
         assert!(matches!(events.recv_timeout(PATIENCE), Ok((CallId(3), MediaEvent::Opened { .. }))));
         assert_eq!(path.counts().calls, 2, "the other goes on");
         assert!(path.is_up());
+    }
+
+    #[test]
+    fn a_new_limit_of_silence_counts_for_calls_that_are_answered_from_then_on() {
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_760, 1), Arc::new(|| {})).unwrap();
+        let (before, after) = (CallId(1), CallId(2));
+        for call in [before, after] {
+            assert!(open(&path, call));
+            assert!(matches!(events.recv_timeout(PATIENCE), Ok((_, MediaEvent::Opened { .. }))));
+        }
+
+        assert!(path.send(MediaCommand::Answered { call: before, analyse: false }));
+        // Answered in the thread before the limit changes.
+        assert!(open(&path, CallId(3)));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok((CallId(3), MediaEvent::Opened { .. }))));
+        path.silence_limit().set(Duration::ZERO);
+        assert!(path.send(MediaCommand::Answered { call: after, analyse: false }));
+
+        assert_eq!(events.recv_timeout(PATIENCE), Ok((after, MediaEvent::Silent)));
+        assert!(events.try_recv().is_err(), "the first call keeps its own");
+    }
+
+    #[test]
+    fn ports_that_others_hold_in_a_row_cost_no_call() {
+        let (first_port, last_port) = (28_200, 28_399);
+        let local = Ipv4Addr::LOCALHOST;
+        let held: Vec<_> = (first_port..28_340).filter_map(|port| UdpSocket::bind((local, port)).ok()).collect();
+        let settings = MediaSettings { last_port, ..settings(first_port, 1) };
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
+
+        assert!(open(&path, CallId(1)));
+
+        assert!(held.len() > 128, "{} could be held", held.len());
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok((_, MediaEvent::Opened { .. }))));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::ports::PortPool;
 use super::prompts::Prompts;
 use super::stock::{Shelf, Stock};
 use super::tap::{TapControl, TapWriter};
-use super::{CONTROLS, ToWorker, call_of};
+use super::{CONTROLS, SilenceLimit, ToWorker, call_of};
 use crate::io::clock;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::outgoing::PACKET_TIME;
@@ -68,7 +68,7 @@ pub(super) struct Parts {
     pub(super) tap: TapWriter,
     pub(super) prompts: Arc<Prompts>,
     pub(super) ports: PortPool,
-    pub(super) timeout: Duration,
+    pub(super) silence: SilenceLimit,
     pub(super) dscp: u8,
     /// Sets of sockets that may be open at a time.
     pub(super) sets: usize,
@@ -325,9 +325,10 @@ impl Worker {
                 }
             }
             MediaCommand::Answered { call: id, analyse } => {
+                let limit = self.parts.silence.get();
                 let Some(call) = self.call(id) else { return };
                 call.pair.answered(now);
-                (call.answered, call.heard, call.tapped) = (Some(now), now, analyse);
+                (call.answered, call.heard, call.tapped, call.silence_limit) = (Some(now), now, analyse, limit);
                 if analyse {
                     self.tap_control(TapControl::Started { call: id, answered: now });
                 }
@@ -392,10 +393,9 @@ impl Worker {
             let Some(slot) = self.stock.idle(now) else { break };
             self.discard(slot, now);
         }
-        let timeout = self.parts.timeout;
         let mut broken = Vec::new();
         for call in self.calls.iter_mut().flatten() {
-            let look = || look(call, timeout, &mut self.backlog, &mut self.counts, now);
+            let look = || look(call, &mut self.backlog, &mut self.counts, now);
             if catch_unwind(AssertUnwindSafe(look)).is_err() {
                 broken.push(call.id);
             }

@@ -1,7 +1,7 @@
 //! What the signalling is told of calls, and the room that is kept for it.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::EVENTS;
 use super::super::call::MediaCall;
@@ -17,14 +17,8 @@ const FOR_MANY: usize = EVENTS / 2;
 
 /// What is told of a call about once a second. Where there is no room now, the next look tells it: a silence that
 /// nobody hears of may keep a call for ever.
-pub(super) fn look(
-    call: &mut MediaCall,
-    timeout: Duration,
-    backlog: &mut Backlog,
-    counts: &mut MediaCounts,
-    now: Instant,
-) {
-    let silent = now.saturating_duration_since(call.heard) >= timeout;
+pub(super) fn look(call: &mut MediaCall, backlog: &mut Backlog, counts: &mut MediaCounts, now: Instant) {
+    let silent = now.saturating_duration_since(call.heard) >= call.silence_limit;
     if call.answered.is_some() && silent && !call.silent_told && backlog.len() < EVENTS {
         call.silent_told = true;
         emit(backlog, counts, call.id, MediaEvent::Silent);
