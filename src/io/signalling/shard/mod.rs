@@ -17,7 +17,7 @@ use crate::gate::{Admission, CallAdmission, DropReason, Gate, Overload, SourceKe
 use crate::io::clock;
 use crate::io::outlet::Outlet;
 use crate::io::sieve::Sieve;
-use crate::io::streams::{Arrived, CloseReason, Streams};
+use crate::io::streams::{CloseReason, Incoming, Streams};
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::reputation::Dialled;
 use crate::rtp::control::{MediaCommand, MediaEvent};
@@ -308,42 +308,44 @@ impl Shard {
         let mut message = std::mem::take(&mut self.message);
         let now = clock::now();
         let end = self.streams.read(id, buffer, now);
-        while let Some(arrived) = self.streams.take(id, &mut message, now) {
+        while let Some((flow, incoming)) = self.streams.take(id, &mut message, now) {
             self.counted.received += 1;
-            let (Arrived::Message(flow) | Arrived::Ping(flow) | Arrived::Bad(flow, _)) = &arrived;
-            let flow = *flow;
             match self.gate.message(flow.peer.ip(), now) {
-                Admission::Pass => {}
-                Admission::Drop(reason) => {
-                    self.count_gated(reason);
-                    match (reason, &arrived) {
-                        (DropReason::Denied | DropReason::Blocked, _) => self.streams.close(flow, CloseReason::Gate),
-                        (DropReason::OverMessageLimit | DropReason::Overload, Arrived::Bad(..)) => {
-                            self.streams.close(flow, CloseReason::BadFrame);
-                        }
-                        (
-                            DropReason::OverMessageLimit | DropReason::Overload,
-                            Arrived::Message(_) | Arrived::Ping(_),
-                        ) => {}
-                    }
-                    continue;
-                }
-            }
-            match arrived {
-                Arrived::Message(flow) => {
-                    let input = Input::Message { bytes: &message, flow };
-                    self.step(|switchboard| switchboard.handle_input(input, now), now);
-                }
-                Arrived::Ping(flow) => self.streams.pong(flow, now),
-                Arrived::Bad(flow, bad) => {
-                    let input = Input::BadFrame { head: &bad.head, error: bad.error, flow };
-                    self.step(|switchboard| switchboard.handle_input(input, now), now);
-                    self.streams.close_after_writing(flow, CloseReason::BadFrame, now);
-                }
+                Admission::Pass => self.handle_incoming(incoming, &message, flow, now),
+                Admission::Drop(reason) => self.shut_out(&incoming, reason, flow),
             }
         }
         self.streams.finish(id, end);
         self.message = message;
+    }
+
+    /// What came on a connection; `message`: its bytes, where it is one.
+    fn handle_incoming(&mut self, incoming: Incoming, message: &[u8], flow: Flow, now: Instant) {
+        match incoming {
+            Incoming::Message => {
+                let input = Input::Message { bytes: message, flow };
+                self.step(|switchboard| switchboard.handle_input(input, now), now);
+            }
+            Incoming::Ping => self.streams.pong(flow, now),
+            Incoming::Bad(bad) => {
+                let input = Input::BadFrame { head: &bad.head, error: bad.error, flow };
+                self.step(|switchboard| switchboard.handle_input(input, now), now);
+                self.streams.close_after_writing(flow, CloseReason::BadFrame, now);
+            }
+        }
+    }
+
+    /// The gate does not let it in. A source that is blocked loses its connection, and so does a stream that cannot be
+    /// read on.
+    fn shut_out(&mut self, incoming: &Incoming, reason: DropReason, flow: Flow) {
+        self.count_gated(reason);
+        match (reason, incoming) {
+            (DropReason::Denied | DropReason::Blocked, _) => self.streams.close(flow, CloseReason::Gate),
+            (DropReason::OverMessageLimit | DropReason::Overload, Incoming::Bad(_)) => {
+                self.streams.close(flow, CloseReason::BadFrame);
+            }
+            (DropReason::OverMessageLimit | DropReason::Overload, Incoming::Message | Incoming::Ping) => {}
+        }
     }
 
     /// Tells the switchboard what did not leave: its transactions need not wait for an answer.
