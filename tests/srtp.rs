@@ -29,14 +29,14 @@ struct Peer {
 
 /// A description's lines that matter.
 #[derive(Debug)]
-struct Said {
+struct Described {
     secure_profile: bool,
     /// Tag, suite, key.
     crypto: Vec<(String, Suite, MasterKey)>,
     media: SocketAddr,
 }
 
-fn read(message: &str) -> Said {
+fn read(message: &str) -> Described {
     let line = |start: &str| message.lines().find_map(|line| line.strip_prefix(start)).unwrap().to_owned();
     let words: Vec<String> = line("m=audio ").split(' ').map(str::to_owned).collect();
     let ip = line("c=IN IP4 ");
@@ -49,7 +49,7 @@ fn read(message: &str) -> Said {
             MasterKey::parse(words[2].strip_prefix("inline:").unwrap().split('|').next().unwrap()).unwrap(),
         )
     });
-    Said {
+    Described {
         secure_profile: words[1] == "RTP/SAVP",
         crypto: crypto.collect(),
         media: SocketAddr::new(ip.parse().unwrap(), words[0].parse().unwrap()),
@@ -162,7 +162,7 @@ fn connected(
     callee: &mut Peer,
     offers: Option<Suite>,
     takes: Option<usize>,
-) -> (Said, Said) {
+) -> (Described, Described) {
     let body = caller.describes(offers.is_some(), offers.map(|suite| ("7", suite)));
     caller.sip.send_to(invite(caller, firewall, &body).as_bytes(), firewall.sip).unwrap();
     let request = callee.receive_sip("INVITE ");

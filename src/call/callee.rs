@@ -41,7 +41,7 @@ impl Switchboard {
         }
         forward::add_routes(&mut edits, message, &routes);
         let history = call.screen(&mut edits, message, Leg::Caller);
-        identity::diverted(&mut edits, message, &call.turns, history);
+        identity::diverted(&mut edits, message, &call.retargets, history);
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }

@@ -8,7 +8,7 @@ use super::guard::PressedIn;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
-use super::snapshot::{Diverting, Taken};
+use super::snapshot::{Diverting, SteppedUp};
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
@@ -113,7 +113,7 @@ impl Switchboard {
 
     fn took(&mut self, call: &mut Call, decision: StepUpDecision, enforcement: Enforcement, now: Instant) {
         let at = call.time(now);
-        call.steps.push(Taken { at, decision: decision.clone(), enforcement });
+        call.steps.push(SteppedUp { at, decision: decision.clone(), enforcement });
         self.changed(call.id);
         self.happened(call, now, Event::SteppedUp { at, decision, enforcement });
     }

@@ -9,7 +9,7 @@ use super::candidates::Candidate;
 use super::description::description;
 use super::event::EndReason;
 use super::forward;
-use super::identity::{self, Turn};
+use super::identity::{self, Retarget};
 use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
 use super::state::Call;
@@ -100,16 +100,16 @@ impl Switchboard {
         code: StatusCode,
         now: Instant,
     ) -> Option<Box<Call>> {
-        const MOST_TURNS: usize = 3;
-        if call.settings.redirects == Redirects::Pass || call.turns.len() >= MOST_TURNS {
+        const MOST_RETARGETS: usize = 3;
+        if call.settings.redirects == Redirects::Pass || call.retargets.len() >= MOST_RETARGETS {
             return Some(call);
         }
         let from = call.party.callee.target.clone();
-        let been = |uri: &String| *uri == from || call.turns.iter().any(|turn| turn.from == *uri);
+        let been = |uri: &String| *uri == from || call.retargets.iter().any(|retarget| retarget.from == *uri);
         let contacts = identity::contacts_of(message);
         let found = contacts.iter().filter_map(|uri| self.same_side(&call, uri)).find(|next| !been(&next.uri));
         let Some(next) = found else { return Some(call) };
-        call.turns.push(Turn { from, to: next.uri.clone(), status: code.0 });
+        call.retargets.push(Retarget { from, to: next.uri.clone(), status: code.0 });
         call.candidates.insert(0, next);
         self.try_next(call, now)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Event, Lifted};
 use super::input::Output;
-use super::snapshot::{Story, Taken};
+use super::snapshot::{SteppedUp, Story};
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
@@ -167,7 +167,7 @@ impl Switchboard {
 impl Story {
     /// Keys were held when it was told.
     pub(super) fn is_guarded(&self) -> bool {
-        let done = |step: &Taken, action| step.enforcement == Enforcement::Done && step.decision.action == action;
+        let done = |step: &SteppedUp, action| step.enforcement == Enforcement::Done && step.decision.action == action;
         self.steps.iter().any(|step| done(step, StepUp::Guard))
             && !self.steps.iter().any(|step| done(step, StepUp::Divert))
             && self.lifted.is_none()

@@ -52,7 +52,7 @@ pub use input::{Input, Output, Sizes};
 pub use resumed::Invited;
 pub use security::{Secured, Spoken, SrtpPolicy, SrtpSettings};
 pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
-pub use snapshot::{Diverting, Entry, Snapshot, Story, Taken};
+pub use snapshot::{Diverting, Entry, Snapshot, SteppedUp, Story};
 pub use switchboard::Switchboard;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
 pub use video::VideoSnapshot;

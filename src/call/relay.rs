@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::description::{Said, rewrite_sdp};
+use super::description::{Described, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
 use super::forward;
@@ -358,7 +358,7 @@ impl Switchboard {
     }
 
     /// The offer of a request and its answer are in force; either may lack. `said`: by the response of `from`.
-    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, said: Option<Said>, from: Leg) {
+    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, said: Option<Described>, from: Leg) {
         if let Some(said) = &said {
             call.on_hold = !said.both_ways;
         }

@@ -129,7 +129,7 @@ pub struct Story {
     /// The last verdict.
     pub verdict: Option<Verdict>,
     /// Actions, in their order.
-    pub steps: Vec<Taken>,
+    pub steps: Vec<SteppedUp>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
     /// Keys were no longer held back from then on.
@@ -141,7 +141,7 @@ pub struct Story {
 
 /// An action on a running call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Taken {
+pub struct SteppedUp {
     /// When.
     pub at: CallTime,
     /// What and why.

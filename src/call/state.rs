@@ -9,13 +9,13 @@ use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
 use super::forward::{self, Party, Way};
 use super::guard::Guard;
-use super::identity::{self, History, Turn};
+use super::identity::{self, History, Retarget};
 use super::orphan::{MAX_FORKS, Orphan};
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::{DivertCallee, Settings, Side};
-use super::snapshot::Taken;
+use super::snapshot::SteppedUp;
 use super::stand_in::Unacked;
 use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
@@ -24,7 +24,7 @@ use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, Repeat, ServerId};
-use crate::sip::wire::{Edits, Kept, Message, NameAddr};
+use crate::sip::wire::{Edits, KeptMessage, Message, NameAddr};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A call.
@@ -38,7 +38,7 @@ pub(super) struct Call {
     pub flow: PerLeg<Flow>,
     pub party: PerLeg<Party>,
     /// As it came, until the call is answered: what the callee's INVITE and our own answers are made from.
-    pub invite: Option<Box<Kept>>,
+    pub invite: Option<Box<KeptMessage>>,
     /// Its INVITE's.
     pub server: Option<ServerId>,
     /// How another process knows its INVITE again.
@@ -93,7 +93,7 @@ pub(super) struct Call {
     pub not_analysed: Option<Arc<str>>,
     pub taken: Vec<StepUp>,
     /// `taken`, with when and why.
-    pub steps: Vec<Taken>,
+    pub steps: Vec<SteppedUp>,
     pub taken_back: Option<CallTime>,
     /// The callee's keys are held back. In a box: hardly a call has one.
     pub guard: Option<Box<Guard>>,
@@ -113,7 +113,7 @@ pub(super) struct Call {
     /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
     pub authorization: PerLeg<Option<Box<str>>>,
     /// Where it has been sent on.
-    pub turns: Vec<Turn>,
+    pub retargets: Vec<Retarget>,
     /// Its source is known for this call only.
     pub guest: PerLeg<bool>,
 }
@@ -210,7 +210,7 @@ impl Call {
             candidates: Vec::new(),
             invite_shift: PerLeg::default(),
             authorization: PerLeg::default(),
-            turns: Vec::new(),
+            retargets: Vec::new(),
             guest: PerLeg::default(),
         }
     }
