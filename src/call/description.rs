@@ -29,7 +29,7 @@ pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Opt
 /// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
 /// `from`.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Described> {
-    call.ports?;
+    call.media.ports?;
     rewrite(call, message, &description(&call.settings, message)?, from, edits)
 }
 
@@ -41,11 +41,11 @@ pub(super) fn rewrite(
     from: Leg,
     edits: &mut Edits,
 ) -> Option<Described> {
-    let ports = call.ports?;
+    let ports = call.media.ports?;
     let at = ports[from.other()];
     let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
         edits.write_body(message, |body| sdp.refused(at.ip(), body));
-        let (plan, refused) = (answer::held(&call.plan[from]), sdp.has_nothing_left());
+        let (plan, refused) = (answer::held(&call.media.plan[from]), sdp.has_nothing_left());
         return Some(Described { plan, video: None, both_ways: false, refused });
     };
     let negotiated = call.negotiate(media, from);

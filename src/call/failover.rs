@@ -12,7 +12,7 @@ use super::forward;
 use super::identity::{self, Retarget};
 use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
-use super::state::Call;
+use super::state::{Call, LastInvite};
 use super::switchboard::Switchboard;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
@@ -76,8 +76,7 @@ impl Switchboard {
         }
         call.party.callee.target = uri;
         call.party.callee.shift = 0;
-        call.invite_shift.callee = (0, 0);
-        call.authorization.callee = None;
+        call.last_invite.callee = LastInvite::default();
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
             let description = description(&call.settings, &message);

@@ -12,7 +12,7 @@ use super::security::{Secured, Security};
 use super::session::Session;
 use super::settings::Side;
 use super::snapshot::Snapshot;
-use super::state::{Call, Phase};
+use super::state::{Call, CallMedia, Phase, Record};
 use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::T1X64;
@@ -31,7 +31,7 @@ impl Switchboard {
         let (diverting, whisper_waits) = (snapshot.diversion, snapshot.whisper_waits);
         let mut call = Box::new(self.restored_call(snapshot, age, now));
         self.host_guests(&mut call);
-        call.ports = Some(call.told_ports(|leg| ports[leg]));
+        call.media.ports = Some(call.told_ports(|leg| ports[leg]));
         self.enter(&call);
         self.know_invite(&mut call, now);
         let (guarded, lasted) = (told.is_guarded(), told.answered);
@@ -80,28 +80,32 @@ impl Switchboard {
             invited: snapshot.invited,
             resumed_until: Some(now + T1X64),
             has_callee: snapshot.has_callee,
-            generation: story.generation,
-            routed: Some((story.decision, story.enforcement)),
-            plan: snapshot.plan,
-            latched: snapshot.latched,
+            media: CallMedia {
+                plan: snapshot.plan,
+                latched: snapshot.latched,
+                on_hold: snapshot.on_hold,
+                reopening: true,
+                ..CallMedia::default()
+            },
             security: Security::new(&self.settings.srtp, &self.secret, snapshot.call),
-            reopening: true,
             // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
             phase: Phase::Answered { ack_by: None },
             rang: story.rang.map(ago),
             // Its INVITE is over: no other answer to it can come.
             answered: Some(ago(story.answered)),
             until: (!snapshot.has_callee).then(|| now + LONGEST_DIVERSION),
-            analysed: story.analysed,
-            on_hold: snapshot.on_hold,
             session: Session { timer, ..Session::default() },
-            not_analysed: story.not_analysed,
-            taken: story.steps.iter().map(|step| step.decision.action).collect(),
-            steps: story.steps,
-            taken_back: story.taken_back,
-            lifted: story.lifted,
-            digits: story.digits,
-            told_verdict: story.verdict.map(Box::new),
+            record: Record {
+                generation: story.generation,
+                routed: Some((story.decision, story.enforcement)),
+                analysed: story.analysed,
+                not_analysed: story.not_analysed,
+                verdict: story.verdict.map(Box::new),
+                steps: story.steps,
+                taken_back: story.taken_back,
+                lifted: story.lifted,
+                digits: story.digits,
+            },
             trunk,
             ..Call::new(
                 snapshot.call,
@@ -123,12 +127,12 @@ impl Switchboard {
             security.said = said;
         }
         for leg in Leg::BOTH {
-            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
+            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.media.plan[leg].srtp) {
                 security.resume(leg, srtp);
             }
-            let plan = call.plan[leg].clone();
+            let plan = call.media.plan[leg].clone();
             self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
-            if let Some(address) = call.latched[leg] {
+            if let Some(address) = call.media.latched[leg] {
                 self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
             }
         }

@@ -175,7 +175,7 @@ impl Switchboard {
     ) -> Option<Box<Call>> {
         let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
         let has_video = call.video.as_ref().is_some_and(|video| !video.is_free());
-        if !offers || has_video || call.ports.is_none() || !call.offers_video(message) {
+        if !offers || has_video || call.media.ports.is_none() || !call.offers_video(message) {
             return Some(call);
         }
         self.open_video(&mut call, Some(Box::new(waiting(message))), now);
@@ -196,7 +196,7 @@ impl Switchboard {
             return false;
         };
         let bare = call.invite.as_ref().is_some_and(|invite| invite.message().body().is_empty());
-        if relayed.is_none() && !bare || call.ports.is_none() || !call.offers_video(message) {
+        if relayed.is_none() && !bare || call.media.ports.is_none() || !call.offers_video(message) {
             return false;
         }
         match call.video.as_ref().map(|video| &video.state) {
