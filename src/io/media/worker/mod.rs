@@ -324,14 +324,7 @@ impl Worker {
                     call.pair.resume(leg, address, now);
                 }
             }
-            MediaCommand::Answered { call: id, analyse } => {
-                let Some(call) = self.call(id) else { return };
-                call.pair.answered(now);
-                (call.answered, call.heard, call.tapped) = (Some(now), now, analyse);
-                if analyse {
-                    self.tap_control(TapControl::Started { call: id, answered: now });
-                }
-            }
+            MediaCommand::Answered { call, analyse } => self.answered(call, analyse, now),
             MediaCommand::StopTap { call } => self.stop_tap(call),
             MediaCommand::Cut { call, from, cut } => {
                 if let Some(call) = self.call(call) {
@@ -349,26 +342,22 @@ impl Worker {
                     call.pair.hold_keys(from, held, now);
                 }
             }
-            MediaCommand::Press { call: id, to, key, play } => {
-                let pressed = self.call(id).is_some_and(|call| {
-                    let pressed = call.pair.press(to, key);
-                    if pressed {
-                        call.plays[to] = play;
-                    }
-                    pressed
-                });
-                if pressed {
-                    self.plays(id, now);
-                } else {
-                    emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
-                }
-            }
+            MediaCommand::Press { call, to, key, play } => self.press(call, (to, play), key, now),
             MediaCommand::StopPlay { call, to } => {
                 if let Some(call) = self.call(call) {
                     call.pair.stop_play(to);
                 }
             }
             MediaCommand::Close { call } => self.close(call, now),
+        }
+    }
+
+    fn answered(&mut self, id: CallId, analyse: bool, now: Instant) {
+        let Some(call) = self.call(id) else { return };
+        call.pair.answered(now);
+        (call.answered, call.heard, call.tapped) = (Some(now), now, analyse);
+        if analyse {
+            self.tap_control(TapControl::Started { call: id, answered: now });
         }
     }
 
