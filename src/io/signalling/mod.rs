@@ -30,6 +30,12 @@ use shard::Shard;
 /// Kernel buffer of a signalling socket: about a second of a 20,000/s flood, so that a short stall loses nothing.
 const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
 
+/// Orders that wait to be taken: an operator gives a few a second, and the loop takes many a turn.
+const ORDERS: usize = 1_024;
+
+/// Longest wait for the answer to an order; a turn of the loop takes milliseconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 const WAKE: Token = Token(usize::MAX);
 
 /// What the rest of the process may ask of a shard.
@@ -200,7 +206,7 @@ impl Bound {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(self, switchboard: Switchboard, gate: Gate, wiring: Wiring) -> io::Result<Signalling> {
-        let (orders, inbox) = bounded(1_024);
+        let (orders, inbox) = bounded(ORDERS);
         let report = Arc::new(ArcSwap::from_pointee(Report::default()));
         let waker = Arc::clone(&self.waker);
         let shard = Shard::new((self.sockets, self.streams), switchboard, gate, (wiring, inbox), Arc::clone(&report));
@@ -246,7 +252,7 @@ impl Signalling {
         if !self.order(Order::Calls(answer)) {
             return 0;
         }
-        calls.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| self.report().sizes.calls)
+        calls.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_| self.report().sizes.calls)
     }
 
     /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
@@ -256,7 +262,7 @@ impl Signalling {
         if !self.order(Order::Unanswered(answer)) {
             return 0;
         }
-        calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
+        calls.recv_timeout(ANSWER_WITHIN).unwrap_or(0)
     }
 
     /// Blocks a source; refused where it is trusted. Waits for the shard, at most a second.
@@ -280,7 +286,7 @@ pub enum Reply {
 
 impl Reply {
     fn of(ordered: bool, answer: &Receiver<bool>) -> Self {
-        match ordered.then(|| answer.recv_timeout(Duration::from_secs(1)).ok()).flatten() {
+        match ordered.then(|| answer.recv_timeout(ANSWER_WITHIN).ok()).flatten() {
             Some(true) => Self::Done,
             Some(false) => Self::Refused,
             None => Self::Late,
