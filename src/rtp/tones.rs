@@ -76,7 +76,7 @@ impl Tones {
 
     /// The key whose tone sounds.
     #[must_use]
-    pub fn sounding(&self) -> Option<char> {
+    pub(crate) fn sounding(&self) -> Option<char> {
         self.press.map(|press| press.key)
     }
 
