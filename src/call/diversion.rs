@@ -23,6 +23,9 @@ const DECISION: Duration = Duration::from_secs(3);
 /// caller, who may have asked for that very key, or comes back from the caller's own tone.
 const UNDERSTOOD: Duration = Duration::from_millis(1_500);
 
+/// A verdict of the same class is told anew once the probability of any has moved by this much.
+const NEWS: f32 = 0.1;
+
 /// A call that has been taken away.
 #[derive(Debug)]
 pub(super) struct Diversion {
@@ -60,7 +63,6 @@ impl Call {
 impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
-        const NEWS: f32 = 0.1;
         let moved = call.record.verdict.as_ref().is_none_or(|told| {
             let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= NEWS;
             told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)

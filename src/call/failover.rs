@@ -19,6 +19,9 @@ use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Index, Message, StatusCode, Uri};
 use crate::units::Leg;
 
+/// A call is sent on so often; more is a circle of forwardings.
+const MOST_RETARGETS: usize = 3;
+
 /// How a request outside any call may still go, should its next hop fail.
 #[derive(Debug)]
 pub(super) struct Again {
@@ -99,7 +102,6 @@ impl Switchboard {
         code: StatusCode,
         now: Instant,
     ) -> Option<Box<Call>> {
-        const MOST_RETARGETS: usize = 3;
         if call.settings.redirects == Redirects::Pass || call.retargets.len() >= MOST_RETARGETS {
             return Some(call);
         }

@@ -164,9 +164,11 @@ fn with_reason(uri: &str, status: u16) -> String {
     format!("{uri}?Reason=SIP%3Bcause%3D{status}")
 }
 
+/// Contacts of a 3xx that are looked at: each is one more telephone to wait for.
+const MAX_CONTACTS: usize = 4;
+
 /// URIs to try next, as a 3xx orders them (RFC 3261 §8.1.3.4): those that can stand in a header as they are.
 pub(super) fn contacts_of(redirect: &Message<'_>) -> Vec<String> {
-    const MAX_CONTACTS: usize = 4;
     let contacts = redirect.contacts().filter_map(Result::ok).take(MAX_CONTACTS);
     let plain = |uri: &str| !uri.contains(['?', ',']) && Uri::parse(uri).is_ok();
     let mut rated: Vec<(i32, String)> = contacts

@@ -32,6 +32,7 @@ const MAX_TARGETS: usize = 16;
 const MAX_LOOKUPS: usize = 16;
 /// First pause behind a failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// `[dns]`.

@@ -8,6 +8,7 @@
 use super::rtcp::{MAX_PACKETS, RECEIVER_REPORT, SENDER_REPORT, is_rtcp};
 use crate::units::{SequenceNumber, Ssrc};
 
+// Packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const DESCRIPTION: u8 = 202;
 const APPLICATION: u8 = 204;
 const TRANSPORT_FEEDBACK: u8 = 205;
