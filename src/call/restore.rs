@@ -16,7 +16,7 @@ use super::state::{Call, CallMedia, Phase, Record};
 use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::T1X64;
-use crate::units::{CallId, Leg, PerLeg};
+use crate::units::{Leg, PerLeg};
 
 impl Switchboard {
     /// Goes on with a call of another process. `age`: since the snapshot was taken.
@@ -24,7 +24,7 @@ impl Switchboard {
         if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
             return;
         }
-        self.pass_over(snapshot.call);
+        self.ids.pass_over(snapshot.call);
         snapshot.story.grow_older(age);
         let told = Box::new(snapshot.story.clone());
         let (ports, secured, video) = (snapshot.ports, snapshot.secured, snapshot.video.take());
@@ -56,13 +56,6 @@ impl Switchboard {
         }
         self.changed(call.id);
         self.keep(call);
-    }
-
-    /// No call of ours gets this name. The other process may have been started within the same second.
-    fn pass_over(&mut self, call: CallId) {
-        if call.0 >> 24 == self.next_id_prefix() {
-            self.counter = self.counter.max(u32::try_from(call.0 & 0x00FF_FFFF).unwrap_or(0));
-        }
     }
 
     /// The call as the snapshot has it; without ports yet.
