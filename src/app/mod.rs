@@ -38,7 +38,7 @@ use crate::io::media::MediaPath;
 use crate::io::names::Names;
 use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
-use crate::io::threads::take_small_pages;
+use crate::io::threads::{Wake, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Log, Observer};
@@ -350,7 +350,7 @@ fn journal_door(journal: Option<&Journal>) -> Box<dyn FnMut(Entry) + Send> {
 /// The way to ask the journal for a call, and what comes of it.
 type Recalling = (Box<dyn FnMut(CallId) + Send>, Receiver<Box<Snapshot>>);
 
-fn recall_door(journal: Option<&Journal>, wake: parts::Wake) -> Recalling {
+fn recall_door(journal: Option<&Journal>, wake: Wake) -> Recalling {
     let Some(journal) = journal else { return (Box::new(|_| {}), crossbeam_channel::never()) };
     let (tell, recalled) = crossbeam_channel::bounded(RECALLED);
     let tell = move |snapshot: Snapshot| {

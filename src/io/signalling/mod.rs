@@ -21,6 +21,7 @@ use crate::call::{self, Entry, Happened, Sizes, Snapshot, Switchboard, TrunkEven
 use crate::gate::{self, Block, Gate, GateEvent};
 use crate::io::marking;
 use crate::io::streams::{self, Streams};
+use crate::io::threads::Wake;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Hop, Transport};
@@ -193,7 +194,7 @@ impl Bound {
 
     /// Wakes the shard's loop; for those who put something into its channels.
     #[must_use]
-    pub fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+    pub fn wake(&self) -> Wake {
         let waker = Arc::clone(&self.waker);
         Arc::new(move || {
             // A failed wake-up costs at most LONGEST_WAIT: the loop looks at its channels by itself.

@@ -25,6 +25,7 @@ use super::stock::{Shelf, Stock};
 use super::tap::{TapControl, TapWriter};
 use super::{CONTROLS, ToWorker, call_of};
 use crate::io::clock;
+use crate::io::threads::Wake;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::outgoing::PACKET_TIME;
 use crate::rtp::relay::{Relay, Relayed};
@@ -64,7 +65,7 @@ pub(super) struct Parts {
     pub(super) commands: Receiver<ToWorker>,
     pub(super) woken: Arc<AtomicBool>,
     pub(super) events: Sender<(CallId, MediaEvent)>,
-    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) wake: Wake,
     pub(super) tap: TapWriter,
     pub(super) prompts: Arc<Prompts>,
     pub(super) ports: PortPool,
