@@ -42,7 +42,7 @@ impl Shard {
         true
     }
 
-    fn take_datagram(&mut self, bytes: &[u8], peer: SocketAddr, number: usize, now: Instant) {
+    pub(super) fn take_datagram(&mut self, bytes: &[u8], peer: SocketAddr, number: usize, now: Instant) {
         match self.gate.message(peer.ip(), now) {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
