@@ -30,6 +30,12 @@ fn packet(sequence: u16) -> [u8; 172] {
     packet
 }
 
+/// A prompt of so many bytes in each codec.
+fn prompt(bytes: usize) -> Prompt {
+    let coded: Arc<[u8]> = vec![1; bytes].into();
+    Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }
+}
+
 fn call(now: Instant) -> (MediaPair, SocketAddr) {
     let mut pair = MediaPair::new(PerLeg { caller: 1, callee: 2 }, &LAWS, now);
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
@@ -44,7 +50,7 @@ fn call(now: Instant) -> (MediaPair, SocketAddr) {
     (pair, address)
 }
 
-fn media(criterion: &mut Criterion) {
+fn relay(criterion: &mut Criterion) {
     let start = ringfence::io::clock::now();
 
     criterion.bench_function("relay one packet", |bencher| {
@@ -59,11 +65,7 @@ fn media(criterion: &mut Criterion) {
 
     criterion.bench_function("relay one packet after a prompt", |bencher| {
         let (mut pair, address) = call(start);
-        let coded: Arc<[u8]> = vec![1; 160].into();
-        assert!(pair.play(
-            Leg::Callee,
-            [Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }]
-        ));
+        assert!(pair.play(Leg::Callee, [prompt(160)]));
         while pair.played(Leg::Callee, start).is_some() {}
         let mut sequence = 0u16;
         bencher.iter(|| {
@@ -83,11 +85,14 @@ fn media(criterion: &mut Criterion) {
             black_box(pair.relay(Leg::Caller, black_box(&mut packet), address, start))
         });
     });
+}
+
+fn prompts(criterion: &mut Criterion) {
+    let start = ringfence::io::clock::now();
 
     criterion.bench_function("relay one packet and mix a whisper into it", |bencher| {
         let (mut pair, address) = call(start);
-        let coded: Arc<[u8]> = vec![1; 80_000].into();
-        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() };
+        let prompt = prompt(80_000);
         let mut sequence = 0u16;
         bencher.iter(|| {
             if !pair.is_playing(Leg::Callee) || pair.is_due(Leg::Callee, start) {
@@ -106,8 +111,7 @@ fn media(criterion: &mut Criterion) {
 
     criterion.bench_function("prompt packet", |bencher| {
         let (mut pair, _) = call(start);
-        let coded: Arc<[u8]> = vec![1; 80_000].into();
-        let prompt = Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() };
+        let prompt = prompt(80_000);
         bencher.iter(|| {
             if !pair.is_playing(Leg::Callee) {
                 pair.play(Leg::Callee, [prompt.clone()]);
@@ -115,7 +119,10 @@ fn media(criterion: &mut Criterion) {
             black_box(pair.played(Leg::Callee, start))
         });
     });
+}
 
+/// What the ear is handed.
+fn framing(criterion: &mut Criterion) {
     criterion.bench_function("decode 20 ms of mu-law", |bencher| {
         let coded = packet(1);
         let mut samples = [0; FRAME_SAMPLES];
@@ -191,5 +198,5 @@ fn ear(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, media, srtp, ear);
+criterion_group!(benches, relay, prompts, framing, srtp, ear);
 criterion_main!(benches);

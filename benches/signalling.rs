@@ -31,10 +31,12 @@ fn invite(number: u64) -> String {
     )
 }
 
-fn signalling(criterion: &mut Criterion) {
-    let now = ringfence::io::clock::now();
+fn trunk() -> IpAddr {
+    "192.0.2.10".parse().unwrap()
+}
+
+fn reading(criterion: &mut Criterion) {
     let text = invite(1);
-    let trunk: IpAddr = "192.0.2.10".parse().unwrap();
 
     criterion.bench_function("index an INVITE", |bencher| {
         let mut index = Index::new();
@@ -44,6 +46,10 @@ fn signalling(criterion: &mut Criterion) {
     criterion.bench_function("a glance at an INVITE", |bencher| {
         bencher.iter(|| begins(black_box(text.as_bytes())));
     });
+}
+
+fn at_the_gate(criterion: &mut Criterion) {
+    let (now, trunk) = (ringfence::io::clock::now(), trunk());
 
     criterion.bench_function("a message at the gate", |bencher| {
         let settings = gate::Settings { trusted: vec![trunk.into()], ..gate::Settings::default() };
@@ -59,13 +65,17 @@ fn signalling(criterion: &mut Criterion) {
             black_box(overload.turn(source, true, false, now))
         });
     });
+}
+
+fn calls(criterion: &mut Criterion) {
+    let now = ringfence::io::clock::now();
 
     criterion.bench_function("route a call", |bencher| {
         let policy = Policy::default();
         let number = |text: &str| Redacted(Arc::from(text));
         let facts = Facts {
             direction: CallDirection::Inbound,
-            source: trunk,
+            source: trunk(),
             trunk: Some("provider".into()),
             caller: CallerNumber::Known(number("+441914980001")),
             called: number("201"),
@@ -98,5 +108,5 @@ fn signalling(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, signalling);
+criterion_group!(benches, reading, at_the_gate, calls);
 criterion_main!(benches);

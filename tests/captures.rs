@@ -452,6 +452,10 @@ fn why_there_is_nothing_to_hear_is_one_clear_line() {
         (signalling.file, "the SIP of a call is in it (1), and no half second of RTP"),
         (stream(OPUS, |_| {}), "its RTP has payload type 107, and no SIP in it says what that is"),
         (stream(g729, with("RTP/AVP 18")), "its audio is G729; G.711, G.722 and Opus are heard"),
+        (
+            stream(PCMA, with("RTP/AVP 8\r\na=rtpmap:8 telephone-event/8000")),
+            "its audio is telephone-event; G.711, G.722 and Opus are heard",
+        ),
         (stream(PCMA, with("RTP/SAVP 8")), "its audio is encrypted (SRTP)"),
     ] {
         let output = listen(&file, &["--no-words"]);

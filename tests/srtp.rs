@@ -9,10 +9,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use firewall::Firewall;
-use plain_sip::answer;
+use plain_sip::{PATIENCE, answer, receive, request, socket};
 use ringfence::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const NOT_COMING: Duration = Duration::from_millis(100);
 
 /// One telephone: its SIP, its media, and its key.
@@ -29,14 +28,14 @@ struct Peer {
 
 /// A description's lines that matter.
 #[derive(Debug)]
-struct Said {
+struct Described {
     secure_profile: bool,
     /// Tag, suite, key.
     crypto: Vec<(String, Suite, MasterKey)>,
     media: SocketAddr,
 }
 
-fn read(message: &str) -> Said {
+fn read(message: &str) -> Described {
     let line = |start: &str| message.lines().find_map(|line| line.strip_prefix(start)).unwrap().to_owned();
     let words: Vec<String> = line("m=audio ").split(' ').map(str::to_owned).collect();
     let ip = line("c=IN IP4 ");
@@ -49,7 +48,7 @@ fn read(message: &str) -> Said {
             MasterKey::parse(words[2].strip_prefix("inline:").unwrap().split('|').next().unwrap()).unwrap(),
         )
     });
-    Said {
+    Described {
         secure_profile: words[1] == "RTP/SAVP",
         crypto: crypto.collect(),
         media: SocketAddr::new(ip.parse().unwrap(), words[0].parse().unwrap()),
@@ -58,13 +57,8 @@ fn read(message: &str) -> Said {
 
 impl Peer {
     fn new(ip: &str, key: u8) -> Self {
-        let socket = || {
-            let socket = UdpSocket::bind((ip, 0)).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            socket
-        };
         let key = MasterKey::new([key; 30]);
-        Self { sip: socket(), media: socket(), key, srtp: None, relay: None, sequence: 65_530 }
+        Self { sip: socket(ip), media: socket(ip), key, srtp: None, relay: None, sequence: 65_530 }
     }
 
     fn here(&self) -> SocketAddr {
@@ -83,20 +77,14 @@ impl Peer {
         )
     }
 
-    fn agrees(&mut self, suite: Suite, theirs: &MasterKey) {
-        self.srtp = Some((Sealing::new(suite, &self.key, 0), Opening::new(suite, theirs, 0)));
+    fn invites(&self, firewall: &Firewall, body: &str) {
+        let target = format!("sip:201@{}", firewall.sip);
+        let invite = request(self.here(), ("INVITE", 1), (&target, &format!("<{target}>")), body);
+        self.sip.send_to(invite.as_bytes(), firewall.sip).unwrap();
     }
 
-    fn receive_sip(&self, start: &str) -> String {
-        let mut buffer = [0; 65_535];
-        loop {
-            let length = self.sip.recv(&mut buffer).unwrap();
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.starts_with(start) {
-                return text;
-            }
-            assert!(text.starts_with("SIP/2.0 1"), "{start} and not {text}");
-        }
+    fn agrees(&mut self, suite: Suite, theirs: &MasterKey) {
+        self.srtp = Some((Sealing::new(suite, &self.key, 0), Opening::new(suite, theirs, 0)));
     }
 
     fn packet(&mut self, byte: u8) -> Vec<u8> {
@@ -142,19 +130,6 @@ fn firewall(trunk: &str, inside: &str, pbx: SocketAddr) -> Firewall {
     Firewall::start_as(&settings.replace("[[trunk]]\n", &format!("[[trunk]]\nsrtp = \"{trunk}\"\n")))
 }
 
-fn invite(caller: &Peer, firewall: &Firewall, body: &str) -> String {
-    let here = caller.here();
-    format!(
-        "INVITE sip:201@{} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKs{};rport\r\nMax-Forwards: 70\r\n\
-         From: <sip:+441632960001@{here}>;tag=c\r\nTo: <sip:201@{}>\r\nCall-ID: s{here}\r\nCSeq: 1 INVITE\r\n\
-         Contact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        firewall.sip,
-        here.port(),
-        firewall.sip,
-        body.len()
-    )
-}
-
 /// Sets a call up. `caller`: its profile and suite; `callee`: takes the n-th key that it is offered.
 fn connected(
     firewall: &Firewall,
@@ -162,11 +137,11 @@ fn connected(
     callee: &mut Peer,
     offers: Option<Suite>,
     takes: Option<usize>,
-) -> (Said, Said) {
+) -> (Described, Described) {
     let body = caller.describes(offers.is_some(), offers.map(|suite| ("7", suite)));
-    caller.sip.send_to(invite(caller, firewall, &body).as_bytes(), firewall.sip).unwrap();
-    let request = callee.receive_sip("INVITE ");
-    let offered = read(&request);
+    caller.invites(firewall, &body);
+    let invite = receive(&callee.sip, "INVITE ");
+    let offered = read(&invite);
     let body = match takes {
         Some(nth) => {
             let (tag, suite, key) = &offered.crypto[nth];
@@ -176,8 +151,8 @@ fn connected(
         None => callee.describes(false, None),
     };
     callee.relay = Some(offered.media);
-    callee.sip.send_to(answer(&request, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
-    let answered = read(&caller.receive_sip("SIP/2.0 200"));
+    callee.sip.send_to(answer(&invite, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
+    let answered = read(&receive(&caller.sip, "SIP/2.0 200"));
     caller.relay = Some(answered.media);
     if let Some(suite) = offers {
         let (tag, chosen, key) = &answered.crypto[0];
@@ -273,9 +248,9 @@ fn without_srtp_a_side_that_requires_it_is_refused() {
     let (caller, callee) = (Peer::new("127.0.2.45", 1), Peer::new("127.0.0.45", 2));
     let firewall = firewall("require", "off", callee.here());
 
-    caller.sip.send_to(invite(&caller, &firewall, &caller.describes(false, None)).as_bytes(), firewall.sip).unwrap();
+    caller.invites(&firewall, &caller.describes(false, None));
 
-    caller.receive_sip("SIP/2.0 488");
+    receive(&caller.sip, "SIP/2.0 488");
 }
 
 #[test]
@@ -285,15 +260,15 @@ fn encryption_that_is_not_ours_passes_with_its_keys() {
         let firewall = firewall("off", inside, callee.here());
         let body = caller.describes(true, Some(("1", Suite::Aes128Sha1_80)));
 
-        caller.sip.send_to(invite(&caller, &firewall, &body).as_bytes(), firewall.sip).unwrap();
-        let request = callee.receive_sip("INVITE ");
-        let offered = read(&request);
+        caller.invites(&firewall, &body);
+        let invite = receive(&callee.sip, "INVITE ");
+        let offered = read(&invite);
         let theirs = &offered.crypto[0].2;
         callee.agrees(Suite::Aes128Sha1_80, theirs);
         callee.relay = Some(offered.media);
         let body = callee.describes(true, Some(("1", Suite::Aes128Sha1_80)));
-        callee.sip.send_to(answer(&request, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
-        let answered = read(&caller.receive_sip("SIP/2.0 200"));
+        callee.sip.send_to(answer(&invite, "200 OK", "p", callee.here(), &body).as_bytes(), firewall.sip).unwrap();
+        let answered = read(&receive(&caller.sip, "SIP/2.0 200"));
         caller.relay = Some(answered.media);
         caller.agrees(Suite::Aes128Sha1_80, &answered.crypto[0].2);
 

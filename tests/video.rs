@@ -9,9 +9,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use firewall::Firewall;
-use plain_sip::{answer, header};
+use plain_sip::{PATIENCE, answer, header, receive, request, socket};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const NOT_COMING: Duration = Duration::from_millis(100);
 
 /// One port pair of a telephone, and the firewall's for it.
@@ -85,9 +84,7 @@ struct Peer {
 
 impl Peer {
     fn new(ip: &str) -> Self {
-        let sip = UdpSocket::bind((ip, 0)).unwrap();
-        sip.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { sip, audio: Stream::new(ip, 0), video: Stream::new(ip, 99) }
+        Self { sip: socket(ip), audio: Stream::new(ip, 0), video: Stream::new(ip, 99) }
     }
 
     fn here(&self) -> SocketAddr {
@@ -104,15 +101,7 @@ impl Peer {
     }
 
     fn receive(&self, start: &str) -> String {
-        let mut buffer = [0; 65_535];
-        loop {
-            let length = self.sip.recv(&mut buffer).unwrap();
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.starts_with(start) {
-                return text;
-            }
-            assert!(text.starts_with("SIP/2.0 1") || text.starts_with("ACK "), "{start} and not {text}");
-        }
+        receive(&self.sip, start)
     }
 
     fn send(&self, text: &str, to: SocketAddr) {
@@ -134,15 +123,7 @@ impl Peer {
 
     /// A request of the caller.
     fn request(&self, firewall: &Firewall, (method, cseq): (&str, u32), to: &str, body: &str) -> String {
-        let here = self.here();
-        format!(
-            "{method} sip:201@{at} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKv{method}{cseq};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=c\r\nTo: {to}\r\nCall-ID: v{here}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len(),
-            at = firewall.sip,
-        )
+        request(self.here(), (method, cseq), (&format!("sip:201@{}", firewall.sip), to), body)
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Receiver;
 
 use super::trunks;
-use crate::call::{Event, Happened, Taken};
+use crate::call::{Event, Happened, SteppedUp};
 use crate::config::Settings;
 use crate::gate::GateEvent;
 use crate::io::analysis::{Analysis, Learner};
@@ -87,7 +87,7 @@ fn was_a_scam(taken_away: &mut BTreeSet<CallId>, happened: &Happened) -> bool {
         }
         Event::Ended { .. } => taken_away.remove(call),
         Event::Restored { story, .. } => {
-            let taken = |step: &Taken| takes_away(&step.decision, step.enforcement);
+            let taken = |step: &SteppedUp| takes_away(&step.decision, step.enforcement);
             if story.taken_back.is_none() && story.steps.iter().any(taken) {
                 note(taken_away, *call);
             }

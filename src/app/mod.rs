@@ -38,7 +38,7 @@ use crate::io::media::{MediaPath, SilenceLimit};
 use crate::io::names::Names;
 use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
-use crate::io::threads::take_small_pages;
+use crate::io::threads::{Wake, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{Log, Observer};
@@ -122,21 +122,37 @@ pub struct Start<'a> {
     pub log: Weak<Log>,
 }
 
+/// What the shard is made of, before it runs.
+struct Shard {
+    names: Names,
+    pbx_name: PbxName,
+    resolved: Resolved,
+    bound: Bound,
+    switchboard: Switchboard,
+    gate: Gate,
+}
+
+impl Shard {
+    fn new(settings: &Settings) -> Result<Self, StartError> {
+        let names = Names::start().map_err(failed("names"))?;
+        let resolved = resolved(settings, &names)?;
+        let pbx_name = PbxName::start().map_err(failed("names"))?;
+        pbx_name.follow(resolve::pbx_name(settings));
+        let bound = bind(settings, &resolved)?;
+        let switchboard = switchboard(settings, &resolved, &bound.addresses)?;
+        let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
+        Ok(Self { names, pbx_name, resolved, bound, switchboard, gate })
+    }
+}
+
 impl App {
     /// Starts everything.
     pub fn start(start: Start<'_>) -> Result<Self, StartError> {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let names = Names::start().map_err(failed("names"))?;
-        let resolved = resolved(&settings, &names)?;
-        let pbx_name = PbxName::start().map_err(failed("names"))?;
-        pbx_name.follow(resolve::pbx_name(&settings));
-        let bound = bind(&settings, &resolved)?;
+        let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         let addresses = bound.addresses.clone();
-        let switchboard = switchboard(&settings, &resolved, &addresses)?;
-        let gate = Gate::new(Arc::new(resolve::gate_settings(&settings, &resolved)), clock::now());
-
         let media = parts::media(&settings, folder, bound.wake())?;
         metrics.part(Part::Media, true);
         let ear = parts::ear(&settings, folder, media.taps, bound.wake())?;
@@ -336,7 +352,7 @@ fn journal_door(journal: Option<&Journal>) -> Box<dyn FnMut(Entry) + Send> {
 /// The way to ask the journal for a call, and what comes of it.
 type Recalling = (Box<dyn FnMut(CallId) + Send>, Receiver<Box<Snapshot>>);
 
-fn recall_door(journal: Option<&Journal>, wake: parts::Wake) -> Recalling {
+fn recall_door(journal: Option<&Journal>, wake: Wake) -> Recalling {
     let Some(journal) = journal else { return (Box::new(|_| {}), crossbeam_channel::never()) };
     let (tell, recalled) = crossbeam_channel::bounded(RECALLED);
     let tell = move |snapshot: Snapshot| {

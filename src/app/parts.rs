@@ -14,15 +14,13 @@ use crate::detect::phrase::{Book, Recogniser, ScheduleSettings, Wording};
 use crate::io::analysis::{Analysis, Knowledge, StartedAnalysis};
 use crate::io::media::{MediaPath, MediaSettings, StartedMedia, TapReader};
 use crate::io::shipped::{self, BadFile};
+use crate::io::threads::Wake;
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{self, Observer, Records};
 use crate::policy::judge::{Verdict, Weights};
 use crate::store::Retention;
 use crate::units::CallId;
-
-/// Wakes the shard, so that it looks at its channels.
-pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Calls of the process before, each with the age of its snapshot.
 pub(super) type Restored = Vec<(Snapshot, Duration)>;

@@ -29,10 +29,12 @@ pub(super) struct Resolved {
     pub(super) former: VecDeque<IpAddr>,
 }
 
+/// Former addresses that are remembered: a trunk has a handful, and calls on them end.
+const MOST_FORMER: usize = 64;
+
 impl Resolved {
     /// The addresses that follow `before`.
     pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets) -> Self {
-        const MOST: usize = 64;
         let mut former = before.former.clone();
         let trunks_before = before.trunks.values().flatten().map(|target| target.hop.address);
         for ip in trunks_before.chain([before.pbx]).map(|address| address.ip()) {
@@ -40,7 +42,7 @@ impl Resolved {
                 former.push_back(ip);
             }
         }
-        while former.len() > MOST {
+        while former.len() > MOST_FORMER {
             former.pop_front();
         }
         Self { pbx, trunks, former }

@@ -10,33 +10,13 @@ use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 
 /// What `media` says to the media path.
 pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
-    let mut plan = StreamPlan {
-        rtp: media
-            .address
-            .filter(|address| !address.is_unspecified())
-            .map(|address| SocketAddr::new(address, media.port)),
-        rtcp: media.rtcp,
-        fax: media.is_fax(),
-        ..StreamPlan::default()
-    };
-    for payload_type in media.formats.iter().copied() {
-        let Some((encoding, clock)) = media.encoding(payload_type) else { continue };
-        if let Some(codec) = Codec::named(encoding, clock) {
-            plan.codecs.push((payload_type, codec));
-        } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == 8_000 {
-            plan.telephone_event = Some(payload_type);
-        } else if encoding.eq_ignore_ascii_case("telephone-event") && clock == OPUS_CLOCK.get() {
-            plan.wide_event = Some(payload_type);
-        }
-    }
-    plan
+    let plan = StreamPlan::described(media.rtp(), media.encodings());
+    StreamPlan { rtcp: media.rtcp, fax: media.is_fax(), ..plan }
 }
 
 /// What the media path is told of a video: where it goes. It is relayed as it is, whatever it holds.
 pub(super) fn opaque(media: &Media<'_>) -> StreamPlan {
-    let address = media.address.filter(|address| !address.is_unspecified());
-    let rtp = address.map(|address| SocketAddr::new(address, media.port));
-    StreamPlan { rtp, rtcp: media.rtcp, ..StreamPlan::default() }
+    StreamPlan { rtp: media.rtp(), rtcp: media.rtcp, ..StreamPlan::default() }
 }
 
 /// A peer that refuses all media for a while (RFC 3264 §8.2): nothing is sent to it, and what it can hear is not

@@ -44,7 +44,7 @@ impl Switchboard {
         };
         let Admitted { contact, target, mut candidates, offers_video } = admitted;
         let first = candidates.remove(0);
-        let id = self.next_id();
+        let id = self.ids.next();
         let facts = self.facts(message, &target, flow, side, trunk);
         let mut call = Box::new(Call {
             party: parties(message, contact, first.uri),

@@ -12,7 +12,7 @@ use super::input::Output;
 use super::machine::{LONGEST_RINGING, SILENT_PEER};
 use super::orphan::Orphan;
 use super::session;
-use super::state::{Call, Phase};
+use super::state::{Call, LastInvite, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::MediaCommand;
@@ -41,7 +41,7 @@ impl Switchboard {
         }
         forward::add_routes(&mut edits, message, &routes);
         let history = call.screen(&mut edits, message, Leg::Caller);
-        identity::diverted(&mut edits, message, &call.turns, history);
+        identity::diverted(&mut edits, message, &call.retargets, history);
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }
@@ -80,7 +80,7 @@ impl Switchboard {
             }
             return self.keep(call);
         }
-        if call.answered.is_some() && code.is_success() && !call.is_answered_by(message) {
+        if call.answered.is_some() && code.is_success() && !call.forks.is_first(message) {
             self.hang_up_fork(&mut call, message, now);
             return self.keep(call);
         }
@@ -140,40 +140,40 @@ impl Switchboard {
         call.client = Some(again);
         let party = &mut call.party.callee;
         (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
-        call.invite_shift.callee = (party.cseq - party.shift, party.shift);
-        call.authorization.callee = Some(line.into());
+        call.last_invite.callee =
+            LastInvite { number: party.cseq - party.shift, shift: party.shift, authorization: Some(line.into()) };
         call.phase = Phase::Inviting { give_up: now + SILENT_PEER };
     }
 
     /// Another fork has answered too. The caller has its call; this phone is hung up, not left waiting.
     fn hang_up_fork(&mut self, call: &mut Call, answer: &Message<'_>, now: Instant) {
-        let mut orphan = Orphan { ended: std::mem::take(&mut call.hung_up), ..call.orphan() };
+        let mut orphan = Orphan { ended: std::mem::take(&mut call.forks.hung_up), ..call.orphan() };
         self.clean_up(answer, &mut orphan, now);
-        call.hung_up = orphan.ended;
+        call.forks.hung_up = orphan.ended;
     }
 
     /// Passes a response on to the caller and takes in what it says. True: its side must encrypt, and does not.
     fn pass_response(&mut self, call: &mut Call, message: &Message<'_>, code: StatusCode, now: Instant) -> bool {
         let mut edits = self.blank_edits();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);
-        forward::renumber_back(&mut edits, message, call.invite_shift.callee.1);
+        forward::renumber_back(&mut edits, message, call.last_invite.callee.shift);
         call.screen(&mut edits, message, Leg::Callee);
         let repeated = call.answered.is_some();
         // What a repeated 2xx says may have been changed by a re-INVITE meanwhile.
-        let said = rewrite_sdp(call, message, Leg::Callee, &mut edits).filter(|_| !repeated);
+        let described = rewrite_sdp(call, message, Leg::Callee, &mut edits).filter(|_| !repeated);
         if code.is_success() && !repeated {
             call.session.granted = call.session.refreshed(call.session.wish, message, now);
         }
         if let (true, Some(interval)) = (code.is_success(), call.session.granted) {
             session::grant(&mut edits, message, interval);
         }
-        let refused = said.as_ref().is_some_and(|said| said.refused);
-        if let Some(said) = said {
-            if said.plan.codecs.is_empty() && call.unheard.is_none() {
+        let refused = described.as_ref().is_some_and(|described| described.refused);
+        if let Some(described) = described {
+            if described.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }
-            self.plan(call, Leg::Callee, said.plan);
-            self.plan_video(call, Leg::Callee, said.video);
+            self.plan(call, Leg::Callee, described.plan);
+            self.plan_video(call, Leg::Callee, described.video);
         }
         if let Some(server) = call.server {
             self.transactions.respond(server, code, edits.applied(message), now);
@@ -184,7 +184,7 @@ impl Switchboard {
 
     /// A 1xx: the phone rings, or says something before it does.
     fn rings(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
-        call.note_early(message);
+        call.forks.rings(message);
         if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
             call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
             call.rang.get_or_insert(now);
@@ -203,12 +203,11 @@ impl Switchboard {
         call.party.callee.routes = forward::routes_back(message);
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
-        call.early = Vec::new();
+        call.forks.answers(message);
         if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
             self.settle_video(&mut call);
         }
         call.answered = Some(now);
-        call.answered_by = message.to().ok().and_then(|to| to.tag()).map(Box::from);
         call.invite = None;
         call.phase = Phase::Answered { ack_by: Some(now + T1X64) };
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
@@ -216,7 +215,7 @@ impl Switchboard {
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
         self.answered_video(&call);
         let not_analysed = if analyse { None } else { call.unheard.or(Some(NotAnalysed::Outbound)) };
-        (call.analysed, call.not_analysed) = (analyse, not_analysed.map(|why| Arc::from(why.label())));
+        (call.record.analysed, call.record.not_analysed) = (analyse, not_analysed.map(|why| Arc::from(why.label())));
         self.happened(&call, now, Event::Answered { analysed: analyse, not_analysed });
         self.changed(call.id);
         self.keep(call);
@@ -257,15 +256,15 @@ impl Switchboard {
         forward::edit_request(&mut edits, message, call.flow[from].peer, call.local(to), &branch, Some(party.way()));
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         forward::renumber(&mut edits, message, call.shift(to, number, true));
-        if let Some(line) = &call.authorization[to] {
+        if let Some(line) = &call.last_invite[to].authorization {
             edits.append(message, line);
         }
         call.screen(&mut edits, message, from);
         let mut refused = false;
-        if let Some(said) = rewrite_sdp(call, message, from, &mut edits) {
-            refused = said.refused;
-            self.plan(call, from, said.plan);
-            self.plan_video(call, from, said.video);
+        if let Some(described) = rewrite_sdp(call, message, from, &mut edits) {
+            refused = described.refused;
+            self.plan(call, from, described.plan);
+            self.plan_video(call, from, described.video);
             self.settle_video(call);
             self.changed(call.id);
         }

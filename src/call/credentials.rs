@@ -86,8 +86,8 @@ impl Switchboard {
             let party = &mut call.party[to];
             (party.shift, party.cseq) = (party.shift + 1, party.cseq + 1);
             if relayed.invite {
-                call.invite_shift[to].1 = relayed.shift;
-                call.authorization[to] = Some(line.into());
+                let invite = &mut call.last_invite[to];
+                (invite.shift, invite.authorization) = (relayed.shift, Some(line.into()));
             }
             self.changed(call.id);
             self.keep(call);

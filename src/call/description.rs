@@ -11,7 +11,7 @@ use crate::units::Leg;
 
 /// What a session description says of one leg.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct Described {
     pub plan: StreamPlan,
     /// Its video; None: it has none, or none that passes.
     pub video: Option<Box<StreamPlan>>,
@@ -28,8 +28,8 @@ pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Opt
 
 /// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
 /// `from`.
-pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Said> {
-    call.ports?;
+pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Described> {
+    call.media.ports?;
     rewrite(call, message, &description(&call.settings, message)?, from, edits)
 }
 
@@ -40,17 +40,17 @@ pub(super) fn rewrite(
     sdp: &Sdp<'_>,
     from: Leg,
     edits: &mut Edits,
-) -> Option<Said> {
-    let ports = call.ports?;
+) -> Option<Described> {
+    let ports = call.media.ports?;
     let at = ports[from.other()];
     let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
         edits.write_body(message, |body| sdp.refused(at.ip(), body));
-        let (plan, refused) = (answer::held(&call.plan[from]), sdp.has_nothing_left());
-        return Some(Said { plan, video: None, both_ways: false, refused });
+        let (plan, refused) = (answer::held(&call.media.plan[from]), sdp.has_nothing_left());
+        return Some(Described { plan, video: None, both_ways: false, refused });
     };
     let negotiated = call.negotiate(media, from);
     let (beside, video) = call.passing_video(sdp, from).unzip();
     edits.write_body(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
     let both_ways = media.direction == Direction::SendRecv && !media.is_held();
-    Some(Said { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused })
+    Some(Described { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused })
 }

@@ -8,7 +8,7 @@ use super::guard::PressedIn;
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
 use super::settings::{DivertCallee, DivertCaller};
-use super::snapshot::{Diverting, Taken};
+use super::snapshot::{Diverting, SteppedUp};
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
@@ -22,6 +22,9 @@ const DECISION: Duration = Duration::from_secs(3);
 /// Nobody has understood by then that the call has been taken away: a take-back key that is pressed earlier is for the
 /// caller, who may have asked for that very key, or comes back from the caller's own tone.
 const UNDERSTOOD: Duration = Duration::from_millis(1_500);
+
+/// A verdict of the same class is told anew once the probability of any has moved by this much.
+const NEWS: f32 = 0.1;
 
 /// A call that has been taken away.
 #[derive(Debug)]
@@ -49,24 +52,30 @@ impl Diversion {
     }
 }
 
+impl Call {
+    /// The action that is due by this verdict and has not been taken.
+    fn next_step_up(&self, verdict: &Verdict) -> Option<StepUpDecision> {
+        let taken: Vec<StepUp> = self.record.steps.iter().map(|step| step.decision.action).collect();
+        self.settings.policy.step_up(verdict, &taken, self.record.taken_back.is_some())
+    }
+}
+
 impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
-        const NEWS: f32 = 0.1;
-        let moved = call.told_verdict.as_ref().is_none_or(|told| {
+        let moved = call.record.verdict.as_ref().is_none_or(|told| {
             let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= NEWS;
             told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
-            call.told_verdict = Some(Box::new(verdict.clone()));
+            call.record.verdict = Some(Box::new(verdict.clone()));
         }
         if call.guard.is_some() && call.settings.policy.lifts_guard(&verdict) {
             self.lift(&mut call, Lifted::Live, Held::Nothing, now);
         }
-        while let Some(decision) = call.settings.policy.step_up(&verdict, &call.taken, call.taken_back.is_some()) {
-            call.taken.push(decision.action);
+        while let Some(decision) = call.next_step_up(&verdict) {
             match self.step_up(call, decision, now) {
                 Some(left) => call = left,
                 None => return,
@@ -104,8 +113,7 @@ impl Switchboard {
         if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
             return self.keep(call);
         }
-        let verdict = call.told_verdict.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
-        call.taken.push(StepUp::Divert);
+        let verdict = call.record.verdict.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));
         self.took(&mut call, ordered(verdict), Enforcement::Done, now);
         self.divert(&mut call, now);
         self.keep(call);
@@ -113,7 +121,7 @@ impl Switchboard {
 
     fn took(&mut self, call: &mut Call, decision: StepUpDecision, enforcement: Enforcement, now: Instant) {
         let at = call.time(now);
-        call.steps.push(Taken { at, decision: decision.clone(), enforcement });
+        call.record.steps.push(SteppedUp { at, decision: decision.clone(), enforcement });
         self.changed(call.id);
         self.happened(call, now, Event::SteppedUp { at, decision, enforcement });
     }
@@ -175,7 +183,7 @@ impl Switchboard {
         if call.returns(leg, digit, now) {
             return self.keep(call);
         }
-        call.digits[leg] = call.digits[leg].saturating_add(1);
+        call.record.digits[leg] = call.record.digits[leg].saturating_add(1);
         self.happened(&call, now, Event::Digit { leg });
         if let (Leg::Caller, Some(guard)) = (leg, &mut call.guard) {
             guard.caller_pressed(digit, now);
@@ -189,7 +197,7 @@ impl Switchboard {
         if offered && call.diversion.as_ref().is_some_and(may_decide) {
             call.diversion = None;
             let at = call.time(now);
-            call.taken_back = Some(at);
+            call.record.taken_back = Some(at);
             self.changed(call.id);
             for to in Leg::BOTH {
                 self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));

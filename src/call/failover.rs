@@ -9,15 +9,18 @@ use super::candidates::Candidate;
 use super::description::description;
 use super::event::EndReason;
 use super::forward;
-use super::identity::{self, Turn};
+use super::identity::{self, Retarget};
 use super::machine::{SILENT_BEFORE, SILENT_PEER};
 use super::settings::{Redirects, Side};
-use super::state::Call;
+use super::state::{Call, LastInvite};
 use super::switchboard::Switchboard;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{Edits, Index, Message, StatusCode, Uri};
 use crate::units::Leg;
+
+/// A call is sent on so often; more is a circle of forwardings.
+const MOST_RETARGETS: usize = 3;
 
 /// How a request outside any call may still go, should its next hop fail.
 #[derive(Debug)]
@@ -76,8 +79,7 @@ impl Switchboard {
         }
         call.party.callee.target = uri;
         call.party.callee.shift = 0;
-        call.invite_shift.callee = (0, 0);
-        call.authorization.callee = None;
+        call.last_invite.callee = LastInvite::default();
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
             let description = description(&call.settings, &message);
@@ -100,16 +102,15 @@ impl Switchboard {
         code: StatusCode,
         now: Instant,
     ) -> Option<Box<Call>> {
-        const MOST_TURNS: usize = 3;
-        if call.settings.redirects == Redirects::Pass || call.turns.len() >= MOST_TURNS {
+        if call.settings.redirects == Redirects::Pass || call.retargets.len() >= MOST_RETARGETS {
             return Some(call);
         }
         let from = call.party.callee.target.clone();
-        let been = |uri: &String| *uri == from || call.turns.iter().any(|turn| turn.from == *uri);
+        let been = |uri: &String| *uri == from || call.retargets.iter().any(|retarget| retarget.from == *uri);
         let contacts = identity::contacts_of(message);
         let found = contacts.iter().filter_map(|uri| self.same_side(&call, uri)).find(|next| !been(&next.uri));
         let Some(next) = found else { return Some(call) };
-        call.turns.push(Turn { from, to: next.uri.clone(), status: code.0 });
+        call.retargets.push(Retarget { from, to: next.uri.clone(), status: code.0 });
         call.candidates.insert(0, next);
         self.try_next(call, now)
     }

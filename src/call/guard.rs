@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Event, Lifted};
 use super::input::Output;
-use super::snapshot::{Story, Taken};
+use super::snapshot::{SteppedUp, Story};
 use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
@@ -71,7 +71,7 @@ impl Call {
 
     /// Whether an INFO with a key of `leg` goes no further.
     pub(super) fn holds_info(&self, leg: Leg, key: Option<char>, now: Instant) -> bool {
-        let lifted = self.lifted.filter(|(_, by)| *by == Lifted::Callee);
+        let lifted = self.record.lifted.filter(|(_, by)| *by == Lifted::Callee);
         // The second nine may come by INFO too, a little later, and is no key for the caller.
         let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_KEY);
         leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY) && self.diversion.is_none())
@@ -88,7 +88,7 @@ impl Switchboard {
     /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held
     /// then.
     pub(super) fn whisper(&mut self, call: &mut Call) {
-        if call.on_hold {
+        if call.media.on_hold {
             if let Some(guard) = &mut call.guard {
                 guard.whisper_waits = true;
             }
@@ -100,8 +100,11 @@ impl Switchboard {
 
     /// A session description has been accepted, which may end a hold.
     pub(super) fn whisper_late(&mut self, call: &mut Call) {
-        let waits =
-            call.guard.as_mut().filter(|_| !call.on_hold).is_some_and(|guard| std::mem::take(&mut guard.whisper_waits));
+        let waits = call
+            .guard
+            .as_mut()
+            .filter(|_| !call.media.on_hold)
+            .is_some_and(|guard| std::mem::take(&mut guard.whisper_waits));
         if waits {
             self.whisper(call);
         }
@@ -118,7 +121,7 @@ impl Switchboard {
     pub(super) fn lift(&mut self, call: &mut Call, by: Lifted, held: Held, now: Instant) {
         let Some(guard) = call.guard.take() else { return };
         let at = call.time(now);
-        call.lifted = Some((at, by));
+        call.record.lifted = Some((at, by));
         self.hold_keys(call, held);
         if guard.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_AGAIN) {
             self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to: Leg::Callee }));
@@ -167,7 +170,7 @@ impl Switchboard {
 impl Story {
     /// Keys were held when it was told.
     pub(super) fn is_guarded(&self) -> bool {
-        let done = |step: &Taken, action| step.enforcement == Enforcement::Done && step.decision.action == action;
+        let done = |step: &SteppedUp, action| step.enforcement == Enforcement::Done && step.decision.action == action;
         self.steps.iter().any(|step| done(step, StepUp::Guard))
             && !self.steps.iter().any(|step| done(step, StepUp::Divert))
             && self.lifted.is_none()

@@ -124,37 +124,37 @@ fn is_private_diversion(entry: &NameAddr<'_>) -> bool {
     wish.is_some_and(|wish| !wish.eq_ignore_ascii_case("off"))
 }
 
-/// A turn that a call has taken because somebody answered 3xx.
+/// A call sent on because somebody answered 3xx: retargeted, in the words of RFC 7044 §2.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Turn {
+pub(super) struct Retarget {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) status: u16,
 }
 
-/// Adds to an INVITE, made from `message`, which turns it has taken. `history`: what has become of the one in
+/// Adds to an INVITE, made from `message`, where it has been sent on. `history`: what has become of the one in
 /// `message`.
-pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, turns: &[Turn], history: History) {
+pub(super) fn diverted(edits: &mut Edits, message: &Message<'_>, retargets: &[Retarget], history: History) {
     // The newest on top (RFC 5806 §4.1); 302 is a deflection by the called phone, others are told as unconditional.
-    for Turn { from, status, .. } in turns.iter().rev() {
+    for Retarget { from, status, .. } in retargets.iter().rev() {
         let reason = if *status == 302 { "deflection" } else { "unconditional" };
         edits.push_on_top(message, &format!("Diversion: <{from}>;reason={reason};counter=1"));
     }
-    // Without a history, one begins with where the call was meant to go (RFC 7044 §9.1); each turn is a branch of the
-    // entry before (§10.3).
+    // Without a history, one begins with where the call was meant to go (RFC 7044 §9.1); each retarget is a branch
+    // of the entry before (§10.3).
     let last = message.others(HISTORY).last().filter(|_| history == History::Kept);
     let last = last.and_then(|header| header.value.rsplit("index=").next()?.split([';', ',']).next());
     let last =
         last.map(str::trim).filter(|index| !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
     let mut index = last.unwrap_or("1").to_owned();
-    if let (None, Some(first)) = (last, turns.first()) {
+    if let (None, Some(first)) = (last, retargets.first()) {
         edits.append(message, &format!("History-Info: <{}>;index=1", with_reason(&first.from, first.status)));
     }
-    for (number, turn) in turns.iter().enumerate() {
+    for (number, retarget) in retargets.iter().enumerate() {
         let parent = index.clone();
         index += ".1";
-        let next = turns.get(number + 1);
-        let uri = next.map_or_else(|| turn.to.clone(), |next| with_reason(&turn.to, next.status));
+        let next = retargets.get(number + 1);
+        let uri = next.map_or_else(|| retarget.to.clone(), |next| with_reason(&retarget.to, next.status));
         edits.append(message, &format!("History-Info: <{uri}>;index={index};mp={parent}"));
     }
 }
@@ -164,9 +164,11 @@ fn with_reason(uri: &str, status: u16) -> String {
     format!("{uri}?Reason=SIP%3Bcause%3D{status}")
 }
 
+/// Contacts of a 3xx that are looked at: each is one more telephone to wait for.
+const MAX_CONTACTS: usize = 4;
+
 /// URIs to try next, as a 3xx orders them (RFC 3261 §8.1.3.4): those that can stand in a header as they are.
 pub(super) fn contacts_of(redirect: &Message<'_>) -> Vec<String> {
-    const MAX_CONTACTS: usize = 4;
     let contacts = redirect.contacts().filter_map(Result::ok).take(MAX_CONTACTS);
     let plain = |uri: &str| !uri.contains(['?', ',']) && Uri::parse(uri).is_ok();
     let mut rated: Vec<(i32, String)> = contacts

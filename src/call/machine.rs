@@ -48,7 +48,7 @@ impl Switchboard {
                 generation: call.settings.generation,
             },
         );
-        call.routed = Some((decision.clone(), enforcement));
+        call.record.routed = Some((decision.clone(), enforcement));
         self.happened(&call, now, Event::Routed { decision, enforcement });
         match route {
             Route::Reject(rejection) if !self.needs_announcement(&call, rejection) => self.refuse(call, rejection, now),
@@ -115,35 +115,35 @@ impl Switchboard {
     pub(super) fn media(&mut self, mut call: Box<Call>, event: MediaEvent, now: Instant) {
         match event {
             MediaEvent::Opened { ports } => {
-                call.ports = Some(call.told_ports(|leg| ports[leg].port()));
-                call.reopening = false;
+                call.media.ports = Some(call.told_ports(|leg| ports[leg].port()));
+                call.media.reopening = false;
                 self.opened(call, now);
             }
             MediaEvent::Failed if call.answered.is_none() => {
                 self.abandon(&call, &[], now);
                 self.fail(call, StatusCode::SERVICE_UNAVAILABLE, EndReason::Media, now);
             }
-            MediaEvent::Failed if call.reopening => self.end_restored(call, now),
+            MediaEvent::Failed if call.media.reopening => self.end_restored(call, now),
             // The call goes on without its media path's help: ending it is for the people on it.
             MediaEvent::Failed => self.keep(call),
             MediaEvent::Digit { leg, digit } => self.digit(call, leg, digit, PressedIn::Media, now),
             MediaEvent::Latched { leg, address } => {
-                call.latched[leg] = address;
+                call.media.latched[leg] = address;
                 self.changed(call.id);
                 self.keep(call);
             }
             MediaEvent::Rolled { leg, rollovers } => {
-                if let Some(srtp) = &mut call.plan[leg].srtp {
+                if let Some(srtp) = &mut call.media.plan[leg].srtp {
                     srtp.rollovers = rollovers;
                     self.changed(call.id);
                 }
                 self.keep(call);
             }
             // Of something that another prompt has replaced meanwhile.
-            MediaEvent::Finished { to, play } if play != call.plays[to] => self.keep(call),
+            MediaEvent::Finished { to, play } if play != call.media.plays[to] => self.keep(call),
             MediaEvent::Finished { to, .. } => self.finished(call, to, now),
             // On hold nobody need send anything.
-            MediaEvent::Silent if call.on_hold => self.held_and_silent(call, now),
+            MediaEvent::Silent if call.media.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, EndReason::Media, now),
         }
     }
@@ -151,7 +151,7 @@ impl Switchboard {
     /// Ports are there, or none are to be had for video: a call that waits for nothing more goes on.
     pub(super) fn opened(&mut self, mut call: Box<Call>, now: Instant) {
         let Phase::Opening { route, .. } = call.phase else { return self.keep(call) };
-        if call.ports.is_none() || call.waits_for_video() {
+        if call.media.ports.is_none() || call.waits_for_video() {
             return self.keep(call);
         }
         let Some(invite) = call.invite.take() else {
@@ -295,7 +295,7 @@ impl Switchboard {
 
     /// A peer has described its media.
     pub(super) fn plan(&mut self, call: &mut Call, leg: Leg, plan: StreamPlan) {
-        call.plan[leg].clone_from(&plan);
+        call.media.plan[leg].clone_from(&plan);
         self.out(Output::Media(MediaCommand::Plan { call: call.id, leg, plan }));
     }
 }
@@ -303,5 +303,5 @@ impl Switchboard {
 /// Our own answer to the caller's offer; None: we have no codec that it takes.
 fn own_answer(call: &Call, sdp: &Sdp<'_>, invite: &Message<'_>) -> Option<String> {
     let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
-    answer::own(sdp, call.ports?.caller, answer::version(invite), crypto.as_deref())
+    answer::own(sdp, call.media.ports?.caller, answer::version(invite), crypto.as_deref())
 }

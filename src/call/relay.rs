@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::description::{Said, rewrite_sdp};
+use super::description::{Described, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
 use super::forward;
@@ -229,8 +229,8 @@ impl Switchboard {
         let to = leg.other();
         let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
         forward::edit_request(edits, message, flow.peer, call.local(to), branch, Some(way));
-        if let Some(said) = rewrite_sdp(&mut call, message, leg, edits) {
-            (relayed.plan, relayed.video) = (Some((leg, said.plan)), said.video);
+        if let Some(described) = rewrite_sdp(&mut call, message, leg, edits) {
+            (relayed.plan, relayed.video) = (Some((leg, described.plan)), described.video);
         }
         relayed.call = Some(call.id);
         let hop = match relayed.from {
@@ -246,7 +246,8 @@ impl Switchboard {
         relayed.trunk.clone_from(&call.trunk);
         call.screen(edits, message, leg);
         if relayed.invite {
-            call.invite_shift[to] = (number, relayed.shift);
+            let invite = &mut call.last_invite[to];
+            (invite.number, invite.shift) = (number, relayed.shift);
             call.refresh_target(leg, message);
         }
         self.changed(call.id);
@@ -333,10 +334,10 @@ impl Switchboard {
     ) -> bool {
         edit_response(edits, message, relayed);
         let from = call.leg_of(relayed.from.other());
-        let said = rewrite_sdp(&mut call, message, from, edits);
+        let described = rewrite_sdp(&mut call, message, from, edits);
         // A repeated 2xx is passed on, but a later offer may be in force by now.
         let accepted = code.is_success() && !relayed.accepted;
-        let refused = accepted && said.as_ref().is_some_and(|said| said.refused);
+        let refused = accepted && described.as_ref().is_some_and(|described| described.refused);
         if let (true, Some(wish)) = (accepted, relayed.timer) {
             relayed.granted = call.session.refreshed(wish, message, now);
         }
@@ -347,7 +348,7 @@ impl Switchboard {
             self.settle_video(&mut call);
         }
         if accepted {
-            self.accepted(&mut call, relayed, said, from);
+            self.accepted(&mut call, relayed, described, from);
             if relayed.invite {
                 call.refresh_target(from, message);
             }
@@ -357,14 +358,14 @@ impl Switchboard {
         refused
     }
 
-    /// The offer of a request and its answer are in force; either may lack. `said`: by the response of `from`.
-    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, said: Option<Said>, from: Leg) {
-        if let Some(said) = &said {
-            call.on_hold = !said.both_ways;
+    /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
+    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
+        if let Some(described) = &described {
+            call.media.on_hold = !described.both_ways;
         }
-        let settled = relayed.plan.is_some() && said.is_some();
+        let settled = relayed.plan.is_some() && described.is_some();
         let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));
-        let answer = said.map(|said| (from, said.plan, said.video));
+        let answer = described.map(|described| (from, described.plan, described.video));
         for (leg, plan, video) in offer.into_iter().chain(answer) {
             self.plan(call, leg, plan);
             self.plan_video(call, leg, video);

@@ -12,11 +12,11 @@ use super::security::{Secured, Security};
 use super::session::Session;
 use super::settings::Side;
 use super::snapshot::Snapshot;
-use super::state::{Call, Phase};
+use super::state::{Call, CallMedia, Phase, Record};
 use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::T1X64;
-use crate::units::{CallId, Leg, PerLeg};
+use crate::units::{Leg, PerLeg};
 
 impl Switchboard {
     /// Goes on with a call of another process. `age`: since the snapshot was taken.
@@ -24,14 +24,14 @@ impl Switchboard {
         if self.calls.contains_key(&snapshot.call) || self.by_call_id.contains_key(&snapshot.sip_call_id) {
             return;
         }
-        self.pass_over(snapshot.call);
+        self.ids.pass_over(snapshot.call);
         snapshot.story.grow_older(age);
         let told = Box::new(snapshot.story.clone());
         let (ports, secured, video) = (snapshot.ports, snapshot.secured, snapshot.video.take());
         let (diverting, whisper_waits) = (snapshot.diversion, snapshot.whisper_waits);
         let mut call = Box::new(self.restored_call(snapshot, age, now));
         self.host_guests(&mut call);
-        call.ports = Some(call.told_ports(|leg| ports[leg]));
+        call.media.ports = Some(call.told_ports(|leg| ports[leg]));
         self.enter(&call);
         self.know_invite(&mut call, now);
         let (guarded, lasted) = (told.is_guarded(), told.answered);
@@ -58,13 +58,6 @@ impl Switchboard {
         self.keep(call);
     }
 
-    /// No call of ours gets this name. The other process may have been started within the same second.
-    fn pass_over(&mut self, call: CallId) {
-        if call.0 >> 24 == self.next_id_prefix() {
-            self.counter = self.counter.max(u32::try_from(call.0 & 0x00FF_FFFF).unwrap_or(0));
-        }
-    }
-
     /// The call as the snapshot has it; without ports yet.
     pub(super) fn restored_call(&self, snapshot: Snapshot, age: Duration, now: Instant) -> Call {
         let story = snapshot.story;
@@ -80,28 +73,32 @@ impl Switchboard {
             invited: snapshot.invited,
             resumed_until: Some(now + T1X64),
             has_callee: snapshot.has_callee,
-            generation: story.generation,
-            routed: Some((story.decision, story.enforcement)),
-            plan: snapshot.plan,
-            latched: snapshot.latched,
+            media: CallMedia {
+                plan: snapshot.plan,
+                latched: snapshot.latched,
+                on_hold: snapshot.on_hold,
+                reopening: true,
+                ..CallMedia::default()
+            },
             security: Security::new(&self.settings.srtp, &self.secret, snapshot.call),
-            reopening: true,
             // An ACK may have passed unseen, so nobody waits for it; a call without media ends by itself.
             phase: Phase::Answered { ack_by: None },
             rang: story.rang.map(ago),
             // Its INVITE is over: no other answer to it can come.
             answered: Some(ago(story.answered)),
             until: (!snapshot.has_callee).then(|| now + LONGEST_DIVERSION),
-            analysed: story.analysed,
-            on_hold: snapshot.on_hold,
             session: Session { timer, ..Session::default() },
-            not_analysed: story.not_analysed,
-            taken: story.steps.iter().map(|step| step.decision.action).collect(),
-            steps: story.steps,
-            taken_back: story.taken_back,
-            lifted: story.lifted,
-            digits: story.digits,
-            told_verdict: story.verdict.map(Box::new),
+            record: Record {
+                generation: story.generation,
+                routed: Some((story.decision, story.enforcement)),
+                analysed: story.analysed,
+                not_analysed: story.not_analysed,
+                verdict: story.verdict.map(Box::new),
+                steps: story.steps,
+                taken_back: story.taken_back,
+                lifted: story.lifted,
+                digits: story.digits,
+            },
             trunk,
             ..Call::new(
                 snapshot.call,
@@ -123,12 +120,12 @@ impl Switchboard {
             security.said = said;
         }
         for leg in Leg::BOTH {
-            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.plan[leg].srtp) {
+            if let (Some(security), Some(srtp)) = (&mut call.security, &mut call.media.plan[leg].srtp) {
                 security.resume(leg, srtp);
             }
-            let plan = call.plan[leg].clone();
+            let plan = call.media.plan[leg].clone();
             self.out(Output::Media(MediaCommand::Plan { call: id, leg, plan }));
-            if let Some(address) = call.latched[leg] {
+            if let Some(address) = call.media.latched[leg] {
                 self.out(Output::Media(MediaCommand::Latch { call: id, leg, address }));
             }
         }

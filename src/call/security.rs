@@ -137,7 +137,7 @@ impl Call {
     /// Takes what `media` says for the leg `from`, and says what the other is told.
     pub(super) fn negotiate(&mut self, media: &Media<'_>, from: Leg) -> Negotiated {
         let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
-        let before = self.plan[from].srtp.clone();
+        let before = self.media.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
         let Some(security) = &mut self.security else { return as_it_is };
         if media.is_fax() {

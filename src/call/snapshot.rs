@@ -129,7 +129,7 @@ pub struct Story {
     /// The last verdict.
     pub verdict: Option<Verdict>,
     /// Actions, in their order.
-    pub steps: Vec<Taken>,
+    pub steps: Vec<SteppedUp>,
     /// The callee took the call back then.
     pub taken_back: Option<CallTime>,
     /// Keys were no longer held back from then on.
@@ -141,7 +141,7 @@ pub struct Story {
 
 /// An action on a running call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Taken {
+pub struct SteppedUp {
     /// When.
     pub at: CallTime,
     /// What and why.
@@ -189,24 +189,24 @@ impl Switchboard {
 /// None: not answered, or without ports.
 fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
     let ago = |at: Instant| now.saturating_duration_since(at);
-    let (decision, enforcement) = call.routed.clone()?;
+    let (decision, enforcement) = call.record.routed.clone()?;
     let story = Story {
         facts: call.facts.clone(),
-        generation: call.generation,
+        generation: call.record.generation,
         decision,
         enforcement,
         began: ago(call.began),
         rang: call.rang.map(ago),
         answered: ago(call.answered?),
-        analysed: call.analysed,
-        not_analysed: call.not_analysed.clone(),
-        verdict: call.told_verdict.as_deref().cloned(),
-        steps: call.steps.clone(),
-        taken_back: call.taken_back,
-        lifted: call.lifted,
-        digits: call.digits,
+        analysed: call.record.analysed,
+        not_analysed: call.record.not_analysed.clone(),
+        verdict: call.record.verdict.as_deref().cloned(),
+        steps: call.record.steps.clone(),
+        taken_back: call.record.taken_back,
+        lifted: call.record.lifted,
+        digits: call.record.digits,
     };
-    let ports = call.ports?;
+    let ports = call.media.ports?;
     Some(Snapshot {
         call: call.id,
         sip_call_id: Arc::clone(&call.call_id),
@@ -216,11 +216,11 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         party: call.party.clone(),
         has_callee: call.has_callee,
         ports: PerLeg::from_fn(|leg| ports[leg].port()),
-        plan: call.plan.clone(),
-        latched: call.latched,
+        plan: call.media.plan.clone(),
+        latched: call.media.latched,
         video: call.video.as_ref().and_then(|video| video.snapshot()),
         secured: call.security.as_ref().map(|security| security.said),
-        on_hold: call.on_hold,
+        on_hold: call.media.on_hold,
         whisper_waits: call.guard.as_ref().is_some_and(|guard| guard.whisper_waits),
         session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),
         diversion: call.diversion.as_ref().map(Diversion::progress),

@@ -95,8 +95,9 @@ impl Switchboard {
             self.described(&mut call, message, leg)
         } else {
             let protection = call.own_protection(leg);
-            call.ports
-                .and_then(|ports| answer::offer(&call.plan[leg], ports[leg], answer::version(message), &protection))
+            call.media.ports.and_then(|ports| {
+                answer::offer(&call.media.plan[leg], ports[leg], answer::version(message), &protection)
+            })
         };
         let Some(body) = body else {
             self.reply(message, server, flow, StatusCode::NOT_ACCEPTABLE_HERE, &[], now);
@@ -115,7 +116,7 @@ impl Switchboard {
 
     /// Takes in a description of `leg`; our answer to it. None: we have none.
     fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
-        let ports = call.ports?;
+        let ports = call.media.ports?;
         let sdp = call.settings.read_sdp(message.body()).ok()?;
         let media = sdp.anchored_media();
         let negotiated = media.map(|media| call.negotiate(media, leg));
@@ -130,9 +131,10 @@ impl Switchboard {
     }
 
     fn take_description(&mut self, call: &mut Call, media: Option<(&Media<'_>, Negotiated)>, leg: Leg) {
-        call.on_hold =
+        call.media.on_hold =
             media.as_ref().is_none_or(|(media, _)| media.direction != Direction::SendRecv || media.is_held());
-        let plan = media.map_or_else(|| answer::held(&call.plan[leg]), |(media, negotiated)| negotiated.stream(media));
+        let plan =
+            media.map_or_else(|| answer::held(&call.media.plan[leg]), |(media, negotiated)| negotiated.stream(media));
         self.plan(call, leg, plan);
         // What we say for others has no pictures.
         self.close_video(call);

@@ -7,30 +7,32 @@ use std::time::Instant;
 use super::candidates::Candidate;
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
+use super::forks::Forks;
 use super::forward::{self, Party, Way};
 use super::guard::Guard;
-use super::identity::{self, History, Turn};
-use super::orphan::{MAX_FORKS, Orphan};
+use super::identity::{self, History, Retarget};
+use super::orphan::Orphan;
 use super::resumed::Invited;
 use super::security::Security;
 use super::session::Session;
 use super::settings::{DivertCallee, Settings, Side};
-use super::snapshot::Taken;
+use super::snapshot::SteppedUp;
 use super::stand_in::Unacked;
 use super::video::Video;
-use crate::policy::action::{Enforcement, Route, RouteDecision, StepUp};
+use crate::policy::action::{Enforcement, Route, RouteDecision};
 use crate::policy::facts::Facts;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, Repeat, ServerId};
-use crate::sip::wire::{Edits, Kept, Message, NameAddr};
+use crate::sip::wire::{Edits, KeptMessage, Message, NameAddr};
 use crate::units::{CallId, CallTime, Leg, PerLeg};
 
 /// A call.
 #[derive(Debug)]
 pub(super) struct Call {
     pub id: CallId,
+    /// Those that it began with.
     pub settings: Arc<Settings>,
     /// The caller's side.
     pub from: Side,
@@ -38,96 +40,106 @@ pub(super) struct Call {
     pub flow: PerLeg<Flow>,
     pub party: PerLeg<Party>,
     /// As it came, until the call is answered: what the callee's INVITE and our own answers are made from.
-    pub invite: Option<Box<Kept>>,
+    pub invite: Option<Box<KeptMessage>>,
     /// Its INVITE's.
     pub server: Option<ServerId>,
     /// How another process knows its INVITE again.
     pub invited: Option<Invited>,
     /// Another process began it, and until then answers may come to what that one sent.
     pub resumed_until: Option<Instant>,
+    /// The callee's INVITE's.
     pub client: Option<ClientId>,
     /// The callee has been invited: we do not answer by ourselves.
     pub has_callee: bool,
-    pub facts: Facts,
-    /// Of the settings that it began with.
-    pub generation: u64,
-    /// What was decided at the INVITE.
-    pub routed: Option<(RouteDecision, Enforcement)>,
-    pub ports: Option<PerLeg<SocketAddr>>,
-    /// What each peer's description says.
-    pub plan: PerLeg<StreamPlan>,
-    /// What was played to each leg last.
-    pub plays: PerLeg<PlayId>,
-    /// Where a peer's media come from, where that is not what its description says.
-    pub latched: PerLeg<Option<SocketAddr>>,
-    /// Most calls have none.
-    pub video: Option<Box<Video>>,
-    /// SRTP that ends here; None: no side has a word on it.
-    pub security: Option<Box<Security>>,
-    /// Its ports have been asked for again after a restart.
-    pub reopening: bool,
+    pub forks: Forks,
+    /// The trunk on its outside leg.
+    pub trunk: Option<Arc<str>>,
+    /// Where its INVITE may still go, should this next hop fail.
+    pub candidates: Vec<Candidate>,
+    /// Where it has been sent on.
+    pub retargets: Vec<Retarget>,
+    pub last_invite: PerLeg<LastInvite>,
+    /// Its source is known for this call only.
+    pub guest: PerLeg<bool>,
     pub phase: Phase,
     /// Its entry in the table of deadlines, which is moved only where its next one is another.
     pub due: Option<Instant>,
     pub began: Instant,
     pub rang: Option<Instant>,
     pub answered: Option<Instant>,
-    /// The callee's tag in the answer.
-    pub answered_by: Option<Box<str>>,
-    /// Phones that have said something and not answered: where requests of the caller go (RFC 3261 §12.1.2).
-    pub early: Vec<Early>,
-    /// Tags of other forks that answered too and were hung up.
-    pub hung_up: Vec<Box<str>>,
-    /// A 2xx of ours to a re-INVITE.
-    pub unacked: Option<Box<Unacked>>,
     /// Longest that a call which we answered ourselves may last.
     pub until: Option<Instant>,
+    /// The ear hears it for so long.
     pub listens_until: Option<Instant>,
-    pub analysed: bool,
-    /// By the last description that was accepted.
-    pub on_hold: bool,
+    /// A 2xx of ours to a re-INVITE.
+    pub unacked: Option<Box<Unacked>>,
     pub session: Session,
+    pub media: CallMedia,
+    /// Most calls have none.
+    pub video: Option<Box<Video>>,
+    /// SRTP that ends here; None: no side has a word on it.
+    pub security: Option<Box<Security>>,
     /// Why the ear cannot hear the caller.
     pub unheard: Option<NotAnalysed>,
-    /// The same for its record, once answered.
-    pub not_analysed: Option<Arc<str>>,
-    pub taken: Vec<StepUp>,
-    /// `taken`, with when and why.
-    pub steps: Vec<Taken>,
-    pub taken_back: Option<CallTime>,
+    pub facts: Facts,
+    pub record: Record,
     /// The callee's keys are held back. In a box: hardly a call has one.
     pub guard: Option<Box<Guard>>,
-    /// They no longer are, since then.
+    pub diversion: Option<Diversion>,
+}
+
+/// The talk's media, as the media path and the peers know them.
+#[derive(Debug, Default)]
+pub(super) struct CallMedia {
+    /// Where each peer is told to send to; None: there are no ports yet.
+    pub ports: Option<PerLeg<SocketAddr>>,
+    /// What each peer's description says.
+    pub plan: PerLeg<StreamPlan>,
+    /// Where a peer's media come from, where that is not what its description says.
+    pub latched: PerLeg<Option<SocketAddr>>,
+    /// What was played to each leg last.
+    pub plays: PerLeg<PlayId>,
+    /// By the last description that was accepted.
+    pub on_hold: bool,
+    /// Its ports have been asked for again after a restart.
+    pub reopening: bool,
+}
+
+/// What a call's record says of it beyond its facts and times.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// Of the settings that it began with; another process may have numbered them.
+    pub generation: u64,
+    /// What was decided at the INVITE.
+    pub routed: Option<(RouteDecision, Enforcement)>,
+    /// The caller was listened to.
+    pub analysed: bool,
+    /// Why not, once answered.
+    pub not_analysed: Option<Arc<str>>,
+    /// The last verdict that was told. In a box: many calls have none.
+    pub verdict: Option<Box<Verdict>>,
+    /// Actions on the running call, in their order.
+    pub steps: Vec<SteppedUp>,
+    pub taken_back: Option<CallTime>,
+    /// The callee's keys are no longer held back, since then.
     pub lifted: Option<(CallTime, Lifted)>,
     /// Keys pressed.
     pub digits: PerLeg<u32>,
-    pub diversion: Option<Diversion>,
-    /// The last verdict that was told. In a box: many calls have none.
-    pub told_verdict: Option<Box<Verdict>>,
-    /// The trunk on its outside leg.
-    pub trunk: Option<Arc<str>>,
-    /// Where its INVITE may still go, should this next hop fail.
-    pub candidates: Vec<Candidate>,
-    /// Of the last INVITE to each leg: the number it came with, and by how much it left higher. Its ACK follows it.
-    pub invite_shift: PerLeg<(u32, u32)>,
+}
+
+/// The last INVITE to a leg, which its ACK follows.
+#[derive(Debug, Default)]
+pub(super) struct LastInvite {
+    /// The CSeq that it came with.
+    pub number: u32,
+    /// By how much it left higher.
+    pub shift: u32,
     /// What its credentials were: the ACK repeats them (RFC 3261 §22.1).
-    pub authorization: PerLeg<Option<Box<str>>>,
-    /// Where it has been sent on.
-    pub turns: Vec<Turn>,
-    /// Its source is known for this call only.
-    pub guest: PerLeg<bool>,
+    pub authorization: Option<Box<str>>,
 }
 
 /// What the allocator gives in one piece: a larger one costs each call a sixth more.
 const _: () = assert!(size_of::<Call>() <= 1_536);
-
-/// A dialog of the callee's side before the answer.
-#[derive(Debug)]
-pub(super) struct Early {
-    tag: Box<str>,
-    target: String,
-    routes: Vec<String>,
-}
 
 /// How far a call has come.
 #[derive(Debug)]
@@ -159,9 +171,9 @@ impl Call {
         settings: Arc<Settings>,
         began: Instant,
     ) -> Self {
+        let record = Record { generation: settings.generation, ..Record::default() };
         Self {
             id,
-            generation: settings.generation,
             settings,
             from,
             call_id,
@@ -173,45 +185,29 @@ impl Call {
             resumed_until: None,
             client: None,
             has_callee: false,
-            facts,
-            routed: None,
-            ports: None,
-            plan: PerLeg::default(),
-            plays: PerLeg::default(),
-            latched: PerLeg::default(),
-            video: None,
-            security: None,
-            reopening: false,
+            forks: Forks::default(),
+            trunk: None,
+            candidates: Vec::new(),
+            retargets: Vec::new(),
+            last_invite: PerLeg::default(),
+            guest: PerLeg::default(),
             phase: Phase::Consulting,
             due: None,
             began,
             rang: None,
             answered: None,
-            answered_by: None,
-            early: Vec::new(),
-            hung_up: Vec::new(),
-            unacked: None,
             until: None,
             listens_until: None,
-            analysed: false,
-            on_hold: false,
+            unacked: None,
             session: Session::default(),
+            media: CallMedia::default(),
+            video: None,
+            security: None,
             unheard: None,
-            not_analysed: None,
-            taken: Vec::new(),
-            steps: Vec::new(),
-            taken_back: None,
+            facts,
+            record,
             guard: None,
-            lifted: None,
-            digits: PerLeg::default(),
             diversion: None,
-            told_verdict: None,
-            trunk: None,
-            candidates: Vec::new(),
-            invite_shift: PerLeg::default(),
-            authorization: PerLeg::default(),
-            turns: Vec::new(),
-            guest: PerLeg::default(),
         }
     }
 
@@ -233,8 +229,9 @@ impl Call {
 
     /// The name of what is to be played to `to` now.
     pub(super) fn next_play(&mut self, to: Leg) -> PlayId {
-        self.plays[to] = self.plays[to].next();
-        self.plays[to]
+        let play = &mut self.media.plays[to];
+        *play = play.next();
+        *play
     }
 
     pub(super) fn side(&self, leg: Leg) -> Side {
@@ -287,8 +284,8 @@ impl Call {
 
     /// By how much the INVITE with `number` went to `leg` higher; and every other request.
     pub(super) fn shift(&self, leg: Leg, number: u32, to_invite: bool) -> u32 {
-        let (invite, shift) = self.invite_shift[leg];
-        if to_invite && invite == number { shift } else { self.party[leg].shift }
+        let invite = &self.last_invite[leg];
+        if to_invite && invite.number == number { invite.shift } else { self.party[leg].shift }
     }
 
     pub(super) fn leg_of(&self, side: Side) -> Leg {
@@ -308,31 +305,10 @@ impl Call {
         has_tag(remote, caller.tag()) && (self.answered.is_none() || has_tag(local, callee.tag()))
     }
 
-    /// `response` is of the fork that answered first.
-    pub(super) fn is_answered_by(&self, response: &Message<'_>) -> bool {
-        let tag = response.to().ok().and_then(|to| to.tag());
-        tag.is_none() || tag == self.answered_by.as_deref()
-    }
-
     /// How a request with this To tag reaches `leg`.
     pub(super) fn way(&self, leg: Leg, tag: Option<&str>) -> Way<'_> {
-        let early = self.early.iter().find(|early| leg == Leg::Callee && Some(&*early.tag) == tag);
-        match early {
-            Some(Early { target, routes, .. }) => Way { target, routes },
-            None => self.party[leg].way(),
-        }
-    }
-
-    pub(super) fn note_early(&mut self, message: &Message<'_>) {
-        let tag = message.to().ok().and_then(|to| to.tag());
-        let (Some(tag), Ok(Some(contact))) = (tag, message.contact()) else { return };
-        let routes = forward::routes_back(message);
-        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
-        if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
-            *other = early;
-        } else if self.early.len() < MAX_FORKS {
-            self.early.push(early);
-        }
+        let early = (leg == Leg::Callee).then(|| self.forks.early(tag)).flatten();
+        early.unwrap_or_else(|| self.party[leg].way())
     }
 
     /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.
@@ -348,7 +324,7 @@ impl Call {
     /// What its callee's INVITE is once nobody waits for it.
     pub(super) fn orphan(&self) -> Orphan {
         let highest_cseq = self.party.callee.cseq;
-        let ended = self.answered_by.iter().chain(&self.hung_up).cloned().collect();
+        let ended = self.forks.ended();
         Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
     }
 

@@ -14,6 +14,7 @@ use super::session::Question;
 use super::settings::{Settings, Side};
 use super::stand_in::ALLOW;
 use super::state::{Call, Phase};
+use super::table::CallIds;
 use super::trunks::Trunks;
 use crate::policy::facts::Facts;
 use crate::sip::flow::Flow;
@@ -34,9 +35,7 @@ pub(super) const LONGEST_TEXT: usize = 128;
 pub struct Switchboard {
     pub(super) settings: Arc<Settings>,
     pub(super) transactions: Transactions,
-    pub(super) shard: u8,
-    pub(super) started: u32,
-    pub(super) counter: u32,
+    pub(super) ids: CallIds,
     pub(super) secret: [u8; 16],
     pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
@@ -82,9 +81,7 @@ impl Switchboard {
         Self {
             settings,
             transactions: Transactions::new(shard, secret, &TransactionSettings { capacity }),
-            shard,
-            started,
-            counter: 0,
+            ids: CallIds::new(shard, started),
             secret,
             calls: OwnMap::default(),
             by_call_id: HashMap::new(),

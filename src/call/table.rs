@@ -93,18 +93,43 @@ impl Switchboard {
         hasher.write_u64(id.0);
         format!("rf{:016x}", hasher.finish())
     }
+}
 
-    pub(super) fn next_id(&mut self) -> CallId {
-        if self.counter == 0x00FF_FFFF {
+/// Names for calls, which differ between shards and runs: the shard, the second in which the process began, a counter.
+#[derive(Debug)]
+pub(super) struct CallIds {
+    shard: u8,
+    /// Since 1970.
+    second: u32,
+    counter: u32,
+}
+
+/// As far as the counter goes.
+const MOST_IDS: u32 = 0x00FF_FFFF;
+
+impl CallIds {
+    pub(super) fn new(shard: u8, started: u32) -> Self {
+        Self { shard, second: started, counter: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> CallId {
+        if self.counter == MOST_IDS {
             // The ids of this second are used up; those of the next are long past, and no process began in them.
-            (self.counter, self.started) = (0, self.started.wrapping_add(1));
+            (self.counter, self.second) = (0, self.second.wrapping_add(1));
         }
         self.counter += 1;
-        CallId(self.next_id_prefix() << 24 | u64::from(self.counter))
+        CallId(self.prefix() << 24 | u64::from(self.counter))
+    }
+
+    /// No call of ours gets this name. The other process may have been started within the same second.
+    pub(super) fn pass_over(&mut self, call: CallId) {
+        if call.0 >> 24 == self.prefix() {
+            self.counter = self.counter.max(call.0 as u32 & MOST_IDS);
+        }
     }
 
     /// All of an id but its counter.
-    pub(super) fn next_id_prefix(&self) -> u64 {
-        u64::from(self.shard & 0x7F) << 32 | u64::from(self.started)
+    fn prefix(&self) -> u64 {
+        u64::from(self.shard & 0x7F) << 32 | u64::from(self.second)
     }
 }

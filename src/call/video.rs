@@ -23,7 +23,7 @@ use crate::rtp::control::{MediaCommand, MediaEvent, StreamPlan};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{ClientId, ServerId, T1};
 use crate::sip::wire::sdp::{Beside, Sdp, may_show};
-use crate::sip::wire::{Kept, Message, Method, StatusCode};
+use crate::sip::wire::{KeptMessage, Message, Method, StatusCode};
 use crate::units::{CallId, Leg, PerLeg};
 
 /// Ports that have not come by then are not waited for: the peers begin to repeat what waits (RFC 3261 §17.1.1.1).
@@ -56,8 +56,8 @@ enum State {
 /// A message that has been let in and waits for ports.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Request { message: Kept, server: ServerId, flow: Flow, side: Side },
-    Response { message: Kept, client: ClientId },
+    Request { message: KeptMessage, server: ServerId, flow: Flow, side: Side },
+    Response { message: KeptMessage, client: ClientId },
 }
 
 /// What a process that goes on with a call must know of its video.
@@ -175,7 +175,7 @@ impl Switchboard {
     ) -> Option<Box<Call>> {
         let offers = matches!(message.method(), Some(Method::Invite | Method::Update | Method::Prack));
         let has_video = call.video.as_ref().is_some_and(|video| !video.is_free());
-        if !offers || has_video || call.ports.is_none() || !call.offers_video(message) {
+        if !offers || has_video || call.media.ports.is_none() || !call.offers_video(message) {
             return Some(call);
         }
         self.open_video(&mut call, Some(Box::new(waiting(message))), now);
@@ -196,7 +196,7 @@ impl Switchboard {
             return false;
         };
         let bare = call.invite.as_ref().is_some_and(|invite| invite.message().body().is_empty());
-        if relayed.is_none() && !bare || call.ports.is_none() || !call.offers_video(message) {
+        if relayed.is_none() && !bare || call.media.ports.is_none() || !call.offers_video(message) {
             return false;
         }
         match call.video.as_ref().map(|video| &video.state) {

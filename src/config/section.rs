@@ -306,13 +306,12 @@ impl<'a, 't> Section<'a, 't> {
                 DeValue::Array(array) => {
                     for (n, entry) in array.iter().enumerate() {
                         let text = if let DeValue::String(text) = entry.get_ref() { Some(&**text) } else { None };
-                        match text.and_then(&parse) {
-                            Some(value) => list.push(value),
-                            None => {
-                                let source = reading.text.get(entry.span()).unwrap_or_default();
-                                reading.problem(entry.span().start, &format!("{}[{n}]", item.path), source, hint);
-                            }
-                        }
+                        let Some(value) = text.and_then(&parse) else {
+                            let source = reading.text.get(entry.span()).unwrap_or_default();
+                            reading.problem(entry.span().start, &format!("{}[{n}]", item.path), source, hint);
+                            continue;
+                        };
+                        list.push(value);
                     }
                 }
                 _ => reading.problem(item.at, &item.path, item.source, "must be a list: [\"...\", \"...\"]"),

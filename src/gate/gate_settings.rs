@@ -72,19 +72,19 @@ impl Default for Settings {
 impl Settings {
     /// In `networks.allow`?
     #[must_use]
-    pub fn is_allowed(&self, source: IpAddr) -> bool {
+    pub(super) fn is_allowed(&self, source: IpAddr) -> bool {
         contains(&self.allow, source)
     }
 
     /// In `networks.deny`?
     #[must_use]
-    pub fn is_denied(&self, source: IpAddr) -> bool {
+    pub(super) fn is_denied(&self, source: IpAddr) -> bool {
         contains(&self.deny, source)
     }
 
     /// A trunk or the PBX?
     #[must_use]
-    pub fn is_trusted(&self, source: IpAddr) -> bool {
+    pub(super) fn is_trusted(&self, source: IpAddr) -> bool {
         contains(&self.trusted, source)
     }
 }

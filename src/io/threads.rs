@@ -4,8 +4,13 @@
 //! Linux weighs each thread by its own nice value (setpriority(2)). A thread that stands back gives up the processor as
 //! soon as signalling or media have something to do, and still gets a share of a busy one.
 
+use std::sync::Arc;
+
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{disable_transparent_huge_pages, gettid};
+
+/// Has a thread look at what waits for it; returns at once.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// How far a thread stands back. Threads that carry calls do not, and neither does the ear: two steps back, it heard
 /// twenty calls at once most of a second late, and scams were taken away that much later.

@@ -317,11 +317,7 @@ impl Writing {
                 match file.add(&records) {
                     Ok(()) if file.is_mostly_dead(self.living_bytes) => self.renew(),
                     Ok(()) => {
-                        for (call, at, length) in places {
-                            if let Some(kept) = self.living.get_mut(&call) {
-                                *kept = Kept::There(Place { at: from + at, length });
-                            }
-                        }
+                        self.lie_in_file(from, places);
                         self.works()
                     }
                     Err(error) => self.fails(&error),
@@ -356,6 +352,15 @@ impl Writing {
             }
         }
         record
+    }
+
+    /// Records have been written behind the first `from` bytes of the file, each at its distance from there.
+    fn lie_in_file(&mut self, from: u64, places: Vec<(CallId, u64, usize)>) {
+        for (call, at, length) in places {
+            if let Some(kept) = self.living.get_mut(&call) {
+                *kept = Kept::There(Place { at: from + at, length });
+            }
+        }
     }
 
     /// Writes all that lives into a new file. True: it works.

@@ -6,9 +6,10 @@
 use tracing::{debug, info};
 
 use crate::call::{Event, Happened, NotAnalysed};
-use crate::policy::facts::OverLimit;
+use crate::policy::action::{Enforcement, StepUpDecision};
+use crate::policy::facts::{Facts, OverLimit};
 use crate::store::{SIP_CALL_ID_LIMIT, TEXT_LIMIT, clip};
-use crate::units::{CallTime, Leg, Redacted};
+use crate::units::{CallId, CallTime, Leg, Redacted};
 
 /// The target by which a log filter names these lines.
 const CALL: &str = "ringfence::call";
@@ -17,19 +18,7 @@ const CALL: &str = "ringfence::call";
 pub(super) fn happened(happened: &Happened) {
     let call = happened.call;
     match &happened.event {
-        Event::Began { facts, sip_call_id, generation } => info!(
-            target: CALL,
-            %call,
-            sip_call_id = clip(sip_call_id, SIP_CALL_ID_LIMIT),
-            direction = facts.direction.label(),
-            source = %facts.source,
-            trunk = facts.trunk.as_deref(),
-            caller = facts.caller.text().map(shown).as_deref(),
-            called = shown(&facts.called),
-            over_limit = facts.over_limit.map(OverLimit::label),
-            generation,
-            "Began"
-        ),
+        Event::Began { facts, sip_call_id, generation } => began(call, facts, sip_call_id, *generation),
         Event::Restored { sip_call_id, story } => info!(
             target: CALL,
             %call,
@@ -60,18 +49,7 @@ pub(super) fn happened(happened: &Happened) {
             reason = verdict.reasons.first().map(|reason| &*reason.text),
             "Judged"
         ),
-        Event::SteppedUp { at, decision, enforcement } => info!(
-            target: CALL,
-            %call,
-            at_ms = at.as_millis(),
-            action = decision.action.label(),
-            rule = &*decision.rule,
-            enforcement = enforcement.label(),
-            class = decision.verdict.class.label(),
-            probability = decision.verdict.of(decision.verdict.class).get(),
-            reason = decision.verdict.reasons.first().map(|reason| &*reason.text),
-            "Stepped up"
-        ),
+        Event::SteppedUp { at, decision, enforcement } => stepped_up(call, *at, decision, *enforcement),
         Event::TakenBack { at } => info!(target: CALL, %call, at_ms = at.as_millis(), "Taken back"),
         Event::GuardLifted { at, by } => {
             info!(target: CALL, %call, at_ms = at.as_millis(), by = by.label(), "Guard lifted");
@@ -88,6 +66,38 @@ pub(super) fn happened(happened: &Happened) {
             "Ended"
         ),
     }
+}
+
+fn began(call: CallId, facts: &Facts, sip_call_id: &str, generation: u64) {
+    info!(
+        target: CALL,
+        %call,
+        sip_call_id = clip(sip_call_id, SIP_CALL_ID_LIMIT),
+        direction = facts.direction.label(),
+        source = %facts.source,
+        trunk = facts.trunk.as_deref(),
+        caller = facts.caller.text().map(shown).as_deref(),
+        called = shown(&facts.called),
+        over_limit = facts.over_limit.map(OverLimit::label),
+        generation,
+        "Began"
+    );
+}
+
+fn stepped_up(call: CallId, at: CallTime, decision: &StepUpDecision, enforcement: Enforcement) {
+    let verdict = &decision.verdict;
+    info!(
+        target: CALL,
+        %call,
+        at_ms = at.as_millis(),
+        action = decision.action.label(),
+        rule = &*decision.rule,
+        enforcement = enforcement.label(),
+        class = verdict.class.label(),
+        probability = verdict.of(verdict.class).get(),
+        reason = verdict.reasons.first().map(|reason| &*reason.text),
+        "Stepped up"
+    );
 }
 
 fn shown(number: &Redacted<std::sync::Arc<str>>) -> String {

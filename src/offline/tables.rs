@@ -116,7 +116,7 @@ impl Outcome {
 
     /// From the caller's first word to the diversion.
     #[must_use]
-    pub fn delay_ms(&self) -> Option<u64> {
+    pub(super) fn delay_ms(&self) -> Option<u64> {
         Some(self.decided_ms.filter(|_| self.diverted())?.saturating_sub(self.onset_ms?))
     }
 

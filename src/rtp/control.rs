@@ -65,6 +65,26 @@ pub struct StreamPlan {
     pub fax: bool,
 }
 
+impl StreamPlan {
+    /// By where RTP goes, and by each payload type of a description with its encoding and clock in hertz.
+    #[must_use]
+    pub fn described<'a>(rtp: Option<SocketAddr>, encodings: impl Iterator<Item = (u8, &'a str, u32)>) -> Self {
+        let mut plan = Self { rtp, ..Self::default() };
+        for (number, encoding, clock) in encodings {
+            if let Some(codec) = Codec::named(encoding, clock) {
+                plan.codecs.push((number, codec));
+            } else if encoding.eq_ignore_ascii_case("telephone-event") {
+                match SampleRate::hz(clock) {
+                    SampleRate::TELEPHONE => plan.telephone_event = Some(number),
+                    OPUS_CLOCK => plan.wide_event = Some(number),
+                    _ => {}
+                }
+            }
+        }
+        plan
+    }
+}
+
 /// SRTP of one leg that ends here, from both descriptions (RFC 4568).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SrtpPlan {
@@ -270,4 +290,29 @@ pub enum MediaEvent {
     },
     /// Neither leg has sent RTP for the media timeout.
     Silent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_knows_codecs_and_keys_by_encoding_and_clock() {
+        let encodings = [
+            (111, "opus", 48_000),
+            (18, "G729", 8_000),
+            (8, "pcma", 8_000),
+            (9, "G722", 16_000),
+            (101, "Telephone-Event", 8_000),
+            (110, "telephone-event", 48_000),
+            (102, "telephone-event", 16_000),
+        ];
+
+        let plan = StreamPlan::described(None, encodings.into_iter());
+
+        let codecs = vec![(111, Codec::Opus), (8, Codec::Pcma)];
+        let expected =
+            StreamPlan { codecs, telephone_event: Some(101), wide_event: Some(110), ..StreamPlan::default() };
+        assert_eq!(plan, expected);
+    }
 }

@@ -36,11 +36,11 @@ const SAME_PRESS: Duration = Duration::from_millis(60);
 /// The press that was heard last on one leg.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    last: Option<Press>,
+    last: Option<HeardEvent>,
 }
 
 #[derive(Clone, Debug)]
-struct Press {
+struct HeardEvent {
     ssrc: Ssrc,
     timestamp: RtpTimestamp,
     event: u8,
@@ -59,7 +59,7 @@ impl Keys {
     pub(super) fn hear(&mut self, header: &Header, payload: &[u8], clock: SampleRate) -> Option<char> {
         let &[event, flags, high, low] = payload.first_chunk::<4>()?;
         let key = KEYS.get(usize::from(event)).copied()?;
-        let press = Press {
+        let press = HeardEvent {
             ssrc: header.ssrc,
             timestamp: header.timestamp,
             event,

@@ -111,7 +111,7 @@ impl Outgoing {
     }
 
     /// What is sent from now on is counted by this clock.
-    pub fn runs_at(&mut self, clock: SampleRate) {
+    pub(crate) fn runs_at(&mut self, clock: SampleRate) {
         self.clock = clock;
     }
 
@@ -246,7 +246,7 @@ impl Outgoing {
 
     /// A packet that is left out for good while those around it are forwarded: what follows it moves up, so that its
     /// receiver sees a pause and no loss.
-    pub fn left_out(&mut self, header: &Header) {
+    pub(crate) fn left_out(&mut self, header: &Header) {
         self.held_back(header);
         let next = SequenceNumber(header.sequence.0.wrapping_add(1));
         match &mut self.shift {
@@ -269,7 +269,7 @@ impl Outgoing {
     }
 
     /// A packet that would have gone here and has not.
-    pub fn held_back(&mut self, header: &Header) {
+    pub(crate) fn held_back(&mut self, header: &Header) {
         let octets = header.payload.len();
         if self.source == Some(header.ssrc) {
             let mut one = Total::default();
@@ -285,7 +285,7 @@ impl Outgoing {
 
     /// How whoever receives this knows `source`, which sends what is forwarded. `flows`: it does so now.
     #[must_use]
-    pub fn as_sender(&self, source: Ssrc, flows: bool) -> Sender {
+    pub(crate) fn as_sender(&self, source: Ssrc, flows: bool) -> Sender {
         let moved = match self.shift {
             Shift::By { source: by, timestamp, .. } if by == source && flows => {
                 Some(Moved { timestamp, packets: self.added.packets, octets: self.added.octets })
@@ -297,7 +297,7 @@ impl Outgoing {
 
     /// How whoever receives this reports about it. `flows`: what is forwarded, not a prompt.
     #[must_use]
-    pub fn as_heard(&self, flows: bool) -> About {
+    pub(crate) fn as_heard(&self, flows: bool) -> About {
         let source = match self.shift {
             Shift::By { source, first, .. } if flows => Some((source, self.added_numbers, first)),
             Shift::Untouched | Shift::Pending | Shift::By { .. } => None,
@@ -308,7 +308,7 @@ impl Outgoing {
     /// A prompt has been heard on this stream, or something was left out of it: reports about it no longer match what
     /// the other peer sends.
     #[must_use]
-    pub fn is_spliced(&self) -> bool {
+    pub(crate) fn is_spliced(&self) -> bool {
         !matches!(self.shift, Shift::Untouched)
     }
 

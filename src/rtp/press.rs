@@ -12,6 +12,7 @@ const STEPS: u16 = 5;
 const ENDS: u16 = 3;
 /// Loudness in -dBm0, for a receiver that plays the tone.
 const VOLUME: u8 = 10;
+/// The key is up (RFC 4733 §2.3.2).
 const END: u8 = 0x80;
 
 /// A press under way.

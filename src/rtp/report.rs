@@ -8,6 +8,7 @@
 use super::rtcp::{MAX_PACKETS, RECEIVER_REPORT, SENDER_REPORT, is_rtcp};
 use crate::units::{SequenceNumber, Ssrc};
 
+// Packet types (RFC 3550 §12.1, RFC 4585 §6.1).
 const DESCRIPTION: u8 = 202;
 const APPLICATION: u8 = 204;
 const TRANSPORT_FEEDBACK: u8 = 205;
@@ -22,7 +23,7 @@ const BLOCK: usize = 24;
 
 /// How the stream of whoever reports is known to whoever reads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// Its name there.
     pub known_as: Ssrc,
     /// None: nothing of it arrives there now, so that its clock and counts mean nothing.
@@ -31,7 +32,7 @@ pub struct Sender {
 
 /// What is added to a sender's numbers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// To its RTP timestamps.
     pub timestamp: u32,
     /// To its packets.
@@ -42,7 +43,7 @@ pub struct Moved {
 
 /// How the stream that is reported about is known to whoever reads, who sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct About {
+pub(crate) struct About {
     /// Its name where it arrives.
     pub heard_as: Ssrc,
     /// Its own name, what was added to its sequence numbers with their rounds, and the first one that was. None: it

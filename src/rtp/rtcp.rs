@@ -4,6 +4,7 @@ use crate::units::Ssrc;
 
 /// Packet types 192 to 223 on an RTP port are RTCP (RFC 5761 §4).
 const TYPES: std::ops::RangeInclusive<u8> = 192..=223;
+// Packet types (RFC 3550 §12.1).
 pub(super) const SENDER_REPORT: u8 = 200;
 pub(super) const RECEIVER_REPORT: u8 = 201;
 pub(super) const BYE: u8 = 203;

@@ -11,7 +11,6 @@ pub struct Reception {
     source: Option<(Ssrc, SequenceNumber)>,
     expected: u64,
     received: u64,
-    reordered: u64,
 }
 
 impl Reception {
@@ -28,7 +27,6 @@ impl Reception {
             self.expected += u64::from(step.unsigned_abs());
         } else {
             // Older than the newest, or the same again: it was expected before.
-            self.reordered += 1;
             return;
         }
         self.source = Some((ssrc, sequence));
@@ -39,43 +37,31 @@ impl Reception {
     pub fn lost(&self) -> u64 {
         self.expected.saturating_sub(self.received)
     }
-
-    /// Packets that came.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
-    /// Packets that came after a later one, or twice.
-    #[must_use]
-    pub fn reordered(&self) -> u64 {
-        self.reordered
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counted(packets: &[(u32, u16)]) -> (u64, u64, u64) {
+    fn counted(packets: &[(u32, u16)]) -> (u64, u64) {
         let mut reception = Reception::default();
         for &(ssrc, sequence) in packets {
             reception.count(Ssrc(ssrc), SequenceNumber(sequence));
         }
-        (reception.received(), reception.lost(), reception.reordered())
+        (reception.received, reception.lost())
     }
 
     #[test]
     fn loss_and_order_across_the_wrap() {
-        assert_eq!(counted(&[(1, 65_534), (1, 65_535), (1, 0), (1, 1)]), (4, 0, 0));
-        assert_eq!(counted(&[(1, 65_534), (1, 1)]), (2, 2, 0));
-        assert_eq!(counted(&[(1, 10), (1, 12), (1, 11), (1, 13)]), (4, 0, 1));
-        assert_eq!(counted(&[(1, 10), (1, 10)]), (2, 0, 1));
+        assert_eq!(counted(&[(1, 65_534), (1, 65_535), (1, 0), (1, 1)]), (4, 0));
+        assert_eq!(counted(&[(1, 65_534), (1, 1)]), (2, 2));
+        assert_eq!(counted(&[(1, 10), (1, 12), (1, 11), (1, 13)]), (4, 0));
+        assert_eq!(counted(&[(1, 10), (1, 10)]), (2, 0));
     }
 
     #[test]
     fn a_restart_is_not_loss() {
-        assert_eq!(counted(&[(1, 10), (1, 20_000), (1, 20_001)]), (3, 0, 0));
-        assert_eq!(counted(&[(1, 10), (2, 500), (2, 501)]), (3, 0, 0));
+        assert_eq!(counted(&[(1, 10), (1, 20_000), (1, 20_001)]), (3, 0));
+        assert_eq!(counted(&[(1, 10), (2, 500), (2, 501)]), (3, 0));
     }
 }

@@ -42,11 +42,11 @@ pub struct Tones {
     /// Half of a window that has been looked at, and what has come since.
     window: [f32; WINDOW],
     filled: usize,
-    press: Option<Press>,
+    press: Option<HeardTone>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Press {
+struct HeardTone {
     key: char,
     windows: u8,
     misses: u8,
@@ -76,7 +76,7 @@ impl Tones {
 
     /// The key whose tone sounds.
     #[must_use]
-    pub fn sounding(&self) -> Option<char> {
+    pub(crate) fn sounding(&self) -> Option<char> {
         self.press.map(|press| press.key)
     }
 
@@ -159,7 +159,7 @@ impl Tones {
             (Some(press), None) if press.misses < GAP => press.misses += 1,
             (press, key) => {
                 let ended = press.take().filter(|press| !press.told && press.windows >= SHORTEST);
-                *press = key.map(|key| Press { key, windows: 1, misses: 0, told: false });
+                *press = key.map(|key| HeardTone { key, windows: 1, misses: 0, told: false });
                 return ended.map(|press| press.key);
             }
         }

@@ -11,16 +11,6 @@ const BEGAN: i64 = 1_772_443_800_250;
 
 /// A scam that was diverted at 5.2 s.
 pub(crate) fn diverted_call() -> CallRecord {
-    let scam = Judgement {
-        at: CallTime::from_millis(5_200),
-        class: "press_key".into(),
-        probabilities: [0.0, 0.02, 0.04, 0.94],
-        reasons: vec![
-            reason("asks to press 1", "scam.key_prompt", 3.25),
-            reason("spoke on for 4.8 s without a pause", "automated.monologue", 1.5),
-            reason("a reply came after 0.4 s", "automated.reply_delay", -0.6),
-        ],
-    };
     CallRecord {
         id: CallId(0x0069_a55a_1800_002a),
         sip_call_id: "a84b4c76e66710@203.0.113.9".into(),
@@ -41,37 +31,9 @@ pub(crate) fn diverted_call() -> CallRecord {
         route_enforcement: "done".into(),
         analysed: true,
         not_analysed: None,
-        verdicts: vec![
-            Judgement {
-                at: CallTime::from_millis(2_100),
-                class: "live".into(),
-                probabilities: [0.0, 0.61, 0.24, 0.15],
-                reasons: vec![reason("speech began at 0.6 s", "automated.onset", -0.45)],
-            },
-            scam.clone(),
-        ],
+        verdicts: vec![first_verdict(), last_verdict()],
         verdicts_left_out: 0,
-        steps: vec![
-            Step {
-                at: CallTime::from_millis(4_400),
-                action: "guard".into(),
-                rule: "detect.guard_at".to_owned(),
-                enforcement: "not enforced".into(),
-                verdict: Judgement {
-                    at: CallTime::from_millis(4_400),
-                    class: "press_key".into(),
-                    probabilities: [0.0, 0.2, 0.28, 0.52],
-                    reasons: vec![reason("asks to press 1", "scam.key_prompt", 1.75)],
-                },
-            },
-            Step {
-                at: CallTime::from_millis(5_200),
-                action: "divert".into(),
-                rule: "detect.divert_at".to_owned(),
-                enforcement: "done".into(),
-                verdict: scam,
-            },
-        ],
+        steps: vec![guard(), diversion()],
         taken_back: Some(CallTime::from_millis(9_100)),
         lifted: None,
         digits: PerLeg { caller: 0, callee: 1 },
@@ -81,6 +43,53 @@ pub(crate) fn diverted_call() -> CallRecord {
             status: None,
             talked: Some(Duration::from_millis(15_300)),
         },
+    }
+}
+
+fn first_verdict() -> Judgement {
+    Judgement {
+        at: CallTime::from_millis(2_100),
+        class: "live".into(),
+        probabilities: [0.0, 0.61, 0.24, 0.15],
+        reasons: vec![reason("speech began at 0.6 s", "automated.onset", -0.45)],
+    }
+}
+
+fn last_verdict() -> Judgement {
+    Judgement {
+        at: CallTime::from_millis(5_200),
+        class: "press_key".into(),
+        probabilities: [0.0, 0.02, 0.04, 0.94],
+        reasons: vec![
+            reason("asks to press 1", "scam.key_prompt", 3.25),
+            reason("spoke on for 4.8 s without a pause", "automated.monologue", 1.5),
+            reason("a reply came after 0.4 s", "automated.reply_delay", -0.6),
+        ],
+    }
+}
+
+fn guard() -> Step {
+    Step {
+        at: CallTime::from_millis(4_400),
+        action: "guard".into(),
+        rule: "detect.guard_at".to_owned(),
+        enforcement: "not enforced".into(),
+        verdict: Judgement {
+            at: CallTime::from_millis(4_400),
+            class: "press_key".into(),
+            probabilities: [0.0, 0.2, 0.28, 0.52],
+            reasons: vec![reason("asks to press 1", "scam.key_prompt", 1.75)],
+        },
+    }
+}
+
+fn diversion() -> Step {
+    Step {
+        at: CallTime::from_millis(5_200),
+        action: "divert".into(),
+        rule: "detect.divert_at".to_owned(),
+        enforcement: "done".into(),
+        verdict: last_verdict(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! RTP and RTCP of one call, from its peers and from strangers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::io::clock;
@@ -31,9 +32,7 @@ pub(crate) fn media(bytes: &[u8]) {
             1 => pair.answered(now),
             2 => pair.cut(leg, choices.below(2) == 1),
             3 => {
-                let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
-                let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));
-                pair.play(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded.into() }]);
+                pair.play(leg, [prompt(&mut choices)]);
             }
             4 => pair.stop_play(leg),
             5 => now += Duration::from_millis(choices.one_of(&[0, 20, 100, 3_100, 11_000])),
@@ -46,43 +45,43 @@ pub(crate) fn media(bytes: &[u8]) {
             7 => pair.resume(leg, choices.one_of(&own).parse().unwrap(), now),
             10 => pair.hold_keys(leg, choices.one_of(&[Held::All, Held::All, Held::Last('1'), Held::Nothing]), now),
             11 => {
-                let coded: std::sync::Arc<[u8]> = vec![9; choices.below(64) * 10].into();
-                let [pcmu, pcma] = [(); 2].map(|()| std::sync::Arc::clone(&coded));
-                pair.whisper(leg, [Prompt { pcmu, pcma, g722: coded.clone(), opus: coded.into() }], now);
+                pair.whisper(leg, [prompt(&mut choices)], now);
             }
             12 => {
                 pair.press(leg, choices.one_of(&['1', '#', 'x']));
             }
-            kind => {
+            8 => {
                 let source: SocketAddr = choices.one_of(&[own[0], own[1], STRANGER, other[0]]).parse().unwrap();
                 let mut packet = packet(&mut choices);
-                let way = if kind == 8 {
-                    let relayed = pair.relay(leg, &mut packet, source, now);
-                    let known = is_of(source, own);
-                    assert!(known || relayed.heard.is_none() && relayed.digit.is_none(), "{source} was heard");
-                    if let (Relay::Forward { .. }, Some((header, payload))) = (relayed.way, &relayed.heard) {
-                        let length = packet.len();
-                        pair.mix(
-                            if leg == Leg::Caller { Leg::Callee } else { Leg::Caller },
-                            header,
-                            *payload,
-                            &mut packet,
-                            now,
-                        );
-                        assert_eq!(packet.len(), length);
-                    }
-                    relayed.way
-                } else {
-                    pair.relay_rtcp(leg, &mut packet, source).0
-                };
-                if let Relay::Forward { to } = way {
+                let relayed = pair.relay(leg, &mut packet, source, now);
+                let known = is_of(source, own);
+                assert!(known || relayed.heard.is_none() && relayed.digit.is_none(), "{source} was heard");
+                if let (Relay::Forward { .. }, Some((header, payload))) = (relayed.way, &relayed.heard) {
+                    let length = packet.len();
+                    pair.mix(leg.other(), header, *payload, &mut packet, now);
+                    assert_eq!(packet.len(), length);
+                }
+                if let Relay::Forward { to } = relayed.way {
                     assert!(is_of(source, own), "{source} was relayed");
-                    let beside = SocketAddr::new(to.ip(), to.port().saturating_sub(1));
-                    assert!(is_of(to, other) || kind == 9 && is_of(beside, other), "{leg:?} went to {to}");
+                    assert!(is_of(to, other), "{leg:?} went to {to}");
+                }
+            }
+            _ => {
+                let source: SocketAddr = choices.one_of(&[own[0], own[1], STRANGER, other[0]]).parse().unwrap();
+                let mut packet = packet(&mut choices);
+                if let (Relay::Forward { to }, _) = pair.relay_rtcp(leg, &mut packet, source) {
+                    assert!(is_of(source, own), "{source} was relayed");
+                    assert!(is_of(to, other), "{leg:?} went to {to}");
                 }
             }
         }
     }
+}
+
+/// One of some length, perhaps none.
+fn prompt(choices: &mut Choices<'_>) -> Prompt {
+    let coded: Arc<[u8]> = vec![9; choices.below(64) * 10].into();
+    Prompt { pcmu: coded.clone(), pcma: coded.clone(), g722: coded.clone(), opus: coded.into() }
 }
 
 fn is_of(address: SocketAddr, peer: [&str; 3]) -> bool {

@@ -2,7 +2,43 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "test helpers, not all used by each suite")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// A test that waits for longer has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A telephone's socket.
+pub(crate) fn socket(ip: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// The next message that begins so. A failure that is not waited for ends the test at once.
+pub(crate) fn receive(socket: &UdpSocket, start: &str) -> String {
+    let mut buffer = [0; 65_535];
+    loop {
+        let length = socket.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.starts_with(start) {
+            return text;
+        }
+        assert!(!text.starts_with("SIP/2.0 ") || text[8..].starts_with(['1', '2']), "{start} and not {text}");
+    }
+}
+
+/// A request of the telephone at `here`, whose only call this is.
+pub(crate) fn request(here: SocketAddr, (method, cseq): (&str, u32), (target, to): (&str, &str), body: &str) -> String {
+    format!(
+        "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{}{method}{cseq};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=c\r\nTo: {to}\r\nCall-ID: c{here}\r\n\
+         CSeq: {cseq} {method}\r\nContact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        here.port(),
+        body.len()
+    )
+}
 
 /// The first header of this name; empty where there is none.
 pub(crate) fn header<'t>(message: &'t str, name: &str) -> &'t str {

@@ -32,8 +32,13 @@ impl Dice {
         self.number(1_000_000) < (share * 1_000_000.0) as u64
     }
 
+    /// One of `from..to`.
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.number(to - from)
+    }
+
     pub(crate) fn ms(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.number(to - from))
+        Duration::from_millis(self.between(from, to))
     }
 
     pub(crate) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {

@@ -21,6 +21,7 @@ mod dice;
 mod message;
 mod phone;
 mod scenario;
+mod scripts;
 #[path = "../world/mod.rs"]
 mod world;
 

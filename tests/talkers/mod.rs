@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "test helpers, not all used by each suite")]
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use crate::firewall::{Firewall, agent};
-use crate::plain_sip::{answer, audio, header};
+use crate::plain_sip::{answer, audio, header, receive, request, socket};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const PCMU: u8 = 0;
 pub(crate) const OPUS: u8 = 111;
 
@@ -22,12 +20,7 @@ pub(crate) struct Phone {
 
 impl Phone {
     pub(crate) fn new(ip: &str) -> Self {
-        let socket = || {
-            let socket = UdpSocket::bind((ip, 0)).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            socket
-        };
-        Self { sip: socket(), media: socket(), relay: None, sequence: 0 }
+        Self { sip: socket(ip), media: socket(ip), relay: None, sequence: 0 }
     }
 
     pub(crate) fn here(&self) -> SocketAddr {
@@ -41,14 +34,7 @@ impl Phone {
     }
 
     pub(crate) fn receive_sip(&self, start: &str) -> String {
-        let mut buffer = [0; 65_535];
-        loop {
-            let length = self.sip.recv(&mut buffer).unwrap();
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.starts_with(start) {
-                return text;
-            }
-        }
+        receive(&self.sip, start)
     }
 
     /// 20 ms of audio.
@@ -109,16 +95,7 @@ impl Call {
     }
 
     pub(crate) fn request(&self, method: &str, body: &str) -> String {
-        let (here, cseq) = (self.caller.here(), self.cseq);
-        format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKg{}{method}{cseq};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:+441632960001@{here}>;tag=c\r\nTo: {}\r\nCall-ID: g{here}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:c@{here}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-            self.target,
-            here.port(),
-            self.to,
-            body.len()
-        )
+        request(self.caller.here(), (method, self.cseq), (&self.target, &self.to), body)
     }
 
     /// An offer of the caller and the callee's answer: what the callee was offered, and the caller answered.

@@ -45,21 +45,44 @@ pub(crate) fn message(random: &mut Random, dialect: Dialect) -> Vec<u8> {
     }
     let method = random.pick(&methods);
     let response = random.chance(25);
-    let mut text = if response {
-        let (code, reason) = [
-            ("100", "Trying"),
-            ("180", "Ringing"),
-            ("200", "OK"),
-            ("404", "Not Found"),
-            ("486", "Busy Here"),
-            ("603", ""),
-        ][random.below(6)];
-        format!("SIP/2.0 {code} {reason}\r\n")
-    } else {
-        format!("{method} {} SIP/2.0\r\n", uri(random, dialect))
-    };
+    let mut text =
+        if response { status_line(random) } else { format!("{method} {} SIP/2.0\r\n", uri(random, dialect)) };
+    let mut fields = head(random, dialect, method, response);
+    let body = if random.chance(50) { sdp(random) } else { String::new() };
+    if !body.is_empty() {
+        fields.push(("Content-Type", "c", "application/sdp".to_owned()));
+    }
+    fields.push(("Content-Length", "l", body.len().to_string()));
+    if wild {
+        scatter(random, &mut fields);
+    }
+    for (long, short, value) in fields {
+        let name = if wild && !short.is_empty() && random.chance(25) { short } else { long };
+        let name = if wild && random.chance(10) { name.to_ascii_uppercase() } else { name.to_owned() };
+        let (before, behind) =
+            if wild { (random.pick(&["", "", " ", "\t"]), space(random, dialect)) } else { ("", " ") };
+        text += &format!("{name}{before}:{behind}{value}\r\n");
+    }
+    text += "\r\n";
+    text += &body;
+    text.into_bytes()
+}
+
+fn status_line(random: &mut Random) -> String {
+    let (code, reason) =
+        [("100", "Trying"), ("180", "Ringing"), ("200", "OK"), ("404", "Not Found"), ("486", "Busy Here"), ("603", "")]
+            [random.below(6)];
+    format!("SIP/2.0 {code} {reason}\r\n")
+}
+
+/// Long name, short name, value.
+type Field = (&'static str, &'static str, String);
+
+/// Header fields but those of the body.
+fn head(random: &mut Random, dialect: Dialect, method: &str, response: bool) -> Vec<Field> {
+    let wild = dialect == Dialect::Wild;
     let number = random.below(1 << 31);
-    let mut fields: Vec<(&str, &str, String)> = Vec::new();
+    let mut fields: Vec<Field> = Vec::new();
     for _ in 0..1 + random.below(3) {
         let mut value = via(random, dialect);
         while wild && random.chance(20) {
@@ -93,30 +116,17 @@ pub(crate) fn message(random: &mut Random, dialect: Dialect) -> Vec<u8> {
             _ => ("P-Asserted-Identity", "", "\"A, B\" <sip:+441632960001@trunk.example>".to_owned()),
         });
     }
-    let body = if random.chance(50) { sdp(random) } else { String::new() };
-    if !body.is_empty() {
-        fields.push(("Content-Type", "c", "application/sdp".to_owned()));
-    }
-    fields.push(("Content-Length", "l", body.len().to_string()));
-    if wild {
-        for at in (1..fields.len()).rev() {
-            // Vias keep their order among themselves by staying first.
-            let other = random.below(at + 1);
-            if fields[at].0 != "Via" && fields[other].0 != "Via" {
-                fields.swap(at, other);
-            }
+    fields
+}
+
+/// Fields in any order; Vias keep theirs among themselves by staying first.
+fn scatter(random: &mut Random, fields: &mut [Field]) {
+    for at in (1..fields.len()).rev() {
+        let other = random.below(at + 1);
+        if fields[at].0 != "Via" && fields[other].0 != "Via" {
+            fields.swap(at, other);
         }
     }
-    for (long, short, value) in fields {
-        let name = if wild && !short.is_empty() && random.chance(25) { short } else { long };
-        let name = if wild && random.chance(10) { name.to_ascii_uppercase() } else { name.to_owned() };
-        let (before, behind) =
-            if wild { (random.pick(&["", "", " ", "\t"]), space(random, dialect)) } else { ("", " ") };
-        text += &format!("{name}{before}:{behind}{value}\r\n");
-    }
-    text += "\r\n";
-    text += &body;
-    text.into_bytes()
 }
 
 fn space(random: &mut Random, dialect: Dialect) -> &'static str {
@@ -215,50 +225,52 @@ fn sdp(random: &mut Random) -> String {
     text
 }
 
+/// What readers stumble over.
+const EDGES: &[&[u8]] = &[
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\0",
+    b"\"",
+    b"\\",
+    b"<",
+    b">",
+    b",",
+    b";",
+    b":",
+    b"=",
+    b"@",
+    b"?",
+    b" ",
+    b"\t",
+    b"/",
+    b"%00",
+    b"\xFF",
+    b"\xC3",
+    b"\r\n ",
+    b"\r\n\r\n",
+    b";tag=x",
+    b";;",
+    b",,",
+    b"<sip:x@y>",
+    b"999999999999999999999",
+    b"-1",
+    b"+1",
+    b"\r\nFrom: <sip:second@example.com>;tag=2",
+    b"\r\nContent-Length: 0",
+    b"\r\nl: 9",
+    b"\r\nContent-Type: text/plain",
+    b"\r\nVia: ",
+    b"SIP/2.0",
+    b"[",
+    b"]",
+    b"\x7F",
+    b"\x0B",
+    b"\xE2\x80\xA8",
+];
+
 /// Changes `bytes` in one to five places: single bytes, runs, whole lines, pieces of `donor`.
 pub(crate) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, donor: &[u8]) {
-    const EDGES: &[&[u8]] = &[
-        b"\r\n",
-        b"\r",
-        b"\n",
-        b"\0",
-        b"\"",
-        b"\\",
-        b"<",
-        b">",
-        b",",
-        b";",
-        b":",
-        b"=",
-        b"@",
-        b"?",
-        b" ",
-        b"\t",
-        b"/",
-        b"%00",
-        b"\xFF",
-        b"\xC3",
-        b"\r\n ",
-        b"\r\n\r\n",
-        b";tag=x",
-        b";;",
-        b",,",
-        b"<sip:x@y>",
-        b"999999999999999999999",
-        b"-1",
-        b"+1",
-        b"\r\nFrom: <sip:second@example.com>;tag=2",
-        b"\r\nContent-Length: 0",
-        b"\r\nl: 9",
-        b"\r\nContent-Type: text/plain",
-        b"\r\nVia: ",
-        b"SIP/2.0",
-        b"[",
-        b"]",
-        b"\x7F",
-        b"\x0B",
-        b"\xE2\x80\xA8",
-    ];
     for _ in 0..1 + random.below(5) {
         let at = random.below(bytes.len() + 1);
         match random.below(9) {

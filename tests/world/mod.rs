@@ -20,7 +20,7 @@ use ringfence::io::clock;
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::Policy;
-use ringfence::rtp::control::{Held, MediaCommand, MediaEvent, PlayId};
+use ringfence::rtp::control::{Held, MediaCommand, MediaEvent, PlayId, PromptId};
 use ringfence::sip::flow::{Flow, Hop};
 use ringfence::sip::wire::Limits;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
@@ -257,64 +257,34 @@ impl World {
         {
             self.plays[to] = play;
         }
-        let video = if is_of_video(&command) { "video: " } else { "" };
-        let line = match &command {
-            MediaCommand::Open { call, ports, .. } => {
-                *self.open.entry(*call).or_default() += 1;
-                if self.no_ports || self.no_video_ports && call.of_video().is_some() {
-                    let event = MediaEvent::Failed;
-                    self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
-                    return;
-                }
-                if self.silent_media {
-                    return;
-                }
-                self.ports += 4;
-                let port = ports.map_or(self.ports, |ports| ports.caller);
-                assert!(ports.is_none_or(|ports| ports.callee == port + 2), "the same ports again");
-                let ports = PerLeg::from_fn(|leg| match leg {
-                    Leg::Caller => SocketAddr::new(US_OUTSIDE.parse::<SocketAddr>().unwrap().ip(), port),
-                    Leg::Callee => SocketAddr::new(US_INSIDE.parse::<SocketAddr>().unwrap().ip(), port + 2),
-                });
-                let event = MediaEvent::Opened { ports };
-                self.switchboard.handle_input(Input::Media { call: *call, event }, self.now);
-                return;
-            }
-            MediaCommand::Close { call } => {
-                assert_eq!(self.open.remove(call), Some(1), "closed once, and only what was open");
-                "close".to_owned()
-            }
-            MediaCommand::Play { to, prompts, .. } => {
-                let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
-                format!("play {} to {}", names.join(" "), to.label())
-            }
-            MediaCommand::Whisper { to, prompts, .. } => {
-                let names: Vec<&str> = prompts.iter().map(|prompt| &*prompt.0).collect();
-                format!("whisper {} to {}", names.join(" "), to.label())
-            }
-            MediaCommand::HoldKeys { from, held, .. } => {
-                let held = match held {
-                    Held::All => "true".to_owned(),
-                    Held::Last(key) => format!("false but {key}"),
-                    Held::Nothing => "false".to_owned(),
-                };
-                format!("hold keys of {} {held}", from.label())
-            }
-            MediaCommand::Press { to, key, .. } => format!("press {key} for {}", to.label()),
-            MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
-            MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
-            MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
-            MediaCommand::Latch { leg, address, .. } => format!("latch {} {address}", leg.label()),
-            MediaCommand::StopTap { .. } => "stop listening".to_owned(),
-            MediaCommand::Plan { leg, plan, .. } => {
-                let srtp = if plan.srtp.is_some() { " srtp" } else { "" };
-                let fax = if plan.fax { " fax" } else { "" };
-                format!("plan {} {:?}{srtp}{fax}", leg.label(), plan.codecs)
-            }
-        };
-        if self.media_in_ladder {
-            self.line(&format!("      * {video}{line}"));
+        if let MediaCommand::Open { call, ports, .. } = command {
+            return self.open_media(call, ports);
         }
+        if let MediaCommand::Close { call } = command {
+            assert_eq!(self.open.remove(&call), Some(1), "closed once, and only what was open");
+        }
+        if self.media_in_ladder {
+            let video = if is_of_video(&command) { "video: " } else { "" };
+            self.line(&format!("      * {video}{}", in_words(&command)));
+        }
+    }
+
+    fn open_media(&mut self, call: CallId, ports: Option<PerLeg<u16>>) {
+        *self.open.entry(call).or_default() += 1;
+        if self.no_ports || self.no_video_ports && call.of_video().is_some() {
+            return self.switchboard.handle_input(Input::Media { call, event: MediaEvent::Failed }, self.now);
+        }
+        if self.silent_media {
+            return;
+        }
+        self.ports += 4;
+        let port = ports.map_or(self.ports, |ports| ports.caller);
+        assert!(ports.is_none_or(|ports| ports.callee == port + 2), "the same ports again");
+        let ports = PerLeg::from_fn(|leg| match leg {
+            Leg::Caller => SocketAddr::new(US_OUTSIDE.parse::<SocketAddr>().unwrap().ip(), port),
+            Leg::Callee => SocketAddr::new(US_INSIDE.parse::<SocketAddr>().unwrap().ip(), port + 2),
+        });
+        self.switchboard.handle_input(Input::Media { call, event: MediaEvent::Opened { ports } }, self.now);
     }
 
     /// What has been asked of the media path for video is done.
@@ -631,4 +601,34 @@ pub(crate) fn response(request: &str, status: &str, tag: &str, body: &str) -> St
         header(request, "CSeq"),
         body.len()
     )
+}
+
+/// A command as ladders have it.
+fn in_words(command: &MediaCommand) -> String {
+    let names = |prompts: &[PromptId]| prompts.iter().map(|prompt| &*prompt.0).collect::<Vec<_>>().join(" ");
+    match command {
+        MediaCommand::Open { .. } => "open".to_owned(),
+        MediaCommand::Close { .. } => "close".to_owned(),
+        MediaCommand::Play { to, prompts, .. } => format!("play {} to {}", names(prompts), to.label()),
+        MediaCommand::Whisper { to, prompts, .. } => format!("whisper {} to {}", names(prompts), to.label()),
+        MediaCommand::HoldKeys { from, held, .. } => {
+            let held = match held {
+                Held::All => "true".to_owned(),
+                Held::Last(key) => format!("false but {key}"),
+                Held::Nothing => "false".to_owned(),
+            };
+            format!("hold keys of {} {held}", from.label())
+        }
+        MediaCommand::Press { to, key, .. } => format!("press {key} for {}", to.label()),
+        MediaCommand::StopPlay { to, .. } => format!("stop playing to {}", to.label()),
+        MediaCommand::Cut { from, cut, .. } => format!("cut {} {cut}", from.label()),
+        MediaCommand::Answered { analyse, .. } => format!("answered, analyse {analyse}"),
+        MediaCommand::Latch { leg, address, .. } => format!("latch {} {address}", leg.label()),
+        MediaCommand::StopTap { .. } => "stop listening".to_owned(),
+        MediaCommand::Plan { leg, plan, .. } => {
+            let srtp = if plan.srtp.is_some() { " srtp" } else { "" };
+            let fax = if plan.fax { " fax" } else { "" };
+            format!("plan {} {:?}{srtp}{fax}", leg.label(), plan.codecs)
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Words of a text that are looked at: a window of 12 s holds fewer.
+/// Words of a text that are looked at: the 12 s of audio that are kept hold fewer.
 const MAX_WORDS: usize = 120;
 
 /// Words of a text, as patterns are compared with it.

@@ -69,7 +69,7 @@ impl MediaCounts {
     }
 
     /// Adds what one call has counted.
-    pub fn add_call(&mut self, pair: &MediaPair) {
+    pub(super) fn add_call(&mut self, pair: &MediaPair) {
         let counters = pair.counters();
         for leg in Leg::BOTH {
             self.packets_in[leg] += counters.packets_in[leg];

@@ -26,7 +26,7 @@ pub use counts::MediaCounts;
 pub use prompts::{BadPrompt, Prompts, Unencoded};
 pub use tap::{MAX_TAP_PAYLOAD, TapContent, TapItem, TapReader};
 
-use crate::io::threads::StandBack;
+use crate::io::threads::{StandBack, Wake};
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::units::{CallId, Leg, PerLeg};
 pub use call::LAWS;
@@ -146,7 +146,7 @@ enum ToWorker {
 impl MediaPath {
     /// Loads the prompts and starts the threads. `wake` is called, from those threads, when events are waiting;
     /// it must return at once.
-    pub fn start(settings: &MediaSettings, wake: Arc<dyn Fn() + Send + Sync>) -> Result<StartedMedia, BadMedia> {
+    pub fn start(settings: &MediaSettings, wake: Wake) -> Result<StartedMedia, BadMedia> {
         let threads = settings.threads.max(1);
         let shares = ports::PortPool::divide(settings.first_port, settings.last_port, threads);
         if shares.iter().any(|pool| pool.free() < 2) {

@@ -80,7 +80,7 @@ impl Shelf {
 }
 
 /// A set without a call.
-struct Kept {
+struct KeptSet {
     sockets: PerLeg<Sockets>,
     /// Its call ended, or it was opened.
     ended: Instant,
@@ -114,7 +114,7 @@ struct Line {
 pub(super) struct Stock {
     shelf: Arc<Shelf>,
     /// By slot.
-    kept: Vec<Option<Kept>>,
+    kept: Vec<Option<KeptSet>>,
     lines: Vec<Line>,
     count: usize,
 }
@@ -153,7 +153,7 @@ impl Stock {
         let resting = if used { long } else { brief };
         resting.slots.push_back(slot);
         let quiet_at = now + resting.span;
-        self.insert(slot, Kept { sockets, ended: now, since: now, quiet_at });
+        self.insert(slot, KeptSet { sockets, ended: now, since: now, quiet_at });
         None
     }
 
@@ -161,7 +161,7 @@ impl Stock {
     pub(super) fn shelve_new(&mut self, slot: usize, sockets: PerLeg<Sockets>, now: Instant) {
         let (local, ports) = (addresses(&sockets), ports(&sockets));
         // Nobody has had its ports.
-        self.insert(slot, Kept { sockets, ended: now, since: now, quiet_at: now });
+        self.insert(slot, KeptSet { sockets, ended: now, since: now, quiet_at: now });
         self.shelf.put(local, Set { slot, ports });
     }
 
@@ -254,7 +254,7 @@ impl Stock {
 
     /// The set that has one of these ports, unless the signalling has taken it.
     pub(super) fn holder(&mut self, wanted: PerLeg<u16>) -> Option<usize> {
-        let has = |kept: &Kept| {
+        let has = |kept: &KeptSet| {
             let ports = ports(&kept.sockets);
             [ports.caller, ports.callee].iter().any(|port| [wanted.caller, wanted.callee].contains(port))
         };
@@ -311,7 +311,7 @@ impl Stock {
         }
     }
 
-    fn insert(&mut self, slot: usize, set: Kept) {
+    fn insert(&mut self, slot: usize, set: KeptSet) {
         if self.kept.len() <= slot {
             self.kept.resize_with(slot + 1, || None);
         }

@@ -21,6 +21,7 @@ use crate::call::{self, Entry, Happened, Sizes, Snapshot, Switchboard, TrunkEven
 use crate::gate::{self, Block, Gate, GateEvent};
 use crate::io::marking;
 use crate::io::streams::{self, Streams};
+use crate::io::threads::Wake;
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Hop, Transport};
@@ -29,6 +30,12 @@ use shard::Shard;
 
 /// Kernel buffer of a signalling socket: about a second of a 20,000/s flood, so that a short stall loses nothing.
 const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
+
+/// Orders that wait to be taken: an operator gives a few a second, and the loop takes many a turn.
+const ORDERS: usize = 1_024;
+
+/// Longest wait for the answer to an order; a turn of the loop takes milliseconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 const WAKE: Token = Token(usize::MAX);
 
@@ -187,7 +194,7 @@ impl Bound {
 
     /// Wakes the shard's loop; for those who put something into its channels.
     #[must_use]
-    pub fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+    pub fn wake(&self) -> Wake {
         let waker = Arc::clone(&self.waker);
         Arc::new(move || {
             // A failed wake-up costs at most LONGEST_WAIT: the loop looks at its channels by itself.
@@ -200,7 +207,7 @@ impl Bound {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(self, switchboard: Switchboard, gate: Gate, wiring: Wiring) -> io::Result<Signalling> {
-        let (orders, inbox) = bounded(1_024);
+        let (orders, inbox) = bounded(ORDERS);
         let report = Arc::new(ArcSwap::from_pointee(Report::default()));
         let waker = Arc::clone(&self.waker);
         let shard = Shard::new((self.sockets, self.streams), switchboard, gate, (wiring, inbox), Arc::clone(&report));
@@ -246,7 +253,7 @@ impl Signalling {
         if !self.order(Order::Calls(answer)) {
             return 0;
         }
-        calls.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| self.report().sizes.calls)
+        calls.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_| self.report().sizes.calls)
     }
 
     /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
@@ -256,7 +263,7 @@ impl Signalling {
         if !self.order(Order::Unanswered(answer)) {
             return 0;
         }
-        calls.recv_timeout(Duration::from_secs(1)).unwrap_or(0)
+        calls.recv_timeout(ANSWER_WITHIN).unwrap_or(0)
     }
 
     /// Blocks a source; refused where it is trusted. Waits for the shard, at most a second.
@@ -280,7 +287,7 @@ pub enum Reply {
 
 impl Reply {
     fn of(ordered: bool, answer: &Receiver<bool>) -> Self {
-        match ordered.then(|| answer.recv_timeout(Duration::from_secs(1)).ok()).flatten() {
+        match ordered.then(|| answer.recv_timeout(ANSWER_WITHIN).ok()).flatten() {
             Some(true) => Self::Done,
             Some(false) => Self::Refused,
             None => Self::Late,

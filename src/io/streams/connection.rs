@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::pipe::{Broken, Pipe, Reading};
 use super::{CloseReason, Settings};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Transport};
 use crate::sip::framing::{BadFrame, Frame, Framer};
 use crate::sip::transaction::T1X64;
 
@@ -32,10 +32,13 @@ pub(super) enum State {
     Closing { give_up: Instant, reason: CloseReason },
 }
 
-/// What a frame said.
-pub(super) enum Taken {
+/// What came on a connection.
+pub enum Incoming {
+    /// A message. Its bytes are in the buffer that was handed in.
     Message,
+    /// A keep-alive that wants an answer: [`super::Streams::pong`].
     Ping,
+    /// The stream cannot be read on; the connection ends when what waits has left.
     Bad(BadFrame),
 }
 
@@ -86,10 +89,8 @@ impl Connection {
     /// What follows once bytes can flow.
     fn established(settings: &Settings, now: Instant, flow: Flow) -> State {
         match flow.transport {
-            crate::sip::flow::Transport::Tls => State::Handshaking { give_up: now + settings.handshake_for },
-            crate::sip::flow::Transport::Udp | crate::sip::flow::Transport::Tcp => {
-                State::Open { idle_at: now + settings.idle_for }
-            }
+            Transport::Tls => State::Handshaking { give_up: now + settings.handshake_for },
+            Transport::Udp | Transport::Tcp => State::Open { idle_at: now + settings.idle_for },
         }
     }
 
@@ -140,28 +141,28 @@ impl Connection {
     }
 
     /// The next thing that has come, its bytes in `out`.
-    pub(super) fn take(&mut self, settings: &Settings, out: &mut Vec<u8>, now: Instant) -> Option<Taken> {
+    pub(super) fn take(&mut self, settings: &Settings, out: &mut Vec<u8>, now: Instant) -> Option<Incoming> {
         if self.is_closing() {
             return None;
         }
-        let taken = match self.framer.next(&settings.limits) {
+        let incoming = match self.framer.next(&settings.limits) {
             Ok(None) => None,
-            Ok(Some(Frame::Ping)) => Some(Taken::Ping),
+            Ok(Some(Frame::Ping)) => Some(Incoming::Ping),
             Ok(Some(Frame::Message(bytes))) => {
                 out.clear();
                 out.extend_from_slice(bytes);
-                Some(Taken::Message)
+                Some(Incoming::Message)
             }
-            Err(bad) => Some(Taken::Bad(bad)),
+            Err(bad) => Some(Incoming::Bad(bad)),
         };
-        if taken.is_some() {
+        if incoming.is_some() {
             self.used(settings, now);
             self.whole_by = None;
         }
-        if taken.is_none() && self.framer.is_waiting() {
+        if incoming.is_none() && self.framer.is_waiting() {
             self.whole_by.get_or_insert(now + settings.handshake_for);
         }
-        taken
+        incoming
     }
 
     /// Takes a message to send. False: too much waits already.

@@ -13,8 +13,9 @@ mod pipe;
 mod table;
 mod tcp;
 
+pub use connection::Incoming;
 pub use counts::{CloseReason, Counts};
-pub use table::{Arrived, Streams};
+pub use table::Streams;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

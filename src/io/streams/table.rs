@@ -9,28 +9,17 @@ use std::time::Instant;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
-use super::connection::{Connection, Taken};
+use super::connection::{Connection, Incoming};
 use super::deadlines::Deadlines;
 use super::pipe::{Pipe, Reading};
 use super::{CloseReason, Counts, Settings, tcp};
 use crate::gate::SourceKey;
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
-use crate::sip::framing::BadFrame;
 
 /// Connections that we open ourselves, in all: next hops, and peers whose connection has gone.
 const MAX_OURS: usize = 256;
 /// Tokens below this are listeners'; a settings file has far fewer.
 const FIRST_TOKEN: usize = 1 << 16;
-
-/// What came on a connection. A message's bytes are in the buffer that was handed in.
-pub enum Arrived {
-    /// A message.
-    Message(Flow),
-    /// A keep-alive that wants an answer: [`Streams::pong`].
-    Ping(Flow),
-    /// The stream cannot be read on; the connection ends when what waits has left.
-    Bad(Flow, BadFrame),
-}
 
 struct Listener {
     socket: TcpListener,
@@ -187,15 +176,11 @@ impl Streams {
         }
     }
 
-    /// The next thing that came on a connection; a message's bytes are in `out`.
-    pub fn take(&mut self, id: ConnectionId, out: &mut Vec<u8>, now: Instant) -> Option<Arrived> {
+    /// The next thing that came on a connection, and its way back; a message's bytes are in `out`.
+    pub fn take(&mut self, id: ConnectionId, out: &mut Vec<u8>, now: Instant) -> Option<(Flow, Incoming)> {
         let connection = self.connections.get_mut(&id)?;
-        let flow = connection.flow;
-        match connection.take(&self.settings, out, now)? {
-            Taken::Message => Some(Arrived::Message(flow)),
-            Taken::Ping => Some(Arrived::Ping(flow)),
-            Taken::Bad(bad) => Some(Arrived::Bad(flow, bad)),
-        }
+        let incoming = connection.take(&self.settings, out, now)?;
+        Some((connection.flow, incoming))
     }
 
     /// After a reading: ends the connection if that is what came of it.

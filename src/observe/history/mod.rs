@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::call::{Event, Happened, Story, Taken};
+use crate::call::{Event, Happened, SteppedUp, Story};
 use crate::io::clock::Anchor;
 use crate::policy::action::{Enforcement, StepUpDecision};
 use crate::policy::facts::Facts;
@@ -158,7 +158,7 @@ fn restored(id: CallId, at: SystemTime, sip_call_id: &str, story: &Story) -> Cal
     record.analysed = story.analysed;
     record.not_analysed = story.not_analysed.as_ref().map(|why| why.to_string().into());
     record.verdicts.extend(story.verdict.as_ref().map(|verdict| judged(verdict, None)));
-    for Taken { at, decision, enforcement } in story.steps.iter().take(STEPS_LIMIT) {
+    for SteppedUp { at, decision, enforcement } in story.steps.iter().take(STEPS_LIMIT) {
         record.steps.push(stepped(*at, decision, *enforcement, record.verdicts.last()));
     }
     record.taken_back = story.taken_back;

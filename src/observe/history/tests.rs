@@ -127,7 +127,7 @@ fn a_call_of_another_process_has_a_whole_record_too() {
         analysed: true,
         not_analysed: None,
         verdict: Some(verdict(5_000, 0.6, 1)),
-        steps: vec![Taken { at, decision, enforcement: Enforcement::NotEnforced }],
+        steps: vec![SteppedUp { at, decision, enforcement: Enforcement::NotEnforced }],
         taken_back: None,
         lifted: Some((CallTime::from_millis(7_000), Lifted::Callee)),
         digits: PerLeg { caller: 0, callee: 2 },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::rtp::control::{Codec, StreamPlan};
 use crate::rtp::relay::Payloads;
 use crate::sip::framing::{Frame, Framer};
-use crate::sip::wire::sdp::{Media, Sdp};
+use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Index, Limits, Message, Method, StatusCode};
 use crate::units::Leg;
 
@@ -36,12 +36,12 @@ pub(super) struct Call {
     pub(super) begun: Duration,
     pub(super) answered: Option<Duration>,
     pub(super) ended: Option<Duration>,
-    said: Vec<Said>,
+    descriptions: Vec<Description>,
 }
 
-/// One description.
+/// What one session description says of a leg.
 #[derive(Debug)]
-struct Said {
+struct Description {
     at: Duration,
     leg: Leg,
     plan: StreamPlan,
@@ -147,7 +147,7 @@ impl Book {
                     begun: at,
                     answered: None,
                     ended: None,
-                    said: Vec::new(),
+                    descriptions: Vec::new(),
                 });
                 self.calls.len() - 1
             }
@@ -171,66 +171,62 @@ impl Book {
 impl Call {
     fn describes(&mut self, at: Duration, leg: Leg, body: &[u8]) {
         let Ok(sdp) = Sdp::read(body) else { return };
-        let Some(media) = sdp.anchored_media().filter(|_| self.said.len() < MOST_DESCRIPTIONS) else { return };
-        let (plan, unheard) = read(media);
-        self.said.push(Said { at, leg, plan, sealed: !media.is_plain_rtp(), keys: !media.crypto.is_empty(), unheard });
+        let Some(media) = sdp.anchored_media().filter(|_| self.descriptions.len() < MOST_DESCRIPTIONS) else { return };
+        let plan = StreamPlan::described(media.rtp(), media.encodings());
+        let is_unheard = |&(_, encoding, clock): &(u8, &str, u32)| Codec::named(encoding, clock).is_none();
+        let unheard = media.encodings().filter(is_unheard).map(|(number, encoding, _)| (number, shown(encoding)));
+        let unheard = unheard.collect();
+        self.descriptions.push(Description {
+            at,
+            leg,
+            plan,
+            sealed: !media.is_plain_rtp(),
+            keys: !media.crypto.is_empty(),
+            unheard,
+        });
     }
 
-    fn of(&self, leg: Leg) -> impl DoubleEndedIterator<Item = &Said> {
-        self.said.iter().filter(move |said| said.leg == leg)
+    fn of(&self, leg: Leg) -> impl DoubleEndedIterator<Item = &Description> {
+        self.descriptions.iter().filter(move |described| described.leg == leg)
     }
 
     /// Whether packets from one address to another are this leg's: it or its peer has said so.
     pub(super) fn is_of(&self, leg: Leg, from: SocketAddr, to: SocketAddr) -> bool {
-        self.said.iter().any(|said| said.plan.rtp == Some(if said.leg == leg { from } else { to }))
+        self.descriptions
+            .iter()
+            .any(|described| described.plan.rtp == Some(if described.leg == leg { from } else { to }))
     }
 
     /// Its audio was encrypted.
     pub(super) fn is_sealed(&self) -> bool {
         let last = |leg| self.of(leg).next_back();
         let [caller, callee] = Leg::BOTH.map(last);
-        let keys = |said: Option<&Said>| said.is_some_and(|said| said.keys);
-        [caller, callee].into_iter().flatten().any(|said| said.sealed) || keys(caller) && keys(callee)
+        let keys = |described: Option<&Description>| described.is_some_and(|described| described.keys);
+        [caller, callee].into_iter().flatten().any(|described| described.sealed) || keys(caller) && keys(callee)
     }
 
     /// What this leg's packets hold, from when on.
     pub(super) fn payloads(&self, leg: Leg) -> Vec<(Duration, Payloads)> {
-        let first = |leg| self.of(leg).next().map(|said| &said.plan);
+        let first = |leg| self.of(leg).next().map(|described| &described.plan);
         let nothing = StreamPlan::default();
         let (mut own, mut given) = (first(leg).unwrap_or(&nothing), first(leg.other()).unwrap_or(&nothing));
         let mut from = Vec::new();
-        for said in &self.said {
-            if said.leg == leg {
-                own = &said.plan;
+        for described in &self.descriptions {
+            if described.leg == leg {
+                own = &described.plan;
             } else {
-                given = &said.plan;
+                given = &described.plan;
             }
-            from.push((said.at, Payloads::new(given, own)));
+            from.push((described.at, Payloads::new(given, own)));
         }
         from
     }
 
     /// What it calls a payload type that is not heard.
     pub(super) fn unheard(&self, payload_type: u8) -> Option<&str> {
-        let mut all = self.said.iter().flat_map(|said| &said.unheard);
+        let mut all = self.descriptions.iter().flat_map(|described| &described.unheard);
         all.find(|(number, _)| *number == payload_type).map(|(_, name)| name.as_str())
     }
-}
-
-/// As the live path reads it.
-fn read(media: &Media<'_>) -> (StreamPlan, Vec<(u8, String)>) {
-    let address = media.address.filter(|address| !address.is_unspecified());
-    let rtp = address.map(|address| SocketAddr::new(address, media.port));
-    let mut plan = StreamPlan { rtp, ..StreamPlan::default() };
-    let mut unheard = Vec::new();
-    for payload_type in media.formats.iter().copied() {
-        let Some((encoding, clock)) = media.encoding(payload_type) else { continue };
-        match Codec::named(encoding, clock) {
-            Some(codec) => plan.codecs.push((payload_type, codec)),
-            None => unheard.push((payload_type, shown(encoding))),
-        }
-    }
-    (plan, unheard)
 }
 
 /// For a terminal: whoever sent it may have put anything in.

@@ -55,38 +55,19 @@ pub(super) struct Seen {
 pub(super) fn read(bytes: &[u8], take: &mut dyn FnMut(Packet<'_>)) -> Result<Seen, BadRecording> {
     let unreadable = |_| BadRecording::Capture("its header is cut short or damaged");
     let mut file = create_reader(BUFFER, bytes).map_err(unreadable)?;
-    let mut reader = Reader { seen: Seen::default(), fragments: IpDefragPool::new(), waiting: 0, take };
-    let (mut link, mut nanos, mut interfaces) = (Linktype::ETHERNET, false, Vec::new());
+    let mut reader = Reader {
+        link: Linktype::ETHERNET,
+        nanoseconds: false,
+        interfaces: Vec::new(),
+        seen: Seen::default(),
+        fragments: IpDefragPool::new(),
+        waiting: 0,
+        take,
+    };
     while reader.seen.packets < MOST_PACKETS {
         match file.next() {
             Ok((consumed, block)) => {
-                match block {
-                    PcapBlockOwned::LegacyHeader(header) => {
-                        link = header.network;
-                        nanos = header.is_nanosecond_precision();
-                    }
-                    PcapBlockOwned::Legacy(packet) => {
-                        let fraction = if nanos { packet.ts_usec } else { packet.ts_usec.saturating_mul(1_000) };
-                        let at = Duration::new(packet.ts_sec.into(), fraction.min(999_999_999));
-                        reader.packet(at, link, packet.data, packet.origlen);
-                    }
-                    // Each section counts its own interfaces.
-                    PcapBlockOwned::NG(Block::SectionHeader(_)) => interfaces.clear(),
-                    PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        interfaces.push((interface.linktype, interface.ts_resolution().unwrap_or(1_000_000).max(1)));
-                    }
-                    PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                        if let Some((link, resolution)) = interfaces.get(packet.if_id as usize) {
-                            let (seconds, fraction) = packet.decode_ts(0, *resolution);
-                            let nanos = u64::from(fraction) * 1_000_000_000 / resolution;
-                            let at = Duration::new(seconds.into(), nanos.min(999_999_999) as u32);
-                            let length = (packet.caplen as usize).min(packet.data.len());
-                            reader.packet(at, *link, packet.data.get(..length).unwrap_or_default(), packet.origlen);
-                        }
-                    }
-                    // Names, statistics and what later versions add.
-                    PcapBlockOwned::NG(_) => {}
-                }
+                reader.block(&block);
                 file.consume(consumed);
             }
             // A cut-off last packet is usual in a live capture; what came before it counts.
@@ -106,6 +87,12 @@ pub(super) fn read(bytes: &[u8], take: &mut dyn FnMut(Packet<'_>)) -> Result<See
 }
 
 struct Reader<'t> {
+    /// Of a pcap file.
+    link: Linktype,
+    /// The same: its fractions of a second are not microseconds.
+    nanoseconds: bool,
+    /// Of the section of a pcapng file: link layer, and ticks of its clock in a second.
+    interfaces: Vec<(Linktype, u64)>,
     seen: Seen,
     fragments: IpDefragPool,
     /// Those of them that wait.
@@ -114,6 +101,34 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
+    fn block(&mut self, block: &PcapBlockOwned<'_>) {
+        match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                (self.link, self.nanoseconds) = (header.network, header.is_nanosecond_precision());
+            }
+            PcapBlockOwned::Legacy(packet) => {
+                let fraction = if self.nanoseconds { packet.ts_usec } else { packet.ts_usec.saturating_mul(1_000) };
+                let at = Duration::new(packet.ts_sec.into(), fraction.min(999_999_999));
+                self.packet(at, self.link, packet.data, packet.origlen);
+            }
+            // Each section counts its own interfaces.
+            PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
+            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                self.interfaces.push((interface.linktype, interface.ts_resolution().unwrap_or(1_000_000).max(1)));
+            }
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                let Some(&(link, resolution)) = self.interfaces.get(packet.if_id as usize) else { return };
+                let (seconds, fraction) = packet.decode_ts(0, resolution);
+                let nanos = u64::from(fraction) * 1_000_000_000 / resolution;
+                let at = Duration::new(seconds.into(), nanos.min(999_999_999) as u32);
+                let length = (packet.caplen as usize).min(packet.data.len());
+                self.packet(at, link, packet.data.get(..length).unwrap_or_default(), packet.origlen);
+            }
+            // Names, statistics and what later versions add.
+            PcapBlockOwned::NG(_) => {}
+        }
+    }
+
     fn packet(&mut self, at: Duration, link: Linktype, data: &[u8], whole: u32) {
         self.seen.packets += 1;
         self.seen.cut += usize::from(data.len() < whole as usize);

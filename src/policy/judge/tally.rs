@@ -186,7 +186,7 @@ impl Tally {
 
     /// Why the class is `no_speech`.
     #[must_use]
-    pub fn why_no_speech(&self) -> String {
+    pub(super) fn why_no_speech(&self) -> String {
         match (self.tone, self.music) {
             _ if self.onset.is_some() => "no words in what sounds a little like speech".to_owned(),
             (Some(tone), _) => format!("no speech, but a tone ({tone})"),
@@ -268,7 +268,7 @@ impl Tally {
 
     /// A measure in words, for a reason.
     #[must_use]
-    pub fn describe(&self, measure: Measure) -> String {
+    pub(super) fn describe(&self, measure: Measure) -> String {
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f32());
         let after = self.onset.map_or_else(String::new, |(after, _)| seconds(after));
         let phrases = |wanted: Meaning| {

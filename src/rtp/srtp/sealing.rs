@@ -28,7 +28,7 @@ impl Sealing {
     }
 
     /// Another process has sent reports with this key: there are none from here on.
-    pub fn without_reports(&mut self) {
+    pub(crate) fn without_reports(&mut self) {
         self.report = None;
     }
 

@@ -81,9 +81,9 @@ pub(super) enum Step {
     End,
 }
 
-/// What a response brought.
+/// What is done with a response.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Taken {
+pub(super) enum Disposition {
     /// To the owner.
     Deliver,
     /// To the owner, and this failure must be acknowledged.
@@ -207,47 +207,47 @@ impl Client {
         }
     }
 
-    pub(super) fn take_response(&mut self, code: StatusCode, now: Instant) -> Taken {
+    pub(super) fn take_response(&mut self, code: StatusCode, now: Instant) -> Disposition {
         self.fallback = None;
         let reliable = self.is_reliable();
         match &mut self.state {
-            State::Reserved => Taken::Absorb,
+            State::Reserved => Disposition::Absorb,
             State::Calling { .. } | State::Proceeding { .. } if code.is_provisional() => {
                 let cancelled = matches!(self.cancel, Cancel::Sent { .. } | Cancel::Done);
                 if !cancelled {
                     self.state = State::Proceeding { give_up: now + TIMER_C };
                 }
-                Taken::Deliver
+                Disposition::Deliver
             }
             State::Calling { .. } | State::Proceeding { .. } if code.is_success() => {
                 self.state = State::Accepted { until: now + T1X64 };
                 self.cancel = Cancel::Done;
                 // Half a minute remains in which only further 2xx count.
                 self.request = None;
-                Taken::Deliver
+                Disposition::Deliver
             }
             State::Calling { .. } | State::Proceeding { .. } => {
                 self.cancel = Cancel::Done;
-                Taken::DeliverAndAck
+                Disposition::DeliverAndAck
             }
-            State::Accepted { .. } if code.is_success() => Taken::Deliver,
+            State::Accepted { .. } if code.is_success() => Disposition::Deliver,
             State::Completed { ack: Some(ack), .. } if code.is_final() && !code.is_success() => {
-                Taken::Ack(Arc::clone(ack))
+                Disposition::Ack(Arc::clone(ack))
             }
             State::Trying { repeat, .. } if code.is_provisional() => {
                 if let Some(repeat) = repeat {
                     repeat.slow_down(now);
                 }
-                Taken::Deliver
+                Disposition::Deliver
             }
             State::Trying { .. } => {
                 self.state = State::Answered { until: if reliable { now } else { now + T4 } };
                 if code.is_success() {
                     self.request = None;
                 }
-                Taken::Deliver
+                Disposition::Deliver
             }
-            State::Accepted { .. } | State::Completed { .. } | State::Answered { .. } => Taken::Absorb,
+            State::Accepted { .. } | State::Completed { .. } | State::Answered { .. } => Disposition::Absorb,
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{self, Client, Fallback, Taken};
+use super::client::{self, Client, Disposition, Fallback};
 use super::deadlines::{Deadlines, MOST_SLOTS, Who};
 use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
@@ -162,13 +162,13 @@ impl Transactions {
             return Received::Absorbed;
         }
         match self.change_client(id, |client| client.take_response(code, now)) {
-            Some(Taken::Deliver) => {
+            Some(Disposition::Deliver) => {
                 if let Some(Some(bytes)) = self.change_client(id, |client| client.release_cancel(now)) {
                     self.transmits.push_back(Transmit { flow: to, bytes });
                 }
                 Received::Response(id)
             }
-            Some(Taken::DeliverAndAck) => {
+            Some(Disposition::DeliverAndAck) => {
                 let request = self.clients.get(id.slot, id.generation).and_then(|client| client.request.as_deref());
                 let ack = request.and_then(|request| derive::ack(request, message));
                 let ack: Option<Arc<[u8]>> = ack.map(Into::into);
@@ -176,11 +176,11 @@ impl Transactions {
                 self.change_client(id, |client| client.complete(ack, now));
                 Received::Response(id)
             }
-            Some(Taken::Ack(bytes)) => {
+            Some(Disposition::Ack(bytes)) => {
                 self.transmits.push_back(Transmit { flow: to, bytes });
                 Received::Absorbed
             }
-            Some(Taken::Absorb) | None => Received::Absorbed,
+            Some(Disposition::Absorb) | None => Received::Absorbed,
         }
     }
 

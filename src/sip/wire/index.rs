@@ -134,7 +134,7 @@ impl Index {
     ///
     /// # Errors
     /// The head cannot be trusted to say where the message ends.
-    pub fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
+    pub(crate) fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
         self.scan(head, limits)?;
         let message = Message::new(head, self.head(head)?, self);
         if message.all(Name::ContentLength).nth(1).is_some() {

@@ -4,7 +4,7 @@ use super::{Index, Message};
 
 /// The bytes of a message that has been read, and what was found in them.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct KeptMessage {
     bytes: Box<[u8]>,
     index: Index,
 }
@@ -12,14 +12,14 @@ pub struct Kept {
 impl Message<'_> {
     /// The message for later, so that it need not be read again.
     #[must_use]
-    pub fn keep(&self) -> Kept {
+    pub fn keep(&self) -> KeptMessage {
         let index = self.index().clone();
         let bytes = self.raw().get(..index.body.end).unwrap_or_default();
-        Kept { bytes: bytes.into(), index }
+        KeptMessage { bytes: bytes.into(), index }
     }
 }
 
-impl Kept {
+impl KeptMessage {
     /// As it came.
     #[must_use]
     pub fn message(&self) -> Message<'_> {

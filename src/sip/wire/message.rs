@@ -223,7 +223,7 @@ impl<'a> Message<'a> {
 
     /// `Contact: *` (RFC 3261 §10.2.2).
     #[must_use]
-    pub fn contact_is_star(&self) -> bool {
+    pub(super) fn contact_is_star(&self) -> bool {
         self.value(Name::Contact) == Some("*")
     }
 

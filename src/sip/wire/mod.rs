@@ -29,7 +29,7 @@ pub use edits::Edits;
 pub use error::BadMessage;
 pub use glance::begins;
 pub use index::{Index, Limits};
-pub use kept::Kept;
+pub use kept::KeptMessage;
 pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;

@@ -66,6 +66,18 @@ impl Worker {
         self.plays(id, now);
     }
 
+    /// Presses a key, or says at once that there is none to press.
+    pub(super) fn press(&mut self, id: CallId, (to, play): (Leg, PlayId), key: char, now: Instant) {
+        if let Some(call) = self.call(id)
+            && call.pair.press(to, key)
+        {
+            call.plays[to] = play;
+            self.plays(id, now);
+        } else {
+            emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
+        }
+    }
+
     /// A call has something to play.
     pub(super) fn plays(&mut self, id: CallId, now: Instant) {
         let Some(&slot) = self.slots.get(&id) else { return };

@@ -8,7 +8,9 @@ use crate::gate;
 use crate::io::streams;
 use crate::policy::judge::{Class, Verdict};
 use crate::policy::rules::Policy;
+use crate::rtp::control::MediaEvent;
 use crate::sip::flow::Hop;
+use crate::sip::wire;
 use crate::units::{CallTime, Leg, Ratio};
 
 fn settings() -> Settings {

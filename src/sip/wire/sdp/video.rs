@@ -38,7 +38,7 @@ pub fn may_show(body: &[u8]) -> bool {
 impl Media<'_> {
     /// Pictures over RTP, in the clear or with keys that are not ours, and not refused.
     #[must_use]
-    pub fn is_video(&self) -> bool {
+    fn is_video(&self) -> bool {
         const PROFILES: [&str; 4] = ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"];
         self.kind.eq_ignore_ascii_case("video")
             && self.port > 0

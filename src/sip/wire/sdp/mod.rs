@@ -126,7 +126,20 @@ impl Media<'_> {
             || self.address.is_some_and(|address| address.is_unspecified())
     }
 
-    /// Encoding and clock of a payload type.
+    /// Where its RTP goes. None: to a host name, or to nobody while it is held in the old spelling `c=0.0.0.0`.
+    #[must_use]
+    pub fn rtp(&self) -> Option<SocketAddr> {
+        let address = self.address.filter(|address| !address.is_unspecified());
+        address.map(|address| SocketAddr::new(address, self.port))
+    }
+
+    /// Its payload types with encoding and clock in hertz, in order of preference; those that are known or stated.
+    pub fn encodings(&self) -> impl Iterator<Item = (u8, &str, u32)> {
+        let named = |&number: &u8| self.encoding(number).map(|(encoding, clock)| (number, encoding, clock));
+        self.formats.iter().filter_map(named)
+    }
+
+    /// Encoding and clock in hertz of a payload type.
     #[must_use]
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
         match self.rtpmaps.iter().find(|map| map.payload_type == payload_type) {

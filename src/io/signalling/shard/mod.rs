@@ -1,7 +1,9 @@
-//! The loop of one shard.
+//! The loop of one shard. What it reads from the network is in `reading`, what it does for the switchboard in `acting`.
+
+mod acting;
+mod reading;
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,29 +14,16 @@ use mio::net::UdpSocket;
 use mio::{Events, Poll};
 
 use super::{Order, Report, ShardEvent, Wiring};
-use crate::call::{Input, Output, Switchboard};
-use crate::gate::{Admission, CallAdmission, DropReason, Gate, Overload, SourceKey, Turn};
+use crate::call::{Input, Switchboard};
+use crate::gate::{DropReason, Gate, Overload};
 use crate::io::clock;
 use crate::io::outlet::Outlet;
 use crate::io::sieve::Sieve;
-use crate::io::streams::{Arrived, CloseReason, Streams};
-use crate::policy::facts::{CallDirection, OverLimit};
+use crate::io::streams::Streams;
 use crate::policy::reputation::Dialled;
-use crate::rtp::control::{MediaCommand, MediaEvent};
-use crate::sip::flow::{ConnectionId, Flow, Transport};
-use crate::sip::wire;
+use crate::sip::flow::Flow;
 use crate::units::CallId;
 
-/// Datagrams taken from one socket before anything else gets its turn.
-const DATAGRAMS_A_TURN: usize = 128;
-/// Messages that have waited, handled in one turn while the sockets have more: reading must keep up with what comes.
-const WAITED_A_TURN: usize = 32;
-/// Connections accepted in one turn.
-const ACCEPTS_A_TURN: usize = 64;
-/// Readings of connections in one turn, of one buffer each.
-const READINGS_A_TURN: usize = 32;
-/// Read from a connection at a time: no connection holds the others up for more than this.
-const READING_BYTES: usize = 16 * 1024;
 /// Media events, verdicts and orders taken in one turn.
 const MESSAGES_A_TURN: usize = 256;
 /// Largest UDP payload that a length of 16 bits can say (RFC 768).
@@ -43,9 +32,6 @@ const DATAGRAM_BYTES: usize = 65_535;
 const BEHIND_A_PANIC: Duration = Duration::from_millis(1);
 /// How often counters are published.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come
-/// meanwhile wake the media path themselves.
-const MEDIA_WAIT: Duration = Duration::from_millis(5);
 /// Longest sleep, so that the report is never older than this.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -228,124 +214,6 @@ impl Shard {
         due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(now).min(LONGEST_WAIT))
     }
 
-    /// True if there may be more to read.
-    fn read(&mut self, number: usize, buffer: &mut [u8]) -> bool {
-        for _ in 0..DATAGRAMS_A_TURN {
-            let Some(Some(socket)) = self.sockets.get(number) else { return false };
-            match socket.recv_from(buffer) {
-                Ok((length, peer)) => {
-                    let now = clock::now();
-                    self.counted.received += 1;
-                    self.take_datagram(buffer.get(..length).unwrap_or_default(), peer, number, now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // An ICMP error of an earlier send arrives here; the socket goes on.
-                Err(_) => {}
-            }
-        }
-        true
-    }
-
-    fn take_datagram(&mut self, bytes: &[u8], peer: SocketAddr, number: usize, now: Instant) {
-        match self.gate.message(peer.ip(), now) {
-            Admission::Pass => {
-                let listener = u8::try_from(number).unwrap_or(u8::MAX);
-                let flow = Flow::datagram(listener, peer);
-                if self.overload.is_idle() {
-                    return self.handle(bytes, flow, now);
-                }
-                let source = SourceKey::of(peer.ip());
-                let (known, begins) = (self.switchboard.expects(peer, bytes), wire::begins(bytes));
-                match self.overload.turn(source, known, begins, now) {
-                    Turn::Now => self.handle(bytes, flow, now),
-                    Turn::Later => self.overload.wait(source, (bytes.to_vec(), flow), bytes.len()),
-                    Turn::Dropped => self.count_gated(DropReason::Overload),
-                }
-            }
-            Admission::Drop(reason) => self.count_gated(reason),
-        }
-    }
-
-    /// Messages that have waited for their turn. True if there are more.
-    fn take_waiting(&mut self, behind: bool) -> bool {
-        let most = if behind { WAITED_A_TURN } else { MESSAGES_A_TURN };
-        for _ in 0..most {
-            let Some((_, (bytes, flow))) = self.overload.pop() else { return false };
-            self.handle(&bytes, flow, clock::now());
-        }
-        self.overload.is_waiting()
-    }
-
-    fn handle(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
-        let full = self.switchboard.counters().table_full;
-        self.step(|switchboard| switchboard.handle_input(Input::Message { bytes, flow }, now), now);
-        if self.switchboard.counters().table_full > full {
-            self.overload.refuse(SourceKey::of(flow.peer.ip()), now);
-        }
-    }
-
-    /// New connections, and what came on open ones. True if there may be more.
-    fn take_connections(&mut self, buffer: &mut [u8]) -> bool {
-        for _ in 0..ACCEPTS_A_TURN {
-            let now = clock::now();
-            let Some((number, socket, peer)) = self.streams.accept() else { break };
-            // A connection counts as a message: whoever floods with them is blocked by the same limit.
-            match self.gate.message(peer.ip(), now) {
-                Admission::Pass if self.switchboard.knows(peer) => self.streams.admit(number, socket, peer, now),
-                Admission::Pass => {}
-                Admission::Drop(reason) => self.count_gated(reason),
-            }
-        }
-        let buffer = buffer.get_mut(..READING_BYTES).unwrap_or_default();
-        for _ in 0..READINGS_A_TURN {
-            let Some(id) = self.streams.next_readable() else { break };
-            self.read_connection(id, buffer);
-        }
-        self.streams.has_more()
-    }
-
-    fn read_connection(&mut self, id: ConnectionId, buffer: &mut [u8]) {
-        let mut message = std::mem::take(&mut self.message);
-        let now = clock::now();
-        let end = self.streams.read(id, buffer, now);
-        while let Some(arrived) = self.streams.take(id, &mut message, now) {
-            self.counted.received += 1;
-            let (Arrived::Message(flow) | Arrived::Ping(flow) | Arrived::Bad(flow, _)) = &arrived;
-            let flow = *flow;
-            match self.gate.message(flow.peer.ip(), now) {
-                Admission::Pass => {}
-                Admission::Drop(reason) => {
-                    self.count_gated(reason);
-                    match (reason, &arrived) {
-                        (DropReason::Denied | DropReason::Blocked, _) => self.streams.close(flow, CloseReason::Gate),
-                        (DropReason::OverMessageLimit | DropReason::Overload, Arrived::Bad(..)) => {
-                            self.streams.close(flow, CloseReason::BadFrame);
-                        }
-                        (
-                            DropReason::OverMessageLimit | DropReason::Overload,
-                            Arrived::Message(_) | Arrived::Ping(_),
-                        ) => {}
-                    }
-                    continue;
-                }
-            }
-            match arrived {
-                Arrived::Message(flow) => {
-                    let input = Input::Message { bytes: &message, flow };
-                    self.step(|switchboard| switchboard.handle_input(input, now), now);
-                }
-                Arrived::Ping(flow) => self.streams.pong(flow, now),
-                Arrived::Bad(flow, bad) => {
-                    let input = Input::BadFrame { head: &bad.head, error: bad.error, flow };
-                    self.step(|switchboard| switchboard.handle_input(input, now), now);
-                    self.streams.close_after_writing(flow, CloseReason::BadFrame, now);
-                }
-            }
-        }
-        self.streams.finish(id, end);
-        self.message = message;
-    }
-
     /// Tells the switchboard what did not leave: its transactions need not wait for an answer.
     fn report_unsent(&mut self, now: Instant) {
         while let Some(bytes) = self.streams.poll_unsent() {
@@ -441,83 +309,6 @@ impl Shard {
         tracing::error!(calls, "A step of the switchboard panicked; it was contained");
     }
 
-    fn act(&mut self, output: Output, now: Instant) {
-        match output {
-            Output::Transmit(transmit) => match transmit.flow.transport {
-                Transport::Udp => {
-                    let sent = self.send_datagram(transmit.flow, &transmit.bytes);
-                    if sent { self.counted.sent += 1 } else { self.counted.send_failed += 1 }
-                }
-                Transport::Tcp | Transport::Tls => {
-                    self.counted.sent += 1;
-                    self.streams.send(transmit.flow, transmit.bytes, now);
-                }
-            },
-            Output::Consult { call, direction, source, number, called } => {
-                let number = number.as_ref().map(|number| &*number.0);
-                let over_limit = match direction {
-                    // The PBX is never limited: its users' calls are not ours to count.
-                    CallDirection::Outbound => {
-                        self.dialled.remember(&called.0, now);
-                        None
-                    }
-                    CallDirection::Inbound => match self.gate.call(source, number, now) {
-                        CallAdmission::Pass => None,
-                        CallAdmission::OverSource => Some(OverLimit::Source),
-                        CallAdmission::OverNumber => Some(OverLimit::Number),
-                    },
-                };
-                let dialled_before = number.is_some_and(|number| self.dialled.knows(number, now));
-                let (hour, weekday) = clock::local_hour();
-                self.answer(Input::Consulted { call, over_limit, dialled_before, hour, weekday }, now);
-            }
-            Output::Media(MediaCommand::Open { call, local, ports: None }) => {
-                match (self.wiring.begin_media)(call, local) {
-                    Some(ports) => {
-                        self.have_media_look(now + MEDIA_WAIT);
-                        self.answer(Input::Media { call, event: MediaEvent::Opened { ports } }, now);
-                    }
-                    None => self.tell_media(MediaCommand::Open { call, local, ports: None }, now),
-                }
-            }
-            Output::Media(command) => self.tell_media(command, now),
-            Output::Journal(entry) => (self.wiring.journal)(entry),
-            Output::Recall(call) => (self.wiring.recall)(call),
-            Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
-            Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
-        }
-    }
-
-    /// Answers a question of the switchboard at once. Its outputs are drained by the loop that asked.
-    fn answer(&mut self, answer: Input<'_>, now: Instant) {
-        self.contain(|switchboard| switchboard.handle_input(answer, now), now);
-    }
-
-    fn tell_media(&mut self, command: MediaCommand, now: Instant) {
-        self.have_media_look(now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT });
-        let asked = if let MediaCommand::Open { call, .. } = command { Some(call) } else { None };
-        if !(self.wiring.media)(command) {
-            self.counted.commands_lost += 1;
-            if let Some(call) = asked {
-                self.answer(Input::Media { call, event: MediaEvent::Failed }, now);
-            }
-        }
-    }
-
-    fn have_media_look(&mut self, due: Instant) {
-        self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
-    }
-
-    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the
-    /// peer.
-    fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
-        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref);
-        let family =
-            |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4() == flow.peer.is_ipv4());
-        let socket = named.or_else(|| self.sockets.iter().flatten().find(family));
-        socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
-    }
-
     fn publish(&mut self, now: Instant) {
         self.counted.sizes = self.switchboard.sizes();
         self.counted.counters = self.switchboard.counters().clone();
@@ -529,24 +320,6 @@ impl Shard {
         self.counted.trunks = self.switchboard.trunks();
         self.counted.at = Some(now);
         self.published.store(Arc::new(self.counted.clone()));
-    }
-}
-
-/// True where somebody waits for what the media path does with this.
-fn waits(command: &MediaCommand) -> bool {
-    match command {
-        MediaCommand::Open { .. }
-        | MediaCommand::Latch { .. }
-        | MediaCommand::Cut { .. }
-        | MediaCommand::Play { .. }
-        | MediaCommand::StopPlay { .. }
-        | MediaCommand::HoldKeys { .. }
-        | MediaCommand::Press { .. }
-        | MediaCommand::Whisper { .. } => true,
-        MediaCommand::Plan { .. }
-        | MediaCommand::Answered { .. }
-        | MediaCommand::StopTap { .. }
-        | MediaCommand::Close { .. } => false,
     }
 }
 

@@ -140,7 +140,7 @@ impl Player {
 
     /// True while packets carry the rest of it, and none of its own is due.
     #[must_use]
-    pub fn is_carried(&self, now: Instant) -> bool {
+    pub(crate) fn is_carried(&self, now: Instant) -> bool {
         let left = |prompt: &Prompt| self.queue.len() > 1 || self.position < prompt.coded(self.codec).len();
         self.mixed.is_some_and(|at| now.saturating_duration_since(at) < NOTHING_TO_MIX)
             && self.queue.front().is_some_and(left)

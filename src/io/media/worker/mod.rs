@@ -25,6 +25,7 @@ use super::stock::{Shelf, Stock};
 use super::tap::{TapControl, TapWriter};
 use super::{CONTROLS, SilenceLimit, ToWorker, call_of};
 use crate::io::clock;
+use crate::io::threads::Wake;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::rtp::outgoing::PACKET_TIME;
 use crate::rtp::relay::{Relay, Relayed};
@@ -64,7 +65,7 @@ pub(super) struct Parts {
     pub(super) commands: Receiver<ToWorker>,
     pub(super) woken: Arc<AtomicBool>,
     pub(super) events: Sender<(CallId, MediaEvent)>,
-    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) wake: Wake,
     pub(super) tap: TapWriter,
     pub(super) prompts: Arc<Prompts>,
     pub(super) ports: PortPool,
@@ -324,15 +325,7 @@ impl Worker {
                     call.pair.resume(leg, address, now);
                 }
             }
-            MediaCommand::Answered { call: id, analyse } => {
-                let limit = self.parts.silence.get();
-                let Some(call) = self.call(id) else { return };
-                call.pair.answered(now);
-                (call.answered, call.heard, call.tapped, call.silence_limit) = (Some(now), now, analyse, limit);
-                if analyse {
-                    self.tap_control(TapControl::Started { call: id, answered: now });
-                }
-            }
+            MediaCommand::Answered { call, analyse } => self.answered(call, analyse, now),
             MediaCommand::StopTap { call } => self.stop_tap(call),
             MediaCommand::Cut { call, from, cut } => {
                 if let Some(call) = self.call(call) {
@@ -350,26 +343,23 @@ impl Worker {
                     call.pair.hold_keys(from, held, now);
                 }
             }
-            MediaCommand::Press { call: id, to, key, play } => {
-                let pressed = self.call(id).is_some_and(|call| {
-                    let pressed = call.pair.press(to, key);
-                    if pressed {
-                        call.plays[to] = play;
-                    }
-                    pressed
-                });
-                if pressed {
-                    self.plays(id, now);
-                } else {
-                    emit(&mut self.backlog, &mut self.counts, id, MediaEvent::Finished { to, play });
-                }
-            }
+            MediaCommand::Press { call, to, key, play } => self.press(call, (to, play), key, now),
             MediaCommand::StopPlay { call, to } => {
                 if let Some(call) = self.call(call) {
                     call.pair.stop_play(to);
                 }
             }
             MediaCommand::Close { call } => self.close(call, now),
+        }
+    }
+
+    fn answered(&mut self, id: CallId, analyse: bool, now: Instant) {
+        let limit = self.parts.silence.get();
+        let Some(call) = self.call(id) else { return };
+        call.pair.answered(now);
+        (call.answered, call.heard, call.tapped, call.silence_limit) = (Some(now), now, analyse, limit);
+        if analyse {
+            self.tap_control(TapControl::Started { call: id, answered: now });
         }
     }
 

@@ -1,0 +1,115 @@
+//! What the switchboard wants done: sent, asked, told.
+
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+
+use super::super::ShardEvent;
+use super::Shard;
+use crate::call::{Input, Output};
+use crate::gate::CallAdmission;
+use crate::io::clock;
+use crate::policy::facts::{CallDirection, OverLimit};
+use crate::rtp::control::{MediaCommand, MediaEvent};
+use crate::sip::flow::{Flow, Transport};
+
+/// A media command that nobody waits for may wait for so long, for others to share its wake-up. Media that come
+/// meanwhile wake the media path themselves.
+const MEDIA_WAIT: Duration = Duration::from_millis(5);
+
+impl Shard {
+    pub(super) fn act(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::Transmit(transmit) => match transmit.flow.transport {
+                Transport::Udp => {
+                    let sent = self.send_datagram(transmit.flow, &transmit.bytes);
+                    if sent { self.counted.sent += 1 } else { self.counted.send_failed += 1 }
+                }
+                Transport::Tcp | Transport::Tls => {
+                    self.counted.sent += 1;
+                    self.streams.send(transmit.flow, transmit.bytes, now);
+                }
+            },
+            Output::Consult { call, direction, source, number, called } => {
+                let number = number.as_ref().map(|number| &*number.0);
+                let over_limit = match direction {
+                    // The PBX is never limited: its users' calls are not ours to count.
+                    CallDirection::Outbound => {
+                        self.dialled.remember(&called.0, now);
+                        None
+                    }
+                    CallDirection::Inbound => match self.gate.call(source, number, now) {
+                        CallAdmission::Pass => None,
+                        CallAdmission::OverSource => Some(OverLimit::Source),
+                        CallAdmission::OverNumber => Some(OverLimit::Number),
+                    },
+                };
+                let dialled_before = number.is_some_and(|number| self.dialled.knows(number, now));
+                let (hour, weekday) = clock::local_hour();
+                self.answer(Input::Consulted { call, over_limit, dialled_before, hour, weekday }, now);
+            }
+            Output::Media(MediaCommand::Open { call, local, ports: None }) => {
+                match (self.wiring.begin_media)(call, local) {
+                    Some(ports) => {
+                        self.have_media_look(now + MEDIA_WAIT);
+                        self.answer(Input::Media { call, event: MediaEvent::Opened { ports } }, now);
+                    }
+                    None => self.tell_media(MediaCommand::Open { call, local, ports: None }, now),
+                }
+            }
+            Output::Media(command) => self.tell_media(command, now),
+            Output::Journal(entry) => (self.wiring.journal)(entry),
+            Output::Recall(call) => (self.wiring.recall)(call),
+            Output::Happened(happened) => self.outlet.put(ShardEvent::Call(happened), now),
+            Output::Trunk(event) => self.outlet.put(ShardEvent::Trunk(event), now),
+        }
+    }
+
+    /// Answers a question of the switchboard at once. Its outputs are drained by the loop that asked.
+    fn answer(&mut self, answer: Input<'_>, now: Instant) {
+        self.contain(|switchboard| switchboard.handle_input(answer, now), now);
+    }
+
+    fn tell_media(&mut self, command: MediaCommand, now: Instant) {
+        self.have_media_look(now + if waits(&command) { Duration::ZERO } else { MEDIA_WAIT });
+        let asked = if let MediaCommand::Open { call, .. } = command { Some(call) } else { None };
+        if !(self.wiring.media)(command) {
+            self.counted.commands_lost += 1;
+            if let Some(call) = asked {
+                self.answer(Input::Media { call, event: MediaEvent::Failed }, now);
+            }
+        }
+    }
+
+    fn have_media_look(&mut self, due: Instant) {
+        self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
+    }
+
+    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the
+    /// peer.
+    fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
+        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref);
+        let family =
+            |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4() == flow.peer.is_ipv4());
+        let socket = named.or_else(|| self.sockets.iter().flatten().find(family));
+        socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
+    }
+}
+
+/// True where somebody waits for what the media path does with this.
+fn waits(command: &MediaCommand) -> bool {
+    match command {
+        MediaCommand::Open { .. }
+        | MediaCommand::Latch { .. }
+        | MediaCommand::Cut { .. }
+        | MediaCommand::Play { .. }
+        | MediaCommand::StopPlay { .. }
+        | MediaCommand::HoldKeys { .. }
+        | MediaCommand::Press { .. }
+        | MediaCommand::Whisper { .. } => true,
+        MediaCommand::Plan { .. }
+        | MediaCommand::Answered { .. }
+        | MediaCommand::StopTap { .. }
+        | MediaCommand::Close { .. } => false,
+    }
+}
