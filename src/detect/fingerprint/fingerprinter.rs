@@ -4,13 +4,11 @@ use std::sync::LazyLock;
 
 use rustfft::FftPlanner;
 
-use super::{BITS, FRAMES_A_WORD, Word};
+use super::{BITS, FRAMES, FRAMES_A_WORD, Word};
 use crate::audio::{FRAME_SAMPLES, widely};
 use crate::detect::spectrum::{Spectrum, Tables, sum};
 use crate::units::SampleRate;
 
-/// Frames of one word's window, 320 ms: so long that a shifted start hardly matters.
-const FRAMES: usize = 16;
 /// Frames of two windows that are one word apart.
 const KEPT: usize = FRAMES + FRAMES_A_WORD;
 /// Samples of a frame at 4 kHz.
