@@ -61,7 +61,10 @@ pub struct Switchboard {
     pub(super) edits: Edits,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
+    /// No new calls but for emergencies.
     pub(super) draining: bool,
+    /// Nor those: the last calls are being ended.
+    pub(super) ending: bool,
     /// Changes of answered calls are told.
     pub(super) journals: bool,
     /// Calls that changed since the last input.
@@ -103,6 +106,7 @@ impl Switchboard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            ending: false,
             journals: false,
             changed: Vec::new(),
             trunks: Trunks::new(secret),
@@ -237,7 +241,7 @@ impl Switchboard {
 
     /// Hangs up those calls that must not go on, and takes no new ones.
     fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
-        self.draining = true;
+        (self.draining, self.ending) = (true, true);
         let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
         for id in ids {
             if let Some(call) = self.take(id) {
