@@ -195,6 +195,7 @@ impl Switchboard {
             return;
         };
         let settings = Arc::clone(call.as_ref().map_or(&self.settings, |call| &call.settings));
+        let credible = side == Side::Inside && call.as_ref().is_some_and(|call| call.is_ours());
         let mut edits = self.blank_edits();
         let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.transport));
         let to = match call {
@@ -206,7 +207,7 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
         };
         let bytes = edits.applied(message);
-        if relayed.call.is_some() && side == Side::Inside {
+        if credible {
             self.credit(client, relayed.trunk.as_ref(), &settings, bytes);
         }
         self.send(client, bytes, to, now);
