@@ -128,7 +128,7 @@ impl Learning {
     fn take(&self, lesson: Lesson, call: CallId) {
         match lesson {
             Lesson::Likely => self.learner.want(call),
-            Lesson::No => self.learner.forget(call),
+            Lesson::No => self.learner.unlearn(call).iter().for_each(|name| forget(&self.file, name)),
             Lesson::Yes => {
                 if let Some(line) = self.learner.learn(call) {
                     remember(&self.file, &line);
@@ -144,6 +144,22 @@ fn remember(file: &Path, line: &str) {
         Ok(()) => tracing::info!(file = %file.display(), "A scam's recording is known from now on"),
         Err(error) => tracing::warn!(file = %file.display(), %error, "A known recording cannot be kept"),
     }
+}
+
+/// Takes a recording out of the file of known ones. Where that fails, the next process knows it again.
+fn forget(file: &Path, name: &str) {
+    match remove_line(file, name) {
+        Ok(()) => tracing::info!(name, "A recording is known no more: a call with it was taken back"),
+        Err(error) => tracing::warn!(file = %file.display(), name, %error, "A known recording cannot be taken out"),
+    }
+}
+
+fn remove_line(file: &Path, name: &str) -> std::io::Result<()> {
+    let text = std::fs::read(file)?;
+    let of_another = |line: &&[u8]| line.split(|byte| *byte == b' ').next() != Some(name.as_bytes());
+    let rest: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(of_another).collect();
+    let new = file.with_extension("new");
+    std::fs::write(&new, rest.concat()).and_then(|()| std::fs::rename(&new, file))
 }
 
 /// Adds a line in one step, behind whatever a kill or a full disk has left of the one before.
@@ -197,5 +213,7 @@ mod tests {
         add_line(&file, "two 00").unwrap();
 
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "one 00\ntorn 0\ntwo 00\n");
+        remove_line(&file, "one").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "torn 0\ntwo 00\n");
     }
 }

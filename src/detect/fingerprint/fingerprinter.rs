@@ -163,10 +163,12 @@ impl Probe {
     /// The word with each set of its least certain bits flipped, itself first.
     pub(super) fn variants(&self) -> impl Iterator<Item = u32> {
         let (word, uncertain) = (self.word.unwrap_or_default(), self.uncertain());
+        // Of a certain word there are none.
+        let flippable = uncertain.iter().filter(|bit| **bit != 0).count();
         let flipped = move |set: usize| {
             let bits = uncertain.iter().enumerate().filter(move |(n, _)| set & (1 << n) != 0);
             bits.fold(word, |word, (_, bit)| word ^ bit)
         };
-        (0..1 << UNCERTAIN).map(flipped)
+        (0..1 << flippable).map(flipped)
     }
 }

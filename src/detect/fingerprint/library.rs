@@ -159,8 +159,23 @@ impl Library {
     /// Is this recording, or another copy of it, in the library?
     #[must_use]
     pub fn knows(&self, recording: &Recording) -> bool {
+        self.copy_of(recording).is_some()
+    }
+
+    /// The name of the recording that is this one, or another copy of it.
+    #[must_use]
+    pub fn copy_of(&self, recording: &Recording) -> Option<Arc<str>> {
         let mut matcher = Matcher::default();
-        recording.words.iter().any(|word| matcher.word(Probe::certain(*word), self).is_some())
+        recording.words.iter().find_map(|word| Some(matcher.word(Probe::certain(*word), self)?.recording))
+    }
+
+    /// The same without the recordings of this name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut library = Self::default();
+        let others = self.recordings.iter().filter(|recording| *recording.name != *name);
+        others.for_each(|recording| library.add(recording.clone()));
+        library
     }
 
     /// Where a word stands: recordings, and the place in each.

@@ -12,6 +12,9 @@ use super::hearing::Knowledge;
 use crate::detect::fingerprint::{Library, Recording, Word};
 use crate::units::CallId;
 
+/// Begins the names of recordings that were learned here. Others were put into the file by people.
+const LEARNED: &str = "call-";
+
 /// Calls whose fingerprints wait for somebody to want them; 4 kB each.
 const RECENT: usize = 256;
 
@@ -77,9 +80,24 @@ impl Learner {
         });
     }
 
-    /// The call was no scam.
-    pub fn forget(&self, call: CallId) {
-        self.with(|waiting| waiting.wanted.remove(&call));
+    /// The call was no scam, and so is no recording that it has been taken for, where that was learned from another
+    /// call. Returns the names of those that are known no more. A scam's comes back with its next call.
+    #[must_use]
+    pub fn unlearn(&self, call: CallId) -> Vec<Arc<str>> {
+        let words = self.with(|waiting| waiting.wanted.remove(&call)).flatten();
+        let Some(heard) = words.and_then(|words| Recording::new("", &words)) else { return Vec::new() };
+        let known = self.knowledge.load_full();
+        let (mut library, mut forgotten) = (None, Vec::new());
+        while let Some(name) = library.as_ref().unwrap_or(&*known.campaigns).copy_of(&heard)
+            && name.starts_with(LEARNED)
+        {
+            library = Some(library.as_ref().unwrap_or(&*known.campaigns).without(&name));
+            forgotten.push(name);
+        }
+        if let Some(library) = library {
+            self.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(library), ..Knowledge::clone(&known) }));
+        }
+        forgotten
     }
 
     /// Takes the call's recording for a scam's: the next call that plays it is recognised. Returns the line for the
@@ -87,7 +105,7 @@ impl Learner {
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let words = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
-        let recording = Recording::new(&format!("call-{call}"), &words)?;
+        let recording = Recording::new(&format!("{LEARNED}{call}"), &words)?;
         let known = self.knowledge.load_full();
         if known.campaigns.knows(&recording) {
             return None;
@@ -144,10 +162,32 @@ mod tests {
         let learner = learner();
         learner.want(CallId(0));
         learner.keep(CallId(0), words(0));
-        learner.forget(CallId(0));
+        assert_eq!(learner.unlearn(CallId(0)), []);
         assert_eq!(learner.learn(CallId(0)), None);
 
         (0..WANTED as u64 + 3).for_each(|call| learner.want(CallId(call)));
         assert_eq!(learner.with(|waiting| waiting.wanted.len()), WANTED);
+    }
+
+    #[test]
+    fn a_call_that_is_taken_back_makes_its_recording_unknown_unless_a_person_put_it_there() {
+        let learner = learner();
+        let again = |call| {
+            learner.want(CallId(call));
+            learner.keep(CallId(call), words(0));
+        };
+        again(0);
+        let line = learner.learn(CallId(0)).unwrap();
+        again(1);
+        assert_eq!(learner.unlearn(CallId(1)), ["call-0000000000000000".into()]);
+        again(2);
+        assert_eq!(learner.unlearn(CallId(2)), [], "it is known no more");
+
+        let by_hand = Library::parse(&line.replace("call-", "hand-")).unwrap();
+        let known = learner.knowledge.load_full();
+        learner.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(by_hand), ..Knowledge::clone(&known) }));
+        again(3);
+        assert_eq!(learner.unlearn(CallId(3)), []);
+        assert_eq!(learner.knowledge.load().campaigns.len(), 1);
     }
 }
