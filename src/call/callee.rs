@@ -169,6 +169,10 @@ impl Switchboard {
         }
         let refused = said.as_ref().is_some_and(|said| said.refused);
         if let Some(said) = said {
+            if call.unheard == Some(NotAnalysed::NoSdp) {
+                // The callee makes the offer, and the caller answers it in its ACK or PRACK (RFC 3261 §13.2.1).
+                call.unheard = said.unheard;
+            }
             if said.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }

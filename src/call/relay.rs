@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answer;
 use super::description::{Said, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
@@ -429,10 +430,11 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     sdp.anchored_media().map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
 }
 
-/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is
-/// said and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted
-/// so from its beginning is not listened to.
+/// True for a caller's change to encryption of its own, or to codecs that the ear does not know, while it is listened to
+/// or the callee's keys are held: what is said and pressed would be read by nobody here. The call goes on as it was (RFC
+/// 3261 §14.1). One that was so from its beginning is not listened to.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
     let watched = call.listens_until.is_some() && call.unheard.is_none() || call.guard.is_some();
-    leg == Leg::Caller && watched && !media.is_plain_rtp() && !media.is_fax() && !call.may_end_srtp()
+    let encrypts = !media.is_plain_rtp() && !call.may_end_srtp();
+    leg == Leg::Caller && watched && !media.is_fax() && (encrypts || answer::plan(media).codecs.is_empty())
 }

@@ -261,7 +261,7 @@ fn without_enforcement_and_without_suspicion_keys_pass() {
 
 #[test]
 fn a_whisper_comes_once_and_behind_a_guard() {
-    let (mut world, mut caller, _) = answered(settings());
+    let (mut world, mut caller, _) = super::answered(super::settings());
     world.media_in_ladder = true;
     world.judge(0.75);
     world.finished(Leg::Callee);
@@ -420,6 +420,20 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
     assert!(!world.ladder().contains("hold keys"));
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() {
+    let (mut world, mut caller, _) = super::answered(super::settings());
+    let other = super::sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 3 101");
+
+    world.send(TRUNK, &caller.next("INVITE", &other));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.run(S(30));
+    world.send(TRUNK, &caller.next("INVITE", &other));
+
+    assert!(world.last(PBX).starts_with("INVITE "), "nobody listens any more");
 }
 
 #[test]
