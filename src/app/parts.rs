@@ -105,8 +105,8 @@ fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, BadFile> {
     })
 }
 
-/// Known recordings. Where the file cannot be read, the firewall starts without them; what is damaged in it is left out:
-/// a kill while a line was written must not cost all others.
+/// Known recordings. Where the file cannot be read, the firewall starts without them; what is damaged in it is left
+/// out: a kill while a line was written must not cost all others.
 fn campaigns(path: &Path) -> Library {
     let text = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

@@ -43,8 +43,8 @@ const MOST_G722: usize = 2_048;
 /// After this many late packets in a row it is the path that has become slower, not a packet.
 const LATE_RUN: u8 = 5;
 
-/// After this many packets in a row that seem to have come before, their source does not count them, by number or clock.
-/// A receiver may play each as it comes.
+/// After this many packets in a row that seem to have come before, their source does not count them, by number or
+/// clock. A receiver may play each as it comes.
 const REPEATED_RUN: u8 = 5;
 
 /// A packet that is newer than all before it may begin this share of its length before their end, but no earlier: its

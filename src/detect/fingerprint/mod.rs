@@ -4,8 +4,8 @@
 //! the next (Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002). No audio can be made of
 //! them. The same recording with another codec, level, noise or start has about four of five bits in common; two
 //! different recordings have half. A [`Matcher`] looks up each word, also with its least certain bits flipped, and
-//! where it finds one it compares the last seconds. Only what is heard as the caller's speech counts: ringback, music on
-//! hold and the echo of the PBX's own greeting are the same in calls that have nothing to do with each other.
+//! where it finds one it compares the last seconds. Only what is heard as the caller's speech counts: ringback, music
+//! on hold and the echo of the PBX's own greeting are the same in calls that have nothing to do with each other.
 
 mod fingerprinter;
 mod library;
