@@ -18,7 +18,7 @@ use super::trunks::Trunks;
 use crate::policy::facts::Facts;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{
-    ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
+    Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
 use crate::units::{CallId, OwnMap};
@@ -313,8 +313,12 @@ impl Switchboard {
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
-        let of_call = message.method().is_some() && self.inside(message, side).is_some();
-        match self.transactions.receive(message, of_call, flow, now) {
+        let claim = match side {
+            _ if message.method().is_some() && self.inside(message, side).is_some() => Claim::OfCall,
+            Side::Inside => Claim::Ours,
+            Side::Outside => Claim::Others,
+        };
+        match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => {
