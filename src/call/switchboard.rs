@@ -264,6 +264,13 @@ impl Switchboard {
         self.side_of_message(source, bytes).is_some()
     }
 
+    /// True for a message that asks for a contact that we registered, from a source that no setting names: a trunk has
+    /// told it where we are.
+    #[must_use]
+    pub fn vouches(&self, source: SocketAddr, bytes: &[u8]) -> bool {
+        self.settings.side_of(source).is_none() && self.trunks.registered_contact(bytes).is_some()
+    }
+
     /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
     fn side_of_message(&self, source: SocketAddr, bytes: &[u8]) -> Option<Side> {
         let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);

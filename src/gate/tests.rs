@@ -216,3 +216,22 @@ fn those_who_flood_most_are_named_and_nobody_who_may_be_heard() {
     gate.lift(ip("192.0.2.99"));
     assert_eq!(gate.worst(100, 9, t0), Vec::<IpAddr>::new());
 }
+
+#[test]
+fn a_trunks_gateway_is_not_blocked_by_whoever_forges_its_address_but_by_an_operator() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let gateway = ip("192.0.2.99");
+    flood(&mut gate, gateway, t0);
+    assert_eq!(gate.message(gateway, t0), Admission::Drop(DropReason::Blocked));
+
+    assert!(gate.vouch(gateway, t0));
+    assert_eq!(flood(&mut gate, gateway, t0), 20, "as a trunk");
+    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Pass);
+    assert!(gate.blocks(t0).is_empty() && gate.worst(0, 10, t0).is_empty());
+
+    assert!(gate.block(gateway, 60 * SECOND, t0));
+    assert!(!gate.vouch(gateway, t0));
+    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Drop(DropReason::Blocked));
+    assert!(!gate.vouch(ip("203.0.113.1"), t0), "networks.deny");
+}
