@@ -32,6 +32,9 @@ const MAX_EVENTS: usize = 256;
 /// Sources that are remembered for having shown a trunk's secret: a provider has fewer gateways.
 const VOUCHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
+/// Blocks of an operator in a row that no other pushes out.
+const MOST_KEPT: usize = 1_000;
+
 /// Blocks that are shown at a time. A flood of forged sources makes as many as the table holds, and this is done every
 /// second beside the calls.
 const MAX_SHOWN: usize = 1_000;
@@ -242,10 +245,25 @@ impl Gate {
         let doubled = self.settings.block_for.saturating_mul(1 << (times - 1).min(20));
         let length = length.unwrap_or(doubled.min(self.settings.longest_block));
         let block = Block { source: key.address(), reason, since: now, until: now + length, times, dropped: 0 };
+        self.make_room(now);
         self.blocks.put(key, block.clone());
         // It begins anew after the block, not with a spent limit that would block it again at once.
         self.strangers.pop(&key);
         self.tell(GateEvent::Blocked(block));
+    }
+
+    /// Where the next block finds none, the one that has been of use least lately goes: of those that an operator wants,
+    /// none does. A flood of forged sources would else lift them.
+    fn make_room(&mut self, now: Instant) {
+        if self.blocks.len() < self.blocks.cap().get() {
+            return;
+        }
+        for _ in 0..MOST_KEPT {
+            let oldest = self.blocks.peek_lru();
+            let wanted = oldest.filter(|(_, block)| block.reason == BlockReason::Operator && block.until > now);
+            let Some(key) = wanted.map(|(key, _)| *key) else { return };
+            self.blocks.promote(&key);
+        }
     }
 
     fn tell(&mut self, event: GateEvent) {
