@@ -252,8 +252,8 @@ impl Gate {
         self.tell(GateEvent::Blocked(block));
     }
 
-    /// Where the next block finds none, the one that has been of use least lately goes: of those that an operator wants,
-    /// none does. A flood of forged sources would else lift them.
+    /// Where the next block finds no room, the one that has been of use least lately goes, but none that an operator
+    /// wants: a flood of forged sources would else lift those.
     fn make_room(&mut self, now: Instant) {
         if self.blocks.len() < self.blocks.cap().get() {
             return;
