@@ -1096,6 +1096,33 @@ fn draining_refuses_new_calls_and_ending_all_ends_what_runs() {
 }
 
 #[test]
+fn emergency_calls_are_taken_while_draining_and_where_there_is_room_for_no_other() {
+    let mut world = World::new(Settings { max_calls: 1, ..settings() });
+    let dial = |name: &str, number: &str| Phone::inside(name, number).request("INVITE", &sdp(PBX, ""));
+    world.send(TRUNK, &Phone::caller("first").request("INVITE", &sdp(TRUNK, "")));
+    world.last(PBX);
+
+    world.send(PBX, &dial("taxi", "01632960001"));
+    assert!(world.last(PBX).starts_with("SIP/2.0 503 "));
+    world.send(PBX, &dial("fire", "112"));
+    assert!(world.newest_invite(TRUNK).is_some());
+    world.input(Input::Drain);
+    world.send(PBX, &dial("police", "999"));
+    assert!(world.newest_invite(TRUNK).is_some());
+    // From outside a number is a caller's word, and nobody's emergency.
+    let from_outside = Phone { target: format!("sip:999@{}", world::US_OUTSIDE), ..Phone::caller("outside") };
+    world.send(TRUNK, &from_outside.request("INVITE", &sdp(TRUNK, "")));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 503 "));
+    (0..20).for_each(|n| world.send(PBX, &dial(&format!("more{n}"), "999")));
+    assert_eq!(world.switchboard.sizes().calls, 1 + ringfence::call::EMERGENCIES);
+
+    world.input(Input::EndAll);
+    world.forget_peer(PBX);
+    world.send(PBX, &dial("late", "999"));
+    assert!(world.last(PBX).starts_with("SIP/2.0 503 "), "the process is about to end");
+}
+
+#[test]
 fn more_calls_than_the_limit_are_503_and_over_a_limit_is_busy() {
     let mut world = World::new(Settings { max_calls: 1, ..settings() });
     let (first, second) = (Phone::caller("first"), Phone::caller("second"));
@@ -1138,7 +1165,6 @@ fn a_trunk_that_floods_with_calls_leaves_room_for_calls_of_others() {
 #[test]
 fn calls_without_usable_media_go_on_unheard() {
     for (body, why) in [
-        (String::new(), "no_sdp"),
         (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/SAVP 0 101"), "srtp"),
         (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 96\r\na=rtpmap:96 iLBC/8000"), "codec"),
     ] {

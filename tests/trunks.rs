@@ -268,6 +268,33 @@ fn a_call_out_answers_the_trunks_challenge_and_the_pbx_sees_none_of_it() {
     world.rest();
 }
 
+/// Whoever calls may answer in the trunk's name, where that passes on what it says.
+#[test]
+fn a_caller_that_challenges_requests_of_its_call_gets_no_digest_of_our_password() {
+    for ours in [false, true] {
+        let mut world = registered();
+        let mut caller = Phone::caller("leech");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        let mut callee = Phone::callee(&invite, "callee");
+        world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+
+        if ours {
+            let call = *world.calls.last().unwrap();
+            world.input(Input::HangUp { call });
+        } else {
+            world.forget_peer(PBX);
+            world.send(PBX, &callee.next("BYE", ""));
+        }
+        let bye = world.last(TRUNK);
+        assert!(bye.starts_with("BYE "));
+        world.send(TRUNK, &challenge(&bye, "401 Unauthorized", "WWW-Authenticate"));
+
+        assert_eq!(world.receive(TRUNK), None);
+        assert!(ours || world.last(PBX).starts_with("SIP/2.0 401 "), "it is for the PBX to answer, or not");
+    }
+}
+
 #[test]
 fn a_cancel_reaches_the_invite_that_carries_credentials() {
     let mut world = registered();

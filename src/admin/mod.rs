@@ -6,6 +6,7 @@
 //! There are no passwords: who can reach the loopback address is on this machine. A web page in a browser there can
 //! reach it too, so requests must name a loopback host (DNS rebinding) and may not come from another site's page.
 
+mod connections;
 mod routes;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::connections::Connections;
 use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::units::CallId;
@@ -70,7 +72,9 @@ impl Admin {
                             // An error is the handle's drop: stop as well.
                             let _ = stopped.await;
                         };
-                        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                        if let Err(error) =
+                            axum::serve(Connections::new(listener), router).with_graceful_shutdown(until).await
+                        {
                             tracing::error!(%error, "The HTTP API ended");
                         }
                     }

@@ -1,7 +1,7 @@
 //! Events of the shard on their way to the observers, and the recordings that are learned from them.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -46,10 +46,8 @@ pub(super) fn start(
             match event {
                 ShardEvent::Call(happened) => {
                     observer.happened(&happened);
-                    if let Some(learning) = &learning
-                        && was_a_scam(&mut taken_away, &happened)
-                    {
-                        learning.learn(happened.call);
+                    if let (Some(learning), Some(lesson)) = (&learning, lesson(&mut taken_away, &happened)) {
+                        learning.take(lesson, happened.call);
                     }
                 }
                 ShardEvent::Gate(event) => log(&event),
@@ -72,26 +70,33 @@ fn log(event: &GateEvent) {
     }
 }
 
-/// True at the end of a call that was taken away and not taken back. `taken_away` holds such calls that still run, in
-/// the order in which they began.
-fn was_a_scam(taken_away: &mut BTreeSet<CallId>, happened: &Happened) -> bool {
+/// What an event says about the recording of its call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Lesson {
+    /// Most likely a scam's: the call has been taken away.
+    Likely,
+    /// None: the callee has taken the call back.
+    No,
+    /// A scam's: the call has ended, and nobody has taken it back.
+    Yes,
+}
+
+/// `taken_away` holds calls that were taken away and still run, in the order in which they began.
+fn lesson(taken_away: &mut BTreeSet<CallId>, happened: &Happened) -> Option<Lesson> {
     let Happened { call, event, .. } = happened;
     match event {
         Event::SteppedUp { decision, enforcement, .. } if takes_away(decision, *enforcement) => {
             note(taken_away, *call);
-            false
+            Some(Lesson::Likely)
         }
-        Event::TakenBack { .. } => {
-            taken_away.remove(call);
-            false
-        }
-        Event::Ended { .. } => taken_away.remove(call),
+        Event::TakenBack { .. } => taken_away.remove(call).then_some(Lesson::No),
+        Event::Ended { .. } => taken_away.remove(call).then_some(Lesson::Yes),
         Event::Restored { story, .. } => {
             let taken = |step: &SteppedUp| takes_away(&step.decision, step.enforcement);
             if story.taken_back.is_none() && story.steps.iter().any(taken) {
                 note(taken_away, *call);
             }
-            false
+            None
         }
         Event::Began { .. }
         | Event::Routed { .. }
@@ -100,7 +105,7 @@ fn was_a_scam(taken_away: &mut BTreeSet<CallId>, happened: &Happened) -> bool {
         | Event::Judged { .. }
         | Event::SteppedUp { .. }
         | Event::GuardLifted { .. }
-        | Event::Digit { .. } => false,
+        | Event::Digit { .. } => None,
     }
 }
 
@@ -120,20 +125,53 @@ impl Learning {
         Self { learner: analysis.learner(), file: folder.join(&settings.detect.campaigns) }
     }
 
-    fn learn(&self, call: CallId) {
-        if let Some(line) = self.learner.learn(call) {
-            remember(&self.file, &line);
+    fn take(&self, lesson: Lesson, call: CallId) {
+        match lesson {
+            Lesson::Likely => self.learner.want(call),
+            Lesson::No => self.learner.unlearn(call).iter().for_each(|name| forget(&self.file, name)),
+            Lesson::Yes => {
+                if let Some(line) = self.learner.learn(call) {
+                    remember(&self.file, &line);
+                }
+            }
         }
     }
 }
 
 /// Adds a recording to the file of known ones. Where that fails, it is forgotten when this process ends.
 fn remember(file: &Path, line: &str) {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    match opened.and_then(|mut file| writeln!(file, "{line}")) {
+    match add_line(file, line) {
         Ok(()) => tracing::info!(file = %file.display(), "A scam's recording is known from now on"),
         Err(error) => tracing::warn!(file = %file.display(), %error, "A known recording cannot be kept"),
     }
+}
+
+/// Takes a recording out of the file of known ones. Where that fails, the next process knows it again.
+fn forget(file: &Path, name: &str) {
+    match remove_line(file, name) {
+        Ok(()) => tracing::info!(name, "A recording is known no more: a call with it was taken back"),
+        Err(error) => tracing::warn!(file = %file.display(), name, %error, "A known recording cannot be taken out"),
+    }
+}
+
+fn remove_line(file: &Path, name: &str) -> std::io::Result<()> {
+    let text = std::fs::read(file)?;
+    let of_another = |line: &&[u8]| line.split(|byte| *byte == b' ').next() != Some(name.as_bytes());
+    let rest: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(of_another).collect();
+    let new = file.with_extension("new");
+    std::fs::write(&new, rest.concat()).and_then(|()| std::fs::rename(&new, file))
+}
+
+/// Adds a line in one step, behind whatever a kill or a full disk has left of the one before.
+fn add_line(file: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).read(true).append(true).open(file)?;
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let torn = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{torn}{line}\n").as_bytes())
 }
 
 #[cfg(test)]
@@ -149,7 +187,7 @@ mod tests {
     #[test]
     fn calls_whose_end_was_lost_are_not_kept_for_ever() {
         let (now, mut taken_away) = (clock::now(), BTreeSet::new());
-        let mut tell = |call, event| was_a_scam(&mut taken_away, &Happened { call: CallId(call), at: now, event });
+        let mut tell = |call, event| lesson(&mut taken_away, &Happened { call: CallId(call), at: now, event });
         let probabilities = [Ratio::ZERO, Ratio::ZERO, Ratio::ZERO, Ratio::ONE];
         let verdict = Verdict { at: CallTime::ZERO, class: Class::PressKey, probabilities, reasons: Vec::new() };
         let decision = StepUpDecision { action: StepUp::Divert, rule: Arc::from("test"), verdict };
@@ -158,10 +196,24 @@ mod tests {
         let ending = Ending { by: None, how: EndReason::Diverted, status: None, talked: None };
         let last = 2 * TAKEN_AWAY as u64;
 
-        assert!((1..=last).all(|call| !tell(call, diverted())));
+        assert!((1..=last).all(|call| tell(call, diverted()) == Some(Lesson::Likely)));
 
-        assert!(tell(last, Event::Ended { ending }), "the newest are known");
-        assert!(!tell(1, Event::Ended { ending }));
+        assert_eq!(tell(last, Event::Ended { ending }), Some(Lesson::Yes), "the newest are known");
+        assert_eq!(tell(1, Event::Ended { ending }), None);
         assert_eq!(taken_away.len(), TAKEN_AWAY - 1);
+    }
+
+    #[test]
+    fn a_line_that_a_kill_has_torn_does_not_take_the_next_one_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("campaigns.txt");
+
+        add_line(&file, "one 00").unwrap();
+        std::fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(b"torn 0").unwrap();
+        add_line(&file, "two 00").unwrap();
+
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "one 00\ntorn 0\ntwo 00\n");
+        remove_line(&file, "one").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "torn 0\ntwo 00\n");
     }
 }

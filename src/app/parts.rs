@@ -103,10 +103,11 @@ fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, BadFile> {
     })
 }
 
-/// Known recordings. Where the file cannot be read or is damaged, the firewall starts without them.
+/// Known recordings. Where the file cannot be read, the firewall starts without them; what is damaged in it is left
+/// out: a kill while a line was written must not cost all others.
 fn campaigns(path: &Path) -> Library {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Library::default(),
         Err(error) => {
             let path = path.display();
@@ -114,10 +115,11 @@ fn campaigns(path: &Path) -> Library {
             return Library::default();
         }
     };
-    let library = Library::parse(&text).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "Known recordings are damaged; the ear goes on without them");
-        Library::default()
-    });
+    let (library, bad) = Library::parse_damaged(&text);
+    if let Some(line) = bad.first() {
+        let path = path.display();
+        tracing::warn!(%path, line, damaged = bad.len(), "Some known recordings are damaged, and left out");
+    }
     if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
         shorten(path, &shorter, library.len());
     }
@@ -162,4 +164,22 @@ pub(super) fn observer(settings: &Settings, store: &Path, metrics: &Arc<Metrics>
 pub(super) fn records(settings: &Settings) -> Records {
     let retention = Retention { keep: settings.store.keep_for, ..Retention::default() };
     Records { retention, ..Records::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_of_known_recordings_is_read_as_far_as_it_is_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("campaigns.txt");
+        let line = |name: &str| format!("{name} {}\n", "00beef".repeat(50));
+        let [one, two, three] = ["one", "two", "three"].map(line);
+        let text = [one.as_bytes(), b"torn 00be", two.as_bytes(), b"\xFF\n", three.as_bytes()].concat();
+        std::fs::write(&path, text).unwrap();
+
+        assert_eq!(campaigns(&path).to_text(), one + &three);
+        assert!(campaigns(&folder.path().join("none")).is_empty());
+    }
 }

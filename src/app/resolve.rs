@@ -185,10 +185,12 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
 }
 
 /// How many calls there are ports and open files for. A flood of calls must meet a limit that keeps room for others,
-/// not a media path that has nothing left for anybody.
+/// not a media path that has nothing left for anybody. Of many, some are kept for emergency calls, which may be more.
 fn calls_with_sockets(settings: &Settings) -> usize {
+    const KEPT: usize = 16;
     let ports = usize::from(settings.media.last_port.saturating_sub(settings.media.first_port)) + 1;
-    (ports.min(files_for_calls()) / SOCKETS_A_CALL).max(1)
+    let calls = ports.min(files_for_calls()) / SOCKETS_A_CALL;
+    (calls - (calls / KEPT).min(call::EMERGENCIES)).max(1)
 }
 
 /// Open files that calls may have. Where the system names no limit, ports alone decide.

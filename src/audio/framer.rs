@@ -5,8 +5,8 @@
 //! say that nothing more will come. A leg that sends nothing yields lost frames, so that silence has a length.
 //!
 //! The place of a sample is the RTP timestamp against an anchor: the first packet of a source is placed at its arrival.
-//! A source that changes (SSRC, a timestamp that jumps, a path that got slower for good) gets a new anchor. Nothing
-//! here delays the call itself: this is the tap.
+//! A source that changes (SSRC, a timestamp that jumps or stands still, a path that got slower for good) gets a new
+//! anchor. Nothing here delays the call itself: this is the tap.
 
 mod slot;
 
@@ -42,6 +42,14 @@ const MOST_G722: usize = 2_048;
 
 /// After this many late packets in a row it is the path that has become slower, not a packet.
 const LATE_RUN: u8 = 5;
+
+/// After this many packets in a row that seem to have come before, their source does not count them, by number or
+/// clock. A receiver may play each as it comes.
+const REPEATED_RUN: u8 = 5;
+
+/// A packet that is newer than all before it may begin this share of its length before their end, but no earlier: its
+/// source's clock does not say where it belongs.
+const OVERLAP: u64 = 8;
 
 /// What a payload holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,6 +125,7 @@ pub struct Framer {
     /// Of the source that was decoded last.
     decoder: Option<(Ssrc, Decoder)>,
     late_run: u8,
+    repeated_run: u8,
     counters: FramerCounters,
 }
 
@@ -147,6 +156,7 @@ impl Framer {
             anchor: None,
             decoder: None,
             late_run: 0,
+            repeated_run: 0,
             counters: FramerCounters::default(),
         }
     }
@@ -265,9 +275,15 @@ impl Framer {
         };
         // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the
         // clock.
+        let is_newest = packet.sequence.since(anchor.newest) > 0;
         if !anchor.is_new(packet.sequence) && start < anchor.end {
             self.counters.duplicate += 1;
-            return None;
+            self.repeated_run = self.repeated_run.saturating_add(1);
+            return if self.repeated_run >= REPEATED_RUN { self.restart(packet, arrival, samples) } else { None };
+        }
+        self.repeated_run = 0;
+        if is_newest && start + samples / OVERLAP < anchor.end {
+            return self.restart(packet, arrival, samples);
         }
         if start + samples <= self.next * FRAME_SAMPLES as u64 {
             self.counters.late += 1;

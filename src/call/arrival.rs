@@ -95,7 +95,8 @@ impl Switchboard {
         side: Side,
         trunk: Option<&Arc<str>>,
     ) -> Result<Admitted<'a>, Refusal> {
-        if self.draining || !self.has_room(trunk) {
+        let emergency = side == Side::Inside && self.is_emergency(message);
+        if !self.takes(trunk, emergency) {
             return Err((StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"]));
         }
         let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
@@ -117,6 +118,12 @@ impl Switchboard {
             offers_video = sdp.video().is_some();
         }
         Ok(Admitted { contact: contact.uri, target, candidates, offers_video })
+    }
+
+    /// Whether an INVITE asks for an emergency number.
+    fn is_emergency(&self, message: &Message<'_>) -> bool {
+        let target = message.request_uri().and_then(|uri| Uri::parse(uri).ok());
+        target.and_then(|uri| uri.user).is_some_and(|called| self.settings.policy.is_emergency(called))
     }
 
     /// What rules look at.

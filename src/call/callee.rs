@@ -169,6 +169,10 @@ impl Switchboard {
         }
         let refused = described.as_ref().is_some_and(|described| described.refused);
         if let Some(described) = described {
+            if call.unheard == Some(NotAnalysed::NoSdp) {
+                // The callee makes the offer, and the caller answers it in its ACK or PRACK (RFC 3261 §13.2.1).
+                call.unheard = described.unheard;
+            }
             if described.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }

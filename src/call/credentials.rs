@@ -1,4 +1,4 @@
-//! Requests that a trunk challenges, sent once more with its credentials (RFC 3261 §22).
+//! Requests that a trunk challenges, sent once more with its credentials (RFC 3261 §22): of calls that the PBX began.
 
 use std::sync::Arc;
 use std::time::Instant;

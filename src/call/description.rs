@@ -2,6 +2,7 @@
 //! addresses.
 
 use super::answer;
+use super::event::NotAnalysed;
 use super::settings::Settings;
 use super::state::Call;
 use crate::rtp::control::StreamPlan;
@@ -19,6 +20,8 @@ pub(super) struct Described {
     pub both_ways: bool,
     /// Its side must encrypt, and it does not; or none of its codecs may pass.
     pub refused: bool,
+    /// Why the ear cannot listen to what it describes.
+    pub unheard: Option<NotAnalysed>,
 }
 
 /// The session description of a message, where it has one that can be read.
@@ -46,11 +49,12 @@ pub(super) fn rewrite(
     let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
         edits.write_body(message, |body| sdp.refused(at.ip(), body));
         let (plan, refused) = (answer::held(&call.media.plan[from]), sdp.has_nothing_left());
-        return Some(Described { plan, video: None, both_ways: false, refused });
+        return Some(Described { plan, video: None, both_ways: false, refused, unheard: Some(NotAnalysed::NoSdp) });
     };
     let negotiated = call.negotiate(media, from);
     let (beside, video) = call.passing_video(sdp, from).unzip();
     edits.write_body(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
     let both_ways = media.direction == Direction::SendRecv && !media.is_held();
-    Some(Described { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused })
+    let unheard = answer::unheard(media, negotiated.plan.is_some());
+    Some(Described { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused, unheard })
 }

@@ -102,7 +102,7 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };
         let party = &call.party[leg];
         let bytes = forward::own_request(party, &call.call_id, "BYE", call.local(leg), &branch, party.cseq + 1);
-        self.credit(client, call.trunk_of(leg), &call.settings, &bytes);
+        self.credit(client, call.trunk_of(leg).filter(|_| call.is_ours()), &call.settings, &bytes);
         self.transactions.send(client, &bytes, call.flow[leg], now);
     }
 

@@ -55,5 +55,6 @@ pub use security::{Secured, Spoken, SrtpPolicy, SrtpSettings};
 pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
 pub use snapshot::{Diverting, Entry, Snapshot, SteppedUp, Story};
 pub use switchboard::Switchboard;
+pub use table::EMERGENCIES;
 pub use trunks::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
 pub use video::VideoSnapshot;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answer;
 use super::description::{Described, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
@@ -15,6 +16,7 @@ use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
 use super::video::Waiting;
+use crate::policy::facts::CallDirection;
 use crate::rtp::control::StreamPlan;
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, ClientKind, ServerId};
@@ -195,6 +197,7 @@ impl Switchboard {
             return;
         };
         let settings = Arc::clone(call.as_ref().map_or(&self.settings, |call| &call.settings));
+        let credible = side == Side::Inside && call.as_ref().is_some_and(|call| call.is_ours());
         let mut edits = self.blank_edits();
         let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.transport));
         let to = match call {
@@ -206,7 +209,7 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
         };
         let bytes = edits.applied(message);
-        if relayed.call.is_some() && side == Side::Inside {
+        if credible {
             self.credit(client, relayed.trunk.as_ref(), &settings, bytes);
         }
         self.send(client, bytes, to, now);
@@ -426,13 +429,20 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
         return false;
     }
     let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
-    sdp.anchored_media().map_or(sdp.has_nothing_left(), |media| call.refuses(media, leg) || hides(call, media, leg))
+    // What a PRACK says behind an INVITE without a description answers the callee's offer.
+    let offered_nothing = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
+    let answers = message.method() == Some(Method::Prack) && offered_nothing;
+    let refuses = |media| call.refuses(media, leg) || !answers && hides(call, media, leg);
+    sdp.anchored_media().map_or(sdp.has_nothing_left(), refuses)
 }
 
-/// True for a caller's change to encryption of its own while it is listened to or the callee's keys are held: what is
-/// said and pressed would be read by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was encrypted
-/// so from its beginning is not listened to.
+/// True for a caller's change to encryption of its own, or to codecs that the ear does not know, while it is listened
+/// to, will be once the callee answers, or the callee's keys are held: what is said and pressed would be read by nobody
+/// here. The call goes on as it was (RFC 3261 §14.1). One that was so from its beginning is not listened to.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
-    let watched = call.listens_until.is_some() && call.unheard.is_none() || call.guard.is_some();
-    leg == Leg::Caller && watched && !media.is_plain_rtp() && !media.is_fax() && !call.may_end_srtp()
+    let inbound = call.facts.direction == CallDirection::Inbound;
+    let listens = if call.answered.is_some() { call.listens_until.is_some() } else { inbound };
+    let watched = listens && call.unheard.is_none() || call.guard.is_some();
+    let encrypts = !media.is_plain_rtp() && !call.may_end_srtp();
+    leg == Leg::Caller && watched && !media.is_fax() && (encrypts || answer::plan(media).codecs.is_empty())
 }

@@ -282,6 +282,12 @@ impl Call {
         self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)
     }
 
+    /// The PBX has begun it. Of a call from outside, what comes over the trunk may be the caller's word: a stranger who
+    /// answers our BYE with a challenge would be told a digest of the trunk's password, for a nonce of its choice.
+    pub(super) fn is_ours(&self) -> bool {
+        self.from == Side::Inside
+    }
+
     /// By how much the INVITE with `number` went to `leg` higher; and every other request.
     pub(super) fn shift(&self, leg: Leg, number: u32, to_invite: bool) -> u32 {
         let invite = &self.last_invite[leg];

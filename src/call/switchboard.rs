@@ -19,7 +19,7 @@ use super::trunks::Trunks;
 use crate::policy::facts::Facts;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{
-    ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
+    Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
 use crate::units::{CallId, OwnMap};
@@ -60,7 +60,10 @@ pub struct Switchboard {
     pub(super) edits: Edits,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
+    /// No new calls but for emergencies.
     pub(super) draining: bool,
+    /// Nor those: the last calls are being ended.
+    pub(super) ending: bool,
     /// Changes of answered calls are told.
     pub(super) journals: bool,
     /// Calls that changed since the last input.
@@ -100,6 +103,7 @@ impl Switchboard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            ending: false,
             journals: false,
             changed: Vec::new(),
             trunks: Trunks::new(secret),
@@ -234,7 +238,7 @@ impl Switchboard {
 
     /// Hangs up those calls that must not go on, and takes no new ones.
     fn drain(&mut self, which: impl Fn(&Call) -> bool, now: Instant) {
-        self.draining = true;
+        (self.draining, self.ending) = (true, true);
         let ids: Vec<CallId> = self.calls.values().filter(|call| which(call)).map(|call| call.id).collect();
         for id in ids {
             if let Some(call) = self.take(id) {
@@ -255,6 +259,13 @@ impl Switchboard {
     #[must_use]
     pub fn expects(&self, source: SocketAddr, bytes: &[u8]) -> bool {
         self.side_of_message(source, bytes).is_some()
+    }
+
+    /// True for a message that asks for a contact that we registered, from a source that no setting names: a trunk has
+    /// told it where we are.
+    #[must_use]
+    pub fn vouches(&self, source: SocketAddr, bytes: &[u8]) -> bool {
+        self.settings.side_of(source).is_none() && self.trunks.registered_contact(bytes).is_some()
     }
 
     /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
@@ -306,8 +317,12 @@ impl Switchboard {
     }
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
-        let of_call = message.method().is_some() && self.inside(message, side).is_some();
-        match self.transactions.receive(message, of_call, flow, now) {
+        let claim = match side {
+            _ if message.method().is_some() && self.inside(message, side).is_some() => Claim::OfCall,
+            Side::Inside => Claim::Ours,
+            Side::Outside => Claim::Others,
+        };
+        match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
             Received::Request(server) => {

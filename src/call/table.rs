@@ -13,6 +13,10 @@ use crate::units::CallId;
 /// to the PBX.
 const TRUNK_SHARE: usize = 4;
 
+/// So many emergency calls of the PBX find room where there is none for any other call. Their sockets are kept free
+/// where the calls' number is limited by those.
+pub const EMERGENCIES: usize = 8;
+
 impl Switchboard {
     /// Takes a call out of its table to change it; [`Switchboard::keep`] or [`Switchboard::forget`] follows.
     pub(super) fn take(&mut self, id: CallId) -> Option<Box<Call>> {
@@ -57,8 +61,17 @@ impl Switchboard {
         }
     }
 
+    /// Is a new call of this trunk, or of the PBX, taken? An emergency call is until the last calls are being ended:
+    /// behind that, the PBX should rather hear at once that there is another way to try.
+    pub(super) fn takes(&self, trunk: Option<&Arc<str>>, emergency: bool) -> bool {
+        if emergency {
+            return !self.ending && self.calls.len() + self.videos < self.settings.max_calls + EMERGENCIES;
+        }
+        !self.draining && self.has_room(trunk)
+    }
+
     /// Is there room for a call of this trunk?
-    pub(super) fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
+    fn has_room(&self, trunk: Option<&Arc<str>>) -> bool {
         let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
         let held = trunk.and_then(|trunk| self.calls_of_trunk.get(trunk)).copied().unwrap_or(0);
         room > 0 && (held == 0 || held < TRUNK_SHARE * room)

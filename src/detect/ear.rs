@@ -24,6 +24,9 @@ use crate::units::{CallTime, Leg};
 /// Speech flags that may wait for whoever schedules words: 12 s.
 const SPEECH_FRAMES: usize = 600;
 
+/// Music may have been on for so long before it is known to be music.
+const MUSIC_UNKNOWN: Duration = Duration::from_secs(4);
+
 /// One frame of both legs, waiting until the tone detector can say whether it belongs to a tone.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -130,6 +133,7 @@ impl Ear {
         if (kind == Kind::Music) != self.music {
             self.music = kind == Kind::Music;
             if self.music {
+                self.matcher.forget(MUSIC_UNKNOWN);
                 self.tell(Leg::Caller, Finding::Music);
             }
         }
@@ -144,6 +148,7 @@ impl Ear {
     /// A frame of which the tone detector has said its last word.
     fn settle(&mut self, frame: Pending, callee: Voiced) {
         let caller = frame.caller.speech && !frame.tonal;
+        self.matcher.settle(caller);
         let mut found = Vec::new();
         let [caller_cadence, callee_cadence] = &mut self.cadences;
         callee_cadence.frame(frame.at, frame.callee, callee.level, |spoken| {
@@ -242,3 +247,6 @@ impl Ear {
         self.kept.forget_before(from);
     }
 }
+
+#[cfg(test)]
+mod tests;

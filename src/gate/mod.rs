@@ -29,6 +29,12 @@ use lru::LruCache;
 /// Events that wait for their reader; beyond that the oldest are lost (the blocks themselves are not).
 const MAX_EVENTS: usize = 256;
 
+/// Sources that are remembered for having shown a trunk's secret: a provider has fewer gateways.
+const VOUCHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// Blocks of an operator in a row that no other pushes out.
+const MOST_KEPT: usize = 1_000;
+
 /// Blocks that are shown at a time. A flood of forged sources makes as many as the table holds, and this is done every
 /// second beside the calls.
 const MAX_SHOWN: usize = 1_000;
@@ -147,6 +153,9 @@ pub struct Gate {
     strangers: LruCache<SourceKey, Source>,
     trusted: LruCache<SourceKey, Source>,
     blocks: LruCache<SourceKey, Block>,
+    /// Sources that no setting names and that are a trunk's all the same. Nobody can have them blocked by forging their
+    /// address.
+    vouched: LruCache<SourceKey, ()>,
     numbers: LruCache<Box<str>, Limiter>,
     events: VecDeque<GateEvent>,
 }
@@ -164,6 +173,7 @@ impl Gate {
             strangers: LruCache::new(cap),
             trusted: LruCache::new(cap),
             blocks: LruCache::new(cap),
+            vouched: LruCache::new(VOUCHED),
             numbers: LruCache::new(cap),
             events: VecDeque::new(),
         }
@@ -184,7 +194,7 @@ impl Gate {
             return Admission::Drop(DropReason::Denied);
         }
         let key = SourceKey::of(source);
-        if self.settings.is_trusted(source) {
+        if self.is_trusted(source) {
             let known = known(&mut self.trusted, key, self.settings.messages_per_trunk, &self.clock);
             // Its address may be forged, so even a trunk has a limit; but nobody can have it blocked.
             return if known.messages.check().is_ok() { Admission::Pass } else { over() };
@@ -211,7 +221,7 @@ impl Gate {
         }
         let Settings { messages_per_source, messages_per_trunk, calls_per_source, calls_per_number, .. } =
             *self.settings;
-        let trusted = self.settings.is_trusted(source);
+        let trusted = self.is_trusted(source);
         let (table, messages) =
             if trusted { (&mut self.trusted, messages_per_trunk) } else { (&mut self.strangers, messages_per_source) };
         let known = known(table, SourceKey::of(source), messages, &self.clock);
@@ -235,10 +245,25 @@ impl Gate {
         let doubled = self.settings.block_for.saturating_mul(1 << (times - 1).min(20));
         let length = length.unwrap_or(doubled.min(self.settings.longest_block));
         let block = Block { source: key.address(), reason, since: now, until: now + length, times, dropped: 0 };
+        self.make_room(now);
         self.blocks.put(key, block.clone());
         // It begins anew after the block, not with a spent limit that would block it again at once.
         self.strangers.pop(&key);
         self.tell(GateEvent::Blocked(block));
+    }
+
+    /// Where the next block finds no room, the one that has been of use least lately goes, but none that an operator
+    /// wants: a flood of forged sources would else lift those.
+    fn make_room(&mut self, now: Instant) {
+        if self.blocks.len() < self.blocks.cap().get() {
+            return;
+        }
+        for _ in 0..MOST_KEPT {
+            let oldest = self.blocks.peek_lru();
+            let wanted = oldest.filter(|(_, block)| block.reason == BlockReason::Operator && block.until > now);
+            let Some(key) = wanted.map(|(key, _)| *key) else { return };
+            self.blocks.promote(&key);
+        }
     }
 
     fn tell(&mut self, event: GateEvent) {
@@ -288,7 +313,7 @@ impl Gate {
     /// anything. Nobody who would be heard is among them.
     #[must_use]
     pub fn worst(&self, at_least: u64, most: usize, now: Instant) -> Vec<IpAddr> {
-        let heard = |ip: IpAddr| self.settings.is_allowed(ip) || self.settings.is_trusted(ip);
+        let heard = |ip: IpAddr| self.settings.is_allowed(ip) || self.is_trusted(ip);
         let blocks = self.blocks.iter().map(|(_, block)| block);
         let mut worst: Vec<&Block> =
             blocks.filter(|block| block.until > now && block.dropped >= at_least && !heard(block.source)).collect();
@@ -327,12 +352,31 @@ impl Gate {
         lifted
     }
 
+    /// A message of `source` has shown what only a trunk knows: from now on it is limited and not blocked. False: an
+    /// operator wants it blocked, or denied.
+    pub fn vouch(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.advance(now);
+        let key = SourceKey::of(source);
+        let wanted = |block: &Block| block.reason == BlockReason::Operator && block.until > now;
+        if self.settings.is_denied(source) || self.blocks.peek(&key).is_some_and(wanted) {
+            return false;
+        }
+        self.vouched.put(key, ());
+        self.lift(source);
+        true
+    }
+
+    fn is_trusted(&self, source: IpAddr) -> bool {
+        self.settings.is_trusted(source) || self.vouched.contains(&SourceKey::of(source))
+    }
+
     /// A block by an operator. False: the source is trusted or allowed and cannot be blocked this way.
     pub fn block(&mut self, source: IpAddr, length: Duration, now: Instant) -> bool {
         self.advance(now);
         if self.settings.is_allowed(source) || self.settings.is_trusted(source) {
             return false;
         }
+        self.vouched.pop(&SourceKey::of(source));
         self.start_block(SourceKey::of(source), BlockReason::Operator, Some(length), now);
         true
     }

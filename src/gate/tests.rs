@@ -216,3 +216,39 @@ fn those_who_flood_most_are_named_and_nobody_who_may_be_heard() {
     gate.lift(ip("192.0.2.99"));
     assert_eq!(gate.worst(100, 9, t0), Vec::<IpAddr>::new());
 }
+
+#[test]
+fn a_trunks_gateway_is_not_blocked_by_whoever_forges_its_address_but_by_an_operator() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let gateway = ip("192.0.2.99");
+    flood(&mut gate, gateway, t0);
+    assert_eq!(gate.message(gateway, t0), Admission::Drop(DropReason::Blocked));
+
+    assert!(gate.vouch(gateway, t0));
+    assert_eq!(flood(&mut gate, gateway, t0), 20, "as a trunk");
+    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Pass);
+    assert!(gate.blocks(t0).is_empty() && gate.worst(0, 10, t0).is_empty());
+
+    assert!(gate.block(gateway, 60 * SECOND, t0));
+    assert!(!gate.vouch(gateway, t0));
+    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Drop(DropReason::Blocked));
+    assert!(!gate.vouch(ip("203.0.113.1"), t0), "networks.deny");
+}
+
+#[test]
+fn no_flood_of_forged_sources_lifts_what_an_operator_has_blocked() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let unwanted: Vec<IpAddr> = (0..20).map(|host| ip(&format!("192.0.2.{}", 100 + host))).collect();
+    assert!(unwanted.iter().all(|source| gate.block(*source, 600 * SECOND, t0)));
+
+    for forged in 0..3_000u32 {
+        flood(&mut gate, Ipv4Addr::from(0x0A00_0000 + forged).into(), t0);
+    }
+
+    assert_eq!(gate.blocks.len(), 1_000);
+    for source in unwanted {
+        assert_eq!(gate.message(source, t0 + SECOND), Admission::Drop(DropReason::Blocked), "{source}");
+    }
+}

@@ -11,6 +11,9 @@ use lru::LruCache;
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// At most this many numbers are remembered.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// Fewer digits are those of a service that everybody dials (an emergency, a voice mailbox, an operator): whoever shows
+/// such a number would be trusted for it, and anybody can guess it.
+const SHORTEST_NUMBER: usize = 7;
 /// Longer texts are no numbers and are not remembered.
 const LONGEST_NUMBER: usize = 64;
 
@@ -31,7 +34,7 @@ impl Dialled {
     /// The PBX dials `number`.
     pub fn remember(&mut self, number: &str, now: Instant) {
         let number = significant(number);
-        if number.is_empty() || number.len() > LONGEST_NUMBER {
+        if number.is_empty() || number.len() > LONGEST_NUMBER || is_short(number) {
             return;
         }
         while self.last.peek_lru().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= KNOWN_FOR) {
@@ -46,6 +49,11 @@ impl Dialled {
         let dialled = self.last.peek(significant(number));
         dialled.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_FOR)
     }
+}
+
+fn is_short(number: &str) -> bool {
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    digits < SHORTEST_NUMBER && digits > 0 && number.bytes().all(|byte| byte.is_ascii_digit() || b"+*#".contains(&byte))
 }
 
 /// The last nine digits decide: the PBX dials 01632 960001, the trunk shows +44 1632 960001.
@@ -71,6 +79,20 @@ mod tests {
         assert!(dialled.knows("+441632960001", now));
         assert!(!dialled.knows("+441632960002", now));
         assert!(!dialled.knows("+441632960001", now + KNOWN_FOR));
+    }
+
+    #[test]
+    fn numbers_that_everybody_dials_make_nobody_known() {
+        let now = crate::io::clock::now();
+        let mut dialled = Dialled::default();
+        let [short, long] = [["999", "1571", "*97", "+44123"], ["5550123", "alice", "+4930123456", "a1"]];
+
+        for number in short.iter().chain(&long) {
+            dialled.remember(number, now);
+        }
+
+        assert!(short.iter().all(|number| !dialled.knows(number, now)));
+        assert!(long.iter().all(|number| dialled.knows(number, now)));
     }
 
     #[test]

@@ -104,13 +104,20 @@ impl Condition {
 }
 
 impl Policy {
+    /// Is this number of a call from the PBX one for emergencies? What stands behind a `;` is about the number
+    /// (RFC 3966), and no part of it.
+    #[must_use]
+    pub fn is_emergency(&self, called: &str) -> bool {
+        let called = called.split(';').next().unwrap_or_default();
+        self.emergency.iter().any(|number| **number == *called)
+    }
+
     /// What happens to a new call.
     #[must_use]
     pub fn route(&self, facts: &Facts) -> RouteDecision {
         let decide = |route: Route, rule: &str| RouteDecision { route, rule: Arc::from(rule) };
         if facts.direction == CallDirection::Outbound {
-            let emergency = self.emergency.iter().any(|number| **number == *facts.called.0);
-            return decide(Route::Connect, if emergency { "emergency" } else { "outbound" });
+            return decide(Route::Connect, if self.is_emergency(&facts.called.0) { "emergency" } else { "outbound" });
         }
         let number = match &facts.caller {
             CallerNumber::Known(number) => Some(&*number.0),
@@ -235,6 +242,7 @@ mod tests {
         let decision = policy.route(&call);
 
         assert_eq!((decision.route, &*decision.rule), (Route::Connect, "emergency"));
+        assert!(policy.is_emergency("112;phone-context=+44") && !policy.is_emergency("1123"));
     }
 
     #[test]

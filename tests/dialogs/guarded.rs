@@ -423,6 +423,40 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
 }
 
 #[test]
+fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() {
+    let (mut world, mut caller, _) = answered(settings());
+    let other = super::sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 3 101");
+
+    world.send(TRUNK, &caller.next("INVITE", &other));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.run(S(30));
+    world.send(TRUNK, &caller.next("INVITE", &other));
+
+    assert!(world.last(PBX).starts_with("INVITE "), "nobody listens any more");
+}
+
+#[test]
+fn a_caller_who_will_be_listened_to_does_not_hide_before_the_answer() {
+    for other in [("RTP/AVP 0 101", "RTP/AVP 3 101"), ("RTP/AVP", "RTP/SAVP")] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &super::sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        world.send(PBX, &response(&invite, "183 Session Progress", "callee", &super::sdp(PBX, "")));
+        let early = world.last(TRUNK);
+        let mut update = Phone { cseq: 1, ..caller.clone() };
+        update.learn(&early);
+
+        world.send(TRUNK, &update.next("UPDATE", &super::sdp(TRUNK, "").replace(other.0, other.1)));
+
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+        world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+        assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    }
+}
+
+#[test]
 fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
     let (mut world, mut caller, _) = guarded();
     let secret =

@@ -27,7 +27,7 @@ fn a_delayed_offer_is_answered_in_the_ack() {
              0       > pbx INVITE sip:201@10.0.0.5:5060
              0 pbx > 200 OK (1 INVITE) sdp
              0       * plan callee [(0, Pcmu)]
-             0       * answered, analyse false
+             0       * answered, analyse true
              0       > trunk 200 OK (1 INVITE) sdp
              0 trunk > ACK sip:y@192.0.2.1:5060 sdp
              0       * plan caller [(0, Pcmu)]
@@ -35,6 +35,27 @@ fn a_delayed_offer_is_answered_in_the_ack() {
         ",
     );
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_delayed_offer_that_the_ear_cannot_hear_is_told() {
+    let plain = sdp(PBX, "");
+    for (offer, why) in [
+        (plain.replace("RTP/AVP 0 101", "RTP/AVP 18 101"), "codec"),
+        (plain.replace("RTP/AVP", "RTP/SAVP"), "srtp"),
+        (String::new(), "no_sdp"),
+    ] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", ""));
+        let invite = world.last(PBX);
+        world.send(PBX, &response(&invite, "200 OK", "callee", &offer));
+        caller.learn(&world.last(TRUNK));
+        world.send(TRUNK, &with_body(&caller.ack(), &offer.replace("10.0.0.5", "192.0.2.10")));
+
+        assert!(world.events.contains(&format!("answered analysed=false {why}")), "{why}: {:?}", world.events);
+        hang_up(world, &mut caller);
+    }
 }
 
 #[test]

@@ -122,6 +122,29 @@ fn a_source_that_does_not_count_its_packets_is_heard_by_its_clock() {
     assert_eq!((heard, framer.counters().duplicate), (50, 50));
 }
 
+/// Many receivers, and a PBX in between, play packets as they come: what they play must be heard.
+#[test]
+fn a_source_whose_clock_stands_still_or_is_slow_is_heard_in_full() {
+    for (clock, numbers, least) in [(0, 1, 50), (1, 1, 50), (100, 1, 50), (0, 0, 50 - REPEATED_RUN as usize + 1)] {
+        let mut framer = Framer::new();
+        let mut heard = 0;
+        for n in 0..50_u16 {
+            let at = CallTime::from_millis(u64::from(n) * 20);
+            framer.advance(at);
+            framer.push(Arrived {
+                at,
+                sequence: SequenceNumber(n * numbers),
+                timestamp: RtpTimestamp(u32::from(n) * clock),
+                ssrc: Ssrc(1),
+                content: Content::Audio(Law::Mu),
+                payload: &[code(n); 160],
+            });
+            heard += std::iter::from_fn(|| framer.poll_frame()).filter(|frame| !frame.lost).count();
+        }
+        assert!(heard >= least, "{heard} frames by a clock of {clock}");
+    }
+}
+
 #[test]
 fn odd_packet_lengths_leave_no_gap() {
     let mut leg = Leg::new(37);
@@ -158,7 +181,8 @@ fn a_frame_of_parts_is_what_its_parts_are() {
             let coded = vec![0x10 * n as u8 + 3; length];
             framer.push(Arrived {
                 at: CallTime::ZERO,
-                sequence: SequenceNumber(n),
+                // The last one comes first: a newer packet would not begin within what has come.
+                sequence: SequenceNumber(100 - n),
                 timestamp: RtpTimestamp(5_000 + from as u32),
                 ssrc: Ssrc(1),
                 content,

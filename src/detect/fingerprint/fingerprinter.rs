@@ -4,13 +4,11 @@ use std::sync::LazyLock;
 
 use rustfft::FftPlanner;
 
-use super::{BITS, FRAMES_A_WORD, Word};
+use super::{BITS, FRAMES, FRAMES_A_WORD, Word};
 use crate::audio::{FRAME_SAMPLES, widely};
 use crate::detect::spectrum::{Spectrum, Tables, sum};
 use crate::units::SampleRate;
 
-/// Frames of one word's window, 320 ms: so long that a shifted start hardly matters.
-const FRAMES: usize = 16;
 /// Frames of two windows that are one word apart.
 const KEPT: usize = FRAMES + FRAMES_A_WORD;
 /// Samples of a frame at 4 kHz.
@@ -165,10 +163,12 @@ impl Probe {
     /// The word with each set of its least certain bits flipped, itself first.
     pub(super) fn variants(&self) -> impl Iterator<Item = u32> {
         let (word, uncertain) = (self.word.unwrap_or_default(), self.uncertain());
+        // Of a certain word there are none.
+        let flippable = uncertain.iter().filter(|bit| **bit != 0).count();
         let flipped = move |set: usize| {
             let bits = uncertain.iter().enumerate().filter(move |(n, _)| set & (1 << n) != 0);
             bits.fold(word, |word, (_, bit)| word ^ bit)
         };
-        (0..1 << UNCERTAIN).map(flipped)
+        (0..1 << flippable).map(flipped)
     }
 }

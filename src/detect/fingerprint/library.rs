@@ -84,18 +84,29 @@ pub struct BadLibrary {
 impl Library {
     /// Reads a file: one recording a line, the oldest first; `#` begins a remark. Of too many, the last are kept.
     pub fn parse(text: &str) -> Result<Self, BadLibrary> {
-        let mut kept = VecDeque::new();
+        let (library, bad) = Self::parse_damaged(text);
+        bad.first().map_or(Ok(library), |&line| Err(BadLibrary { line }))
+    }
+
+    /// The same of a file that may be damaged: what is good in it, and the lines that are not.
+    #[must_use]
+    pub fn parse_damaged(text: &str) -> (Self, Vec<usize>) {
+        let (mut kept, mut bad) = (VecDeque::new(), Vec::new());
         for (number, line) in text.lines().enumerate() {
-            if !line.trim().is_empty() && !line.starts_with('#') {
-                kept.push_back(Recording::from_line(line).ok_or(BadLibrary { line: number + 1 })?);
-                if kept.len() > MOST {
-                    kept.pop_front();
-                }
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match Recording::from_line(line) {
+                Some(recording) => kept.push_back(recording),
+                None => bad.push(number + 1),
+            }
+            if kept.len() > MOST {
+                kept.pop_front();
             }
         }
         let mut library = Self::default();
         kept.into_iter().for_each(|recording| library.add(recording));
-        Ok(library)
+        (library, bad)
     }
 
     /// The text of such a file without the recordings for which there is no room; None: there is room for all.
@@ -148,8 +159,23 @@ impl Library {
     /// Is this recording, or another copy of it, in the library?
     #[must_use]
     pub fn knows(&self, recording: &Recording) -> bool {
+        self.copy_of(recording).is_some()
+    }
+
+    /// The name of the recording that is this one, or another copy of it.
+    #[must_use]
+    pub fn copy_of(&self, recording: &Recording) -> Option<Arc<str>> {
         let mut matcher = Matcher::default();
-        recording.words.iter().any(|word| matcher.word(Probe::certain(*word), self).is_some())
+        recording.words.iter().find_map(|word| Some(matcher.word(Probe::certain(*word), self)?.recording))
+    }
+
+    /// The same without the recordings of this name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut library = Self::default();
+        let others = self.recordings.iter().filter(|recording| *recording.name != *name);
+        others.for_each(|recording| library.add(recording.clone()));
+        library
     }
 
     /// Where a word stands: recordings, and the place in each.

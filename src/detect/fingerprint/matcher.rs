@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BITS, ENOUGH, FRAMES_A_WORD, LONGEST, Library, Probe, Word};
+use super::{BITS, ENOUGH, FRAMES, FRAMES_A_WORD, LONGEST, Library, Probe, Word};
 use crate::audio::FRAME_TIME;
 use crate::units::{CallTime, Ratio};
 
@@ -19,6 +19,9 @@ const SAME: f32 = 0.29;
 
 /// Most places in the library at which one word of the call is compared.
 const CANDIDATES: usize = 256;
+
+/// So many frames of a word's window must be speech: half of them.
+const MOSTLY: u32 = FRAMES as u32 / 2;
 
 /// What a call was recognised as.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +39,13 @@ pub struct Match {
 pub struct Matcher {
     /// Words of the call, [`QUIET`] where there is none: that takes half the memory of a [`Word`].
     words: Vec<u32>,
+    /// Frames of which it is known whether they are speech.
+    settled: usize,
+    /// Whether each of the last of them is: a word's window.
+    speech: u16,
 }
+
+const _: () = assert!(FRAMES == u16::BITS as usize);
 
 /// Stands for no word: a word has 24 bits.
 const QUIET: u32 = u32::MAX;
@@ -82,9 +91,30 @@ impl Matcher {
         self.words.len() >= LONGEST
     }
 
-    /// All words of the call, for a library.
+    /// Whether the next frame was the caller's speech, which is known a little later than its word. A word of what was
+    /// not is forgotten.
+    pub fn settle(&mut self, speech: bool) {
+        self.settled += 1;
+        self.speech = self.speech << 1 | u16::from(speech);
+        if self.settled.is_multiple_of(FRAMES_A_WORD)
+            && self.speech.count_ones() < MOSTLY
+            && let Some(word) = self.words.get_mut(self.settled / FRAMES_A_WORD - 1)
+        {
+            *word = QUIET;
+        }
+    }
+
+    /// What has come in this time was no speech after all.
+    pub fn forget(&mut self, last: Duration) {
+        let count = (last.as_millis() / WORD.as_millis()) as usize;
+        let from = self.words.len().saturating_sub(count);
+        self.words.iter_mut().skip(from).for_each(|word| *word = QUIET);
+    }
+
+    /// All words of the call's speech, for a library.
     #[must_use]
     pub fn words(&self) -> Vec<Word> {
-        self.words.iter().map(|&word| (word != QUIET).then_some(word)).collect()
+        let settled = self.words.iter().take(self.settled / FRAMES_A_WORD);
+        settled.map(|&word| (word != QUIET).then_some(word)).collect()
     }
 }

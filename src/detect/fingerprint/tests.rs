@@ -89,6 +89,17 @@ fn a_library_survives_its_text_and_refuses_others() {
 }
 
 #[test]
+fn a_damaged_line_costs_its_recording_and_no_other() {
+    let [one, torn, two] = ["one", "torn", "two"].map(|name| Recording::new(name, &[Some(7); 50]).unwrap().to_line());
+    let text = format!("{one}\n{}{two}\n{two}\n", &torn[..99]);
+
+    let (library, bad) = Library::parse_damaged(&text);
+
+    assert_eq!((library.to_text(), bad), (format!("{one}\n{two}\n"), vec![2]));
+    assert_eq!(Library::parse(&text).unwrap_err(), BadLibrary { line: 2 });
+}
+
+#[test]
 fn silence_has_no_fingerprint_and_a_full_library_forgets_the_oldest() {
     assert!(words(&[0; 16_000]).iter().all(|heard| heard.word.is_none()));
     let mut library = Library::default();

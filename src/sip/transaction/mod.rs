@@ -60,6 +60,29 @@ pub enum Received {
     Full,
 }
 
+/// Which part of the table a new request may have. What is left to those before it no flood can take, from however many
+/// addresses it comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Claim {
+    /// It is of a call that is there: the last slot.
+    OfCall,
+    /// From our own side: all but a thirty-second.
+    Ours,
+    /// From anybody else: all but a sixteenth.
+    Others,
+}
+
+impl Claim {
+    /// Slots that are left to those before it.
+    fn leaves(self, capacity: usize) -> usize {
+        match self {
+            Self::OfCall => 0,
+            Self::Ours => capacity / 32,
+            Self::Others => capacity / 16,
+        }
+    }
+}
+
 /// What happened without a message for the owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TransactionEvent {

@@ -70,6 +70,11 @@ impl<T> Slab<T> {
         self.blocks.get_mut(number as usize / BLOCK)?.get_mut(number as usize % BLOCK)
     }
 
+    /// How many it takes in all.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// How many more it takes.
     pub(super) fn room(&self) -> usize {
         self.capacity - self.used

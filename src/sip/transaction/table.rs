@@ -10,7 +10,7 @@ use super::deadlines::{Deadlines, MOST_SLOTS, Who};
 use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
 use super::slab::Slab;
-use super::{ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
+use super::{Claim, ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
 use crate::sip::flow::Flow;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::OwnMap;
@@ -20,7 +20,7 @@ use crate::units::OwnMap;
 const SHARE: usize = 4;
 /// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
 const NO_STREAM: Duration = Duration::from_secs(2);
-/// So many it may hold in any case.
+/// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
 
 /// How large the tables may grow.
@@ -68,11 +68,10 @@ impl Transactions {
         }
     }
 
-    /// Says what a message is, and absorbs what needs no owner. `of_call`: it is of a call that is there, so it may
-    /// have the last slot, whoever else floods.
-    pub fn receive(&mut self, message: &Message<'_>, of_call: bool, flow: Flow, now: Instant) -> Received {
+    /// Says what a message is, and absorbs what needs no owner. `claim`: which part of the table it may have.
+    pub fn receive(&mut self, message: &Message<'_>, claim: Claim, flow: Flow, now: Instant) -> Received {
         match (message.method(), message.status()) {
-            (Some(method), _) => self.receive_request(message, method, of_call, flow, now),
+            (Some(method), _) => self.receive_request(message, method, claim, flow, now),
             (None, Some(code)) => self.receive_response(message, code, flow, now),
             (None, None) => Received::Absorbed,
         }
@@ -82,7 +81,7 @@ impl Transactions {
         &mut self,
         message: &Message<'_>,
         method: Method<'_>,
-        of_call: bool,
+        claim: Claim,
         flow: Flow,
         now: Instant,
     ) -> Received {
@@ -94,7 +93,7 @@ impl Transactions {
             return Received::AckToSuccess;
         }
         // A tag alone makes nobody a party to a call: anyone can invent one.
-        if !of_call && !self.has_share(flow.peer.ip()) {
+        if claim != Claim::OfCall && !self.has_share(flow.peer.ip(), claim) {
             return Received::Full;
         }
         match method {
@@ -380,9 +379,10 @@ impl Transactions {
         self.server(id).is_some_and(|server| server.flow.peer.ip() == flow.peer.ip())
     }
 
-    fn has_share(&self, peer: IpAddr) -> bool {
+    fn has_share(&self, peer: IpAddr, claim: Claim) -> bool {
         let held = self.held.get(&peer).copied().unwrap_or(0);
-        held < FEW || held < SHARE * self.servers.room()
+        let room = self.servers.room().saturating_sub(claim.leaves(self.servers.capacity()));
+        room > 0 && (held < FEW || held < SHARE * room)
     }
 
     fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {

@@ -21,7 +21,7 @@ fn stream() -> Flow {
 fn receive_over(table: &mut Transactions, text: &str, flow: Flow, now: Instant) -> Received {
     let mut index = Index::new();
     let message = index.read(text.as_bytes(), &Limits::default()).unwrap();
-    table.receive(&message, false, flow, now)
+    table.receive(&message, Claim::Others, flow, now)
 }
 
 fn table() -> Transactions {
@@ -382,13 +382,13 @@ fn a_full_table_says_so_and_empties_again() {
 }
 
 /// So many new requests of `peer`, each of its own; how many had room.
-fn flood(table: &mut Transactions, method: &str, peer: &str, of_call: bool, count: usize, now: Instant) -> usize {
+fn flood(table: &mut Transactions, method: &str, peer: &str, claim: Claim, count: usize, now: Instant) -> usize {
     let begin = |number: &usize| {
-        let text = request(method, &format!("z9hG4bK{peer}{method}{number}{of_call}").replace([':', '.'], "x"));
+        let text = request(method, &format!("z9hG4bK{peer}{method}{number}{claim:?}").replace([':', '.'], "x"));
         let text = text.replace("To: <sip:201@pbx>", "To: <sip:201@pbx>;tag=2");
         let mut index = Index::new();
         let message = index.read(text.as_bytes(), &Limits::default()).unwrap();
-        matches!(table.receive(&message, of_call, flow(peer), now), Received::Request(_))
+        matches!(table.receive(&message, claim, flow(peer), now), Received::Request(_))
     };
     (0..count).filter(begin).count()
 }
@@ -398,14 +398,33 @@ fn a_peer_that_floods_leaves_room_for_others_and_for_what_is_of_a_call() {
     let mut table = Transactions::new(3, [7; 16], &TransactionSettings { capacity: 1_000 });
     let t0 = clock::now();
 
-    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", false, 5_000, t0), 800);
-    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.2:5060", false, 5_000, t0), 160);
-    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.3:5060", false, 10, t0), 10);
-    assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", false, 10, t0), 0, "a tag that anyone can invent");
-    assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", true, 10, t0), 10);
-    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", true, 10, t0), 10);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", Claim::Others, 5_000, t0), 751);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.2:5060", Claim::Others, 5_000, t0), 150);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.3:5060", Claim::Others, 10, t0), 10);
+    assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", Claim::Others, 10, t0), 0, "a tag that anyone can invent");
+    assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", Claim::OfCall, 10, t0), 10);
+    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", Claim::OfCall, 10, t0), 10);
 
     run(&mut table, t0);
     assert_eq!(table.counts(), (0, 0));
-    assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", false, 5_000, t0), 800, "what has ended counts no more");
+    assert_eq!(
+        flood(&mut table, "OPTIONS", "192.0.2.1:5060", Claim::Others, 5_000, t0),
+        751,
+        "what has ended counts no more"
+    );
+}
+
+/// Whoever forges addresses of a network that is a trunk's.
+#[test]
+fn a_flood_from_many_addresses_leaves_room_for_our_own_side_and_for_what_is_of_a_call() {
+    let mut table = Transactions::new(3, [7; 16], &TransactionSettings { capacity: 1_000 });
+    let t0 = clock::now();
+
+    let forged: usize = (0..250)
+        .map(|host| flood(&mut table, "OPTIONS", &format!("203.0.113.{host}:5060"), Claim::Others, 64, t0))
+        .sum();
+
+    assert_eq!(forged, 938);
+    assert_eq!(flood(&mut table, "INVITE", PEER, Claim::Ours, 64, t0), 31);
+    assert_eq!(flood(&mut table, "BYE", PEER, Claim::OfCall, 64, t0), 31);
 }

@@ -50,6 +50,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::super::super::call::Sockets;
     use super::*;
@@ -64,17 +65,17 @@ mod tests {
             Sockets { address: rtp.local_addr().unwrap(), rtp, rtcp, round: None }
         });
         let mut call = MediaCall::new(CallId(7), sockets, now);
-        call.answered = Some(now);
         let timeout = Duration::from_secs(60);
+        (call.answered, call.silence_limit) = (Some(now), timeout);
         let (mut counts, silent) = (MediaCounts::default(), (CallId(7), MediaEvent::Silent));
         // A whole trunk has fallen silent in the same second.
         let mut backlog: Backlog = (0..EVENTS).map(|_| (CallId(1), MediaEvent::Silent)).collect();
 
-        look(&mut call, timeout, &mut backlog, &mut counts, now + timeout);
+        look(&mut call, &mut backlog, &mut counts, now + timeout);
         assert!(!backlog.contains(&silent));
         backlog.clear();
         for later in 1..4 {
-            look(&mut call, timeout, &mut backlog, &mut counts, now + timeout + Duration::from_secs(later));
+            look(&mut call, &mut backlog, &mut counts, now + timeout + Duration::from_secs(later));
         }
 
         assert_eq!(backlog, [silent], "once");

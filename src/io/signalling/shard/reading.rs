@@ -43,7 +43,11 @@ impl Shard {
     }
 
     pub(super) fn take_datagram(&mut self, bytes: &[u8], peer: SocketAddr, number: usize, now: Instant) {
-        match self.gate.message(peer.ip(), now) {
+        let mut admission = self.gate.message(peer.ip(), now);
+        if self.switchboard.vouches(peer, bytes) && self.gate.vouch(peer.ip(), now) {
+            admission = Admission::Pass;
+        }
+        match admission {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
                 let flow = Flow::datagram(listener, peer);

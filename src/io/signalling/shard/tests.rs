@@ -3,7 +3,7 @@
 use crossbeam_channel::bounded;
 
 use super::*;
-use crate::call::{DivertCallee, DivertCaller, Local, Redirects, Settings};
+use crate::call::{DivertCallee, DivertCaller, Local, Redirects, Settings, Trunk};
 use crate::gate;
 use crate::io::streams;
 use crate::policy::judge::{Class, Verdict};
@@ -11,6 +11,7 @@ use crate::policy::rules::Policy;
 use crate::rtp::control::MediaEvent;
 use crate::sip::flow::Hop;
 use crate::sip::wire;
+use crate::trunk::{Credentials, Register, Secret};
 use crate::units::{CallTime, Leg, Ratio};
 
 fn settings() -> Settings {
@@ -106,4 +107,30 @@ fn a_panic_outside_the_switchboard_costs_a_turn_and_not_the_telephone() {
     let unread = shard.turn(|shard| shard.take(unread, &mut buffer));
     assert!(!unread.any());
     assert_eq!((shard.counted.panics, answered.try_recv()), (1, Ok(0)));
+}
+
+#[test]
+fn a_gateway_whose_address_is_forged_is_still_heard_by_what_only_the_trunk_knows() {
+    let mut shard = shard(wiring(), crossbeam_channel::never());
+    let credentials = Credentials { user: "us".into(), password: Secret::new("secret"), realm: None };
+    let register = Register { credentials, expires: Duration::from_secs(600), token: "f00d".into() };
+    let provider = Trunk::at("provider", Hop::udp("127.0.2.1:5060".parse().unwrap()));
+    let trunks = vec![Trunk { register: Some(register), ..provider }];
+    shard.switchboard = Switchboard::new(0, 1, [1; 16], Arc::new(Settings { trunks, ..settings() }));
+    shard.begin();
+    let gateway = "203.0.113.77:5060".parse().unwrap();
+    let mut options = |line: &str| {
+        let text = format!(
+            "OPTIONS sip:us@127.0.0.1{line} SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.77;branch=z9hG4bKa\r\n\
+             From: <sip:a@x>;tag=1\r\nTo: <sip:us@x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+        shard.take_datagram(text.as_bytes(), gateway, 0, clock::now());
+        (shard.counted.gated.values().sum::<u64>(), shard.switchboard.sizes().server_transactions)
+    };
+
+    let (dropped, _) = (0..100).map(|_| options("")).last().unwrap();
+    assert!(dropped > 0, "a stranger's flood");
+    assert_eq!(options(";line=beef"), (dropped + 1, 0));
+    assert_eq!(options(";line=f00d"), (dropped + 1, 1));
+    assert_eq!(options("").0, dropped + 1, "it is blocked no more");
 }
