@@ -1120,6 +1120,10 @@ fn emergency_calls_are_taken_while_draining_and_where_there_is_room_for_no_other
     world.forget_peer(PBX);
     world.send(PBX, &dial("late", "999"));
     assert!(world.last(PBX).starts_with("SIP/2.0 503 "), "the process is about to end");
+    let refused = &world.switchboard.counters().refused;
+    // The taxi; what came while draining: one from outside, more than there is room for, and the last one.
+    let more = 20 + 2 - ringfence::call::EMERGENCIES as u64;
+    assert_eq!(refused.iter().collect::<Vec<_>>(), [(&"draining", &(2 + more)), (&ringfence::call::NO_ROOM, &1)]);
 }
 
 #[test]

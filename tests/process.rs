@@ -13,10 +13,10 @@ mod firewall;
 mod phones;
 mod plain_sip;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use firewall::{Firewall, PATIENCE, agent, now, ringfence};
@@ -128,6 +128,31 @@ fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
         .read_json::<serde_json::Value>()
         .unwrap();
     assert_eq!((&report["outcome"], &report["changed"][0]), (&"needs_restart".into(), &"store.path".into()));
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    assert_eq!(command.status.code(), Some(1), "nothing was changed: {command:?}");
+}
+
+#[test]
+fn the_pbxs_name_is_waited_for_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ringfence.toml");
+    let settings = Firewall::settings("127.0.0.3:5999".parse().unwrap(), "");
+    // RFC 6761 §6.4: never a name that is known.
+    std::fs::write(&config, settings.replace("127.0.0.3:5999", "pbx.invalid:5999")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(["run", "--config", config.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let waits = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("Waiting for the PBX's address") && line.contains("pbx.invalid:5999"));
+
+    assert!(waits && child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
@@ -337,6 +362,12 @@ fn the_api_serves_this_machine_only() {
     let lifted = agent().delete(format!("http://{}/api/blocks/192.0.2.1", firewall.admin)).call().unwrap();
     let again = agent().delete(format!("http://{}/api/blocks/192.0.2.1", firewall.admin)).call().unwrap();
 
+    let said_nothing_of_json = agent()
+        .post(format!("http://{}/api/blocks", firewall.admin))
+        .content_type("application/x-www-form-urlencoded")
+        .send(r#"{"source":"192.0.2.1","for":"1h"}"#)
+        .unwrap();
+    assert_eq!(said_nothing_of_json.status(), 415);
     let statuses =
         [&foreign, &page, &nowhere, &trusted, &blocked, &lifted, &again].map(|response| response.status().as_u16());
     assert_eq!(statuses, [403, 403, 404, 409, 200, 200, 404]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -190,12 +191,16 @@ struct BlockRequest {
     span: String,
 }
 
-async fn block(
-    State(doors): Shared,
-    body: Result<Json<BlockRequest>, axum::extract::rejection::JsonRejection>,
-) -> Response {
-    let Ok(Json(request)) = body else {
-        return refuse(StatusCode::BAD_REQUEST, "send {\"source\": \"192.0.2.1\", \"for\": \"1h\"}");
+async fn block(State(doors): Shared, body: Result<Json<BlockRequest>, JsonRejection>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(JsonRejection::MissingJsonContentType(_)) => {
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "say `Content-Type: application/json`");
+        }
+        Err(_) => {
+            let form = "send {\"source\": \"192.0.2.1\", \"for\": \"1h\"}: one address, not a network";
+            return refuse(StatusCode::BAD_REQUEST, form);
+        }
     };
     match humantime::parse_duration(&request.span) {
         Ok(span) if span >= Duration::from_secs(1) && span <= Duration::from_secs(366 * 24 * 3_600) => {
@@ -226,8 +231,11 @@ async fn order(give: impl FnOnce() -> Option<bool> + Send + 'static, refused: (S
 
 async fn reload(State(doors): Shared) -> Response {
     let report = tokio::task::spawn_blocking(move || (doors.reload)()).await.unwrap_or_default();
-    let refused = report.get("outcome").is_some_and(|outcome| outcome == "refused");
-    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = match report.get("outcome").and_then(Value::as_str) {
+        Some("refused") => StatusCode::UNPROCESSABLE_ENTITY,
+        Some("needs_restart") => StatusCode::CONFLICT,
+        _ => StatusCode::OK,
+    };
     (status, Json(report)).into_response()
 }
 

@@ -1,12 +1,13 @@
 //! What works and what does not, for `/health`; and the counts of all parts, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::Inner;
-use crate::call::TrunkStatus;
+use crate::call::{Counters, NO_ROOM, TrunkStatus};
 use crate::config::Settings;
 use crate::io::analysis::Analysis;
 use crate::io::clock;
@@ -16,6 +17,9 @@ use crate::observe::metrics::{ConnectionCounts, EarCounts, JournalCounts, Metric
 
 /// A shard that has not reported for this long is taken to hang.
 const STALE: Duration = Duration::from_secs(5);
+
+/// The log says that calls are refused no more often than this.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 const MEDIA_DOWN: &str =
     "a media thread has ended: its calls have no audio, new calls go to another thread; restart Ringfence";
@@ -34,8 +38,10 @@ pub struct PartHealth {
 /// Whether the firewall works, as `GET /health` says it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
-    /// Calls are carried.
+    /// New calls are carried.
     pub ok: bool,
+    /// It is about to end: running calls go on, new ones are refused.
+    pub draining: bool,
     /// Decisions are carried out, and callers are judged by their words too.
     pub protecting: bool,
     /// Settings in force.
@@ -55,6 +61,7 @@ pub(super) fn health(inner: &Inner) -> Health {
     let words = analysis && inner.analysis.as_ref().is_some_and(Analysis::has_words);
     let up = |part| inner.metrics.part_up(part).unwrap_or(true);
     let (media, store, journal) = (up(Part::Media), up(Part::Store), up(Part::Journal));
+    let draining = inner.draining.load(Ordering::Relaxed);
     let settings = inner.settings();
     let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
     let unless = |up: bool, note: &str| (!up).then(|| note.to_owned());
@@ -70,7 +77,8 @@ pub(super) fn health(inner: &Inner) -> Health {
         part("admin", up(Part::Admin), None),
     ];
     Health {
-        ok: alive && media,
+        ok: alive && media && !draining,
+        draining,
         protecting: settings.enforce && analysis && words,
         generation: settings.generation,
         enforce: settings.enforce,
@@ -79,8 +87,27 @@ pub(super) fn health(inner: &Inner) -> Health {
     }
 }
 
+/// Calls that were refused for lack of room, as far as the log has told of them.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<(u64, Option<Instant>)>);
+
+impl Refusals {
+    /// Says in the log what has been refused since it said so last.
+    fn look(&self, counters: &Counters, now: Instant) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = counters.refused.get(NO_ROOM).copied().unwrap_or(0);
+        let (before, at) = *told;
+        if refused > before && at.is_none_or(|at| now.saturating_duration_since(at) >= SAY_EVERY) {
+            *told = (refused, Some(now));
+            let calls = refused - before;
+            tracing::warn!(calls, "Calls were refused: sip.max_calls, media.ports and open files leave no more room");
+        }
+    }
+}
+
 /// Hands the newest counts of all parts to the metrics.
 pub(super) fn tick(inner: &Inner, media: &MediaPath) {
+    inner.refusals.look(&inner.signalling.report().counters, clock::now());
     signalling(&inner.metrics, &inner.signalling.report());
     inner.metrics.media(&media.counts());
     inner.metrics.part(Part::Media, media.is_up());

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
@@ -27,7 +28,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 
 use self::events::Learning;
-use self::resolve::Resolved;
+use self::resolve::{NoPbx, Resolved};
 use crate::admin::Admin;
 use crate::call::{Entry, Snapshot, Switchboard};
 use crate::config::Settings;
@@ -47,6 +48,9 @@ use crate::units::CallId;
 
 /// Longest wait at the end for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// Between two questions for a PBX's name that is not known at the start.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Calls that a fault has cost and whose ends are about to be hung up.
 const RECALLED: usize = 64;
@@ -92,6 +96,9 @@ struct Inner {
     names: Names,
     pbx_name: PbxName,
     silence_limit: SilenceLimit,
+    /// No new calls are taken any more.
+    draining: AtomicBool,
+    refusals: health::Refusals,
     told: Mutex<Told>,
     log: Weak<Log>,
 }
@@ -200,6 +207,8 @@ impl App {
             names,
             pbx_name,
             silence_limit: media_path.silence_limit(),
+            draining: AtomicBool::new(false),
+            refusals: health::Refusals::default(),
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));
@@ -251,6 +260,7 @@ impl App {
         let drain_for = self.inner.settings().sip.drain_for;
         let deadline = clock::now() + drain_for;
         let signalling = &self.inner.signalling;
+        self.inner.draining.store(true, Ordering::Relaxed);
         signalling.order(Order::Drain);
         let running = || signalling.calls();
         tracing::info!(calls = running(), drain_for_s = drain_for.as_secs(), "Draining: no new calls");
@@ -324,7 +334,17 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
 fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
-    let pbx = resolve::pbx(settings, None).map_err(StartError::Run)?;
+    let pbx = loop {
+        match resolve::pbx(settings, None) {
+            Ok(pbx) => break pbx,
+            // After a power cut the name service may come later than we do, and nobody may be there to start us again.
+            Err(NoPbx::Unknown(problem)) => {
+                tracing::error!(%problem, again_in_s = ASK_AGAIN.as_secs(), "Waiting for the PBX's address");
+                std::thread::sleep(ASK_AGAIN);
+            }
+            Err(NoPbx::Unusable(problem)) => return Err(StartError::Run(problem)),
+        }
+    };
     Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::resolve::{self, Resolved};
+use super::resolve::{self, NoPbx, Resolved};
 use super::{Inner, Told, parts, trunks};
 use crate::config::{self, Reload, Settings};
 use crate::observe::metrics::Reloaded;
@@ -83,7 +83,15 @@ fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
 /// Hands new settings to all who use them. Where it fails, nothing has changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
     let before = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.pbx;
-    let pbx = resolve::pbx(settings, Some(before))?;
+    let pbx = match resolve::pbx(settings, Some(before)) {
+        Ok(pbx) => pbx,
+        // Nothing else that was edited need wait for a name that has been answered before.
+        Err(NoPbx::Unknown(problem)) if settings.pbx.address == current.pbx.address => {
+            tracing::warn!(%problem, "The PBX stays where it was");
+            before
+        }
+        Err(problem) => return Err(problem.to_string()),
+    };
     let targets = trunks::resolve(&inner.names, settings, pbx);
     let changes = inner.names.answers().1;
     let resolved = {

@@ -49,14 +49,26 @@ impl Resolved {
     }
 }
 
+/// Why the PBX has no address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPbx {
+    /// Its name is not known, now.
+    #[error("{0}")]
+    Unknown(String),
+    /// The settings name one that cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
+
 /// The PBX's address; `before` as long as it still is one. The system's resolver is asked. That may take seconds, so it
 /// is done at the start and on reload only, never while a call waits.
-pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<SocketAddr, String> {
+pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<SocketAddr, NoPbx> {
     let host = &settings.pbx.address;
     let found = (host.host.as_str(), host.port).to_socket_addrs();
-    let addresses: Vec<SocketAddr> = found.map_err(|error| format!("{host} cannot be resolved: {error}"))?.collect();
-    let address = pbx_among(settings, &addresses, before);
-    address.ok_or_else(|| format!("{host} has no address of the kind that `listen` uses, or only ours"))
+    let unknown = |error| NoPbx::Unknown(format!("{host} cannot be resolved: {error}"));
+    let addresses: Vec<SocketAddr> = found.map_err(unknown)?.collect();
+    let unusable = || NoPbx::Unusable(format!("{host} has no address of the kind that `listen` uses, or only ours"));
+    pbx_among(settings, &addresses, before).ok_or_else(unusable)
 }
 
 /// Which of its addresses the PBX is spoken to at: where it was `before`, as long as its name has that address.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::candidates::{Candidate, Order};
-use super::event::NotAnalysed;
+use super::event::{NO_ROOM, NotAnalysed};
 use super::forward::{self, Party};
 use super::identity;
 use super::input::Output;
@@ -31,8 +31,51 @@ struct Admitted<'a> {
     offers_video: bool,
 }
 
-/// What an INVITE that becomes no call is answered with, and header lines of that answer.
-type Refusal = (StatusCode, &'static [&'static str]);
+/// Why an INVITE becomes no call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Refusal {
+    /// The process takes no new calls any more.
+    Draining,
+    /// All calls that there is room for are there, or more of this trunk than its share.
+    NoRoom,
+    /// No Contact, or no request URI.
+    Malformed,
+    /// The same call over another path (RFC 3261 §8.2.2.2).
+    Loop,
+    /// The request URI is none that we know.
+    UriScheme,
+    /// No host to go to is known or answers.
+    NoTarget,
+    /// A description that cannot be read, or without a codec that may pass.
+    NotAcceptable,
+}
+
+impl Refusal {
+    /// What the INVITE is answered with, and header lines of that answer.
+    fn answer(self) -> (StatusCode, &'static [&'static str]) {
+        match self {
+            Self::Draining | Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"]),
+            Self::Malformed => (StatusCode::BAD_REQUEST, &[]),
+            Self::Loop => (StatusCode::LOOP_DETECTED, &[]),
+            Self::UriScheme => (StatusCode::UNSUPPORTED_URI_SCHEME, &[]),
+            Self::NoTarget => (StatusCode::SERVICE_UNAVAILABLE, &[]),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE_HERE, &[]),
+        }
+    }
+
+    /// Fixed word for the counter.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::NoRoom => NO_ROOM,
+            Self::Malformed => "malformed",
+            Self::Loop => "loop",
+            Self::UriScheme => "uri_scheme",
+            Self::NoTarget => "no_target",
+            Self::NotAcceptable => "not_acceptable",
+        }
+    }
+}
 
 impl Switchboard {
     /// An INVITE without a To tag: the call that comes of it, or the answer that it gets.
@@ -40,7 +83,11 @@ impl Switchboard {
         let trunk = self.trunk_from(message, flow, side);
         let admitted = match self.admit(message, side, trunk.as_ref()) {
             Ok(admitted) => admitted,
-            Err((code, lines)) => return self.reply(message, server, flow, code, lines, now),
+            Err(refusal) => {
+                *self.counters.refused.entry(refusal.label()).or_default() += 1;
+                let (code, lines) = refusal.answer();
+                return self.reply(message, server, flow, code, lines, now);
+            }
         };
         let Admitted { contact, target, mut candidates, offers_video } = admitted;
         let first = candidates.remove(0);
@@ -97,24 +144,23 @@ impl Switchboard {
     ) -> Result<Admitted<'a>, Refusal> {
         let emergency = side == Side::Inside && self.is_emergency(message);
         if !self.takes(trunk, emergency) {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, &["Retry-After: 30"]));
+            return Err(if self.draining { Refusal::Draining } else { Refusal::NoRoom });
         }
         let (Ok(Some(contact)), Some(uri)) = (message.contact(), message.request_uri()) else {
-            return Err((StatusCode::BAD_REQUEST, &[]));
+            return Err(Refusal::Malformed);
         };
         if self.by_call_id.contains_key(message.call_id()) {
-            // The same call over another path (RFC 3261 §8.2.2.2).
-            return Err((StatusCode::LOOP_DETECTED, &[]));
+            return Err(Refusal::Loop);
         }
-        let Ok(target) = Uri::parse(uri) else { return Err((StatusCode::UNSUPPORTED_URI_SCHEME, &[])) };
+        let Ok(target) = Uri::parse(uri) else { return Err(Refusal::UriScheme) };
         let candidates = self.candidates(uri, &target, side, Order::ByLot);
         if candidates.is_empty() {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, &[]));
+            return Err(Refusal::NoTarget);
         }
         let mut offers_video = false;
         if message.has_sdp() {
             let sdp = self.settings.read_sdp(message.body()).ok().filter(|sdp| sdp.anchored().is_some());
-            let Some(sdp) = sdp else { return Err((StatusCode::NOT_ACCEPTABLE_HERE, &[])) };
+            let Some(sdp) = sdp else { return Err(Refusal::NotAcceptable) };
             offers_video = sdp.video().is_some();
         }
         Ok(Admitted { contact: contact.uri, target, candidates, offers_video })

@@ -231,6 +231,9 @@ pub struct Ending {
     pub talked: Option<Duration>,
 }
 
+/// Refused because there is no room for another call.
+pub const NO_ROOM: &str = "no_room";
+
 /// Counted facts that belong to no call.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
@@ -242,6 +245,8 @@ pub struct Counters {
     pub stray: u64,
     /// Requests for which there was no room.
     pub table_full: u64,
+    /// New calls that were refused before anything was decided of them, by why; [`NO_ROOM`] is one.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Requests that went over TCP because they may not fit into a datagram.
     pub large_requests: u64,
     /// Those of them that then went over UDP.

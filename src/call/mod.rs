@@ -47,7 +47,7 @@ mod transfer;
 mod trunks;
 mod video;
 
-pub use event::{Counters, EndReason, Ending, Event, Happened, Lifted, NotAnalysed};
+pub use event::{Counters, EndReason, Ending, Event, Happened, Lifted, NO_ROOM, NotAnalysed};
 pub use forward::Party;
 pub use input::{Input, Output, Sizes};
 pub use resumed::Invited;

@@ -57,11 +57,15 @@ pub(crate) struct Reload {
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let report: ReloadReport = self.api.ask("/api/reload", |agent, url| agent.post(url).send_empty())?;
-        if report.outcome == Reloaded::Refused {
-            return Err(Failure::Settings(report.text()));
+        match report.outcome {
+            Reloaded::Refused => Err(Failure::Settings(report.text())),
+            // A script that has just blocked a number must not believe that it is.
+            Reloaded::NeedsRestart => Err(Failure::Run(report.text())),
+            Reloaded::Applied | Reloaded::Unchanged => {
+                say(&report.text());
+                Ok(())
+            }
         }
-        say(&report.text());
-        Ok(())
     }
 }
 

@@ -133,6 +133,11 @@ fn signalling(page: &mut Page<'_, '_>, counted: &Counted) -> fmt::Result {
     )?;
     page.counter("stray_messages", "Messages that belong to nothing.", counters.stray)?;
     page.counter("table_full", "Requests for which there was no room.", counters.table_full)?;
+    page.counters(
+        "calls_refused",
+        "New calls that were refused before anything was decided of them, by why.",
+        counters.refused.iter().map(|(why, count)| ([("why", *why)], *count)),
+    )?;
     let moved = "Requests too large for a datagram that went over TCP.";
     page.counter("large_requests", moved, counters.large_requests)?;
     let back = "Those of them that went over UDP because the peer took no connection.";

@@ -133,6 +133,7 @@ fn snapshots_show_what_was_handed_over_last() {
     let metrics = Metrics::new();
     let mut counters = Counters { unknown_source: 4, stray: 2, table_full: 1, ..Counters::default() };
     counters.bad_message.insert("truncated", 3);
+    counters.refused.insert("no_room", 14);
     let sizes = Sizes { calls: 5, server_transactions: 6, ..Sizes::default() };
     metrics.signalling(&Counters::default(), &Sizes { calls: 99, ..Sizes::default() });
     metrics.signalling(&counters, &sizes);
@@ -156,6 +157,7 @@ fn snapshots_show_what_was_handed_over_last() {
         "ringfence_unknown_source_total 4",
         "ringfence_bad_messages_total{label=\"truncated\"} 3",
         "ringfence_stray_messages_total 2",
+        "ringfence_calls_refused_total{why=\"no_room\"} 14",
         "ringfence_gate_drops_total{reason=\"blocked\"} 7",
         "ringfence_table_entries{table=\"calls\"} 5",
         "ringfence_table_entries{table=\"server_transactions\"} 6",
