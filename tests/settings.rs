@@ -77,7 +77,7 @@ action = "divrt"
             "line 8  media.ports = \"20999-20000\"   must hold at least 8 ports from 1024 on; a call takes four",
             "line 10  limits.messages_per_source = \"0/1s\"   must be at least 1; to refuse a source altogether, put it in \
              networks.deny",
-            "line 11  limits.mesages_per_trunk = \"10/1s\"   is not an option; did you mean `messages_per_trunk`?",
+            "line 11  limits.mesages_per_trunk   is not an option; did you mean `messages_per_trunk`?",
             "line 14  rule[0].action = \"divrt\"   is not an action; did you mean \"divert\"?",
         ]
     );
@@ -115,7 +115,7 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
         ("[[trunk]]\nregister = { user = \"a\" }", "trunk[1].register.password_file   is missing"),
-        ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file = \"gone\"   no file gone"),
+        ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file   no file gone"),
         ("[[trunk]]\nregister = { user = \"a\", pasword_file = \"x\" }", "did you mean `password_file`?"),
         ("[[trunk]]\nregister = { user = \"a\", expires = \"5s\" }", "must be a duration from 1m"),
         ("[[trunk]]\nkeep_alive = \"1s\"", "must be a duration from 5s to 1h, as \"30s\", or \"never\""),
@@ -143,6 +143,50 @@ fn each_kind_of_mistake_has_its_hint() {
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn no_mistake_shows_what_may_be_a_secret() {
+    let told = |text: &str| -> Vec<String> {
+        let problems = config::load(text, &|_: &str| Err("is not there".to_owned())).unwrap_err();
+        problems.iter().map(ToString::to_string).collect()
+    };
+    for register in [
+        "{ user = \"u\", password = \"TOPSECRET\" }",
+        "{ user = \"u\", pasword = [\"TOPSECRET\"], password_file = \"x\" }",
+        "{ user = \"u\", password_file = \"TOPSECRET\" }",
+        "{ user = { password = \"TOPSECRET\" } }",
+        "{ user = [{ password = \"TOPSECRET\" }] }",
+        "[{ user = \"u\", password = \"TOPSECRET\" }]",
+        "\"TOPSECRET\"",
+    ] {
+        let told = told(&format!("{LEAST}register = {register}\n"));
+        assert!(!told.is_empty() && !told.iter().any(|problem| problem.contains("SECRET")), "{register}: {told:?}");
+    }
+    for text in [
+        "[sip]\ntoken = '''\nTOPSECRET'''",
+        "trunk = { register = { password = \"TOPSECRET\" } }",
+        "[[listen]]\ntransport = \"tls\"\nkey = '''PRIVATE KEY TOPSECRET'''",
+        "[media]\ncodecs = [{ pin = \"TOPSECRET\" }]",
+        "[pbx]\npassword = TOPSECRET",
+    ] {
+        let told = told(text);
+        assert!(!told.is_empty() && !told.iter().any(|problem| problem.contains("SECRET")), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn a_bad_number_is_shortened_as_in_the_log() {
+    let file = |_: &str| Ok("+4416329600010x\n".to_owned());
+    let told = |more: &str| config::load(&format!("{LEAST}{more}\n"), &file).unwrap_err().remove(0).to_string();
+
+    for (text, shown) in [
+        ("[numbers]\nallow = [\"+44163296000x\"]", "numbers.allow[0] = \"+44163…x\"   "),
+        ("[numbers]\nblock = [441632960001]", "numbers.block[0] = 441632…01   "),
+        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of that file"),
+    ] {
+        assert!(told(text).contains(shown), "{}", told(text));
+    }
 }
 
 #[test]

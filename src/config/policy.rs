@@ -61,7 +61,7 @@ fn number_set<'t>(
         let in_file = place.checked_sub(listed.len()).and_then(|place| lines.get(place));
         match (in_file, &file) {
             (Some((line, _)), Some((item, _))) => {
-                reading.problem(item.at, &item.path, value, format!("line {line} of that file: {error}"));
+                reading.number(item, value, format!("line {line} of that file: {error}"));
             }
             _ => reading.problem(at, &format!("numbers.{key}[{place}]"), value, error.to_string()),
         }
