@@ -190,6 +190,35 @@ fn a_bad_number_is_shortened_as_in_the_log() {
 }
 
 #[test]
+fn every_bad_number_is_told() {
+    let list = "[numbers]\nallow = [\n\"+\", \"+441632960001\", \"*\",\n\"\", 441632960001, \"+44163296000x\"]\n\
+                block_file = \"block.txt\"\n[[rule]]\nname = \"x\"\naction = \"watch\"\n\
+                when = { number = [\"01632 96000l\", \"abcdef\"] }\n";
+    let lines: String = (0..14).map(|n| format!("+4416329600{n:02}x # one\n+441632960001\n")).collect();
+    let file = |_: &str| Ok(lines.clone());
+
+    let told = config::load(&format!("{LEAST}{list}"), &file).unwrap_err();
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+
+    let why = "not a number or prefix: write it as +441632960001 or +44163296*";
+    let mut expected = vec![
+        format!("line 8  numbers.allow[0] = …   {why}"),
+        format!("line 8  numbers.allow[2] = …   {why}"),
+        format!("line 9  numbers.allow[3] = …   {why}"),
+        format!("line 9  numbers.allow[4] = 441632…01   {why}"),
+        format!("line 9  numbers.allow[5] = \"+44163…x\"   {why}"),
+    ];
+    for n in 0..10 {
+        let line = 2 * n + 1;
+        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of that file: {why}"));
+    }
+    expected.push("line 10  numbers.block_file   4 more lines of that file are no numbers".to_owned());
+    expected.push(format!("line 14  rule[0].when.number[0] = \"01632 …l\"   {why}"));
+    expected.push(format!("line 14  rule[0].when.number[1] = \"abc…f\"   {why}"));
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn codecs_are_known_by_any_spelling_and_all_pass_by_default() {
     assert!(load(LEAST).media.codecs.is_empty());
     assert_eq!(load(&format!("{LEAST}[media]\ncodecs = [\"pcma\", \"Opus\"]")).media.codecs, ["PCMA", "opus"]);
