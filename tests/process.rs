@@ -131,6 +131,27 @@ fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn settings_behind_a_link_and_lists_of_numbers_are_watched_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pbx, at) = ("127.0.0.3:5999".parse().unwrap(), |name: &str| folder.path().join(name));
+    let settings = |more: &str| {
+        Firewall::settings(pbx, &format!("[numbers]\nblock_file = {:?}\n{more}", at("block.txt").display().to_string()))
+    };
+    std::fs::write(at("block.txt"), "+441632960001\n").unwrap();
+    let firewall = Firewall::start_as(&settings(""));
+
+    std::fs::write(at("linked.toml"), settings("[detect]\ndivert_at = 0.8")).unwrap();
+    std::os::unix::fs::symlink(at("linked.toml"), at("link")).unwrap();
+    std::fs::rename(at("link"), &firewall.config).unwrap();
+    firewall.until("the link", |firewall| firewall.generation() == 2);
+    std::fs::write(at("linked.toml"), settings("[detect]\ndivert_at = 0.85")).unwrap();
+    firewall.until("the file behind it", |firewall| firewall.generation() == 3);
+    std::fs::write(at("block.txt"), "+441632960001\n+441632960002\n").unwrap();
+
+    firewall.until("the list", |firewall| firewall.generation() == 4);
+}
+
+#[test]
 fn an_order_to_stop_right_behind_a_change_of_the_file_is_followed() {
     let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
     let mut firewall = Firewall::start(pbx, "");
