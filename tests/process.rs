@@ -231,6 +231,24 @@ fn without_a_speech_model_words_are_off_and_calls_go_on() {
     caller.bye();
 }
 
+#[test]
+fn a_folder_that_is_named_and_missing_is_told_and_not_replaced() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let missing = "announcements = \"nowhere\"\n[detect.words]\nmodel = \"nomodel\"";
+    let (mut firewall, log) = Firewall::start_unread(pbx, missing);
+
+    let health = firewall.get("/health");
+    let words = health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "words").unwrap();
+    let _ = agent().post(format!("http://{}/api/reload", firewall.admin)).send_empty().unwrap();
+    firewall.signal("TERM");
+
+    assert_eq!((&words["up"], &health["protecting"]), (&false.into(), &false.into()));
+    assert!(words["note"].as_str().unwrap().contains("nomodel"), "{words}");
+    assert_eq!(firewall.ended(), Some(0));
+    let warned: Vec<String> = log.map_while(Result::ok).filter(|line| line.contains("there is no folder")).collect();
+    assert!(warned.len() == 2 && warned[0].contains("nowhere") && warned[1].contains("nomodel"), "{warned:?}");
+}
+
 const FOR_MANY: &str =
     "[limits.per_source]\ncalls = \"1000/1m\"\n[detect.words]\nenabled = false\n[sip]\ndrain_for = \"1s\"";
 

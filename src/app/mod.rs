@@ -5,6 +5,7 @@
 //! Without settings, sockets and ports there is no start.
 
 mod api;
+mod doubts;
 mod events;
 mod health;
 mod parts;
@@ -12,6 +13,7 @@ mod reloading;
 mod resolve;
 mod trunks;
 
+pub use doubts::{Checked, check};
 pub use health::{Health, PartHealth};
 pub use reloading::{ReloadReport, log_settings};
 
@@ -127,6 +129,8 @@ impl App {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
+        // Where a folder is missing, whoever looks for it says so below.
+        doubts::log(&settings.doubts());
         let names = Names::start().map_err(failed("names"))?;
         let resolved = resolved(&settings, &names)?;
         let pbx_name = PbxName::start().map_err(failed("names"))?;

@@ -5,6 +5,7 @@
 //! limits, so that what nobody asked for is an unknown key, and what the file leaves out is recorded with its default.
 
 mod certificates;
+mod doubts;
 mod file;
 mod host;
 mod listen;
