@@ -249,6 +249,23 @@ fn a_folder_that_is_named_and_missing_is_told_and_not_replaced() {
     assert!(warned.len() == 2 && warned[0].contains("nowhere") && warned[1].contains("nomodel"), "{warned:?}");
 }
 
+#[test]
+fn what_run_refuses_check_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ringfence.toml");
+    let settings = Firewall::settings("127.0.0.3:5060".parse().unwrap(), "[detect.words]\nphrases = \"gone.toml\"");
+    std::fs::write(&config, settings).unwrap();
+
+    let check = ringfence(&["check", config.to_str().unwrap()]);
+    let run = ringfence(&["run", "--config", config.to_str().unwrap()]);
+
+    for output in [check, run] {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{text}");
+        assert!(text.contains("gone.toml: "), "{text}");
+    }
+}
+
 const FOR_MANY: &str =
     "[limits.per_source]\ncalls = \"1000/1m\"\n[detect.words]\nenabled = false\n[sip]\ndrain_for = \"1s\"";
 
