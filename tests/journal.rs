@@ -157,6 +157,18 @@ fn the_file_stays_small_and_says_what_lives() {
 }
 
 #[test]
+fn its_folder_is_made_and_none_above() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let (journal, _) = start(&folder.path().join("new").join("calls.journal"));
+    journal.stop();
+
+    assert!(folder.path().join("new/calls.journal").is_file());
+    assert!(Journal::start(&folder.path().join("a/b/calls.journal")).is_err());
+    assert!(!folder.path().join("a").exists());
+}
+
+#[test]
 fn a_file_never_grows_longer_than_what_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.journal");

@@ -60,6 +60,26 @@ fn wrong_input_is_one_clear_line() {
 }
 
 #[test]
+fn what_cannot_be_written_is_told_before_the_first_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("m.csv");
+    std::fs::write(&manifest, "id,file,label\nx,x.wav,live\n").unwrap();
+    let kept = folder.path().join("kept.json");
+    std::fs::write(&kept, "kept").unwrap();
+    for option in ["--json", "--calls", "--report"] {
+        let arguments = ["eval", manifest.to_str().unwrap(), "--no-words", "--json", kept.to_str().unwrap()];
+        let arguments = if option == "--json" { &arguments[..3] } else { &arguments[..] };
+
+        let output = ringfence(&[arguments, &[option, "/proc/nowhere/at-all"]].concat());
+
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        let (said, error) = (text(&output.stdout), text(&output.stderr));
+        assert!(error.contains("/proc/nowhere/at-all: ") && !said.contains("calls in"), "{option}: {said} {error}");
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "kept", "{option}");
+    }
+}
+
+#[test]
 fn every_usual_rate_is_heard_and_a_missing_model_switches_words_off() {
     let folder = tempfile::tempdir().unwrap();
     let legs = legs(SCAM);

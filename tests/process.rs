@@ -156,6 +156,27 @@ fn the_pbxs_name_is_waited_for_at_the_start() {
 }
 
 #[test]
+fn settings_behind_a_link_and_lists_of_numbers_are_watched_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pbx, at) = ("127.0.0.3:5999".parse().unwrap(), |name: &str| folder.path().join(name));
+    let settings = |more: &str| {
+        Firewall::settings(pbx, &format!("[numbers]\nblock_file = {:?}\n{more}", at("block.txt").display().to_string()))
+    };
+    std::fs::write(at("block.txt"), "+441632960001\n").unwrap();
+    let firewall = Firewall::start_as(&settings(""));
+
+    std::fs::write(at("linked.toml"), settings("[detect]\ndivert_at = 0.8")).unwrap();
+    std::os::unix::fs::symlink(at("linked.toml"), at("link")).unwrap();
+    std::fs::rename(at("link"), &firewall.config).unwrap();
+    firewall.until("the link", |firewall| firewall.generation() == 2);
+    std::fs::write(at("linked.toml"), settings("[detect]\ndivert_at = 0.85")).unwrap();
+    firewall.until("the file behind it", |firewall| firewall.generation() == 3);
+    std::fs::write(at("block.txt"), "+441632960001\n+441632960002\n").unwrap();
+
+    firewall.until("the list", |firewall| firewall.generation() == 4);
+}
+
+#[test]
 fn an_order_to_stop_right_behind_a_change_of_the_file_is_followed() {
     let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
     let mut firewall = Firewall::start(pbx, "");
@@ -233,6 +254,41 @@ fn without_a_speech_model_words_are_off_and_calls_go_on() {
     assert!(words["note"].as_str().unwrap().contains("tokenizer.bin"), "{words}");
     assert_eq!(caller.invite("201"), 200);
     caller.bye();
+}
+
+#[test]
+fn a_folder_that_is_named_and_missing_is_told_and_not_replaced() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let missing = "announcements = \"nowhere\"\n[detect.words]\nmodel = \"nomodel\"";
+    let (mut firewall, log) = Firewall::start_unread(pbx, missing);
+
+    let health = firewall.get("/health");
+    let words = health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "words").unwrap();
+    let _ = agent().post(format!("http://{}/api/reload", firewall.admin)).send_empty().unwrap();
+    firewall.signal("TERM");
+
+    assert_eq!((&words["up"], &health["protecting"]), (&false.into(), &false.into()));
+    assert!(words["note"].as_str().unwrap().contains("nomodel"), "{words}");
+    assert_eq!(firewall.ended(), Some(0));
+    let warned: Vec<String> = log.map_while(Result::ok).filter(|line| line.contains("there is no folder")).collect();
+    assert!(warned.len() == 2 && warned[0].contains("nowhere") && warned[1].contains("nomodel"), "{warned:?}");
+}
+
+#[test]
+fn what_run_refuses_check_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ringfence.toml");
+    let settings = Firewall::settings("127.0.0.3:5060".parse().unwrap(), "[detect.words]\nphrases = \"gone.toml\"");
+    std::fs::write(&config, settings).unwrap();
+
+    let check = ringfence(&["check", config.to_str().unwrap()]);
+    let run = ringfence(&["run", "--config", config.to_str().unwrap()]);
+
+    for output in [check, run] {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{text}");
+        assert!(text.contains("gone.toml: "), "{text}");
+    }
 }
 
 const FOR_MANY: &str =

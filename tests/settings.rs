@@ -77,7 +77,7 @@ action = "divrt"
             "line 8  media.ports = \"20999-20000\"   must hold at least 8 ports from 1024 on; a call takes four",
             "line 10  limits.messages_per_source = \"0/1s\"   must be at least 1; to refuse a source altogether, put it in \
              networks.deny",
-            "line 11  limits.mesages_per_trunk = \"10/1s\"   is not an option; did you mean `messages_per_trunk`?",
+            "line 11  limits.mesages_per_trunk   is not an option; did you mean `messages_per_trunk`?",
             "line 14  rule[0].action = \"divrt\"   is not an action; did you mean \"divert\"?",
         ]
     );
@@ -115,7 +115,7 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
         ("[[trunk]]\nregister = { user = \"a\" }", "trunk[1].register.password_file   is missing"),
-        ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file = \"gone\"   no file gone"),
+        ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file   no file gone"),
         ("[[trunk]]\nregister = { user = \"a\", pasword_file = \"x\" }", "did you mean `password_file`?"),
         ("[[trunk]]\nregister = { user = \"a\", expires = \"5s\" }", "must be a duration from 1m"),
         ("[[trunk]]\nkeep_alive = \"1s\"", "must be a duration from 5s to 1h, as \"30s\", or \"never\""),
@@ -143,6 +143,79 @@ fn each_kind_of_mistake_has_its_hint() {
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn no_mistake_shows_what_may_be_a_secret() {
+    let told = |text: &str| -> Vec<String> {
+        let problems = config::load(text, &|_: &str| Err("is not there".to_owned())).unwrap_err();
+        problems.iter().map(ToString::to_string).collect()
+    };
+    for register in [
+        "{ user = \"u\", password = \"TOPSECRET\" }",
+        "{ user = \"u\", pasword = [\"TOPSECRET\"], password_file = \"x\" }",
+        "{ user = \"u\", password_file = \"TOPSECRET\" }",
+        "{ user = { password = \"TOPSECRET\" } }",
+        "{ user = [{ password = \"TOPSECRET\" }] }",
+        "[{ user = \"u\", password = \"TOPSECRET\" }]",
+        "\"TOPSECRET\"",
+    ] {
+        let told = told(&format!("{LEAST}register = {register}\n"));
+        assert!(!told.is_empty() && !told.iter().any(|problem| problem.contains("SECRET")), "{register}: {told:?}");
+    }
+    for text in [
+        "[sip]\ntoken = '''\nTOPSECRET'''",
+        "trunk = { register = { password = \"TOPSECRET\" } }",
+        "[[listen]]\ntransport = \"tls\"\nkey = '''PRIVATE KEY TOPSECRET'''",
+        "[media]\ncodecs = [{ pin = \"TOPSECRET\" }]",
+        "[pbx]\npassword = TOPSECRET",
+    ] {
+        let told = told(text);
+        assert!(!told.is_empty() && !told.iter().any(|problem| problem.contains("SECRET")), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn a_bad_number_is_shortened_as_in_the_log() {
+    let file = |_: &str| Ok("+4416329600010x\n".to_owned());
+    let told = |more: &str| config::load(&format!("{LEAST}{more}\n"), &file).unwrap_err().remove(0).to_string();
+
+    for (text, shown) in [
+        ("[numbers]\nallow = [\"+44163296000x\"]", "numbers.allow[0] = \"+44163…x\"   "),
+        ("[numbers]\nblock = [441632960001]", "numbers.block[0] = 441632…01   "),
+        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of that file"),
+    ] {
+        assert!(told(text).contains(shown), "{}", told(text));
+    }
+}
+
+#[test]
+fn every_bad_number_is_told() {
+    let list = "[numbers]\nallow = [\n\"+\", \"+441632960001\", \"*\",\n\"\", 441632960001, \"+44163296000x\"]\n\
+                block_file = \"block.txt\"\n[[rule]]\nname = \"x\"\naction = \"watch\"\n\
+                when = { number = [\"01632 96000l\", \"abcdef\"] }\n";
+    let lines: String = (0..14).map(|n| format!("+4416329600{n:02}x # one\n+441632960001\n")).collect();
+    let file = |_: &str| Ok(lines.clone());
+
+    let told = config::load(&format!("{LEAST}{list}"), &file).unwrap_err();
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+
+    let why = "not a number or prefix: write it as +441632960001 or +44163296*";
+    let mut expected = vec![
+        format!("line 8  numbers.allow[0] = …   {why}"),
+        format!("line 8  numbers.allow[2] = …   {why}"),
+        format!("line 9  numbers.allow[3] = …   {why}"),
+        format!("line 9  numbers.allow[4] = 441632…01   {why}"),
+        format!("line 9  numbers.allow[5] = \"+44163…x\"   {why}"),
+    ];
+    for n in 0..10 {
+        let line = 2 * n + 1;
+        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of that file: {why}"));
+    }
+    expected.push("line 10  numbers.block_file   4 more lines of that file are no numbers".to_owned());
+    expected.push(format!("line 14  rule[0].when.number[0] = \"01632 …l\"   {why}"));
+    expected.push(format!("line 14  rule[0].when.number[1] = \"abc…f\"   {why}"));
+    assert_eq!(told, expected);
 }
 
 #[test]

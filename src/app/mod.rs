@@ -5,6 +5,7 @@
 //! Without settings, sockets and ports there is no start.
 
 mod api;
+mod doubts;
 mod events;
 mod health;
 mod parts;
@@ -12,6 +13,7 @@ mod reloading;
 mod resolve;
 mod trunks;
 
+pub use doubts::{Checked, check};
 pub use health::{Health, PartHealth};
 pub use reloading::{ReloadReport, log_settings};
 
@@ -158,6 +160,8 @@ impl App {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
+        // Where a folder is missing, whoever looks for it says so below.
+        doubts::log(&settings.doubts());
         let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         let addresses = bound.addresses.clone();
         let media = parts::media(&settings, folder, bound.wake())?;

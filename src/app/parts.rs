@@ -25,10 +25,19 @@ use crate::units::CallId;
 /// Calls of the process before, each with the age of its snapshot.
 pub(super) type Restored = Vec<(Snapshot, Duration)>;
 
-/// A path of the settings; where nothing is there, what comes with the program as `shipped_as`.
+/// A path of the settings. Where nothing is there, and nobody has named another path than the default, it is what comes
+/// with the program as `shipped_as`: who names a folder of their own gets that one or none.
 fn find(folder: &Path, path: &Path, shipped_as: &str) -> PathBuf {
     let named = folder.join(path);
-    if named.exists() { named } else { shipped::find(shipped_as).unwrap_or(named) }
+    if named.exists() || path != Path::new(shipped_as) { named } else { shipped::find(shipped_as).unwrap_or(named) }
+}
+
+pub(super) fn announcements(settings: &Settings, folder: &Path) -> PathBuf {
+    find(folder, &settings.media.announcements, shipped::ANNOUNCEMENTS)
+}
+
+pub(super) fn model(settings: &Settings, folder: &Path) -> PathBuf {
+    find(folder, &settings.detect.words.model, shipped::SPEECH_MODEL)
 }
 
 pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<StartedMedia, StartError> {
@@ -37,7 +46,7 @@ pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<St
         first_port: media.first_port,
         last_port: media.last_port,
         timeout: media.timeout,
-        announcements: find(folder, &media.announcements, shipped::ANNOUNCEMENTS),
+        announcements: announcements(settings, folder),
         threads: media.threads,
         dscp: media.dscp,
         sockets: resolve::files_for_calls(),
@@ -81,26 +90,32 @@ fn recogniser(settings: &Settings, folder: &Path) -> Result<Recogniser, String> 
     if !settings.detect.words.enabled {
         return Err("detect.words.enabled = false".to_owned());
     }
-    let model = find(folder, &settings.detect.words.model, shipped::SPEECH_MODEL);
-    Recogniser::load(&model).map_err(|error| error.to_string())
+    Recogniser::load(&model(settings, folder)).map_err(|error| error.to_string())
 }
 
 /// What the ear knows under these settings.
 fn knowledge(settings: &Settings, folder: &Path) -> Result<Knowledge, BadFile> {
-    let words = &settings.detect.words;
     Ok(Knowledge {
         weights: Arc::new(Weights::built_in()),
-        book: match &words.phrases {
-            None => Book::built_in(),
-            Some(path) => Arc::new(shipped::read(&folder.join(path), Book::parse)?),
-        },
-        wording: match &words.wording {
-            None => Wording::built_in(),
-            Some(path) => Arc::new(shipped::read(&folder.join(path), Wording::parse)?),
-        },
+        book: book(settings, folder)?,
+        wording: wording(settings, folder)?,
         campaigns: Arc::new(campaigns(&folder.join(&settings.detect.campaigns))),
         words: Some(ScheduleSettings::default()),
     })
+}
+
+pub(super) fn book(settings: &Settings, folder: &Path) -> Result<Arc<Book>, BadFile> {
+    match &settings.detect.words.phrases {
+        None => Ok(Book::built_in()),
+        Some(path) => shipped::read(&folder.join(path), Book::parse).map(Arc::new),
+    }
+}
+
+pub(super) fn wording(settings: &Settings, folder: &Path) -> Result<Arc<Wording>, BadFile> {
+    match &settings.detect.words.wording {
+        None => Ok(Wording::built_in()),
+        Some(path) => shipped::read(&folder.join(path), Wording::parse).map(Arc::new),
+    }
 }
 
 /// Known recordings. Where the file cannot be read, the firewall starts without them; what is damaged in it is left
@@ -168,6 +183,8 @@ pub(super) fn records(settings: &Settings) -> Records {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
@@ -181,5 +198,16 @@ mod tests {
 
         assert_eq!(campaigns(&path).to_text(), one + &three);
         assert!(campaigns(&folder.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_somebody_named_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |name: &str| find(folder.path(), Path::new(name), shipped::ANNOUNCEMENTS);
+
+        assert_eq!(found("nowhere"), folder.path().join("nowhere"));
+        assert_eq!(Some(found("announcements")), shipped::find(shipped::ANNOUNCEMENTS));
+        std::fs::create_dir(folder.path().join("announcements")).unwrap();
+        assert_eq!(found("announcements"), folder.path().join("announcements"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::resolve::{self, NoPbx, Resolved};
-use super::{Inner, Told, parts, trunks};
+use super::{Inner, Told, doubts, parts, trunks};
 use crate::config::{self, Reload, Settings};
 use crate::observe::metrics::Reloaded;
 use crate::observe::{self, Format};
@@ -69,7 +69,20 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
         Err(problem) => report(Reloaded::Refused, Vec::new(), vec![problem]),
     };
     note(inner, &report);
+    // A list of numbers may grow all day.
+    let lists_alone = !report.changed.is_empty() && report.changed.iter().all(|path| path.ends_with("(content)"));
+    if report.outcome != Reloaded::Refused && !lists_alone {
+        doubt(inner);
+    }
     report
+}
+
+/// Says what is doubtful about the file, also where it waits for a restart.
+fn doubt(inner: &Inner) {
+    let Some(file) = &inner.file else { return };
+    if let Ok(settings) = config::load_file(file) {
+        doubts::log(&doubts::doubts(&settings, file.parent().unwrap_or(Path::new("."))));
+    }
 }
 
 /// The file, compared with the settings in force.

@@ -66,6 +66,7 @@ struct Evaluation {
 impl Eval {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let calls = read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
+        self.can_write()?;
         let ear = self.ear.open()?;
         if let Some(why) = ear.without_words() {
             say(&format!("words are off: {why}\n"));
@@ -96,6 +97,21 @@ impl Eval {
         } else {
             Err(Failure::Run(format!("{} calls could not be heard", unheard.len())))
         }
+    }
+
+    /// Finds out now, not after an hour. What is there already stays as it is until the end.
+    fn can_write(&self) -> Result<(), Failure> {
+        if let Some(folder) = &self.report {
+            std::fs::create_dir_all(folder.join("plots")).map_err(|error| Failure::with_file(folder, &error))?;
+        }
+        let page = self.report.as_ref().map(|folder| folder.join("index.html"));
+        // Opened for nothing, a pipe would be at its end.
+        let opens = |file: &&PathBuf| !file.exists() || file.is_file() || file.is_dir();
+        for file in [&self.json, &self.calls, &page].into_iter().flatten().filter(opens) {
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+            opened.map_err(|error| Failure::with_file(file, &error))?;
+        }
+        Ok(())
     }
 
     /// Hears all calls, several at a time. The order in which threads finish shows nowhere.

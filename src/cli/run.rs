@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::{Failure, warn};
+use super::Failure;
 use crate::app::{App, Start, StartError, log_settings};
 use crate::config;
 use crate::io::clock;
 use crate::observe;
 
-/// Changes of the file within this time after the first one are taken for one: editors write in several steps.
+/// Orders within this time after the first one are taken for one: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
 #[derive(Args)]
@@ -36,14 +36,14 @@ enum Order {
 
 impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        // Before they are read: what changes meanwhile is seen.
+        let mut watch = Watch::of(&self.config);
         let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
         let log = observe::init_log(&log_settings(&settings.log)).map_err(|error| Failure::Run(error.to_string()))?;
         // The only strong reference. It is dropped last here, which writes the last lines.
         let log = Arc::new(log);
         let folder = self.config.parent().map_or_else(PathBuf::new, Path::to_owned);
         let (orders, incoming) = bounded(64);
-        // Held until the end: dropping it ends the watch.
-        let _watch = watch(&self.config, &orders);
         signals(&orders).map_err(|error| Failure::Run(format!("signals: {error}")))?;
         let start = Start { settings, file: Some(self.config.clone()), folder: &folder, log: Arc::downgrade(&log) };
         let app = App::start(start).map_err(|error| match error {
@@ -54,7 +54,7 @@ impl Run {
         for hop in app.addresses() {
             tracing::info!(address = %hop.address, transport = hop.transport.label(), %admin, "Ringfence is up");
         }
-        let hand_over = serve(&app, &incoming);
+        let hand_over = serve(&app, &incoming, &mut watch);
         let (hurry, hurried) = bounded(1);
         // Not joined, nor is `signals`: both wait for a signal, and end with the process.
         std::thread::spawn(move || {
@@ -74,7 +74,7 @@ impl Run {
 }
 
 /// Runs until the order to stop. True: the next process is to go on with the calls.
-fn serve(app: &App, incoming: &Receiver<Order>) -> bool {
+fn serve(app: &App, incoming: &Receiver<Order>, watch: &mut Watch) -> bool {
     let mut next = None;
     loop {
         let order = next.take().map_or_else(|| incoming.recv_timeout(Duration::from_secs(1)), Ok);
@@ -82,6 +82,7 @@ fn serve(app: &App, incoming: &Receiver<Order>) -> bool {
             Ok(Order::Reload(door)) => {
                 next = settle(incoming, SETTLE);
                 if next.is_none() {
+                    watch.look();
                     tracing::info!(door, "Reading the settings file again");
                     let _ = app.reload();
                 }
@@ -91,7 +92,7 @@ fn serve(app: &App, incoming: &Receiver<Order>) -> bool {
                 return false;
             }
             Ok(Order::HandOver) => return true,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => next = watch.has_changed().then_some(Order::Reload("file")),
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         app.tick();
@@ -110,31 +111,58 @@ fn settle(incoming: &Receiver<Order>, span: Duration) -> Option<Order> {
     }
 }
 
-/// Orders a reload whenever the file changes. The folder is watched, because editors and configuration tools replace
-/// the file.
-fn watch(file: &Path, orders: &Sender<Order>) -> Option<notify::RecommendedWatcher> {
-    use notify::Watcher as _;
-    let file = file.canonicalize().ok()?;
-    let (name, folder) = (file.file_name()?.to_owned(), file.parent()?.to_owned());
-    let orders = orders.clone();
-    let changed = move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        let touches = event.kind.is_modify() || event.kind.is_create() || event.kind.is_remove();
-        if touches && event.paths.iter().any(|path| path.file_name() == Some(&name)) {
-            // Full: a reload is due anyway.
-            let _ = orders.try_send(Order::Reload("file"));
+/// The settings file and the lists of numbers that it names, as they were when they were last read. They are looked at
+/// once a second: the system's own watch is one of folders, and sees no link change, nor a folder above, nor what another
+/// machine writes.
+struct Watch {
+    /// The settings file first.
+    files: Vec<(PathBuf, Option<Mark>)>,
+}
+
+/// By what a file is told from another, or from itself before a change. Links are followed.
+#[derive(Debug, Eq, PartialEq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// Of its content, and of anything about it: seconds and nanoseconds.
+    changed: [(i64, i64); 2],
+}
+
+impl Mark {
+    /// None: nothing can be read there.
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = std::fs::metadata(path).ok()?;
+        let changed = [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())];
+        Some(Self { device: found.dev(), inode: found.ino(), length: found.len(), changed })
+    }
+}
+
+impl Watch {
+    fn of(file: &Path) -> Self {
+        let mut watch = Self { files: vec![(file.to_owned(), None)] };
+        watch.look();
+        watch
+    }
+
+    /// Takes the files as they are now for known; to be done before they are read.
+    fn look(&mut self) {
+        let Some((file, mark)) = self.files.first_mut() else { return };
+        *mark = Mark::of(file);
+        let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
+        // A file with a mistake names none, and may be about to be mended.
+        if let Some(lists) = std::fs::read_to_string(file).ok().and_then(|text| config::lists_in(&text)) {
+            self.files.truncate(1);
+            self.files.extend(lists.iter().map(|list| (folder.join(list), None)));
         }
-    };
-    let started = notify::recommended_watcher(changed).and_then(|mut watcher| {
-        watcher.watch(&folder, notify::RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    match started {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            warn(&format!("the settings file is not watched ({error}); use `ringfence reload` after a change"));
-            None
+        for (list, mark) in self.files.iter_mut().skip(1) {
+            *mark = Mark::of(list);
         }
+    }
+
+    fn has_changed(&self) -> bool {
+        self.files.iter().any(|(file, mark)| Mark::of(file) != *mark)
     }
 }
 
@@ -172,7 +200,55 @@ fn signals(orders: &Sender<Order>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
+
+    #[test]
+    fn every_way_to_change_a_file_is_seen_and_seen_once() {
+        use std::fs::{create_dir, remove_file, rename, write};
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let text = "[numbers]\nallow_file = \"allow.txt\"\nblock_file = \"block.txt\"\n";
+        for (number, name) in ["one", "two", "..2"].into_iter().enumerate() {
+            create_dir(at(name)).unwrap();
+            write(at(name).join("r.toml"), format!("{text}# {number}")).unwrap();
+        }
+        write(at("allow.txt"), "").unwrap();
+        symlink("one", at("..data")).unwrap();
+        symlink("..data/r.toml", at("r.toml")).unwrap();
+        let mut watch = Watch::of(&at("r.toml"));
+        assert!(!watch.has_changed());
+        let mut seen = |what: &str, change: &dyn Fn()| {
+            change();
+            assert!(watch.has_changed(), "{what}");
+            watch.look();
+            assert!(!watch.has_changed(), "{what}");
+        };
+
+        seen("the folder behind the link", &|| {
+            symlink("two", at("new")).unwrap();
+            rename(at("new"), at("..data")).unwrap();
+        });
+        seen("the link itself", &|| {
+            symlink("..2/r.toml", at("new")).unwrap();
+            rename(at("new"), at("r.toml")).unwrap();
+        });
+        seen("a file for the link", &|| {
+            write(at("new"), text).unwrap();
+            rename(at("new"), at("r.toml")).unwrap();
+        });
+        seen("a list that grows", &|| write(at("allow.txt"), "+441632960001").unwrap());
+        seen("a list that was missing", &|| write(at("block.txt"), "").unwrap());
+        seen("a mistake", &|| write(at("r.toml"), "[numbers").unwrap());
+        seen("a list while there is a mistake", &|| write(at("allow.txt"), "").unwrap());
+        seen("a link for the file", &|| {
+            remove_file(at("r.toml")).unwrap();
+            symlink("one/r.toml", at("r.toml")).unwrap();
+        });
+        seen("nothing", &|| remove_file(at("r.toml")).unwrap());
+    }
 
     #[test]
     fn reloads_are_taken_together_and_an_order_to_stop_among_them_is_not_lost() {

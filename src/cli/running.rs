@@ -15,10 +15,13 @@ use crate::app::ReloadReport;
 use crate::config;
 use crate::observe::metrics::Reloaded;
 use crate::observe::{calls, explain};
-use crate::store::{Filter, Store};
+use crate::store::{CallSummary, Filter, Store, StoreError};
 
 /// How long a reload may take: names are resolved in it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Calls that are listed where a name fits several.
+const MOST: usize = 10;
 
 /// Where the running firewall is asked.
 #[derive(Args)]
@@ -172,23 +175,50 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let found = self.at.open()?.call(&self.call).map_err(|error| Failure::Run(error.to_string()))?;
-        match found {
-            Some(record) => say(&explain::text(&record)),
-            None => {
-                return Err(Failure::Run(format!(
-                    "no call is named {}; `ringfence calls` lists the last ones",
-                    self.call
-                )));
-            }
+        let failed = |error: StoreError| Failure::Run(error.to_string());
+        let store = self.at.open()?;
+        if let Some(record) = store.call(&self.call).map_err(failed)? {
+            say(&explain::text(&record));
+            return Ok(());
         }
-        Ok(())
+        let several = store.beginning_with(&self.call, MOST + 1).map_err(failed)?;
+        Err(Failure::Run(unclear(&self.call, &several)))
     }
+}
+
+/// Why `name` names no call.
+fn unclear(name: &str, several: &[CallSummary]) -> String {
+    if several.is_empty() {
+        return format!("no call is named {name}; `ringfence calls` lists the last ones");
+    }
+    let more = if several.len() > MOST { "and older ones; " } else { "" };
+    let table = calls::table(several.get(..MOST).unwrap_or(several));
+    format!("several calls are named {name}...:\n{table}{more}more digits say which one")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::CallRecord;
+    use crate::store::fixture::diverted_call;
+    use crate::units::CallId;
+
+    #[test]
+    fn a_name_that_fits_several_calls_lists_ten_of_them() {
+        let call = CallRecord { id: CallId(0xab00_0000_0000_0001), ..diverted_call() }.summary();
+
+        let none = unclear("ab", &[]);
+        let two = unclear("ab", &vec![call.clone(); 2]);
+        let eleven = unclear("ab", &vec![call; 11]);
+
+        assert!(none.starts_with("no call is named ab;"), "{none}");
+        assert!(
+            two.starts_with("several calls are named ab...:") && two.ends_with("\nmore digits say which one"),
+            "{two}"
+        );
+        assert_eq!((two.matches("ab00").count(), eleven.matches("ab00").count()), (2, 10), "{two}{eleven}");
+        assert!(eleven.ends_with("\nand older ones; more digits say which one"), "{eleven}");
+    }
 
     #[test]
     fn a_trunk_is_shown_by_its_own_name_and_a_state_in_words() {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use toml::de::{DeTable, DeValue};
+
 use super::problem::Problem;
 use super::reload::load;
 use super::settings::Settings;
@@ -69,6 +71,17 @@ pub fn load_file(path: &Path) -> Result<Settings, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
     load(&text, &files_in(&folder)).map_err(|problems| problems_text(path, &problems))
+}
+
+/// The lists of numbers that a settings file names, as it writes their paths; None: the text is no TOML.
+#[must_use]
+pub fn lists_in(text: &str) -> Option<Vec<PathBuf>> {
+    let table = DeTable::parse(text).ok()?;
+    let Some(DeValue::Table(numbers)) = table.get_ref().get("numbers").map(|numbers| numbers.get_ref()) else {
+        return Some(Vec::new());
+    };
+    let path = |key: &str| numbers.get(key)?.get_ref().as_str().map(PathBuf::from);
+    Some(["allow_file", "block_file"].into_iter().filter_map(path).collect())
 }
 
 /// All problems as a person reads them.

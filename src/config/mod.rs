@@ -5,6 +5,7 @@
 //! limits, so that what nobody asked for is an unknown key, and what the file leaves out is recorded with its default.
 
 mod certificates;
+mod doubts;
 mod file;
 mod host;
 mod listen;
@@ -17,7 +18,7 @@ mod settings;
 mod trunks;
 
 pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
-pub use file::{Files, Folder, files_in, load_file, problems_text};
+pub use file::{Files, Folder, files_in, lists_in, load_file, problems_text};
 pub use problem::Problem;
 pub use read::ADMIN_ADDRESS;
 pub use reload::{Reload, load, reload};

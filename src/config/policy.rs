@@ -14,9 +14,12 @@ use super::section::{Item, Reading, Section, nearest};
 use super::settings::{DetectSettings, DivertSettings, TrunkSettings, WordsSettings};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::policy::action::{Rejection, Route};
-use crate::policy::number::{COUNTRIES, Country, NumberSet};
+use crate::policy::number::{BadPattern, COUNTRIES, Country, NumberSet};
 use crate::policy::rules::{Condition, Policy, Rule};
 use crate::units::Ratio;
+
+/// Bad lines of a file that are told.
+const MOST: usize = 10;
 
 fn owned(text: &str) -> Option<String> {
     Some(text.to_owned())
@@ -48,24 +51,38 @@ fn number_set<'t>(
     files: &dyn Files,
     reading: &mut Reading<'t>,
 ) -> NumberSet {
-    let listed = section.list(reading, key, Vec::new(), "must be text in quotes", owned);
-    let at = section.item(reading, key).map_or(section.at, |item| item.at);
+    let listed = patterns(section, key, country, reading);
     let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
     let file = section.file(reading, file_key, "must be the path of a file with one number a line", read);
     let content = file.as_ref().map_or("", |(_, content)| content);
     let lines = content.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let lines: Vec<(usize, &str)> = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).collect();
-    let patterns: Vec<&str> = listed.iter().map(String::as_str).chain(lines.iter().map(|(_, line)| *line)).collect();
-    NumberSet::new(patterns.iter().copied(), country).unwrap_or_else(|(place, error)| {
-        let value = patterns.get(place).copied().unwrap_or_default();
-        let in_file = place.checked_sub(listed.len()).and_then(|place| lines.get(place));
-        match (in_file, &file) {
-            (Some((line, _)), Some((item, _))) => {
-                reading.problem(item.at, &item.path, value, format!("line {line} of that file: {error}"));
-            }
-            _ => reading.problem(at, &format!("numbers.{key}[{place}]"), value, error.to_string()),
+    let patterns = listed.iter().map(String::as_str).chain(lines.iter().map(|(_, line)| *line));
+    NumberSet::new(patterns, country).unwrap_or_else(|bad| {
+        // What the list holds is good.
+        let in_file = |place: usize| lines.get(place.checked_sub(listed.len())?);
+        let Some((item, _)) = &file else { return NumberSet::default() };
+        for ((line, value), error) in bad.iter().filter_map(|(place, error)| Some((in_file(*place)?, error))).take(MOST)
+        {
+            reading.number(item, value, format!("line {line} of that file: {error}"));
+        }
+        if bad.len() > MOST {
+            let more = bad.len() - MOST;
+            reading.problem(item.at, &item.path, "", format!("{more} more lines of that file are no numbers"));
         }
         NumberSet::default()
+    })
+}
+
+/// Numbers and prefixes of a list.
+fn patterns<'t>(
+    section: &mut Section<'_, 't>,
+    key: &'static str,
+    country: Country,
+    reading: &mut Reading<'t>,
+) -> Vec<String> {
+    section.list(reading, key, Vec::new(), &BadPattern.to_string(), |text| {
+        NumberSet::new([text], country).is_ok().then(|| text.to_owned())
     })
 }
 
@@ -235,14 +252,8 @@ fn number<'t>(section: &mut Section<'_, 't>, country: Country, reading: &mut Rea
         reading.options.insert(item.path, "withheld".to_owned());
         return Some(Condition::Withheld);
     }
-    let hint = "must be \"withheld\" or a list of numbers";
-    let list = section.list(reading, "number", Vec::new(), hint, owned);
-    let set = NumberSet::new(list.iter().map(String::as_str), country);
-    let set = set.map_err(|(place, error)| {
-        let value = list.get(place).map(String::as_str).unwrap_or_default();
-        reading.problem(item.at, &format!("{}[{place}]", item.path), value, error.to_string());
-    });
-    set.ok().map(Condition::Number)
+    let list = patterns(section, "number", country, reading);
+    NumberSet::new(list.iter().map(String::as_str), country).ok().map(Condition::Number)
 }
 
 fn hours(text: &str) -> Option<(u8, u8)> {

@@ -14,6 +14,12 @@ use toml::de::{DeTable, DeValue};
 use super::file::fingerprint;
 use super::problem::Problem;
 
+/// Options whose wrong value may be a secret: in place of the file's path, the password or the key itself.
+const SECRETS: [&str; 2] = ["password_file", "key"];
+
+/// Options that hold phone numbers.
+const NUMBERS: [&str; 5] = ["allow", "block", "emergency", "number", "called"];
+
 /// What is collected while a file is read.
 pub(super) struct Reading<'t> {
     text: &'t str,
@@ -37,10 +43,18 @@ impl<'t> Reading<'t> {
         self.options.insert(format!("{path} (content)"), format!("{:016x}", fingerprint(&[text])));
     }
 
+    /// A phone number that is none, in a file that an option names.
+    pub(super) fn number(&mut self, item: &Item<'_, 't>, value: &str, hint: String) {
+        let (line, path, value) = (self.line(item.at), item.path.clone(), value.to_owned());
+        self.problems.push(Problem { line, path, value, number: true, hint });
+    }
+
     pub(super) fn problem(&mut self, at: usize, path: &str, value: &str, hint: impl Into<String>) {
-        let problem =
-            Problem { line: self.line(at), path: path.to_owned(), value: value.to_owned(), hint: hint.into() };
-        self.problems.push(problem);
+        let key = path.rsplit('.').next().unwrap_or_default();
+        let key = key.split('[').next().unwrap_or_default();
+        let value = if SECRETS.contains(&key) { "" } else { value };
+        let (line, number) = (self.line(at), NUMBERS.contains(&key));
+        self.problems.push(Problem { line, path: path.to_owned(), value: value.to_owned(), number, hint: hint.into() });
     }
 }
 
@@ -59,6 +73,7 @@ pub(super) struct Item<'a, 't> {
     pub(super) path: String,
     pub(super) at: usize,
     pub(super) value: &'a DeValue<'t>,
+    /// As it is written; empty for a table, in which there may be anything.
     pub(super) source: &'t str,
 }
 
@@ -80,7 +95,8 @@ impl<'a, 't> Section<'a, 't> {
         self.asked.push(key);
         let value = self.table?.get(key)?;
         let span: Range<usize> = value.span();
-        let source = reading.text.get(span.clone()).unwrap_or_default();
+        let source = if is_simple(value.get_ref()) { reading.text.get(span.clone()) } else { None };
+        let source = source.unwrap_or_default();
         Some(Item { path: self.key_path(key), at: span.start, value: value.get_ref(), source })
     }
 
@@ -91,7 +107,7 @@ impl<'a, 't> Section<'a, 't> {
         match item.value {
             DeValue::Table(table) => Section::new(&path, item.at, Some(table)),
             _ => {
-                reading.problem(item.at, &path, item.source, format!("must be a table: [{path}]"));
+                reading.problem(item.at, &path, "", format!("must be a table: [{path}]"));
                 Section::new(&path, item.at, None)
             }
         }
@@ -102,7 +118,7 @@ impl<'a, 't> Section<'a, 't> {
         let path = self.key_path(key);
         let Some(item) = self.item(reading, key) else { return Vec::new() };
         let DeValue::Array(array) = item.value else {
-            reading.problem(item.at, &path, item.source, format!("must be a list of tables: [[{path}]]"));
+            reading.problem(item.at, &path, "", format!("must be a list of tables: [[{path}]]"));
             return Vec::new();
         };
         let mut sections = Vec::new();
@@ -307,7 +323,8 @@ impl<'a, 't> Section<'a, 't> {
                     for (n, entry) in array.iter().enumerate() {
                         let text = if let DeValue::String(text) = entry.get_ref() { Some(&**text) } else { None };
                         let Some(value) = text.and_then(&parse) else {
-                            let source = reading.text.get(entry.span()).unwrap_or_default();
+                            let source = if is_simple(entry.get_ref()) { reading.text.get(entry.span()) } else { None };
+                            let source = source.unwrap_or_default();
                             reading.problem(entry.span().start, &format!("{}[{n}]", item.path), source, hint);
                             continue;
                         };
@@ -327,18 +344,16 @@ impl<'a, 't> Section<'a, 't> {
         reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
     }
 
-    /// Makes a problem of each key that nobody has asked for.
+    /// Makes a problem of each key that nobody has asked for. Its value is not shown: it may be a password.
     pub(super) fn finish(self, reading: &mut Reading<'t>) {
-        for (key, value) in self.table.into_iter().flatten() {
+        for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
                 let hint = match nearest(name, &self.asked) {
                     Some(nearest) => format!("is not an option; did you mean `{nearest}`?"),
                     None => format!("is not an option; options here are {}", self.asked.join(", ")),
                 };
-                let source = reading.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
-                let shown = if matches!(value.get_ref(), DeValue::Table(_)) { "" } else { source };
-                reading.problem(key.span().start, &self.key_path(name), shown, hint);
+                reading.problem(key.span().start, &self.key_path(name), "", hint);
             }
         }
     }
@@ -350,6 +365,15 @@ impl<'a, 't> Item<'a, 't> {
             DeValue::String(text) => Ok(text),
             _ => Err("must be text in quotes".to_owned()),
         }
+    }
+}
+
+/// Is there no table in it?
+fn is_simple(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Table(_) => false,
+        DeValue::Array(array) => array.iter().all(|entry| is_simple(entry.get_ref())),
+        _ => true,
     }
 }
 
@@ -367,6 +391,7 @@ pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Problem> {
             line: 1 + text.get(..at).unwrap_or(text).matches('\n').count(),
             path: "syntax".to_owned(),
             value: String::new(),
+            number: false,
             hint: error.message().to_owned(),
         }
     })

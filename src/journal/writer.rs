@@ -109,11 +109,14 @@ impl Door {
 impl Journal {
     /// Reads what the process before left, and starts the thread. Returns the calls that ran then as well, each with
     /// the age of its snapshot. A file that is damaged or cannot be written is logged and counted, and is no error.
-    /// Waits up to 5 s for a process before that is about to end.
+    /// Makes its folder, but not the folders above. Waits up to 5 s for a process before that is about to end.
     ///
     /// # Errors
     /// Another process has the file, its folder cannot be written, or the system gives no thread.
     pub fn start(path: &Path) -> io::Result<(Self, Vec<(Snapshot, Duration)>)> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+            std::fs::create_dir(folder)?;
+        }
         let lock = Lock::take(path, LOCK_TRIES, LOCK_PAUSE)?;
         let counts = Arc::new(Counts::default());
         let found = find(path).unwrap_or_else(|error| {

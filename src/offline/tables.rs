@@ -182,10 +182,10 @@ pub struct Row {
 /// Times to a diversion, of `press_key` calls, from the caller's first word, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Delays {
-    /// Half of them are shorter.
-    pub median_ms: u64,
+    /// Half of them are shorter; None: nothing was diverted.
+    pub median_ms: Option<u64>,
     /// 95 % of them are shorter.
-    pub p95_ms: u64,
+    pub p95_ms: Option<u64>,
     /// Diverted within 20 s of the answer.
     pub within_20_s: Share,
     /// Diverted before the instruction, of all calls with one.
@@ -263,13 +263,12 @@ impl Tables {
         table("label", &self.labels);
         table("label and kind", &self.kinds);
         let Delays { median_ms, p95_ms, within_20_s, before_instruction, before_late_instruction } = &self.delays;
-        let seconds = |ms: &u64| *ms as f64 / 1_000.0;
-        let _ = writeln!(
-            text,
-            "press_key, time to divert from the first word:  median {:.1} s, p95 {:.1} s",
-            seconds(median_ms),
-            seconds(p95_ms)
+        let seconds = |ms: u64| ms as f64 / 1_000.0;
+        let times = median_ms.zip(*p95_ms).map_or_else(
+            || "none".to_owned(),
+            |(median, p95)| format!("median {:.1} s, p95 {:.1} s", seconds(median), seconds(p95)),
         );
+        let _ = writeln!(text, "press_key, time to divert from the first word:  {times}");
         let _ = writeln!(text, "press_key, diverted within 20 s of the answer:  {}", within_20_s.text());
         let _ = writeln!(
             text,
@@ -323,7 +322,7 @@ fn delays(outcomes: &[Outcome]) -> Delays {
     delays.sort_unstable();
     let quantile = |q: f64| {
         let index = ((delays.len() as f64 * q).ceil() as usize).saturating_sub(1);
-        delays.get(index).copied().unwrap_or_default()
+        delays.get(index).copied()
     };
     let before = |after_ms: u64| {
         let with: Vec<&&Outcome> =
@@ -402,7 +401,8 @@ mod tests {
 
         let Tables { delays, labels, .. } = Tables::new(&outcomes);
 
-        assert_eq!((delays.median_ms, delays.p95_ms), (4_000, 8_000));
+        assert_eq!((delays.median_ms, delays.p95_ms), (Some(4_000), Some(8_000)));
+        assert!(Tables::new(&[]).text().contains("from the first word:  none\n"));
         assert_eq!((delays.before_instruction.count, delays.before_instruction.of), (1, 3));
         assert_eq!((delays.before_late_instruction.count, delays.before_late_instruction.of), (1, 2));
         assert_eq!(labels.first().map(|row| (row.name.as_str(), row.diverted.count)), Some(("press_key", 2)));

@@ -117,9 +117,12 @@ impl NumberSet {
     /// From patterns as operators write them.
     ///
     /// # Errors
-    /// The first pattern that is none, by its place in the list.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, country: Country) -> Result<Self, (usize, BadPattern)> {
-        let mut set = Self::default();
+    /// Each pattern that is none, by its place in the list.
+    pub fn new<'a>(
+        patterns: impl IntoIterator<Item = &'a str>,
+        country: Country,
+    ) -> Result<Self, Vec<(usize, BadPattern)>> {
+        let (mut set, mut bad) = (Self::default(), Vec::new());
         for (place, pattern) in patterns.into_iter().enumerate() {
             let (body, prefix) = match pattern.strip_suffix('*') {
                 Some(body) => (body, true),
@@ -127,14 +130,16 @@ impl NumberSet {
             };
             let fits = body.bytes().all(|byte| byte.is_ascii_digit() || b"+ -.()/".contains(&byte));
             if !fits || !body.bytes().any(|byte| byte.is_ascii_digit()) || body.len() > LONGEST {
-                return Err((place, BadPattern));
-            }
-            if prefix {
+                bad.push((place, BadPattern));
+            } else if prefix {
                 let bare: String = body.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
                 set.prefixes.push(bare.into());
             } else {
                 set.exact.push(country.normalise(body).into());
             }
+        }
+        if !bad.is_empty() {
+            return Err(bad);
         }
         set.exact.sort_unstable();
         set.exact.dedup();
@@ -222,7 +227,10 @@ mod tests {
         assert!(set.contains("+12025550000"));
         assert!(!set.contains("+447700900124"));
         assert!(!set.contains("+4415"));
-        assert_eq!(NumberSet::new(["*"], gb()), Err((0, BadPattern)));
-        assert_eq!(NumberSet::new(["+1", "abc"], gb()), Err((1, BadPattern)));
+        assert_eq!(NumberSet::new(["*"], gb()), Err(vec![(0, BadPattern)]));
+        assert_eq!(
+            NumberSet::new(["+", "+1", "abc", ""], gb()),
+            Err([0, 2, 3].map(|place| (place, BadPattern)).into())
+        );
     }
 }

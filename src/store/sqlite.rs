@@ -123,6 +123,16 @@ impl Store {
         self.checked(self.find(name).and_then(|id| id.map(|id| self.read(&id)).transpose()))
     }
 
+    /// The calls whose id begins with `name`, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn beginning_with(&self, name: &str, most: usize) -> Result<Vec<CallSummary>, StoreError> {
+        let ids = self.ids(&name.to_ascii_lowercase(), most);
+        let read = |ids: Vec<String>| ids.iter().map(|id| Ok(self.read(id)?.summary())).collect();
+        self.checked(ids.and_then(read))
+    }
+
     /// Deletes what is too old or too much, at most 10,000 calls at a time. Returns how many went.
     ///
     /// # Errors
@@ -214,14 +224,20 @@ impl Store {
         if let Some(id) = self.connection.query_row(by_sip, [sip_call_id], |row| row.get(0)).optional()? {
             return Ok(Some(id));
         }
+        Ok(<[String; 1]>::try_from(self.ids(&lower, 2)?).ok().map(|[id]| id))
+    }
+
+    /// Ids that begin with `lower`, newest first.
+    fn ids(&self, lower: &str, most: usize) -> rusqlite::Result<Vec<String>> {
         if lower.parse::<CallId>().is_err() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         // Ids are hexadecimal, so "g" is behind every one of them.
-        let mut statement = self.connection.prepare("SELECT id FROM calls WHERE id >= ?1 AND id < ?2 LIMIT 2")?;
-        let found: Vec<String> =
-            statement.query_map([&lower, &format!("{lower}g")], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        Ok(<[String; 1]>::try_from(found).ok().map(|[id]| id))
+        let mut statement = self
+            .connection
+            .prepare("SELECT id FROM calls WHERE id >= ?1 AND id < ?2 ORDER BY began_utc DESC, id DESC LIMIT ?3")?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        statement.query_map(params![lower, format!("{lower}g"), most], |row| row.get(0))?.collect()
     }
 
     fn read(&self, id: &str) -> rusqlite::Result<CallRecord> {

@@ -70,6 +70,8 @@ fn a_call_is_found_by_id_call_id_or_the_beginning_of_its_id_if_there_is_only_one
     assert_eq!(find("CD00"), Some(0xcd00_0000_0000_0003));
     assert_eq!(find("ab00000000000001"), Some(0xab00_0000_0000_0001));
     assert_eq!(find("ab"), None, "two calls begin so");
+    let begin = |name: &str, most| store.beginning_with(name, most).unwrap().len();
+    assert_eq!((begin("AB", 9), begin("ab", 1), begin("cd", 9), begin("x", 9), begin("", 9)), (2, 1, 1, 0, 0));
     assert_eq!(find(&format!("call-{}@a", 0xcd00_0000_0000_0003_u64)), Some(0xcd00_0000_0000_0003));
     for nothing in ["", "ef", "%", "cd%", "' OR 1=1 --", "ab000000000000011"] {
         assert_eq!(find(nothing), None, "{nothing}");
