@@ -341,7 +341,7 @@ fn a_renewed_certificate_is_shown_after_a_reload_and_old_connections_stay() {
     let refused = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(78));
-    assert!(said.contains("listen[1].key = \"key.pem\"   cannot be used with its certificate"), "{said}");
+    assert!(said.contains("listen[1].key   cannot be used with its certificate"), "{said}");
 }
 
 #[test]
@@ -358,11 +358,11 @@ fn wrong_certificate_files_are_told_with_their_line() {
 
     let missing = check();
     assert!(missing.contains("line 16  listen[1].certificate = \"cert.pem\"   cannot be read"), "{missing}");
-    assert!(missing.contains("line 17  listen[1].key = \"key.pem\"   cannot be read"), "{missing}");
+    assert!(missing.contains("line 17  listen[1].key   cannot be read"), "{missing}");
     write_certificate(folder.path(), &("no certificate".to_owned(), certificate("x").1));
     assert!(check().contains("listen[1].certificate = \"cert.pem\"   holds no certificate"));
     write_certificate(folder.path(), &(certificate("x").0, "no key".to_owned()));
-    assert!(check().contains("listen[1].key = \"key.pem\"   holds no private key"));
+    assert!(check().contains("listen[1].key   holds no private key"));
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));

@@ -108,7 +108,7 @@ fn a_password_file_must_be_there_and_private() {
     };
 
     assert!(with("provider.password").contains("good."));
-    assert!(with("gone").contains("line 6  trunk[0].register.password_file = \"gone\"   cannot be read"));
+    assert!(with("gone").contains("line 6  trunk[0].register.password_file   cannot be read"));
     let open = folder.path().join("open");
     std::fs::write(&open, "x\n").unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();

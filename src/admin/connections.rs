@@ -48,9 +48,14 @@ impl Listener for Connections {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
-            let Ok((stream, peer)) = self.listener.accept().await else {
-                tokio::time::sleep(NO_FILES).await;
-                continue;
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                // The one who asked has gone meanwhile.
+                Err(error) if is_the_peers(error.kind()) => continue,
+                Err(_) => {
+                    tokio::time::sleep(NO_FILES).await;
+                    continue;
+                }
             };
             self.open.retain(|open| !open.is_closed());
             if self.open.len() >= MOST {
@@ -65,6 +70,11 @@ impl Listener for Connections {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+fn is_the_peers(error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error, ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 impl Connection {

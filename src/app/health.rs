@@ -100,7 +100,10 @@ impl Refusals {
         if refused > before && at.is_none_or(|at| now.saturating_duration_since(at) >= SAY_EVERY) {
             *told = (refused, Some(now));
             let calls = refused - before;
-            tracing::warn!(calls, "Calls were refused: sip.max_calls, media.ports and open files leave no more room");
+            tracing::warn!(
+                calls,
+                "Calls were refused for lack of room: sip.max_calls, media.ports and open files set it, and a trunk's share of it"
+            );
         }
     }
 }

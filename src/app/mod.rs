@@ -51,9 +51,6 @@ use crate::units::CallId;
 /// Longest wait at the end for the last records to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
-/// Between two questions for a PBX's name that is not known at the start.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-
 /// Calls that a fault has cost and whose ends are about to be hung up.
 const RECALLED: usize = 64;
 
@@ -69,6 +66,9 @@ pub enum StartError {
     /// A part without which no call is carried does not start; the text names it.
     #[error("{0}")]
     Run(String),
+    /// The PBX's name is not known, which may be different in a moment.
+    #[error("{0}")]
+    NoPbx(String),
 }
 
 /// The running firewall.
@@ -338,17 +338,10 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
 fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
-    let pbx = loop {
-        match resolve::pbx(settings, None) {
-            Ok(pbx) => break pbx,
-            // After a power cut the name service may come later than we do, and nobody may be there to start us again.
-            Err(NoPbx::Unknown(problem)) => {
-                tracing::error!(%problem, again_in_s = ASK_AGAIN.as_secs(), "Waiting for the PBX's address");
-                std::thread::sleep(ASK_AGAIN);
-            }
-            Err(NoPbx::Unusable(problem)) => return Err(StartError::Run(problem)),
-        }
-    };
+    let pbx = resolve::pbx(settings, None).map_err(|no_pbx| match no_pbx {
+        NoPbx::Unknown(problem) => StartError::NoPbx(problem),
+        NoPbx::Unusable(problem) => StartError::Run(problem),
+    })?;
     Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
 }
 

@@ -141,7 +141,8 @@ fn campaigns(path: &Path) -> Library {
     library
 }
 
-/// Keeps the newest recordings only. Done at the start: while calls run, lines are only ever added.
+/// Keeps the newest recordings only. Done at the start: while calls run, a line is added for each
+/// recording, and taken out again where its call is taken back.
 fn shorten(path: &Path, text: &str, kept: usize) {
     let new = path.with_extension("new");
     match std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)) {

@@ -119,6 +119,8 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
         trunks::resolve(&inner.names, current, before);
         return Err(problem);
     }
+    // Orders are followed one by one: what is told as applied is so for the next call.
+    let _ = inner.signalling.calls();
     *inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Told { resolved, changes };
     inner.pbx_name.follow(resolve::pbx_name(settings));
     inner.silence_limit.set(settings.media.timeout);

@@ -436,13 +436,16 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     sdp.anchored_media().map_or(sdp.has_nothing_left(), refuses)
 }
 
-/// True for a caller's change to encryption of its own, or to codecs that the ear does not know, while it is listened
+/// True for a caller's change to encryption of its own, or from codecs that the ear knows to others, while it is listened
 /// to, will be once the callee answers, or the callee's keys are held: what is said and pressed would be read by nobody
-/// here. The call goes on as it was (RFC 3261 §14.1). One that was so from its beginning is not listened to.
+/// here. The call goes on as it was (RFC 3261 §14.1). One that was so from its beginning is not listened to; where nothing
+/// is to be done, only looked at, nothing is refused.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
     let inbound = call.facts.direction == CallDirection::Inbound;
     let listens = if call.answered.is_some() { call.listens_until.is_some() } else { inbound };
-    let watched = listens && call.unheard.is_none() || call.guard.is_some();
+    let watched = call.settings.enforce && (listens && call.unheard.is_none() || call.guard.is_some());
     let encrypts = !media.is_plain_rtp() && !call.may_end_srtp();
-    leg == Leg::Caller && watched && !media.is_fax() && (encrypts || answer::plan(media).codecs.is_empty())
+    let in_force = &call.media.plan[Leg::Caller];
+    let mutes = (in_force.fax || !in_force.codecs.is_empty()) && answer::plan(media).codecs.is_empty();
+    leg == Leg::Caller && watched && !media.is_fax() && (encrypts || mutes)
 }

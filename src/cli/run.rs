@@ -16,6 +16,12 @@ use crate::observe;
 /// Orders within this time after the first one are taken for one: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// Between two questions for a PBX's name that is not known at the start.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Looks at files that are being written for so long, a second each, wait for their end.
+const MOST_LOOKS: u32 = 10;
+
 #[derive(Args)]
 pub(crate) struct Run {
     /// The settings file; it is read again whenever it changes
@@ -45,11 +51,28 @@ impl Run {
         let folder = self.config.parent().map_or_else(PathBuf::new, Path::to_owned);
         let (orders, incoming) = bounded(64);
         signals(&orders).map_err(|error| Failure::Run(format!("signals: {error}")))?;
-        let start = Start { settings, file: Some(self.config.clone()), folder: &folder, log: Arc::downgrade(&log) };
-        let app = App::start(start).map_err(|error| match error {
-            StartError::Settings(text) => Failure::Settings(text),
-            StartError::Run(text) => Failure::Run(text),
-        })?;
+        let mut settings = settings;
+        let app = loop {
+            let log = Arc::downgrade(&log);
+            let start = Start { settings: settings.clone(), file: Some(self.config.clone()), folder: &folder, log };
+            match App::start(start) {
+                Ok(app) => break app,
+                Err(StartError::Settings(text)) => return Err(Failure::Settings(text)),
+                Err(StartError::Run(text)) => return Err(Failure::Run(text)),
+                // After a power cut the name service may come later than we do, with nobody there to start us again.
+                Err(StartError::NoPbx(problem)) => {
+                    tracing::error!(%problem, again_in_s = ASK_AGAIN.as_secs(), "Waiting for the PBX's address");
+                    if stops_within(&incoming, ASK_AGAIN) {
+                        return Ok(());
+                    }
+                }
+            }
+            watch.look();
+            match config::load_file(&self.config) {
+                Ok(read) => settings = read,
+                Err(problems) => tracing::error!(%problems, "Settings refused; the old ones stay"),
+            }
+        };
         let admin = app.admin_address().map_or_else(|| "none".to_owned(), |address| address.to_string());
         for hop in app.addresses() {
             tracing::info!(address = %hop.address, transport = hop.transport.label(), %admin, "Ringfence is up");
@@ -71,6 +94,11 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Waits for so long, or until an order comes. True: it is one to end.
+fn stops_within(incoming: &Receiver<Order>, span: Duration) -> bool {
+    matches!(incoming.recv_timeout(span), Ok(Order::Stop(_) | Order::HandOver))
 }
 
 /// Runs until the order to stop. True: the next process is to go on with the calls.
@@ -112,11 +140,13 @@ fn settle(incoming: &Receiver<Order>, span: Duration) -> Option<Order> {
 }
 
 /// The settings file and the lists of numbers that it names, as they were when they were last read. They are looked at
-/// once a second: the system's own watch is one of folders, and sees no link change, nor a folder above, nor what another
-/// machine writes.
+/// once a second: the system's own watch is one of a folder, and sees no change of a link, nor of a folder above, nor
+/// what another machine writes.
 struct Watch {
     /// The settings file first.
     files: Vec<(PathBuf, Option<Mark>)>,
+    /// What the last look found, where that was another state, and how many looks did so in a row.
+    changing: Option<(Vec<Option<Mark>>, u32)>,
 }
 
 /// By what a file is told from another, or from itself before a change. Links are followed.
@@ -141,13 +171,14 @@ impl Mark {
 
 impl Watch {
     fn of(file: &Path) -> Self {
-        let mut watch = Self { files: vec![(file.to_owned(), None)] };
+        let mut watch = Self { files: vec![(file.to_owned(), None)], changing: None };
         watch.look();
         watch
     }
 
     /// Takes the files as they are now for known; to be done before they are read.
     fn look(&mut self) {
+        self.changing = None;
         let Some((file, mark)) = self.files.first_mut() else { return };
         *mark = Mark::of(file);
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
@@ -161,8 +192,18 @@ impl Watch {
         }
     }
 
-    fn has_changed(&self) -> bool {
-        self.files.iter().any(|(file, mark)| Mark::of(file) != *mark)
+    /// True where something has changed and the last look found the same: whoever writes has finished. One who never does
+    /// is read all the same, now and then.
+    fn has_changed(&mut self) -> bool {
+        let found: Vec<Option<Mark>> = self.files.iter().map(|(file, _)| Mark::of(file)).collect();
+        if found.iter().eq(self.files.iter().map(|(_, mark)| mark)) {
+            self.changing = None;
+            return false;
+        }
+        let (before, looks) = self.changing.take().unwrap_or_default();
+        let reads = before == found || looks >= MOST_LOOKS;
+        self.changing = (!reads).then_some((found, looks + 1));
+        reads
     }
 }
 
@@ -222,6 +263,7 @@ mod tests {
         assert!(!watch.has_changed());
         let mut seen = |what: &str, change: &dyn Fn()| {
             change();
+            assert!(!watch.has_changed(), "{what}: perhaps not whole yet");
             assert!(watch.has_changed(), "{what}");
             watch.look();
             assert!(!watch.has_changed(), "{what}");
@@ -248,6 +290,14 @@ mod tests {
             symlink("one/r.toml", at("r.toml")).unwrap();
         });
         seen("nothing", &|| remove_file(at("r.toml")).unwrap());
+        let mut grown = 0;
+        let growing = || {
+            grown += 1;
+            write(at("r.toml"), "#".repeat(grown)).unwrap();
+            watch.has_changed()
+        };
+        assert!(std::iter::repeat_with(growing).take(12).any(|reads| reads), "one who never stops is read too");
+        assert!(grown > 10, "{grown}");
     }
 
     #[test]

@@ -437,6 +437,25 @@ fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() 
 }
 
 #[test]
+fn a_codec_that_nobody_hears_is_nobodys_fault_where_the_pbx_chose_it_or_nothing_is_enforced() {
+    let unheard = |at: &str| super::sdp(at, "").replace("RTP/AVP 0 101", "RTP/AVP 3 101");
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &unheard(PBX)));
+    let offer = world.last(TRUNK);
+    world.send(TRUNK, &response(&offer, "200 OK", "", &unheard(TRUNK)));
+    world.last(PBX);
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    let (mut watched, mut seen, _) = answered(Settings { enforce: false, ..settings() });
+
+    world.send(TRUNK, &caller.next("INVITE", &unheard(TRUNK).replace("sendrecv", "sendonly")));
+    watched.send(TRUNK, &seen.next("INVITE", &unheard(TRUNK)));
+
+    assert!(world.last(PBX).starts_with("INVITE "), "its hold goes through");
+    assert!(watched.last(PBX).starts_with("INVITE "));
+}
+
+#[test]
 fn a_caller_who_will_be_listened_to_does_not_hide_before_the_answer() {
     for other in [("RTP/AVP 0 101", "RTP/AVP 3 101"), ("RTP/AVP", "RTP/SAVP")] {
         let mut world = World::new(settings());

@@ -232,11 +232,11 @@ fn bind_pair(local: IpAddr, dscp: u8, ports: &mut PortPool, taken: &mut u64, now
             Ok(sockets) => return Some(sockets),
             Err(error) => {
                 ports.rest(port, now);
-                *taken += u64::from(error.kind() == io::ErrorKind::AddrInUse);
-                if error.kind() == io::ErrorKind::AddrNotAvailable {
-                    // Every port of this address will fail alike.
+                if error.kind() != io::ErrorKind::AddrInUse {
+                    // Every port will fail alike: no such address here, no file left.
                     return None;
                 }
+                *taken += 1;
             }
         }
     }

@@ -43,11 +43,10 @@ impl Shard {
     }
 
     pub(super) fn take_datagram(&mut self, bytes: &[u8], peer: SocketAddr, number: usize, now: Instant) {
-        let mut admission = self.gate.message(peer.ip(), now);
-        if self.switchboard.vouches(peer, bytes) && self.gate.vouch(peer.ip(), now) {
-            admission = Admission::Pass;
+        if self.switchboard.vouches(peer, bytes) {
+            self.gate.vouch(peer.ip(), now);
         }
-        match admission {
+        match self.gate.message(peer.ip(), now) {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
                 let flow = Flow::datagram(listener, peer);
