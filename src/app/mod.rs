@@ -353,6 +353,8 @@ fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {
 
 fn switchboard(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -> Result<Switchboard, StartError> {
     let settings = resolve::call_settings(settings, resolved, addresses).map_err(StartError::Run)?;
+    // The least of three: what is set, what the ports hold, and what the system's limit of open files holds.
+    tracing::info!(calls = settings.max_calls, "Room for calls at a time");
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(failed("random numbers"))?;
     let started = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);

@@ -1,0 +1,61 @@
+//! Which calls the ear can listen to.
+
+use ringfence::policy::action::Route;
+
+use super::rejecting;
+use crate::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+
+#[test]
+fn calls_without_usable_media_go_on_unheard() {
+    for (body, why) in [
+        (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/SAVP 0 101"), "srtp"),
+        (sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 96\r\na=rtpmap:96 iLBC/8000"), "codec"),
+    ] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &body));
+        let invite = world.last(PBX);
+        world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+
+        assert!(world.events.contains(&format!("answered analysed=false {why}")), "{why}: {:?}", world.events);
+        world.send(TRUNK, &caller.next("BYE", ""));
+        world.rest();
+    }
+}
+
+#[test]
+fn opus_is_heard_under_whatever_number_and_spelling() {
+    for map in ["opus/48000/2", "OPUS/48000/2", "opus/48000"] {
+        let offer = format!("RTP/AVP 96 0 101\r\na=rtpmap:96 {map}\r\na=fmtp:96 useinbandfec=1;stereo=0");
+        let mut world = World::new(settings());
+        world.media_in_ladder = true;
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "").replace("RTP/AVP 0 101", &offer)));
+        let invite = world.last(PBX);
+        assert!(invite.contains(&offer), "{invite}");
+        let taken = sdp(PBX, "").replace("RTP/AVP 0 101", "RTP/AVP 97\r\na=rtpmap:97 opus/48000/2");
+        world.send(PBX, &response(&invite, "200 OK", "callee", &taken));
+        caller.learn(&world.last(TRUNK));
+        world.send(TRUNK, &caller.ack());
+
+        let ladder = world.ladder();
+        assert!(ladder.contains("plan caller [(96, Opus), (0, Pcmu)]"), "{ladder}");
+        assert!(ladder.contains("plan callee [(97, Opus)]"), "{ladder}");
+        assert!(ladder.contains("answered, analyse true"), "{ladder}");
+        world.send(TRUNK, &caller.next("BYE", ""));
+        world.rest();
+    }
+}
+
+#[test]
+fn a_caller_with_opus_alone_is_answered_in_it() {
+    let mut world = World::new(rejecting(Route::Divert));
+    let offer = "RTP/AVP 111 18 110 101\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:110 telephone-event/48000";
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "").replace("RTP/AVP 0 101", offer)));
+
+    let ok = world.last(TRUNK);
+    assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
+    assert!(ok.contains(" RTP/AVP 111 110\r\na=rtpmap:111 opus/48000/2\r\n"), "{ok}");
+    assert!(ok.contains("a=rtpmap:110 telephone-event/48000\r\na=fmtp:110 0-15\r\n"), "{ok}");
+}
