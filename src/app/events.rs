@@ -155,7 +155,9 @@ fn forget(file: &Path, name: &str) {
 }
 
 fn remove_line(file: &Path, name: &str) -> std::io::Result<()> {
-    let text = std::fs::read(file)?;
+    // A link stays one.
+    let file = std::fs::canonicalize(file)?;
+    let text = std::fs::read(&file)?;
     let of_another = |line: &&[u8]| line.split(|byte| *byte == b' ').next() != Some(name.as_bytes());
     let rest: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(of_another).collect();
     let new = file.with_extension("new");
@@ -213,7 +215,9 @@ mod tests {
         add_line(&file, "two 00").unwrap();
 
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "one 00\ntorn 0\ntwo 00\n");
-        remove_line(&file, "one").unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "torn 0\ntwo 00\n");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        remove_line(&link, "one").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "torn 0\ntwo 00\n", "in the file that others share");
     }
 }

@@ -62,10 +62,7 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     for (row, evidence) in marks.iter().take(2 * ROWS).enumerate() {
         picture.note(evidence.at, evidence_top + ROW * row as f64, "#744210", &evidence.finding.to_string());
     }
-    for step in &heard.steps {
-        let colour = if step.decision.action >= StepUp::Divert { "#c53030" } else { "#dd6b20" };
-        picture.decision(step.at, colour, step.decision.action.label(), height);
-    }
+    picture.decisions(heard, height);
     picture.svg.push_str("</svg>\n");
     picture.svg
 }
@@ -178,12 +175,29 @@ impl Picture {
         }
     }
 
-    fn decision(&mut self, at: CallTime, colour: &str, action: &str, height: f64) {
-        let x = self.x(at);
-        let _ = writeln!(
-            self.svg,
-            "<line x1=\"{x:.1}\" y1=\"30\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"{colour}\" stroke-dasharray=\"4 3\"/>"
-        );
-        self.text(x + 3.0, 38.0, colour, 12, &format!("{action} {at}"));
+    /// A line for each, and their names in a row: two that lie close share a label.
+    fn decisions(&mut self, heard: &Heard, height: f64) {
+        const LETTER: f64 = 6.5;
+        let mut labels: Vec<(f64, &str, String)> = Vec::new();
+        for step in &heard.steps {
+            let colour = if step.decision.action >= StepUp::Divert { "#c53030" } else { "#dd6b20" };
+            let x = self.x(step.at);
+            let _ = writeln!(
+                self.svg,
+                "<line x1=\"{x:.1}\" y1=\"30\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"{colour}\" \
+                 stroke-dasharray=\"4 3\"/>"
+            );
+            let label = format!("{} {}", step.decision.action.label(), step.at);
+            match labels.last_mut() {
+                Some((from, last, text)) if x < *from + LETTER * text.len() as f64 => {
+                    *last = colour;
+                    *text += &format!(", {label}");
+                }
+                _ => labels.push((x, colour, label)),
+            }
+        }
+        for (x, colour, label) in labels {
+            self.text(x + 3.0, 38.0, colour, 12, &label);
+        }
     }
 }
