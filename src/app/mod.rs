@@ -160,9 +160,9 @@ impl App {
         let Start { settings, file, folder, log } = start;
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
+        let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         // Where a folder is missing, whoever looks for it says so below.
         doubts::log(&settings.doubts());
-        let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         let addresses = bound.addresses.clone();
         let media = parts::media(&settings, folder, bound.wake())?;
         metrics.part(Part::Media, true);

@@ -70,7 +70,8 @@ impl Run {
             watch.look();
             match config::load_file(&self.config) {
                 Ok(read) => settings = read,
-                Err(problems) => tracing::error!(%problems, "Settings refused; the old ones stay"),
+                // Its problems would show numbers in full.
+                Err(_) => tracing::error!("Settings refused; the old ones stay; `ringfence check` shows what is wrong"),
             }
         };
         let admin = app.admin_address().map_or_else(|| "none".to_owned(), |address| address.to_string());

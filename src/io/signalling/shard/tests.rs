@@ -133,4 +133,7 @@ fn a_gateway_whose_address_is_forged_is_still_heard_by_what_only_the_trunk_knows
     assert_eq!(options(";line=beef"), (dropped + 1, 0));
     assert_eq!(options(";line=f00d"), (dropped + 1, 1));
     assert_eq!(options("").0, dropped + 1, "it is blocked no more");
+    let most = 2 * gate::Settings::default().messages_per_trunk.burst.get();
+    let (flooded, _) = (0..most).map(|_| options(";line=f00d")).last().unwrap();
+    assert!(flooded > dropped + 1, "a trunk's limit is its own too");
 }
