@@ -22,16 +22,16 @@ use crate::io::media::{TapItem, TapReader};
 use crate::policy::judge::Verdict;
 use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
-/// In a round every call has its turn. By then two frames of each leg have come, and what an ear remembers is fetched
-/// into the cache once for both.
-const ROUND: Duration = Duration::from_millis(40);
+/// In a round every call has its turn. By then four frames of each leg have come, and what an ear remembers is fetched
+/// into the cache once for all of them.
+const ROUND: Duration = Duration::from_millis(80);
 
 /// Turns of a round. Fewer, and the ring of copies might fill in between; more, and the thread would wake for little. A
 /// turn is short, so that packets on the same core do not wait for it.
-const TURNS: RangeInclusive<usize> = 2..=10;
+const TURNS: RangeInclusive<usize> = 4..=20;
 
 /// A round has one turn for this many calls, within [`TURNS`].
-const CALLS_A_TURN: usize = 40;
+const CALLS_A_TURN: usize = 20;
 
 /// Calls that are listened to at a time. Each takes 20 kB while it is, 200 kB more where both legs speak Opus, and 8 kB
 /// more for each second of speech that waits for words.
@@ -370,6 +370,6 @@ mod tests {
         turns.sort_unstable();
         assert_eq!(turns, (0..100).filter(|n| n % 3 != 0).collect::<Vec<_>>());
         assert!(turns.into_iter().all(|n| calls.get(CallId(n)).is_some_and(|live| live.call == CallId(n))));
-        assert_eq!((calls.turns(), Calls::default().turns()), (2, 2));
+        assert_eq!((calls.turns(), Calls::default().turns()), (*TURNS.start(), *TURNS.start()));
     }
 }
