@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, RecvFlags, SendFlags};
+
 use super::counts::MediaCounts;
 use super::poll::Poll;
 use super::ports::PortPool;
@@ -209,10 +211,18 @@ impl MediaCall {
     ) {
         let Some(length) = self.pair.seal(port.leg(), port.is_rtcp(), buffer, length) else { return };
         // Never waits: a full socket buffer is a lost packet, as it would be on the wire.
-        if port.socket(&self.sockets).send_to(buffer.get(..length).unwrap_or_default(), to).is_err() {
+        let packet = buffer.get(..length).unwrap_or_default();
+        if net::sendto(port.socket(&self.sockets), packet, SendFlags::empty(), &to).is_err() {
             counts.send_failed += 1;
         }
     }
+}
+
+/// What has come, and where from. Straight to the system, as the C library makes each call a place where a thread may be
+/// cancelled: a fiftieth of what a packet costs.
+pub(super) fn receive(socket: &UdpSocket, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    let (length, _, src) = net::recvfrom(socket, room, RecvFlags::empty()).ok()?;
+    Some((length, SocketAddr::try_from(src?).ok()?))
 }
 
 /// A number nobody can guess for each leg. A machine without any still relays.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tracing::{error, warn};
 
-use super::call::{MediaCall, Place, Port, SOCKETS};
+use super::call::{self, MediaCall, Place, Port, SOCKETS};
 use super::counts::MediaCounts;
 use super::poll::{Poll, Ready, WAKE};
 use super::ports::PortPool;
@@ -202,8 +202,8 @@ impl Worker {
         for _ in 0..run {
             let Some(call) = self.calls.get_mut(slot).and_then(Option::as_deref_mut) else { return };
             // Any error ends the run: on an unconnected UDP socket it is "nothing there" or the system's own trouble.
-            let received = port.socket(&call.sockets).recv_from(buffer.get_mut(..=MAX_DATAGRAM).unwrap_or_default());
-            let Ok((length, src)) = received else { return };
+            let room = buffer.get_mut(..=MAX_DATAGRAM).unwrap_or_default();
+            let Some((length, src)) = call::receive(port.socket(&call.sockets), room) else { return };
             let Some(sealed) = buffer.get_mut(..length).filter(|packet| packet.len() <= MAX_DATAGRAM) else {
                 self.counts.oversized += 1;
                 continue;
