@@ -439,6 +439,20 @@ fn an_answered_call_without_media_is_told_once() {
 }
 
 #[test]
+fn a_caller_who_sends_what_the_ear_cannot_decode_gets_through_and_is_told_of() {
+    let world = World::new(24_100);
+    let (caller, callee) = world.connected(true);
+    let gsm = |n: u16| rtp(3, n, u32::from(n) * 160, caller.ssrc, &[7; 33]);
+
+    for n in 0..50 {
+        caller.send_to(caller.relay(), &gsm(n));
+        assert_eq!(callee.receive().1, [7; 33]);
+    }
+
+    assert_eq!(world.event(), MediaEvent::Unheard);
+}
+
+#[test]
 fn calls_are_spread_over_the_threads_and_all_end_with_them() {
     let folder = tempfile::tempdir().unwrap();
     let settings = MediaSettings { threads: 2, ..settings(22_900, 22_915, PATIENCE, folder.path()) };

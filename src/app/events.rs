@@ -102,6 +102,7 @@ fn lesson(taken_away: &mut BTreeSet<CallId>, happened: &Happened) -> Option<Less
         | Event::Routed { .. }
         | Event::Ringing
         | Event::Answered { .. }
+        | Event::Unheard { .. }
         | Event::Judged { .. }
         | Event::SteppedUp { .. }
         | Event::GuardLifted { .. }

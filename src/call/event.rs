@@ -57,6 +57,13 @@ pub enum Event {
         /// Why not.
         not_analysed: Option<NotAnalysed>,
     },
+    /// The caller was listened to, and now sends what cannot be heard. Told once a call.
+    Unheard {
+        /// When, since the answer.
+        at: CallTime,
+        /// Why it is not heard.
+        not_analysed: NotAnalysed,
+    },
     /// The verdict's class or weight moved.
     Judged {
         /// The new one.

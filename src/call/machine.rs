@@ -145,6 +145,7 @@ impl Switchboard {
             // On hold nobody need send anything.
             MediaEvent::Silent if call.media.on_hold => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, EndReason::Media, now),
+            MediaEvent::Unheard => self.falls_unheard(call, now),
         }
     }
 
@@ -236,6 +237,17 @@ impl Switchboard {
             "caller-rejected"
         };
         self.play(&mut call, Leg::Caller, prompt);
+        self.keep(call);
+    }
+
+    /// The caller agreed on a codec that the ear knows and sends another: the call goes on, and its record says so.
+    fn falls_unheard(&mut self, mut call: Box<Call>, now: Instant) {
+        if call.listens_until.is_some() && call.record.not_analysed.is_none() {
+            let (at, not_analysed) = (call.time(now), NotAnalysed::Codec);
+            call.record.not_analysed = Some(Arc::from(not_analysed.label()));
+            self.happened(&call, now, Event::Unheard { at, not_analysed });
+            self.changed(call.id);
+        }
         self.keep(call);
     }
 

@@ -255,9 +255,11 @@ impl Switchboard {
             }
             // Without keys, prompts and SRTP of ours; and pictures alone do not keep a call, nor does their lack end
             // one.
-            MediaEvent::Digit { .. } | MediaEvent::Rolled { .. } | MediaEvent::Finished { .. } | MediaEvent::Silent => {
-                self.keep(call);
-            }
+            MediaEvent::Digit { .. }
+            | MediaEvent::Rolled { .. }
+            | MediaEvent::Finished { .. }
+            | MediaEvent::Silent
+            | MediaEvent::Unheard => self.keep(call),
         }
     }
 

@@ -40,6 +40,9 @@ pub(super) fn happened(happened: &Happened) {
         Event::Answered { analysed, not_analysed } => {
             info!(target: CALL, %call, analysed, not_analysed = not_analysed.map(NotAnalysed::label), "Answered");
         }
+        Event::Unheard { at, not_analysed } => {
+            info!(target: CALL, %call, at_ms = at.as_millis(), not_analysed = not_analysed.label(), "No longer heard");
+        }
         Event::Judged { verdict } => debug!(
             target: CALL,
             %call,

@@ -173,6 +173,7 @@ fn is_milestone(event: &Event) -> bool {
         | Event::Restored { .. }
         | Event::Routed { .. }
         | Event::Answered { .. }
+        | Event::Unheard { .. }
         | Event::SteppedUp { .. }
         | Event::TakenBack { .. }
         | Event::GuardLifted { .. }

@@ -290,6 +290,8 @@ pub enum MediaEvent {
     },
     /// Neither leg has sent RTP for the media timeout.
     Silent,
+    /// A caller who is copied to the tap sends a payload that the tap cannot decode.
+    Unheard,
 }
 
 #[cfg(test)]

@@ -254,12 +254,13 @@ impl World {
 
     fn media_event(&mut self, choices: &mut Choices<'_>) {
         let leg = choices.one_of(&Leg::BOTH);
-        let event = match choices.below(6) {
+        let event = match choices.below(7) {
             0 => MediaEvent::Silent,
             1 => MediaEvent::Failed,
             2 => MediaEvent::Digit { leg, digit: choices.one_of(&['9', '1', '#']) },
             3 => MediaEvent::Latched { leg, address: Some("198.51.100.9:31000".parse().unwrap()) },
             4 => MediaEvent::Finished { to: leg, play: PlayId(u32::from(choices.byte() % 4)) },
+            5 => MediaEvent::Unheard,
             _ => {
                 self.no_ports = !self.no_ports;
                 return;
@@ -510,6 +511,7 @@ impl World {
             Event::Routed { .. }
             | Event::Ringing
             | Event::Answered { .. }
+            | Event::Unheard { .. }
             | Event::Judged { .. }
             | Event::SteppedUp { .. }
             | Event::TakenBack { .. }

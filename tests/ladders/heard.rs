@@ -1,6 +1,7 @@
 //! Which calls the ear can listen to.
 
 use ringfence::policy::action::Route;
+use ringfence::rtp::control::MediaEvent;
 
 use super::rejecting;
 use crate::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
@@ -21,6 +22,38 @@ fn calls_without_usable_media_go_on_unheard() {
         world.send(TRUNK, &caller.next("BYE", ""));
         world.rest();
     }
+}
+
+#[test]
+fn a_caller_who_sends_what_the_ear_does_not_know_goes_on_and_is_told_of_once() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 0 3 101")));
+    let invite = world.last(PBX);
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+
+    world.media_says(MediaEvent::Unheard);
+    world.media_says(MediaEvent::Unheard);
+
+    assert_eq!(world.events.iter().filter(|event| *event == "unheard, codec").count(), 1, "{:?}", world.events);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
+}
+
+#[test]
+fn nobody_misses_what_is_not_listened_to() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let gsm = "RTP/AVP 3 101";
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "").replace("RTP/AVP 0 101", gsm)));
+    let invite = world.last(PBX);
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+
+    world.media_says(MediaEvent::Unheard);
+
+    assert!(!world.events.iter().any(|event| event.starts_with("unheard")), "{:?}", world.events);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    world.rest();
 }
 
 #[test]

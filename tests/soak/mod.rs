@@ -892,6 +892,7 @@ fn name_of(event: &Event) -> String {
         Event::Ringing => "ringing".to_owned(),
         Event::Answered { .. } => "answered".to_owned(),
         Event::Restored { .. } => "restored".to_owned(),
+        Event::Unheard { not_analysed, .. } => format!("unheard, {}", not_analysed.label()),
         Event::Judged { .. } => "judged".to_owned(),
         Event::SteppedUp { decision, .. } => decision.action.label().to_owned(),
         Event::TakenBack { .. } => "taken back".to_owned(),

@@ -471,6 +471,7 @@ fn event(event: &Event) -> String {
         Event::Answered { analysed, not_analysed } => {
             format!("answered analysed={analysed} {}", not_analysed.map_or("", NotAnalysed::label))
         }
+        Event::Unheard { not_analysed, .. } => format!("unheard, {}", not_analysed.label()),
         Event::Judged { verdict } => format!("judged {}", verdict.class.label()),
         Event::SteppedUp { decision, enforcement, .. } => {
             format!("{} {}", decision.action.label(), enforcement.label())

@@ -30,6 +30,9 @@ pub static LAWS: Laws = Laws {
 /// Behind a prompt, a callee reacts to it for this long.
 const ANSWERS_US: Duration = Duration::from_secs(2);
 
+/// So many packets in a row say that a caller sends what cannot be decoded: a second. A stray one says nothing.
+const UNHEARD: u8 = 50;
+
 /// Sockets of one call.
 pub(super) const SOCKETS: usize = Port::ALL.len();
 
@@ -123,6 +126,8 @@ pub(super) struct MediaCall {
     pub(super) silence_limit: Duration,
     /// The silence since then has been told.
     pub(super) silent_told: bool,
+    /// Packets in a row of a tapped caller that cannot be decoded.
+    unheard: u8,
 }
 
 /// What the allocator gives in one piece: a larger one costs each call a fifth more.
@@ -181,7 +186,21 @@ impl MediaCall {
             heard: now,
             silence_limit: Duration::MAX,
             silent_told: false,
+            unheard: 0,
         }
+    }
+
+    /// Notes what a tapped caller has sent. True once, when it becomes plain that the ear cannot hear it.
+    pub(super) fn falls_unheard(&mut self, leg: Leg, payload: Payload) -> bool {
+        if leg == Leg::Callee || !self.tapped || self.answered.is_none() {
+            return false;
+        }
+        match payload {
+            Payload::Audio(_) => self.unheard = 0,
+            Payload::Other => self.unheard = self.unheard.saturating_add(1),
+            Payload::Noise | Payload::Event | Payload::WideEvent => return false,
+        }
+        self.unheard == UNHEARD
     }
 
     /// When in the call the ear hears a packet of `leg` that comes now, and as what. None: it does not hear it.
@@ -282,6 +301,28 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::rtp::control::Codec;
+
+    #[test]
+    fn a_second_of_what_cannot_be_decoded_is_told_once_and_a_stray_packet_is_not() {
+        let now = crate::io::clock::now();
+        let sockets = PerLeg::from_fn(|_| {
+            let [rtp, rtcp] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+            Sockets { address: rtp.local_addr().unwrap(), rtp, rtcp, round: None }
+        });
+        let mut call = MediaCall::new(CallId(7), sockets, now);
+        let told = |call: &mut MediaCall, payloads: &[Payload]| {
+            let many = payloads.iter().cycle().take(400);
+            many.filter(|payload| call.falls_unheard(Leg::Caller, **payload)).count()
+        };
+        let [gsm, heard] = [Payload::Other, Payload::Audio(Codec::Pcmu)];
+
+        assert_eq!(told(&mut call, &[gsm]), 0, "not answered");
+        (call.answered, call.tapped) = (Some(now), true);
+        assert_eq!(told(&mut call, &[gsm, gsm, heard]), 0, "stray ones");
+        assert!(!(0..400).any(|_| call.falls_unheard(Leg::Callee, gsm)), "the callee's");
+        assert_eq!(told(&mut call, &[gsm, Payload::Noise]), 1);
+    }
 
     #[test]
     fn names_come_back_as_they_were() {

@@ -66,7 +66,8 @@ fn timeline(page: &mut Page, record: &CallRecord) {
     };
     page.line(format!("Since the answer{}", waited(record, answered)));
     let heard = match (&record.not_analysed, record.analysed) {
-        (_, true) => "answered; the caller is listened to".to_owned(),
+        (None, true) => "answered; the caller is listened to".to_owned(),
+        (Some(why), true) => format!("answered; the caller is listened to, and at last not heard ({})", why_not(why)),
         (Some(why), false) => format!("answered; not listened to ({})", why_not(why)),
         (None, false) => "answered; not listened to".to_owned(),
     };
@@ -262,6 +263,9 @@ mod tests {
             let record = CallRecord { not_analysed: Some(why.into()), ..running.clone() };
             assert!(text_in(&Utc, &record).contains(text), "{why}");
         }
+        let muted = CallRecord { analysed: true, not_analysed: Some("codec".into()), ..running.clone() };
+        let text = "answered; the caller is listened to, and at last not heard (no codec that can be heard)";
+        assert!(text_in(&Utc, &muted).contains(text));
         let page = text_in(&Utc, &rejected);
         assert!(page.contains("from      withheld, 203.0.113.9"), "{page}");
         assert!(page.contains("rule \"anonymous\" said reject: not done, enforce = false"), "{page}");

@@ -193,6 +193,7 @@ fn note(record: &mut CallRecord, event: &Event, at: UtcMillis) {
             record.analysed = *analysed;
             record.not_analysed = not_analysed.map(|why| why.label().into());
         }
+        Event::Unheard { not_analysed, .. } => record.not_analysed = Some(not_analysed.label().into()),
         Event::Judged { verdict } => {
             let judgement = judged(verdict, record.verdicts.last());
             if record.verdicts.len() >= VERDICTS_LIMIT {

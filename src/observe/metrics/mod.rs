@@ -101,6 +101,7 @@ pub struct Metrics {
     restored: Counter,
     routes: By<2>,
     answered: By<1>,
+    unheard: By<1>,
     step_ups: By<2>,
     decision: Family<Labels<1>, Histogram, fn() -> Histogram>,
     taken_back: Counter,
@@ -133,6 +134,7 @@ impl Metrics {
             restored: Counter::default(),
             routes: Family::default(),
             answered: Family::default(),
+            unheard: Family::default(),
             step_ups: Family::default(),
             decision: Family::new_with_constructor(decision),
             taken_back: Counter::default(),
@@ -161,6 +163,7 @@ impl Metrics {
             "Calls the callee answered, by whether they are heard",
             self.answered.clone(),
         );
+        registry.register("calls_unheard", "Calls that were heard and then not, by why", self.unheard.clone());
         registry.register("step_ups", "Actions decided on running calls", self.step_ups.clone());
         registry.register("decision_seconds", "From the answer to an action", self.decision.clone());
         registry.register("taken_back", "Diverted calls that the callee took back", self.taken_back.clone());
@@ -208,6 +211,7 @@ impl Metrics {
                 let heard = if *analysed { "yes" } else { not_analysed.map_or("no", NotAnalysed::label) };
                 inc(&self.answered, [("heard", heard)]);
             }
+            Event::Unheard { not_analysed, .. } => inc(&self.unheard, [("why", not_analysed.label())]),
             Event::SteppedUp { at, decision, enforcement } => {
                 let action = ("action", decision.action.label());
                 inc(&self.step_ups, [action, ("enforcement", enforcement_label(*enforcement))]);

@@ -50,6 +50,7 @@ fn tell_all(metrics: &Metrics, stranger: &str, source: IpAddr) {
     }
     tell(metrics, Event::Answered { analysed: true, not_analysed: None }, None);
     tell(metrics, Event::Answered { analysed: false, not_analysed: Some(NotAnalysed::Srtp) }, None);
+    tell(metrics, Event::Unheard { at: CallTime::ZERO, not_analysed: NotAnalysed::Codec }, None);
     let story = crate::call::Story {
         facts: facts.clone(),
         generation: 1,
@@ -110,6 +111,7 @@ fn events_are_counted_under_fixed_names() {
         "ringfence_routes_total{action=\"reject\",enforcement=\"done\"} 1",
         "ringfence_calls_answered_total{heard=\"yes\"} 1",
         "ringfence_calls_answered_total{heard=\"srtp\"} 1",
+        "ringfence_calls_unheard_total{why=\"codec\"} 1",
         "ringfence_step_ups_total{action=\"guard\",enforcement=\"not_enforced\"} 1",
         "ringfence_decision_seconds_bucket{action=\"divert\",le=\"5\"} 0",
         "ringfence_decision_seconds_bucket{action=\"divert\",le=\"6\"} 3",

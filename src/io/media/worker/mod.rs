@@ -228,6 +228,9 @@ impl Worker {
         let Relayed { way, length, heard, digit, moved } = call.pair.relay(leg, packet, src, now);
         if let Some((header, payload)) = &heard {
             (call.heard, call.silent_told) = (now, false);
+            if call.falls_unheard(leg, *payload) {
+                emit(&mut self.backlog, &mut self.counts, call.id, MediaEvent::Unheard);
+            }
             if let Some((at, content)) = call.for_the_ear(leg, *payload, now) {
                 let bytes = packet.get(header.payload.clone()).unwrap_or_default();
                 // Behind what waits for room in the ring, nothing may go first.

@@ -35,7 +35,9 @@ pub(super) fn look(call: &mut MediaCall, backlog: &mut Backlog, counts: &mut Med
 pub(super) fn emit(backlog: &mut Backlog, counts: &mut MediaCounts, call: CallId, event: MediaEvent) {
     // A peer can press keys without end; what the signalling waits for comes a few times a call.
     let room = match event {
-        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } | MediaEvent::Rolled { .. } => FOR_MANY,
+        MediaEvent::Digit { .. } | MediaEvent::Latched { .. } | MediaEvent::Rolled { .. } | MediaEvent::Unheard => {
+            FOR_MANY
+        }
         MediaEvent::Opened { .. } | MediaEvent::Failed | MediaEvent::Finished { .. } | MediaEvent::Silent => EVENTS,
     };
     if backlog.len() < room {
