@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -20,6 +21,10 @@ use crate::units::CallId;
 
 /// Batches of events that may wait for the thread.
 pub(super) const WAITING: usize = 256;
+
+/// While batches come each time within this, the thread rests in between and need not be woken: where calls are many,
+/// waiting for each costs more than what is in it. Longer than an event may wait to be let go.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// Calls that were taken away and still run, at most. Beyond it the oldest is taken for ended: overload has lost its
 /// end.
@@ -42,16 +47,25 @@ pub(super) fn start(
     std::thread::Builder::new().name("events".to_owned()).spawn(move || {
         StandBack::Records.apply();
         let mut taken_away = BTreeSet::new();
-        for event in events.into_iter().flatten() {
-            match event {
-                ShardEvent::Call(happened) => {
-                    observer.happened(&happened);
-                    if let (Some(learning), Some(lesson)) = (&learning, lesson(&mut taken_away, &happened)) {
-                        learning.take(lesson, happened.call);
-                    }
+        let mut take = |event| match event {
+            ShardEvent::Call(happened) => {
+                observer.happened(&happened);
+                if let (Some(learning), Some(lesson)) = (&learning, lesson(&mut taken_away, &happened)) {
+                    learning.take(lesson, happened.call);
                 }
-                ShardEvent::Gate(event) => log(&event),
-                ShardEvent::Trunk(event) => trunks::log(&event),
+            }
+            ShardEvent::Gate(event) => log(&event),
+            ShardEvent::Trunk(event) => trunks::log(&event),
+        };
+        while let Ok(first) = events.recv() {
+            first.into_iter().for_each(&mut take);
+            loop {
+                std::thread::sleep(GATHER);
+                let batches: Vec<_> = events.try_iter().collect();
+                if batches.is_empty() {
+                    break;
+                }
+                batches.into_iter().flatten().for_each(&mut take);
             }
         }
     })

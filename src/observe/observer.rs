@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use tracing::warn;
 
 use super::feed::{CallsNow, LiveCall};
@@ -24,8 +24,8 @@ const EVENTS: usize = 16_384;
 /// Of these, places that are kept for milestones: events without which a record would be wrong.
 const FOR_MILESTONES: usize = EVENTS / 4;
 /// After an event the thread rests, so that those that come meanwhile need not wake it: that costs a call more than the
-/// event does.
-const GATHER: Duration = Duration::from_millis(10);
+/// event does. While some come each time, it is not woken at all.
+const GATHER: Duration = Duration::from_millis(40);
 /// How long the threads may take to end when the last [`Observer`] is dropped without [`Observer::shutdown`].
 const DROPPED: Duration = Duration::from_secs(1);
 
@@ -200,22 +200,27 @@ impl Observing {
                     return self.finish(events, deadline.unwrap_or_else(|_| clock::now() + DROPPED));
                 }
             }
-            match stopped.recv_timeout(GATHER) {
-                Ok(deadline) => return self.finish(events, deadline),
-                Err(RecvTimeoutError::Disconnected) => return self.finish(events, clock::now() + DROPPED),
-                Err(RecvTimeoutError::Timeout) => self.all(events),
+            loop {
+                thread::sleep(GATHER);
+                match stopped.try_recv() {
+                    Ok(deadline) => return self.finish(events, deadline),
+                    Err(TryRecvError::Disconnected) => return self.finish(events, clock::now() + DROPPED),
+                    Err(TryRecvError::Empty) => {}
+                }
+                if self.all(events) == 0 {
+                    break;
+                }
             }
         }
     }
 
-    /// Takes all events that are there.
-    fn all(&mut self, events: &Receiver<Box<Happened>>) {
+    /// Takes all events that are there; how many they were.
+    fn all(&mut self, events: &Receiver<Box<Happened>>) -> usize {
         // Whoever keeps sending is cut off by the count, so that a stop is seen.
-        for happened in events.try_iter().take(EVENTS) {
-            self.happened(&happened);
-        }
+        let taken = events.try_iter().take(EVENTS).inspect(|happened| self.happened(happened)).count();
         let running = self.shared.history().running().len();
         self.shared.metrics.open_records(running);
+        taken
     }
 
     fn happened(&mut self, happened: &Happened) {
