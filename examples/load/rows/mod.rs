@@ -134,9 +134,12 @@ impl Bench {
     }
 
     fn calls_at(rate: f64, seconds: f64, pid: u32) -> Value {
+        Self::calls_by(rate, seconds, &format!("--proxy {PROXY} --pid {pid}"))
+    }
+
+    fn calls_by(rate: f64, seconds: f64, way: &str) -> Value {
         let calls = (rate * seconds) as usize;
-        let line = format!("calls --proxy {PROXY} --rate {rate} --calls {calls} --pid {pid}");
-        outcome(load(None, &words(&line)))
+        outcome(load(None, &words(&format!("calls --rate {rate} --calls {calls} {way}"))))
     }
 
     /// The highest of a few rates at which neither loses a call.
@@ -158,6 +161,10 @@ impl Bench {
     fn calls(&self) {
         let rate = self.borne();
         let runs = self.each(|runs| {
+            // Nothing between the telephones: what a call takes without either.
+            let direct = Self::calls_by(rate, self.options.seconds, "");
+            eprintln!("   direct {direct}");
+            runs.entry("direct").or_default().push(direct);
             for system in [0, 1] {
                 let system = if system == 0 { systems::kamailio(1_000_000) } else { Ringfence::default().start() };
                 Self::calls_at(rate / 4.0, 2.0, system.pid());
@@ -168,12 +175,20 @@ impl Bench {
         });
         let of = |system, path| figures(&runs, system, path);
         let title = |what: &str| format!("{what}, {rate} calls/s");
-        for (what, path, must, aim) in [
-            ("CPU per call, us", "/cpu_us_per_call", 0.5, 0.35),
-            ("set-up p50, us", "/setup_us/p50", 0.6, 0.4),
-            ("set-up p99, us", "/setup_us/p99", 1.0, 1.0),
-        ] {
-            self.table.ratio(&title(what), &of("ringfence", path), "kamailio", &of("kamailio", path), must, aim);
+        let added = |system, path| {
+            of(system, path)
+                .into_iter()
+                .zip(of("direct", path))
+                .map(|(with, without)| with - without)
+                .collect::<Vec<_>>()
+        };
+        let path = "/cpu_us_per_call";
+        let title_of_cpu = title("CPU per call, us");
+        self.table.ratio(&title_of_cpu, &of("ringfence", path), "kamailio", &of("kamailio", path), 0.5, 0.35);
+        for (what, path, must, aim) in
+            [("added set-up p50, us", "/setup_us/p50", 0.6, 0.4), ("added set-up p99, us", "/setup_us/p99", 1.0, 1.0)]
+        {
+            self.table.ratio(&title(what), &added("ringfence", path), "kamailio", &added("kamailio", path), must, aim);
         }
         self.table.at_least(&title("calls completed, %"), &good(&runs, "ringfence"), 100.0, 100.0);
     }
