@@ -6,10 +6,10 @@ use crate::rtp::outgoing::PACKET_TIME;
 
 /// Packets of many calls share a wake-up: rounds are kept so far apart that about this many come in one. More would
 /// save little, as a wake-up costs what two packets do.
-const SHARED: u32 = 30;
+const SHARED: u32 = 25;
 
 /// Rounds are kept apart by this at most. Where not even two packets come within it, each goes on at once.
-const LONGEST_GAP: Duration = Duration::from_micros(750);
+const LONGEST_GAP: Duration = Duration::from_micros(600);
 
 /// How far rounds are kept apart, by how many datagrams came in the last [`PACKET_TIME`].
 pub(super) struct Pace {
