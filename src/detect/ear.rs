@@ -224,13 +224,6 @@ impl Ear {
         self.now
     }
 
-    /// The caller's speech so far.
-    #[must_use]
-    pub fn caller_speech(&self) -> Duration {
-        let [caller, _] = &self.cadences;
-        caller.total()
-    }
-
     /// The caller's audio between two times, at 8 kHz, as far as it is still kept.
     #[must_use]
     pub fn caller_audio(&self, from: CallTime, to: CallTime) -> Vec<i16> {

@@ -92,7 +92,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What the answer covers: the challenge's `qop` (RFC 7616 §3.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Protection {
+enum Qop {
     /// RFC 2069, without `qop`: no client nonce, no count.
     Old,
     Auth,
@@ -112,7 +112,7 @@ pub struct Challenge {
     algorithm: Option<Box<str>>,
     hash: Hash,
     session: bool,
-    protection: Protection,
+    qop: Qop,
     /// The last answer was right, but its nonce was too old.
     stale: bool,
     /// Answers that this nonce has had (`nc`).
@@ -167,15 +167,15 @@ impl Challenge {
         let offers = |word: &str| {
             offered.as_deref().is_some_and(|list| list.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
         };
-        let protection = match &offered {
-            None => Protection::Old,
-            Some(_) if offers("auth") => Protection::Auth,
-            Some(_) if offers("auth-int") => Protection::AuthInt,
+        let qop = match &offered {
+            None => Qop::Old,
+            Some(_) if offers("auth") => Qop::Auth,
+            Some(_) if offers("auth-int") => Qop::AuthInt,
             Some(_) => return None,
         };
         let stale = find("stale").is_some_and(|stale| unquoted(stale).eq_ignore_ascii_case("true"));
         let (realm, nonce, opaque) = (text("realm")??, text("nonce")??, text("opaque")?);
-        Some(Self { proxy, realm, nonce, opaque, algorithm, hash, session, protection, stale, count: 0 })
+        Some(Self { proxy, realm, nonce, opaque, algorithm, hash, session, qop, stale, count: 0 })
     }
 
     /// May an answer to this one be right, although that to the last one was refused?
@@ -194,14 +194,14 @@ impl Challenge {
         if self.session {
             secret = join(&[&secret, nonce, client_nonce]);
         }
-        let request = match self.protection {
-            Protection::Old | Protection::Auth => join(&[asked.method, asked.uri]),
-            Protection::AuthInt => join(&[asked.method, asked.uri, &hash.of(&[asked.body])]),
+        let request = match self.qop {
+            Qop::Old | Qop::Auth => join(&[asked.method, asked.uri]),
+            Qop::AuthInt => join(&[asked.method, asked.uri, &hash.of(&[asked.body])]),
         };
-        let qop = match self.protection {
-            Protection::Old => None,
-            Protection::Auth => Some("auth"),
-            Protection::AuthInt => Some("auth-int"),
+        let qop = match self.qop {
+            Qop::Old => None,
+            Qop::Auth => Some("auth"),
+            Qop::AuthInt => Some("auth-int"),
         };
         let response = match qop {
             None => join(&[&secret, nonce, &request]),
