@@ -57,8 +57,8 @@ pub struct Ear {
     fingerprinter: Fingerprinter,
     matcher: Matcher,
     library: Arc<Library>,
-    /// The recording has been recognised; it is told once.
-    known: bool,
+    /// The recording that has been recognised; it is told once.
+    known: Option<Arc<str>>,
     pending: VecDeque<Pending>,
     /// Of the caller and of the callee.
     cadences: [Cadence; 2],
@@ -87,7 +87,7 @@ impl Ear {
             fingerprinter: Fingerprinter::new(planner),
             matcher: Matcher::default(),
             library,
-            known: false,
+            known: None,
             pending: VecDeque::new(),
             cadences: [Cadence::default(), Cadence::default()],
             turns: Turns::default(),
@@ -114,10 +114,10 @@ impl Ear {
         if !self.matcher.is_full()
             && let Some(heard) = self.fingerprinter.frame(&caller.samples)
             && let Some(found) = self.matcher.word(heard, &self.library)
-            && !self.known
+            && self.known.is_none()
         {
-            self.known = true;
             let (recording, agreement, offset) = (found.recording, found.agreement, found.offset);
+            self.known = Some(Arc::clone(&recording));
             self.tell(Leg::Caller, Finding::KnownRecording { recording, agreement, offset });
         }
         let kind = self.tone.frame(&caller.samples, caller_voiced.level);
@@ -216,6 +216,12 @@ impl Ear {
     #[must_use]
     pub fn fingerprint(&self) -> Vec<Word> {
         self.matcher.words()
+    }
+
+    /// The known recording that the caller plays.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<str>> {
+        self.known.clone()
     }
 
     /// How far both legs have been heard.

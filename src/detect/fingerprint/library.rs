@@ -169,6 +169,12 @@ impl Library {
         recording.words.iter().find_map(|word| Some(matcher.word(Probe::certain(*word), self)?.recording))
     }
 
+    /// Is there one of this name?
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.recordings.iter().any(|recording| *recording.name == *name)
+    }
+
     /// The same without the recordings of this name.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {

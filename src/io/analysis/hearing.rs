@@ -225,6 +225,12 @@ impl Hearing {
         self.ear.fingerprint()
     }
 
+    /// The known recording that the caller plays.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<str>> {
+        self.ear.known()
+    }
+
     /// How far the call has been heard.
     #[must_use]
     pub fn now(&self) -> CallTime {

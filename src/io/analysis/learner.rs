@@ -21,17 +21,26 @@ const RECENT: usize = 256;
 /// Calls that were taken away, whose fingerprints wait for their end: as many as run.
 const WANTED: usize = 4_096;
 
+/// What was heard of a call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    /// Its fingerprint.
+    pub(super) words: Vec<Word>,
+    /// The recording that it was taken for.
+    pub(super) known: Option<Arc<str>>,
+}
+
 #[derive(Default)]
 struct Waiting {
     /// Of calls that are no longer heard, oldest first.
-    recent: VecDeque<(CallId, Vec<Word>)>,
+    recent: VecDeque<(CallId, Heard)>,
     /// Of those that are likely to be a scam's: whoever makes many calls meanwhile pushes none of them out. None: the
     /// call is still heard.
-    wanted: BTreeMap<CallId, Option<Vec<Word>>>,
+    wanted: BTreeMap<CallId, Option<Heard>>,
 }
 
 impl Waiting {
-    fn take(&mut self, call: CallId) -> Option<Vec<Word>> {
+    fn take(&mut self, call: CallId) -> Option<Heard> {
         let place = self.recent.iter().position(|(known, _)| *known == call)?;
         Some(self.recent.remove(place)?.1)
     }
@@ -53,17 +62,17 @@ impl Learner {
         change(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps the fingerprint of a call that is no longer heard.
-    pub(super) fn keep(&self, call: CallId, words: Vec<Word>) {
+    /// Keeps what was heard of a call that is no longer heard.
+    pub(super) fn keep(&self, call: CallId, heard: Heard) {
         self.with(|Waiting { recent, wanted }| {
             if let Some(kept) = wanted.get_mut(&call) {
-                *kept = Some(words);
+                *kept = Some(heard);
                 return;
             }
             if recent.len() >= RECENT {
                 recent.pop_front();
             }
-            recent.push_back((call, words));
+            recent.push_back((call, heard));
         });
     }
 
@@ -71,8 +80,8 @@ impl Learner {
     pub fn want(&self, call: CallId) {
         self.with(|waiting| {
             if !waiting.wanted.contains_key(&call) {
-                let words = waiting.take(call);
-                waiting.wanted.insert(call, words);
+                let heard = waiting.take(call);
+                waiting.wanted.insert(call, heard);
             }
             if waiting.wanted.len() > WANTED {
                 waiting.wanted.pop_first();
@@ -84,14 +93,17 @@ impl Learner {
     /// call. Returns the names of those that are known no more. A scam's comes back with its next call.
     #[must_use]
     pub fn unlearn(&self, call: CallId) -> Vec<Arc<str>> {
-        let words = self.with(|waiting| waiting.wanted.remove(&call)).flatten();
-        let Some(heard) = words.and_then(|words| Recording::new("", &words)) else { return Vec::new() };
+        let Some(heard) = self.with(|waiting| waiting.wanted.remove(&call)).flatten() else { return Vec::new() };
         let known = self.knowledge.load_full();
         let (mut library, mut forgotten) = (None, Vec::new());
-        while let Some(name) = library.as_ref().unwrap_or(&*known.campaigns).copy_of(&heard)
-            && name.starts_with(LEARNED)
-        {
-            library = Some(library.as_ref().unwrap_or(&*known.campaigns).without(&name));
+        // What it was taken for is known by name: of two seconds through another line no word need be the same.
+        let mut next = heard.known.filter(|name| known.campaigns.has(name));
+        let recording = Recording::new("", &heard.words);
+        loop {
+            let left = library.as_ref().unwrap_or(&*known.campaigns);
+            let copy = || recording.as_ref().and_then(|recording| left.copy_of(recording));
+            let Some(name) = next.take().or_else(copy).filter(|name| name.starts_with(LEARNED)) else { break };
+            library = Some(left.without(&name));
             forgotten.push(name);
         }
         if let Some(library) = library {
@@ -104,8 +116,8 @@ impl Learner {
     /// file of known recordings; None if the call was too short, or its recording is known already.
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
-        let words = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
-        let recording = Recording::new(&format!("{LEARNED}{call}"), &words)?;
+        let heard = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
+        let recording = Recording::new(&format!("{LEARNED}{call}"), &heard.words)?;
         let known = self.knowledge.load_full();
         if known.campaigns.knows(&recording) {
             return None;
@@ -135,9 +147,9 @@ mod tests {
         Learner::new(Arc::new(ArcSwap::from_pointee(knowledge)))
     }
 
-    fn words(call: u32) -> Vec<Word> {
+    fn heard(call: u32) -> Heard {
         let mixed = |n: u32| (call * 1_000 + n).wrapping_mul(0x9E37_79B9) >> 8;
-        (0..100).map(|n| Some(mixed(n))).collect()
+        Heard { words: (0..100).map(|n| Some(mixed(n))).collect(), known: None }
     }
 
     #[test]
@@ -148,9 +160,9 @@ mod tests {
             if wanted_first {
                 learner.want(CallId(0));
             }
-            learner.keep(CallId(0), words(0));
+            learner.keep(CallId(0), heard(0));
             learner.want(CallId(0));
-            (1..2 * RECENT as u32).for_each(|call| learner.keep(CallId(call.into()), words(call)));
+            (1..2 * RECENT as u32).for_each(|call| learner.keep(CallId(call.into()), heard(call)));
 
             assert!(learner.learn(CallId(0)).is_some(), "wanted first: {wanted_first}");
             assert!(learner.learn(CallId(1)).is_none(), "nobody has wanted it");
@@ -161,7 +173,7 @@ mod tests {
     fn what_is_wanted_is_forgotten_where_it_was_no_scam_and_bounded() {
         let learner = learner();
         learner.want(CallId(0));
-        learner.keep(CallId(0), words(0));
+        learner.keep(CallId(0), heard(0));
         assert_eq!(learner.unlearn(CallId(0)), []);
         assert_eq!(learner.learn(CallId(0)), None);
 
@@ -174,20 +186,29 @@ mod tests {
         let learner = learner();
         let again = |call| {
             learner.want(CallId(call));
-            learner.keep(CallId(call), words(0));
+            learner.keep(CallId(call), heard(0));
         };
         again(0);
-        let line = learner.learn(CallId(0)).unwrap();
+        assert!(learner.learn(CallId(0)).is_some());
         again(1);
         assert_eq!(learner.unlearn(CallId(1)), ["call-0000000000000000".into()]);
         again(2);
         assert_eq!(learner.unlearn(CallId(2)), [], "it is known no more");
 
+        again(3);
+        let line = learner.learn(CallId(3)).unwrap();
+        learner.want(CallId(4));
+        // Two seconds, each word of which has a bit that is another one.
+        let short = heard(0).words.into_iter().take(50).map(|word| word.map(|word| word ^ 1)).collect();
+        learner.keep(CallId(4), Heard { words: short, known: Some("call-0000000000000003".into()) });
+        assert_eq!(learner.unlearn(CallId(4)), ["call-0000000000000003".into()]);
+
         let by_hand = Library::parse(&line.replace("call-", "hand-")).unwrap();
         let known = learner.knowledge.load_full();
         learner.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(by_hand), ..Knowledge::clone(&known) }));
-        again(3);
-        assert_eq!(learner.unlearn(CallId(3)), []);
+        learner.want(CallId(5));
+        learner.keep(CallId(5), Heard { known: Some("hand-0000000000000003".into()), ..heard(0) });
+        assert_eq!(learner.unlearn(CallId(5)), []);
         assert_eq!(learner.knowledge.load().campaigns.len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use rustfft::FftPlanner;
 
 use super::AnalysisCounts;
 use super::hearing::{Hearing, Knowledge, WordRun};
-use super::learner::Learner;
+use super::learner::{Heard, Learner};
 use super::words::{WordQueue, WordsHeard};
 use crate::audio::framer::Framer;
 use crate::audio::{FRAME_SAMPLES, Frame};
@@ -182,7 +182,8 @@ impl Listener {
             }
             TapItem::Stopped { call } => {
                 if let Some(live) = self.calls.remove(call) {
-                    self.shared.learner.keep(call, live.hearing.fingerprint());
+                    let heard = Heard { words: live.hearing.fingerprint(), known: live.hearing.known() };
+                    self.shared.learner.keep(call, heard);
                 }
             }
         }
