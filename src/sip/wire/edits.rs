@@ -218,7 +218,7 @@ pub(super) fn write_stamped(text: &mut String, value: &str, via: &Via<'_>, sourc
             text.extend(["=", value]);
         }
     }
-    if asked || super::uri::host_ip(via.host) != Some(source.ip()) {
+    if asked || via.ip() != Some(source.ip()) {
         text.push_str(";received=");
         Plain(source.ip()).write_to(text);
     }
