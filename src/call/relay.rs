@@ -167,7 +167,7 @@ impl Switchboard {
         match leg {
             Leg::Caller => {
                 self.reply(message, server, flow, StatusCode::OK, &[], now);
-                self.cancelled(call, now);
+                self.cancelled(call, message, now);
             }
             Leg::Callee => {
                 self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);

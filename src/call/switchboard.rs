@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{Counters, EndReason, Event, Happened};
+use super::forward;
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
 use super::orphan::Orphan;
@@ -339,9 +340,11 @@ impl Switchboard {
             },
             Received::Cancel { invite: Some(server) } => {
                 if let Some(call) = self.by_server.get(&server).copied().and_then(|id| self.take(id)) {
-                    self.cancelled(call, now);
+                    self.cancelled(call, message, now);
                 } else if let Some(client) = self.relayed_by_server.get(&server).copied() {
-                    self.transactions.cancel(client, &[], now);
+                    let reasons = forward::reasons(message);
+                    let lines: Vec<&str> = reasons.iter().map(String::as_str).collect();
+                    self.transactions.cancel(client, &lines, now);
                 } else {
                     self.cancel_waiting(message, server, now);
                 }

@@ -1,6 +1,7 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
 use super::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+use super::{answered, hang_up};
 
 /// A port of the trunk's on which it takes nothing.
 const EPHEMERAL: &str = "192.0.2.10:51234";
@@ -45,4 +46,45 @@ fn behind_a_change_of_addresses_and_where_it_is_asked_for_answers_go_to_the_sour
 
         assert!(world.last(EPHEMERAL).starts_with("SIP/2.0 200 "), "{via}{by}");
     }
+}
+
+#[test]
+fn why_a_call_is_given_up_arrives() {
+    const ELSEWHERE: &str = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\n";
+
+    for method in ["CANCEL", "BYE"] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+        if method == "BYE" {
+            caller.learn(&world.last(TRUNK));
+            caller.cseq += 1;
+        }
+        world.send(TRUNK, &caller.request_with(method, ELSEWHERE, ""));
+        let cancel = world.last(PBX);
+        assert!(cancel.starts_with("CANCEL ") && cancel.contains(ELSEWHERE), "{cancel}");
+        world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+        world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+        world.rest();
+    }
+}
+
+#[test]
+fn why_a_re_invite_is_given_up_arrives() {
+    const REASON: &str = "Reason: Q.850;cause=16\r\n";
+
+    let (mut world, mut caller, _) = answered(settings());
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let re_invite = world.last(PBX);
+    world.send(PBX, &response(&re_invite, "100 Trying", "", ""));
+    world.send(TRUNK, &caller.request_with("CANCEL", REASON, ""));
+    let cancel = world.last(PBX);
+    assert!(cancel.starts_with("CANCEL ") && cancel.contains(REASON), "{cancel}");
+    world.send(PBX, &response(&cancel, "200 OK", "", ""));
+    world.send(PBX, &response(&re_invite, "487 Request Terminated", "", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.last(PBX);
+    hang_up(world, &mut caller);
 }
