@@ -28,6 +28,10 @@ use crate::units::{CallId, OwnMap};
 /// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
 /// may run, or calls of a few seconds would meet this limit before any other.
 const TRANSACTIONS_A_CALL: usize = 20;
+/// What a request may ask of every proxy (RFC 3261 §20.29) and go on: a caller's number is kept from those who may not
+/// have it (RFC 3323 §4.1), and what registrar and PBX have agreed on for their security (RFC 3329, with the media plane
+/// of German trunks) passes with all its headers.
+const PROXY_EXTENSIONS: [&str; 3] = ["privacy", "sec-agree", "mediasec"];
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
 
@@ -362,7 +366,8 @@ impl Switchboard {
         if self.transactions.has_been_here(message) {
             return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
         }
-        if let Some(token) = message.tokens(Name::ProxyRequire).next() {
+        let known = |token: &&str| PROXY_EXTENSIONS.iter().any(|known| token.eq_ignore_ascii_case(known));
+        if let Some(token) = message.tokens(Name::ProxyRequire).find(|token| !known(token)) {
             let line = format!("Unsupported: {token}");
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }

@@ -1,6 +1,6 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
-use super::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
+use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up};
 
 /// A port of the trunk's on which it takes nothing.
@@ -87,4 +87,23 @@ fn why_a_re_invite_is_given_up_arrives() {
     world.send(TRUNK, &caller.request("ACK", ""));
     world.last(PBX);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_call_may_ask_proxies_for_what_is_done_here_or_behind_us() {
+    const ASKS: &str = "Privacy: id\r\nProxy-Require: privacy, Mediasec\r\nProxy-Require: sec-agree\r\n";
+
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request_with("INVITE", ASKS, &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    assert!(invite.starts_with("INVITE ") && invite.contains(ASKS), "{invite}");
+    world.answer((TRUNK, "trunk"), &invite, (PBX, &mut caller));
+    world.hang_up((PBX, &mut caller), TRUNK);
+    let more = ASKS.replace("privacy", "privacy, teleport");
+    world.send(PBX, &Phone::inside("other", "01632960002").request_with("INVITE", &more, &sdp(PBX, "")));
+    let refused = world.last(PBX);
+    assert!(refused.starts_with("SIP/2.0 420 ") && header(&refused, "Unsupported") == "teleport", "{refused}");
+    world.send(PBX, &Phone::inside("other", "01632960002").request("ACK", ""));
+    world.rest();
 }
