@@ -1,5 +1,7 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
+use ringfence::rtp::control::MediaEvent;
+
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up};
 
@@ -106,4 +108,35 @@ fn a_call_may_ask_proxies_for_what_is_done_here_or_behind_us() {
     assert!(refused.starts_with("SIP/2.0 420 ") && header(&refused, "Unsupported") == "teleport", "{refused}");
     world.send(PBX, &Phone::inside("other", "01632960002").request("ACK", ""));
     world.rest();
+}
+
+#[test]
+fn a_hold_in_the_answer_to_a_late_offer_keeps_a_silent_call_until_it_ends() {
+    let (mut world, mut caller, _) = answered(settings());
+    for (answer, calls) in [("a=inactive\r\n", 1), ("a=sendonly\r\n", 1), ("", 0)] {
+        world.send(TRUNK, &caller.next("INVITE", ""));
+        let re_invite = world.last(PBX);
+        world.send(PBX, &response(&re_invite, "200 OK", "", &sdp(PBX, "")));
+        let ack = caller.request("ACK", &sdp(TRUNK, answer)).replace("branch=z9hG4bK", "branch=z9hG4bKack");
+        world.send(TRUNK, &ack);
+        assert!(world.last(PBX).contains(answer));
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, calls, "{answer}");
+    }
+    world.rest();
+}
+
+#[test]
+fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
+    for hold in [sdp(PBX, "a=sendonly\r\n"), sdp(PBX, "").replace("c=IN IP4 10.0.0.5", "c=IN IP4 0.0.0.0")] {
+        let (mut world, mut caller, mut callee) = answered(settings());
+        world.send(PBX, &callee.next("INVITE", &hold));
+        let offer = world.last(TRUNK);
+        world.send(TRUNK, &response(&offer, "200 OK", "", &sdp(TRUNK, "")));
+        world.send(PBX, &callee.ack());
+        world.last(TRUNK);
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 1, "{hold}");
+        hang_up(world, &mut caller);
+    }
 }
