@@ -327,6 +327,7 @@ impl Switchboard {
             Side::Inside => Claim::Ours,
             Side::Outside => Claim::Others,
         };
+        let flow = self.as_asked(message, flow, side);
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
@@ -356,6 +357,18 @@ impl Switchboard {
             Received::Cancel { invite: None } => {}
             Received::Response(client) => self.response(message, client, now),
         }
+    }
+
+    /// A response as if it came from where its request went. A host with several addresses, or one that has taken over
+    /// another's, answers from whichever its system picks; it is believed where both are of one trunk, or of the PBX.
+    fn as_asked(&self, message: &Message<'_>, flow: Flow, side: Side) -> Flow {
+        let asked = message.status().and_then(|_| self.transactions.asked(message));
+        let Some(asked) = asked.filter(|asked| asked.peer.ip() != flow.peer.ip()) else { return flow };
+        let settings = &self.settings;
+        let trunk = |peer: SocketAddr| settings.trunk_of(peer.ip()).map(|trunk| &trunk.name);
+        let one_side = [asked.peer, flow.peer].iter().all(|peer| settings.side_of(*peer) == Some(side));
+        let one = one_side && (side == Side::Inside || trunk(asked.peer) == trunk(flow.peer));
+        if one { Flow { peer: asked.peer, ..flow } } else { flow }
     }
 
     fn request(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {

@@ -1,8 +1,9 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
+use ringfence::call::Settings;
 use ringfence::rtp::control::MediaEvent;
 
-use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
+use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up};
 
 /// A port of the trunk's on which it takes nothing.
@@ -139,4 +140,29 @@ fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
         assert_eq!(world.switchboard.sizes().calls, 1, "{hold}");
         hang_up(world, &mut caller);
     }
+}
+
+#[test]
+fn an_answer_from_another_address_of_the_same_peer_counts() {
+    let pbx_networks = vec!["10.0.0.0/29".parse().unwrap()];
+    let mut world = World::new(Settings { pbx_networks, ..settings() });
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(SPARE, &response(&invite, "486 Busy Here", "callee", ""));
+    world.send(EPHEMERAL, &response(&invite, "486 Busy Here", "callee", ""));
+    world.answer(("10.0.0.6:5060", "callee"), &invite, (TRUNK, &mut caller));
+    world.last(PBX);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send("10.0.0.6:5060", &response(&bye, "200 OK", "", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer(("192.0.2.11:5060", "trunk"), &invite, (PBX, &mut caller));
+    world.last(TRUNK);
+    world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
 }
