@@ -22,7 +22,7 @@ use crate::sip::flow::Flow;
 use crate::sip::transaction::{
     Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
-use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
+use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, mended, respond};
 use crate::units::{CallId, OwnMap};
 
 /// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
@@ -295,9 +295,20 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
             Ok(message) => self.message(&message, flow.of_request(&message), side, now),
+            Err(BadMessage::BadByte) => self.mend(bytes, &mut index, flow, side, now),
             Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
         }
         self.index = Some(index);
+    }
+
+    /// A message with bytes that have no place in one: a name in ISO 8859-1 costs nobody the call.
+    fn mend(&mut self, bytes: &[u8], index: &mut Index, flow: Flow, side: Side, now: Instant) {
+        let mended = mended(bytes);
+        let bytes = mended.as_deref().unwrap_or(bytes);
+        match index.read(bytes, &Arc::clone(&self.settings).wire_limits) {
+            Ok(message) => self.message(&message, flow.of_request(&message), side, now),
+            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+        }
     }
 
     fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {

@@ -1,7 +1,8 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
-use ringfence::call::Settings;
+use ringfence::call::{Input, Settings};
 use ringfence::rtp::control::MediaEvent;
+use ringfence::sip::flow::Flow;
 
 use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up};
@@ -164,5 +165,24 @@ fn an_answer_from_another_address_of_the_same_peer_counts() {
     world.answer(("192.0.2.11:5060", "trunk"), &invite, (PBX, &mut caller));
     world.last(TRUNK);
     world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
+}
+
+#[test]
+fn a_name_in_latin_1_costs_nobody_the_call() {
+    let latin = |world: &mut World, from: &str, text: &str| {
+        let bytes: Vec<u8> = text.chars().map(|letter| letter as u8).collect();
+        world.input(Input::Message { bytes: &bytes, flow: Flow::datagram(0, from.parse().unwrap()) });
+    };
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    caller.local = format!("\"J\u{fc}rgen M\u{fc}ller\" {}", caller.local);
+    latin(&mut world, TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    assert!(header(&invite, "From").starts_with("\"J\u{fc}rgen M\u{fc}ller\" <"), "{invite}");
+    latin(&mut world, PBX, &response(&invite, "486 Occup\u{e9}", "callee", ""));
+    let busy = world.last(TRUNK);
+    assert!(busy.starts_with("SIP/2.0 486 Occup\u{e9}\r\n"), "{busy}");
+    world.send(TRUNK, &caller.request("ACK", ""));
     world.rest();
 }
