@@ -186,3 +186,47 @@ fn a_name_in_latin_1_costs_nobody_the_call() {
     world.send(TRUNK, &caller.request("ACK", ""));
     world.rest();
 }
+
+/// A message whose description is one of two parts.
+fn in_parts(message: &str) -> String {
+    let (head, body) = message.split_once("\r\n\r\n").unwrap();
+    let isup = "--b\r\nContent-Type: application/isup;version=itu-t92+\r\nContent-Disposition: signal\r\n\r\nIAM\r\n";
+    let body = format!("{isup}--b\r\nContent-Type: application/sdp\r\n\r\n{body}--b--\r\n");
+    let lines = head.split("\r\n").filter(|line| !line.starts_with("Content-"));
+    let head: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("{head}Content-Type: multipart/mixed;boundary=b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_description_among_other_parts_passes_with_them_and_with_our_address() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &in_parts(&caller.request("INVITE", &sdp(TRUNK, ""))));
+    let invite = world.last(PBX);
+    let sees = |message: &str, address: &str, theirs: &str| {
+        let body = message.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(header(message, "Content-Length"), body.len().to_string(), "{message}");
+        assert!(body.contains(&format!("c=IN IP4 {address}\r\n")) && !body.contains(theirs), "{message}");
+        assert!(body.contains("signal\r\n\r\nIAM\r\n--b\r\n") && body.ends_with("\r\n--b--\r\n"), "{message}");
+    };
+    sees(&invite, "10.0.0.1", "192.0.2.10");
+    world.send(PBX, &in_parts(&response(&invite, "200 OK", "callee", &sdp(PBX, ""))));
+    let answer = world.last(TRUNK);
+    sees(&answer, "192.0.2.1", "10.0.0.5");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    caller.learn(&answer);
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn an_offer_with_two_descriptions_is_refused() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    let offer = in_parts(&caller.request("INVITE", &sdp(TRUNK, "")));
+    world.send(TRUNK, &offer.replace("application/isup;version=itu-t92+", "application/sdp;version=itu-t92++"));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.rest();
+}

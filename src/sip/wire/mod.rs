@@ -19,6 +19,7 @@ mod message;
 mod name;
 mod name_addr;
 mod params;
+mod parts;
 mod respond;
 pub mod sdp;
 mod seek;
