@@ -230,3 +230,27 @@ fn an_offer_with_two_descriptions_is_refused() {
     world.send(TRUNK, &caller.request("ACK", ""));
     world.rest();
 }
+
+#[test]
+fn of_the_same_audio_with_and_without_encryption_what_everybody_can_is_offered() {
+    let keys = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let secure = format!("m=audio 4010 RTP/SAVP 0 101\r\n{keys}a=rtpmap:101 telephone-event/8000\r\n");
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let offer = sdp(TRUNK, "").replacen("m=audio", &format!("{secure}m=audio"), 1);
+    world.send(TRUNK, &caller.request("INVITE", &offer));
+    let invite = world.last(PBX);
+    assert!(
+        invite.contains("m=audio 0 RTP/SAVP 0 101\r\n") && invite.contains("m=audio 20006 RTP/AVP 0 101\r\n"),
+        "{invite}"
+    );
+    let answer = sdp(PBX, "").replacen("m=audio", "m=audio 0 RTP/SAVP 0\r\nm=audio", 1);
+    world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
+    let answer = world.last(TRUNK);
+    assert!(answer.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 20004 RTP/AVP 0 101\r\n"), "{answer}");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    caller.learn(&answer);
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}
