@@ -5,6 +5,8 @@
 
 #[path = "dialogs/codecs.rs"]
 mod codecs;
+#[path = "dialogs/equipment.rs"]
+mod equipment;
 #[path = "dialogs/forks.rs"]
 mod forks;
 #[path = "dialogs/guarded.rs"]

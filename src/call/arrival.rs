@@ -159,7 +159,7 @@ impl Switchboard {
         }
         let mut offers_video = false;
         if message.has_sdp() {
-            let sdp = self.settings.read_sdp(message.body()).ok().filter(|sdp| sdp.anchored().is_some());
+            let sdp = self.settings.read_sdp(message.sdp()).ok().filter(|sdp| sdp.anchored().is_some());
             let Some(sdp) = sdp else { return Err(Refusal::NotAcceptable) };
             offers_video = sdp.video().is_some();
         }

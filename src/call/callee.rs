@@ -267,6 +267,8 @@ impl Switchboard {
         let mut refused = false;
         if let Some(described) = rewrite_sdp(call, message, from, &mut edits) {
             refused = described.refused;
+            // It answers the offer of a 2xx, and may be where the hold is.
+            call.media.on_hold |= !described.both_ways;
             self.plan(call, from, described.plan);
             self.plan_video(call, from, described.video);
             self.settle_video(call);

@@ -26,7 +26,7 @@ pub(super) struct Described {
 
 /// The session description of a message, where it has one that can be read.
 pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Option<Sdp<'a>> {
-    message.has_sdp().then(|| settings.read_sdp(message.body()).ok()).flatten()
+    message.has_sdp().then(|| settings.read_sdp(message.sdp()).ok()).flatten()
 }
 
 /// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
@@ -47,13 +47,13 @@ pub(super) fn rewrite(
     let ports = call.media.ports?;
     let at = ports[from.other()];
     let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
-        edits.write_body(message, |body| sdp.refused(at.ip(), body));
+        edits.write_sdp(message, |body| sdp.refused(at.ip(), body));
         let (plan, refused) = (answer::held(&call.media.plan[from]), sdp.has_nothing_left());
         return Some(Described { plan, video: None, both_ways: false, refused, unheard: Some(NotAnalysed::NoSdp) });
     };
     let negotiated = call.negotiate(media, from);
     let (beside, video) = call.passing_video(sdp, from).unzip();
-    edits.write_body(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
+    edits.write_sdp(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
     let both_ways = media.direction == Direction::SendRecv && !media.is_held();
     let unheard = answer::unheard(media, negotiated.plan.is_some());
     Some(Described { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused, unheard })

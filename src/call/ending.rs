@@ -10,16 +10,19 @@ use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::ClientKind;
-use crate::sip::wire::StatusCode;
+use crate::sip::wire::{Message, StatusCode};
 use crate::units::Leg;
 
 impl Switchboard {
-    /// The caller gave up.
-    pub(super) fn cancelled(&mut self, call: Box<Call>, now: Instant) {
+    /// The caller gave up, and `request` says why: a phone that rang elsewhere too and was answered there shows no call
+    /// as missed (RFC 3326 §3.1).
+    pub(super) fn cancelled(&mut self, call: Box<Call>, request: &Message<'_>, now: Instant) {
         if call.answered.is_some() {
             return self.keep(call);
         }
-        self.abandon(&call, &[], now);
+        let reasons = forward::reasons(request);
+        let lines: Vec<&str> = reasons.iter().map(String::as_str).collect();
+        self.abandon(&call, &lines, now);
         self.answer(&call, StatusCode::REQUEST_TERMINATED, &[], "", now);
         self.end(call, Some(Leg::Caller), EndReason::Cancelled, Some(StatusCode::REQUEST_TERMINATED.0), now);
     }

@@ -48,6 +48,9 @@ const LINE: usize = 96;
 /// Routes of one message that are kept; more is no telephone network.
 const MAX_ROUTES: usize = 16;
 
+/// One for each protocol that has a word on it; there are three.
+const MAX_REASONS: usize = 4;
+
 /// Record-Route values of a message, in its order.
 pub(super) fn record_routes(message: &Message<'_>) -> Vec<String> {
     message
@@ -180,6 +183,11 @@ pub(super) fn edit_response(edits: &mut Edits, message: &Message<'_>, local: Hop
     if !message.status().is_some_and(StatusCode::is_redirect) {
         set_contact(edits, message, local);
     }
+}
+
+/// Why a call is given up, as header lines (RFC 3326).
+pub(super) fn reasons(message: &Message<'_>) -> Vec<String> {
+    message.others("Reason").take(MAX_REASONS).map(|reason| format!("Reason: {}", reason.value)).collect()
 }
 
 /// CSeq, and the RAck of a PRACK, as the leg knows them that the request goes to.

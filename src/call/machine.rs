@@ -67,7 +67,7 @@ impl Switchboard {
             return false;
         }
         let Some(invite) = &call.invite else { return false };
-        call.settings.read_sdp(invite.message().body()).is_ok_and(|sdp| {
+        call.settings.read_sdp(invite.message().sdp()).is_ok_and(|sdp| {
             let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
             answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
         })

@@ -35,6 +35,8 @@ pub(super) struct RelayedRequest {
     pub(super) invite: bool,
     /// What an offer in it says, in force once it is accepted.
     pub(super) plan: Option<(Leg, StreamPlan)>,
+    /// Its offer is a hold, whatever the answer says to it.
+    pub(super) holds: bool,
     /// The same of its video.
     pub(super) video: Option<Box<StreamPlan>>,
     /// Record-Routes for its response.
@@ -68,6 +70,7 @@ impl RelayedRequest {
             from,
             invite: message.method() == Some(Method::Invite),
             plan: None,
+            holds: false,
             video: None,
             routes: forward::record_routes(message),
             contacts: Vec::new(),
@@ -167,7 +170,7 @@ impl Switchboard {
         match leg {
             Leg::Caller => {
                 self.reply(message, server, flow, StatusCode::OK, &[], now);
-                self.cancelled(call, now);
+                self.cancelled(call, message, now);
             }
             Leg::Callee => {
                 self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
@@ -233,6 +236,7 @@ impl Switchboard {
         let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
         forward::edit_request(edits, message, flow.peer, call.local(to), branch, Some(way));
         if let Some(described) = rewrite_sdp(&mut call, message, leg, edits) {
+            relayed.holds = !described.both_ways;
             (relayed.plan, relayed.video) = (Some((leg, described.plan)), described.video);
         }
         relayed.call = Some(call.id);
@@ -364,7 +368,7 @@ impl Switchboard {
     /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
     fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
         if let Some(described) = &described {
-            call.media.on_hold = !described.both_ways;
+            call.media.on_hold = relayed.holds || !described.both_ways;
         }
         let settled = relayed.plan.is_some() && described.is_some();
         let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));
@@ -428,7 +432,7 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     if !offers || !message.has_sdp() {
         return false;
     }
-    let Ok(sdp) = call.settings.read_sdp(message.body()) else { return true };
+    let Ok(sdp) = call.settings.read_sdp(message.sdp()) else { return true };
     // What a PRACK says behind an INVITE without a description answers the callee's offer.
     let offered_nothing = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
     let answers = message.method() == Some(Method::Prack) && offered_nothing;

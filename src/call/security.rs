@@ -34,6 +34,13 @@ pub struct SrtpSettings {
     pub outside: Vec<SrtpPolicy>,
 }
 
+impl SrtpSettings {
+    /// No side has a word on it.
+    pub(super) fn is_off(&self) -> bool {
+        self.outside.iter().chain([&self.inside]).all(|policy| *policy == SrtpPolicy::Off)
+    }
+}
+
 /// What a peer has said of SRTP so far.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Spoken {
@@ -73,8 +80,7 @@ pub(super) struct Security {
 impl Security {
     /// None: no side has a word on it.
     pub(super) fn new(settings: &SrtpSettings, secret: &[u8; 16], call: CallId) -> Option<Box<Self>> {
-        let off = |policy: &SrtpPolicy| *policy == SrtpPolicy::Off;
-        if off(&settings.inside) && settings.outside.iter().all(off) {
+        if settings.is_off() {
             return None;
         }
         let key = |leg: Leg| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{Counters, EndReason, Event, Happened};
+use super::forward;
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
 use super::orphan::Orphan;
@@ -21,12 +22,16 @@ use crate::sip::flow::Flow;
 use crate::sip::transaction::{
     Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
-use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, respond};
+use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, mended, respond};
 use crate::units::{CallId, OwnMap};
 
 /// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
 /// may run, or calls of a few seconds would meet this limit before any other.
 const TRANSACTIONS_A_CALL: usize = 20;
+/// What a request may ask of every proxy (RFC 3261 §20.29) and go on: a caller's number is kept from those who may not
+/// have it (RFC 3323 §4.1), and what registrar and PBX have agreed on for their security (RFC 3329, with the media plane
+/// of German trunks) passes with all its headers.
+const PROXY_EXTENSIONS: [&str; 3] = ["privacy", "sec-agree", "mediasec"];
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;
 
@@ -290,9 +295,20 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
             Ok(message) => self.message(&message, flow.of_request(&message), side, now),
+            Err(BadMessage::BadByte) => self.mend(bytes, &mut index, flow, side, now),
             Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
         }
         self.index = Some(index);
+    }
+
+    /// A message with bytes that have no place in one: a name in ISO 8859-1 costs nobody the call.
+    fn mend(&mut self, bytes: &[u8], index: &mut Index, flow: Flow, side: Side, now: Instant) {
+        let mended = mended(bytes);
+        let bytes = mended.as_deref().unwrap_or(bytes);
+        match index.read(bytes, &Arc::clone(&self.settings).wire_limits) {
+            Ok(message) => self.message(&message, flow.of_request(&message), side, now),
+            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+        }
     }
 
     fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {
@@ -322,6 +338,7 @@ impl Switchboard {
             Side::Inside => Claim::Ours,
             Side::Outside => Claim::Others,
         };
+        let flow = self.as_asked(message, flow, side);
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => self.counters.table_full += 1,
@@ -339,9 +356,11 @@ impl Switchboard {
             },
             Received::Cancel { invite: Some(server) } => {
                 if let Some(call) = self.by_server.get(&server).copied().and_then(|id| self.take(id)) {
-                    self.cancelled(call, now);
+                    self.cancelled(call, message, now);
                 } else if let Some(client) = self.relayed_by_server.get(&server).copied() {
-                    self.transactions.cancel(client, &[], now);
+                    let reasons = forward::reasons(message);
+                    let lines: Vec<&str> = reasons.iter().map(String::as_str).collect();
+                    self.transactions.cancel(client, &lines, now);
                 } else {
                     self.cancel_waiting(message, server, now);
                 }
@@ -349,6 +368,18 @@ impl Switchboard {
             Received::Cancel { invite: None } => {}
             Received::Response(client) => self.response(message, client, now),
         }
+    }
+
+    /// A response as if it came from where its request went. A host with several addresses, or one that has taken over
+    /// another's, answers from whichever its system picks; it is believed where both are of one trunk, or of the PBX.
+    fn as_asked(&self, message: &Message<'_>, flow: Flow, side: Side) -> Flow {
+        let asked = message.status().and_then(|_| self.transactions.asked(message));
+        let Some(asked) = asked.filter(|asked| asked.peer.ip() != flow.peer.ip()) else { return flow };
+        let settings = &self.settings;
+        let trunk = |peer: SocketAddr| settings.trunk_of(peer.ip()).map(|trunk| &trunk.name);
+        let one_side = [asked.peer, flow.peer].iter().all(|peer| settings.side_of(*peer) == Some(side));
+        let one = one_side && (side == Side::Inside || trunk(asked.peer) == trunk(flow.peer));
+        if one { Flow { peer: asked.peer, ..flow } } else { flow }
     }
 
     fn request(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
@@ -359,7 +390,8 @@ impl Switchboard {
         if self.transactions.has_been_here(message) {
             return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
         }
-        if let Some(token) = message.tokens(Name::ProxyRequire).next() {
+        let known = |token: &&str| PROXY_EXTENSIONS.iter().any(|known| token.eq_ignore_ascii_case(known));
+        if let Some(token) = message.tokens(Name::ProxyRequire).find(|token| !known(token)) {
             let line = format!("Unsupported: {token}");
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }

@@ -123,9 +123,9 @@ impl Call {
     /// `message` describes a video that may pass.
     fn offers_video(&self, message: &Message<'_>) -> bool {
         message.has_sdp()
-            && may_show(message.body())
+            && may_show(message.sdp())
             && !self.may_end_srtp()
-            && self.settings.read_sdp(message.body()).is_ok_and(|sdp| sdp.video().is_some())
+            && self.settings.read_sdp(message.sdp()).is_ok_and(|sdp| sdp.video().is_some())
     }
 
     /// How the video of a description of `from` is written for the other leg, and what it says. None: it is refused.
@@ -195,7 +195,7 @@ impl Switchboard {
         let Some(call) = self.clients.get(&client).copied().or(relayed).and_then(|id| self.calls.get_mut(&id)) else {
             return false;
         };
-        let bare = call.invite.as_ref().is_some_and(|invite| invite.message().body().is_empty());
+        let bare = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
         if relayed.is_none() && !bare || call.media.ports.is_none() || !call.offers_video(message) {
             return false;
         }

@@ -155,13 +155,22 @@ impl Flow {
     /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address
     /// and the port of its Via (RFC 3261 §18.2.2). The Via's host is not asked: it could aim our connections at
     /// anybody.
+    ///
+    /// Over UDP, a peer that does not ask for the port that it sends from (RFC 3581) hears at the port of its Via:
+    /// gateways and telephones of Cisco send from ports at which they take nothing. Where its Via names another host,
+    /// somebody on the way has changed addresses, and the packet's source is all that leads back.
     #[must_use]
     pub fn of_request(self, request: &Message<'_>) -> Self {
-        if !self.transport.is_reliable() {
+        let Ok(via) = request.via() else { return self };
+        let port = via.port.filter(|port| *port != 0).unwrap_or(self.transport.default_port());
+        if self.transport.is_reliable() {
+            return Self { listens_at: port, ..self };
+        }
+        let itself = via.ip() == Some(self.peer.ip());
+        if request.method().is_none() || via.rport().is_some() || !itself {
             return self;
         }
-        let port = request.via().ok().and_then(|via| via.port).filter(|port| *port != 0);
-        Self { listens_at: port.unwrap_or(self.transport.default_port()), ..self }
+        Self { peer: SocketAddr::new(self.peer.ip(), port), listens_at: port, ..self }
     }
 
     /// Where a new connection to this peer goes.

@@ -213,6 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_in_latin_1_ends_no_stream() {
+        let good = message("INFO", "");
+        let bytes: Vec<u8> = format!("{}{good}", good.replace("<sip:a@x>", "M\u{fc}ller <sip:a@x>"))
+            .chars()
+            .map(|letter| letter as u8)
+            .collect();
+
+        let said = frames(&bytes, &[]);
+
+        assert_eq!((said.len(), &said[1]), (2, &good), "{said:?}");
+    }
+
+    #[test]
     fn a_framer_holds_no_more_than_a_message() {
         let mut framer = Framer::new();
         for _ in 0..10_000 {

@@ -157,7 +157,7 @@ impl Book {
         let request_of_the_callers = tag == call.caller_tag;
         let leg = if message.method().is_some() == request_of_the_callers { Leg::Caller } else { Leg::Callee };
         if message.has_sdp() {
-            call.describes(at, leg, message.body());
+            call.describes(at, leg, message.sdp());
         }
         if of_invite && message.status() == Some(StatusCode::OK) {
             call.answered.get_or_insert(at);

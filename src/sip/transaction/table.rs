@@ -183,6 +183,13 @@ impl Transactions {
         }
     }
 
+    /// Which way the request of ours went that `response` answers by its branch.
+    #[must_use]
+    pub fn asked(&self, response: &Message<'_>) -> Option<Flow> {
+        let id = self.keys.client(response.via().ok()?.branch()?)?;
+        self.clients.get(id.slot, id.generation)?.sent
+    }
+
     /// True if a Via of `message` carries a branch that we minted: it has been here before.
     #[must_use]
     pub fn has_been_here(&self, message: &Message<'_>) -> bool {

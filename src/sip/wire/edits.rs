@@ -146,13 +146,22 @@ impl Edits {
 
     /// Another body, and its Content-Length.
     pub fn set_body(&mut self, message: &Message<'_>, body: &[u8]) {
-        self.write_body(message, |out| out.extend_from_slice(body));
+        self.body.clear();
+        self.body.extend_from_slice(body);
+        self.put_body(message);
     }
 
-    /// The same with a body as `write` writes it into an empty buffer.
-    pub fn write_body(&mut self, message: &Message<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Another session description, as `write` writes it into an empty buffer; other parts of the body stay.
+    pub fn write_sdp(&mut self, message: &Message<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         self.body.clear();
         write(&mut self.body);
+        let (body, at) = (message.body(), message.sdp_at().unwrap_or(0..message.body().len()));
+        self.body.splice(0..0, body.get(..at.start).unwrap_or_default().iter().copied());
+        self.body.extend_from_slice(body.get(at.end..).unwrap_or_default());
+        self.put_body(message);
+    }
+
+    fn put_body(&mut self, message: &Message<'_>) {
         self.has_body = true;
         self.set_number(message, Name::ContentLength, self.body.len());
     }
@@ -218,7 +227,7 @@ pub(super) fn write_stamped(text: &mut String, value: &str, via: &Via<'_>, sourc
             text.extend(["=", value]);
         }
     }
-    if asked || super::uri::host_ip(via.host) != Some(source.ip()) {
+    if asked || via.ip() != Some(source.ip()) {
         text.push_str(";received=");
         Plain(source.ip()).write_to(text);
     }

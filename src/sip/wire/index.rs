@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::message::{Message, StartLine};
 use super::name_addr::NameAddr;
 use super::seek::{is_unfit, split_once};
-use super::{BadMessage, Method, Name, StatusCode, Uri, Via, is_token, name_addr, number, via};
+use super::{BadMessage, Method, Name, StatusCode, Uri, Via, is_token, mended, name_addr, number, via};
 
 /// Strict limits, checked while indexing: Identity headers (RFC 8224) are long.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -135,6 +135,16 @@ impl Index {
     /// # Errors
     /// The head cannot be trusted to say where the message ends.
     pub(crate) fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
+        match self.stated_length(head, limits) {
+            Err(BadMessage::BadByte) => {
+                let mended = mended(head).ok_or(BadMessage::BadByte)?;
+                self.stated_length(&mended, limits)
+            }
+            length => length,
+        }
+    }
+
+    fn stated_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
         self.scan(head, limits)?;
         let message = Message::new(head, self.head(head)?, self);
         if message.all(Name::ContentLength).nth(1).is_some() {

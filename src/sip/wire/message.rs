@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::index::{Entry, Index, Start};
 use super::name_addr::{self, NameAddr};
-use super::seek::{Cursor, NO_DIGIT, NO_TOKEN, split_before};
-use super::{BadMessage, Method, Name, StatusCode, Via, number, trim, via};
+use super::seek::{Cursor, NO_DIGIT, NO_TOKEN};
+use super::{BadMessage, Method, Name, StatusCode, Via, number, parts, trim, via};
 
 /// A message: the datagram and its offsets.
 #[derive(Clone, Copy)]
@@ -286,11 +286,21 @@ impl<'a> Message<'a> {
         self.all(name).flat_map(|header| header.value.split(',')).map(trim).filter(|token| !token.is_empty())
     }
 
-    /// A body of type `application/sdp` (case and parameters ignored).
+    /// There is a session description: a body of type `application/sdp`, or one among the parts of a body.
     #[must_use]
     pub fn has_sdp(&self) -> bool {
-        let kind = trim(split_before(self.value(Name::ContentType).unwrap_or_default(), b';').0);
-        kind.eq_ignore_ascii_case("application/sdp") && !self.body().is_empty()
+        self.sdp_at().is_some()
+    }
+
+    /// The session description, or empty.
+    #[must_use]
+    pub fn sdp(&self) -> &'a [u8] {
+        self.sdp_at().and_then(|at| self.body().get(at)).unwrap_or_default()
+    }
+
+    /// Where that lies in the body.
+    pub(super) fn sdp_at(&self) -> Option<Range<usize>> {
+        parts::description_at(self.value(Name::ContentType)?, self.body())
     }
 
     pub(super) fn head(&self) -> &'a str {

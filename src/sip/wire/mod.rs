@@ -6,17 +6,20 @@
 //!
 //! Whatever two elements could read differently is refused (a header twice that must stand once, bare CR or LF, control
 //! characters, invalid UTF-8, unterminated quotes, a comma outside quotes in From or To, an address or parameter list
-//! that needs a guess): a firewall that guesses is a firewall that can be walked around.
+//! that needs a guess): a firewall that guesses is a firewall that can be walked around. [`mended`] makes UTF-8 of what
+//! is none, for a second look.
 
 mod edits;
 mod error;
 mod glance;
 mod index;
 mod kept;
+mod mended;
 mod message;
 mod name;
 mod name_addr;
 mod params;
+mod parts;
 mod respond;
 pub mod sdp;
 mod seek;
@@ -30,6 +33,7 @@ pub use error::BadMessage;
 pub use glance::begins;
 pub use index::{Index, Limits};
 pub use kept::KeptMessage;
+pub use mended::mended;
 pub use message::{CSeq, Header, Message, StartLine};
 pub use name::{Method, Name};
 pub use name_addr::NameAddr;

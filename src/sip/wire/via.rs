@@ -1,10 +1,11 @@
 //! Via values (RFC 3261 §20.42, RFC 3581).
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::params::{self, take_plain};
 use super::seek::{Cursor, NO_DIGIT, NO_TOKEN};
-use super::uri::take_host;
+use super::uri::{host_ip, take_host};
 use super::{BadMessage, is_space, number, span};
 
 /// One Via value.
@@ -107,6 +108,12 @@ impl<'a> Via<'a> {
     #[must_use]
     pub fn branch(&self) -> Option<&'a str> {
         self.branch
+    }
+
+    /// sent-by's host as an address, brackets removed; None for a name.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        host_ip(self.host)
     }
 
     /// `received`, as written.

@@ -182,6 +182,8 @@ pub struct Sdp<'a> {
     /// Its sections in order.
     pub media: SmallVec<[Media<'a>; 2]>,
     session_end: usize,
+    /// Of several audio sections, one in the clear is taken.
+    plain_first: bool,
 }
 
 impl<'a> Sdp<'a> {
@@ -235,17 +237,25 @@ impl<'a> Sdp<'a> {
         if media.iter().any(|media| media.port > 0 && !media.connected) {
             return Err(BadSdp::Malformed);
         }
-        Ok(Self { text, media, session_end })
+        Ok(Self { text, media, session_end, plain_first: false })
+    }
+
+    /// Whoever offers the same audio in two sections, encrypted and in the clear, takes what the other side can. Only one
+    /// of them passes, and only the second is in everybody's reach.
+    pub fn prefer_plain(&mut self) {
+        self.plain_first = true;
     }
 
     /// The section that is anchored: the first audio one over some kind of RTP that is not refused, or else a fax.
     #[must_use]
     pub fn anchored(&self) -> Option<usize> {
-        let audio = self.media.iter().position(|media| {
+        let is_talk = |media: &Media<'_>| {
             let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/"))
                 || media.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"));
             media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp && media.left != Left::None
-        });
+        };
+        let plain = || self.media.iter().position(|media| is_talk(media) && media.is_plain_rtp());
+        let audio = self.plain_first.then(plain).flatten().or_else(|| self.media.iter().position(is_talk));
         audio.or_else(|| self.media.iter().position(|media| media.is_fax() && media.port > 0))
     }
 

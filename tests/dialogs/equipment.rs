@@ -1,0 +1,256 @@
+//! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
+
+use ringfence::call::{Input, Settings};
+use ringfence::rtp::control::MediaEvent;
+use ringfence::sip::flow::Flow;
+
+use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
+use super::{answered, hang_up};
+
+/// A port of the trunk's on which it takes nothing.
+const EPHEMERAL: &str = "192.0.2.10:51234";
+
+#[test]
+fn a_gateway_that_sends_from_another_port_than_it_listens_on_is_spoken_to_where_it_listens() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let bare = |request: String| request.replacen(";rport", "", 1);
+    world.send(EPHEMERAL, &bare(caller.request("INVITE", &sdp(TRUNK, ""))));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    world.send(EPHEMERAL, &bare(caller.ack()));
+    world.send(EPHEMERAL, &bare(caller.next("INFO", "")));
+    let info = world.last(PBX);
+    world.send(PBX, &response(&info, "200 OK", "", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+    world.hang_up((PBX, &mut callee), TRUNK);
+    world.rest();
+}
+
+#[test]
+fn the_port_of_a_via_is_its_default_where_it_names_none() {
+    let mut world = World::new(settings());
+    let options = Phone::caller("ping").request("OPTIONS", "").replace("sip:201@", "sip:").replacen(";rport", "", 1);
+    world.send(EPHEMERAL, &options.replacen("192.0.2.10:5060", "192.0.2.10", 1));
+
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+    world.rest();
+}
+
+#[test]
+fn behind_a_change_of_addresses_and_where_it_is_asked_for_answers_go_to_the_source() {
+    for (via, by) in [("10.9.9.9:5060", ""), ("gateway.example:5060", ""), ("192.0.2.10:5060", ";rport")] {
+        let mut world = World::new(settings());
+        let options = Phone::caller("ping").request("OPTIONS", "").replace("sip:201@", "sip:");
+        let branch = "branch=z9hG4bKping1";
+        let options = options.replacen(&format!("{TRUNK};{branch};rport"), &format!("{via};{branch}{by}"), 1);
+        world.send(EPHEMERAL, &options);
+
+        assert!(world.last(EPHEMERAL).starts_with("SIP/2.0 200 "), "{via}{by}");
+    }
+}
+
+#[test]
+fn why_a_call_is_given_up_arrives() {
+    const ELSEWHERE: &str = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\n";
+
+    for method in ["CANCEL", "BYE"] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        world.send(PBX, &response(&invite, "180 Ringing", "callee", ""));
+        if method == "BYE" {
+            caller.learn(&world.last(TRUNK));
+            caller.cseq += 1;
+        }
+        world.send(TRUNK, &caller.request_with(method, ELSEWHERE, ""));
+        let cancel = world.last(PBX);
+        assert!(cancel.starts_with("CANCEL ") && cancel.contains(ELSEWHERE), "{cancel}");
+        world.send(PBX, &response(&cancel, "200 OK", "callee", ""));
+        world.send(PBX, &response(&invite, "487 Request Terminated", "callee", ""));
+        world.rest();
+    }
+}
+
+#[test]
+fn why_a_re_invite_is_given_up_arrives() {
+    const REASON: &str = "Reason: Q.850;cause=16\r\n";
+
+    let (mut world, mut caller, _) = answered(settings());
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let re_invite = world.last(PBX);
+    world.send(PBX, &response(&re_invite, "100 Trying", "", ""));
+    world.send(TRUNK, &caller.request_with("CANCEL", REASON, ""));
+    let cancel = world.last(PBX);
+    assert!(cancel.starts_with("CANCEL ") && cancel.contains(REASON), "{cancel}");
+    world.send(PBX, &response(&cancel, "200 OK", "", ""));
+    world.send(PBX, &response(&re_invite, "487 Request Terminated", "", ""));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_call_may_ask_proxies_for_what_is_done_here_or_behind_us() {
+    const ASKS: &str = "Privacy: id\r\nProxy-Require: privacy, Mediasec\r\nProxy-Require: sec-agree\r\n";
+
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request_with("INVITE", ASKS, &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    assert!(invite.starts_with("INVITE ") && invite.contains(ASKS), "{invite}");
+    world.answer((TRUNK, "trunk"), &invite, (PBX, &mut caller));
+    world.hang_up((PBX, &mut caller), TRUNK);
+    let more = ASKS.replace("privacy", "privacy, teleport");
+    world.send(PBX, &Phone::inside("other", "01632960002").request_with("INVITE", &more, &sdp(PBX, "")));
+    let refused = world.last(PBX);
+    assert!(refused.starts_with("SIP/2.0 420 ") && header(&refused, "Unsupported") == "teleport", "{refused}");
+    world.send(PBX, &Phone::inside("other", "01632960002").request("ACK", ""));
+    world.rest();
+}
+
+#[test]
+fn a_hold_in_the_answer_to_a_late_offer_keeps_a_silent_call_until_it_ends() {
+    let (mut world, mut caller, _) = answered(settings());
+    for (answer, calls) in [("a=inactive\r\n", 1), ("a=sendonly\r\n", 1), ("", 0)] {
+        world.send(TRUNK, &caller.next("INVITE", ""));
+        let re_invite = world.last(PBX);
+        world.send(PBX, &response(&re_invite, "200 OK", "", &sdp(PBX, "")));
+        let ack = caller.request("ACK", &sdp(TRUNK, answer)).replace("branch=z9hG4bK", "branch=z9hG4bKack");
+        world.send(TRUNK, &ack);
+        assert!(world.last(PBX).contains(answer));
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, calls, "{answer}");
+    }
+    world.rest();
+}
+
+#[test]
+fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
+    for hold in [sdp(PBX, "a=sendonly\r\n"), sdp(PBX, "").replace("c=IN IP4 10.0.0.5", "c=IN IP4 0.0.0.0")] {
+        let (mut world, mut caller, mut callee) = answered(settings());
+        world.send(PBX, &callee.next("INVITE", &hold));
+        let offer = world.last(TRUNK);
+        world.send(TRUNK, &response(&offer, "200 OK", "", &sdp(TRUNK, "")));
+        world.send(PBX, &callee.ack());
+        world.last(TRUNK);
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 1, "{hold}");
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn an_answer_from_another_address_of_the_same_peer_counts() {
+    let pbx_networks = vec!["10.0.0.0/29".parse().unwrap()];
+    let mut world = World::new(Settings { pbx_networks, ..settings() });
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(SPARE, &response(&invite, "486 Busy Here", "callee", ""));
+    world.send(EPHEMERAL, &response(&invite, "486 Busy Here", "callee", ""));
+    world.answer(("10.0.0.6:5060", "callee"), &invite, (TRUNK, &mut caller));
+    world.last(PBX);
+    world.send(TRUNK, &caller.next("BYE", ""));
+    let bye = world.last(PBX);
+    world.send("10.0.0.6:5060", &response(&bye, "200 OK", "", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer(("192.0.2.11:5060", "trunk"), &invite, (PBX, &mut caller));
+    world.last(TRUNK);
+    world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
+}
+
+#[test]
+fn a_name_in_latin_1_costs_nobody_the_call() {
+    let latin = |world: &mut World, from: &str, text: &str| {
+        let bytes: Vec<u8> = text.chars().map(|letter| letter as u8).collect();
+        world.input(Input::Message { bytes: &bytes, flow: Flow::datagram(0, from.parse().unwrap()) });
+    };
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    caller.local = format!("\"J\u{fc}rgen M\u{fc}ller\" {}", caller.local);
+    latin(&mut world, TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    assert!(header(&invite, "From").starts_with("\"J\u{fc}rgen M\u{fc}ller\" <"), "{invite}");
+    latin(&mut world, PBX, &response(&invite, "486 Occup\u{e9}", "callee", ""));
+    let busy = world.last(TRUNK);
+    assert!(busy.starts_with("SIP/2.0 486 Occup\u{e9}\r\n"), "{busy}");
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.rest();
+}
+
+/// A message whose description is one of two parts.
+fn in_parts(message: &str) -> String {
+    let (head, body) = message.split_once("\r\n\r\n").unwrap();
+    let isup = "--b\r\nContent-Type: application/isup;version=itu-t92+\r\nContent-Disposition: signal\r\n\r\nIAM\r\n";
+    let body = format!("{isup}--b\r\nContent-Type: application/sdp\r\n\r\n{body}--b--\r\n");
+    let lines = head.split("\r\n").filter(|line| !line.starts_with("Content-"));
+    let head: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("{head}Content-Type: multipart/mixed;boundary=b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_description_among_other_parts_passes_with_them_and_with_our_address() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &in_parts(&caller.request("INVITE", &sdp(TRUNK, ""))));
+    let invite = world.last(PBX);
+    let sees = |message: &str, address: &str, theirs: &str| {
+        let body = message.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(header(message, "Content-Length"), body.len().to_string(), "{message}");
+        assert!(body.contains(&format!("c=IN IP4 {address}\r\n")) && !body.contains(theirs), "{message}");
+        assert!(body.contains("signal\r\n\r\nIAM\r\n--b\r\n") && body.ends_with("\r\n--b--\r\n"), "{message}");
+    };
+    sees(&invite, "10.0.0.1", "192.0.2.10");
+    world.send(PBX, &in_parts(&response(&invite, "200 OK", "callee", &sdp(PBX, ""))));
+    let answer = world.last(TRUNK);
+    sees(&answer, "192.0.2.1", "10.0.0.5");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    caller.learn(&answer);
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn an_offer_with_two_descriptions_is_refused() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    let offer = in_parts(&caller.request("INVITE", &sdp(TRUNK, "")));
+    world.send(TRUNK, &offer.replace("application/isup;version=itu-t92+", "application/sdp;version=itu-t92++"));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.rest();
+}
+
+#[test]
+fn of_the_same_audio_with_and_without_encryption_what_everybody_can_is_offered() {
+    let keys = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let secure = format!("m=audio 4010 RTP/SAVP 0 101\r\n{keys}a=rtpmap:101 telephone-event/8000\r\n");
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let offer = sdp(TRUNK, "").replacen("m=audio", &format!("{secure}m=audio"), 1);
+    world.send(TRUNK, &caller.request("INVITE", &offer));
+    let invite = world.last(PBX);
+    assert!(
+        invite.contains("m=audio 0 RTP/SAVP 0 101\r\n") && invite.contains("m=audio 20006 RTP/AVP 0 101\r\n"),
+        "{invite}"
+    );
+    let answer = sdp(PBX, "").replacen("m=audio", "m=audio 0 RTP/SAVP 0\r\nm=audio", 1);
+    world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
+    let answer = world.last(TRUNK);
+    assert!(answer.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 20004 RTP/AVP 0 101\r\n"), "{answer}");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    caller.learn(&answer);
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
+    hang_up(world, &mut caller);
+}
