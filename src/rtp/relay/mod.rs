@@ -22,7 +22,7 @@ use super::player::{Player, Playing, Prompt};
 use super::report::translate;
 use super::rtcp::{Compound, is_rtcp};
 use super::sequence::Reception;
-use crate::units::{Leg, PerLeg};
+use crate::units::{Leg, PerLeg, RtpTimestamp};
 use encryption::LegSrtp;
 use guard::Guard;
 pub use outcome::{Counters, DropReason, Relay, Relayed};
@@ -52,6 +52,8 @@ struct LegMedia {
     reception: Reception,
     /// Media from this leg do not reach the other.
     cut: bool,
+    /// The key that was pressed last meanwhile: all packets of a press have one timestamp (RFC 4733 §2.2).
+    pressed_in_cut: Option<RtpTimestamp>,
     /// Keys from this leg do not reach the other.
     guard: Option<Box<Guard>>,
     /// The stream that this leg's peer receives.
@@ -66,6 +68,20 @@ impl LegMedia {
     /// Where its media go; nowhere while its description holds them back with no address (RFC 3264 §8.4).
     fn destination(&self) -> Option<SocketAddr> {
         self.plan.rtp.and(self.latch.address())
+    }
+}
+
+impl LegMedia {
+    /// True for the rest of a press that began while the leg was cut: the key that takes a caller back is for nobody
+    /// else.
+    fn was_pressed_in_cut(&mut self, payload: Payload, header: &Header) -> bool {
+        if payload.event_clock().is_none() {
+            return false;
+        }
+        if self.cut {
+            self.pressed_in_cut = Some(header.timestamp);
+        }
+        !self.cut && self.pressed_in_cut == Some(header.timestamp)
     }
 }
 
@@ -84,6 +100,7 @@ impl MediaPair {
             keys: Keys::default(),
             reception: Reception::default(),
             cut: false,
+            pressed_in_cut: None,
             guard: None,
             outgoing: Outgoing::new(random[leg], now),
             receives: None,
@@ -224,6 +241,7 @@ impl MediaPair {
         if media.guard.is_some() {
             (held, digit) = media.hold(payload, &header, packet, digit, self.laws, now);
         }
+        held |= media.was_pressed_in_cut(payload, &header);
         let elsewhere = media.latch.elsewhere();
         let moved = media.elsewhere.as_deref() != elsewhere.as_ref();
         if moved {

@@ -106,6 +106,31 @@ fn a_stream_that_another_follows_begins_with_a_marker_though_its_first_packets_w
 }
 
 #[test]
+fn a_key_that_was_pressed_in_a_cut_is_told_and_reaches_nobody_once_it_ends() {
+    let mut call = Call::new();
+    let press = |call: &mut Call, numbers: std::ops::Range<u16>, timestamp: u32| {
+        let mut ways = Vec::new();
+        for number in numbers {
+            let mut packet = rtp(101, number, 8, &[9, 10, 0, 160]);
+            packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+            let relayed = call.send(Leg::Callee, &mut packet, CALLEE);
+            ways.push((relayed.digit, matches!(relayed.way, Relay::Forward { .. })));
+        }
+        ways
+    };
+
+    call.pair.cut(Leg::Callee, true);
+    let before = press(&mut call, 1..3, 160);
+    call.pair.cut(Leg::Callee, false);
+    let after = press(&mut call, 3..6, 160);
+    let next = press(&mut call, 6..8, 1_600);
+
+    assert_eq!(before, [(Some('9'), false), (None, false)]);
+    assert_eq!(after, [(None, false); 3], "the same press");
+    assert_eq!(next, [(Some('9'), true), (None, true)]);
+}
+
+#[test]
 fn strangers_and_noise_are_counted_drops() {
     let mut call = Call::new();
 
