@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::params::{self, take_plain};
 use super::seek::{Cursor, NO_WORDS, PARTING, UNFIT, is_unfit, split_once};
-use super::{BadMessage, Uri, is_space, is_token, span, trim};
+use super::{BadMessage, Uri, span, trim};
 
 /// One address of an address header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,7 +87,9 @@ impl<'a> NameAddr<'a> {
             match ahead.next() {
                 Some(b'<') => {
                     *cursor = ahead;
-                    if !words.bytes().all(|byte| is_token(byte) || is_space(byte) || byte >= 0x80) {
+                    // Names such as AT&T stand here unquoted, though only tokens may. What would be an address to some
+                    // other reader has more than one reading.
+                    if words.bytes().any(|byte| matches!(byte, b':' | b'@' | b'>' | b'\\')) {
                         return None;
                     }
                     Some(words).filter(|words| !words.is_empty())
