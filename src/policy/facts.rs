@@ -77,6 +77,15 @@ impl OverLimit {
             Self::Number => "number",
         }
     }
+
+    /// The setting that it is.
+    #[must_use]
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Source => "limits.per_source",
+            Self::Number => "limits.per_number",
+        }
+    }
 }
 
 /// What rules may look at.

@@ -129,8 +129,8 @@ impl Policy {
         if number.is_some_and(|number| self.block.contains(number)) {
             return decide(Route::Reject(Rejection::Rejected), "numbers.block");
         }
-        if facts.over_limit.is_some() {
-            return decide(Route::Reject(self.over_limit), "limits");
+        if let Some(limit) = facts.over_limit {
+            return decide(Route::Reject(self.over_limit), limit.setting());
         }
         if let Some(rule) = self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts))) {
             return RouteDecision { route: rule.route, rule: Arc::clone(&rule.name) };
