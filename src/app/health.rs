@@ -21,6 +21,9 @@ const STALE: Duration = Duration::from_secs(5);
 /// The log says that calls are refused no more often than this.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
+/// And of strangers: whoever is open to the internet has them all day.
+const STRANGERS_EVERY: Duration = Duration::from_secs(600);
+
 const MEDIA_DOWN: &str =
     "a media thread has ended: its calls have no audio, new calls go to another thread; restart Ringfence";
 
@@ -87,22 +90,42 @@ pub(super) fn health(inner: &Inner) -> Health {
     }
 }
 
-/// Calls that were refused for lack of room, as far as the log has told of them.
+/// What the log has told of counts that rise.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<(u64, Option<Instant>)>);
+pub(super) struct Logged(Mutex<[Count; 2]>);
 
-impl Refusals {
-    /// Says in the log what has been refused since it said so last.
+/// How far the log has told of one, and when.
+#[derive(Clone, Copy, Default)]
+struct Count(u64, Option<Instant>);
+
+impl Count {
+    /// How many more there are, if it is time to say so.
+    fn risen(&mut self, count: u64, every: Duration, now: Instant) -> Option<u64> {
+        let Self(before, at) = *self;
+        let due = count > before && at.is_none_or(|at| now.saturating_duration_since(at) >= every);
+        due.then(|| {
+            *self = Self(count, Some(now));
+            count - before
+        })
+    }
+}
+
+impl Logged {
+    /// Says in the log what has risen since it said so last.
     fn look(&self, counters: &Counters, now: Instant) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = counters.refused.get(NO_ROOM).copied().unwrap_or(0);
-        let (before, at) = *told;
-        if refused > before && at.is_none_or(|at| now.saturating_duration_since(at) >= SAY_EVERY) {
-            *told = (refused, Some(now));
-            let calls = refused - before;
+        let [refused, strange] = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let no_room = counters.refused.get(NO_ROOM).copied().unwrap_or(0);
+        if let Some(calls) = refused.risen(no_room, SAY_EVERY, now) {
             tracing::warn!(
                 calls,
                 "Calls were refused for lack of room: sip.max_calls, media.ports and open files set it, and a trunk's share of it"
+            );
+        }
+        if let Some(messages) = strange.risen(counters.unknown_source, STRANGERS_EVERY, now) {
+            tracing::info!(
+                messages,
+                last_from = counters.stranger.map(tracing::field::display),
+                "Messages without an answer: their source is neither a trunk nor the PBX"
             );
         }
     }
@@ -110,7 +133,7 @@ impl Refusals {
 
 /// Hands the newest counts of all parts to the metrics.
 pub(super) fn tick(inner: &Inner, media: &MediaPath) {
-    inner.refusals.look(&inner.signalling.report().counters, clock::now());
+    inner.logged.look(&inner.signalling.report().counters, clock::now());
     signalling(&inner.metrics, &inner.signalling.report());
     inner.metrics.media(&media.counts());
     inner.metrics.part(Part::Media, media.is_up());

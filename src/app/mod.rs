@@ -100,7 +100,7 @@ struct Inner {
     silence_limit: SilenceLimit,
     /// No new calls are taken any more.
     draining: AtomicBool,
-    refusals: health::Refusals,
+    logged: health::Logged,
     told: Mutex<Told>,
     log: Weak<Log>,
 }
@@ -212,7 +212,7 @@ impl App {
             pbx_name,
             silence_limit: media_path.silence_limit(),
             draining: AtomicBool::new(false),
-            refusals: health::Refusals::default(),
+            logged: health::Logged::default(),
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));

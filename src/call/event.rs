@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -246,6 +247,8 @@ pub const NO_ROOM: &str = "no_room";
 pub struct Counters {
     /// Datagrams of strangers.
     pub unknown_source: u64,
+    /// Where the last of them came from.
+    pub stranger: Option<SocketAddr>,
     /// Messages that were refused, by label.
     pub bad_message: BTreeMap<&'static str, u64>,
     /// Messages that belong to nothing.

@@ -286,6 +286,7 @@ impl Switchboard {
     fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
         let Some(side) = self.side_of_message(flow.peer, bytes) else {
             self.counters.unknown_source += 1;
+            self.counters.stranger = Some(flow.peer);
             return;
         };
         if side == Side::Inside {
