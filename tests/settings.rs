@@ -92,6 +92,7 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[numbers]\ncountry = \"XX\"", "must be one of: GB"),
         ("[numbers]\nallow_file = \"gone.txt\"", "cannot be read: no file gone.txt"),
         ("[detect]\nguard_at = 0.95", "must rise"),
+        ("[detect]\nhang_up_at = 0.1", "must rise"),
         ("[detect]\ndivert_at = 1.5", "must be a probability"),
         ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
         ("[divert]\ntake_back_key = \"99\"", "must be one key"),

@@ -101,8 +101,9 @@ pub(super) fn detect<'t>(
         Ok(_) => Err("must be a probability above 0 up to 1, or \"never\"".to_owned()),
         Err(_) => probability(item).map(Some),
     });
-    if policy.guard_at > policy.whisper_at || policy.whisper_at > policy.divert_at {
-        let hint = "must rise: guard_at, then whisper_at, then divert_at; the mild steps come first";
+    let steps = [Some(policy.guard_at), Some(policy.whisper_at), Some(policy.divert_at), policy.hang_up_at];
+    if !steps.iter().flatten().is_sorted() {
+        let hint = "must rise: guard_at, then whisper_at, divert_at and hang_up_at; the mild steps come first";
         reading.problem(section.at, "detect", "", hint);
     }
     let campaigns = section.path(reading, "campaigns", "campaigns.txt");
