@@ -184,7 +184,7 @@ impl Watch {
         *mark = Mark::of(file);
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
         // A file with a mistake names none, and may be about to be mended.
-        if let Some(lists) = std::fs::read_to_string(file).ok().and_then(|text| config::lists_in(&text)) {
+        if let Some(lists) = config::text_of(file).ok().and_then(|text| config::lists_in(&text)) {
             self.files.truncate(1);
             self.files.extend(lists.iter().map(|list| (folder.join(list), None)));
         }
