@@ -102,6 +102,18 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[listen]]\ntransport = \"sctp\"\naddress = \"0.0.0.0:5061\"", "must be one of: udp, tcp, tls"),
         ("[[listen]]\ntransport = \"tcp\"", "listen[0].address   is missing"),
         ("[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"", "is there twice"),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"127.0.0.1:5060\"",
+            "listen[1].address   127.0.0.1:5060 cannot be listened on beside udp 0.0.0.0:5060: both take the same port",
+        ),
+        (
+            "[[listen]]\naddress = \"[::1]:5060\"\n[[listen]]\naddress = \"[::]:5060\"",
+            "[::]:5060 cannot be listened on beside udp [::1]:5060",
+        ),
+        (
+            "[[listen]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:8470\"",
+            "admin.address   127.0.0.1:8470 cannot be listened on beside tcp 0.0.0.0:8470",
+        ),
         ("[connections]\nmax = 0", "must be a whole number from 1"),
         ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
         ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
@@ -138,6 +150,14 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
     ] {
         assert!(with(text).contains(hint), "{text}: {}", with(text));
+    }
+    for good in [
+        "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"[::]:5060\"",
+        "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"\ntransport = \"tcp\"",
+        "[[listen]]\naddress = \"127.0.0.1:8470\"",
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"",
+    ] {
+        load(&format!("{LEAST}{good}\n"));
     }
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
