@@ -57,6 +57,9 @@ pub(super) fn doubts(settings: &Settings, folder: &Path) -> Vec<String> {
     if settings.detect.words.enabled && !model.is_dir() {
         doubts.push(format!("there is no folder {}: words are off", model.display()));
     }
+    if !settings.detect.words.enabled {
+        doubts.push("detect.words.enabled = false: calls are judged by timing alone".to_owned());
+    }
     doubts
 }
 
@@ -112,9 +115,24 @@ mod tests {
         let called = "{ called = [\"1\"] }";
         doubtful(&rule(called).repeat(2), "rule \"x\" is there twice");
         doubtful(&(rule("{}") + &rule(called).replace('x', "y")), "rule \"x\" has no condition");
+        let alone = |action: &str| format!("[[rule]]\nname = \"x\"\naction = \"{action}\"");
+        doubtful(&alone("connect"), "rule \"x\" has no condition: no call from outside is listened to");
+        doubtful(&alone("reject"), "rule \"x\" has no condition: every call from outside is rejected");
+        doubtful(&alone("divert"), "rule \"x\" has no condition: every call from outside is diverted");
+        let deny = |network: &str| format!("[networks]\ndeny = [\"{network}\"]");
+        doubtful(&deny("192.0.2.1"), "networks.deny covers 192.0.2.1/32 of the PBX");
+        doubtful(&deny("192.0.2.8/29"), "networks.deny covers 192.0.2.9/32 of trunk a");
+        let open = "[[trunk]]\nname = \"b\"\naddress = \"192.0.2.7\"\nnetworks = [\"0.0.0.0/0\"]";
+        doubtful(open, "trunk b has the network 0.0.0.0/0: anybody in the world may call as trunk b");
+        doubtful("[detect]\nguard_at = 1\nwhisper_at = 1\ndivert_at = 1", "nothing is done to a scam");
+        doubtful("[numbers]\nemergency = []", "numbers.emergency is empty");
+        doubtful("[detect.words]\nenabled = false", "detect.words.enabled = false");
+        doubtful("[media]\nports = \"5000-6000\"", "media.ports hold 5060");
         doubtful("[media]\nannouncements = \"nowhere\"", "/nowhere: nothing is announced");
         doubtful("[detect.words]\nmodel = \"nomodel\"", "/nomodel: words are off");
-        for good in [trunk("127.0.0.1:5070"), rule(called) + &rule("{}").replace('x', "y")] {
+        let last = |action: &str| rule(called) + &alone(action).replace('x', "y");
+        let allowed = deny("192.0.2.0/24") + "\nallow = [\"192.0.2.1\", \"192.0.2.9\"]";
+        for good in [trunk("127.0.0.1:5070"), last("watch"), last("reject"), alone("watch"), allowed] {
             assert_eq!(checked(&format!("{LEAST}{good}")).1, "", "{good}");
         }
     }
