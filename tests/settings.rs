@@ -118,6 +118,10 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
         ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
         ("[[rule]]\nwhen = {}", "rule[0].name   is missing"),
+        (
+            "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { number = [\"1\"], zzz = 1 }",
+            "options here are number, called, trunk, networks, hours, weekdays",
+        ),
         ("[[rule]]\nwhen = {}", "rule[0].action   is missing"),
         (
             "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { trunk = \"nobody\" }",
@@ -204,7 +208,7 @@ fn a_bad_number_is_shortened_as_in_the_log() {
     for (text, shown) in [
         ("[numbers]\nallow = [\"+44163296000x\"]", "numbers.allow[0] = \"+44163…x\"   "),
         ("[numbers]\nblock = [441632960001]", "numbers.block[0] = 441632…01   "),
-        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of that file"),
+        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of block.txt: "),
     ] {
         assert!(told(text).contains(shown), "{}", told(text));
     }
@@ -231,9 +235,9 @@ fn every_bad_number_is_told() {
     ];
     for n in 0..10 {
         let line = 2 * n + 1;
-        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of that file: {why}"));
+        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of block.txt: {why}"));
     }
-    expected.push("line 10  numbers.block_file   4 more lines of that file are no numbers".to_owned());
+    expected.push("line 10  numbers.block_file   4 more lines of block.txt are no numbers".to_owned());
     expected.push(format!("line 14  rule[0].when.number[0] = \"01632 …l\"   {why}"));
     expected.push(format!("line 14  rule[0].when.number[1] = \"abc…f\"   {why}"));
     assert_eq!(told, expected);

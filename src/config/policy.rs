@@ -62,13 +62,14 @@ fn number_set<'t>(
         // What the list holds is good.
         let in_file = |place: usize| lines.get(place.checked_sub(listed.len())?);
         let Some((item, _)) = &file else { return NumberSet::default() };
+        let path = item.text().unwrap_or_default();
         for ((line, value), error) in bad.iter().filter_map(|(place, error)| Some((in_file(*place)?, error))).take(MOST)
         {
-            reading.number(item, value, format!("line {line} of that file: {error}"));
+            reading.number(item, value, format!("line {line} of {path}: {error}"));
         }
         if bad.len() > MOST {
             let more = bad.len() - MOST;
-            reading.problem(item.at, &item.path, "", format!("{more} more lines of that file are no numbers"));
+            reading.problem(item.at, &item.path, "", format!("{more} more lines of {path} are no numbers"));
         }
         NumberSet::default()
     })
