@@ -92,6 +92,7 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[numbers]\ncountry = \"XX\"", "must be one of: GB"),
         ("[numbers]\nallow_file = \"gone.txt\"", "cannot be read: no file gone.txt"),
         ("[detect]\nguard_at = 0.95", "must rise"),
+        ("[detect]\nhang_up_at = 0.1", "must rise"),
         ("[detect]\ndivert_at = 1.5", "must be a probability"),
         ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
         ("[divert]\ntake_back_key = \"99\"", "must be one key"),
@@ -101,10 +102,26 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[listen]]\ntransport = \"sctp\"\naddress = \"0.0.0.0:5061\"", "must be one of: udp, tcp, tls"),
         ("[[listen]]\ntransport = \"tcp\"", "listen[0].address   is missing"),
         ("[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"", "is there twice"),
+        (
+            "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"127.0.0.1:5060\"",
+            "listen[1].address   127.0.0.1:5060 cannot be listened on beside udp 0.0.0.0:5060: both take the same port",
+        ),
+        (
+            "[[listen]]\naddress = \"[::1]:5060\"\n[[listen]]\naddress = \"[::]:5060\"",
+            "[::]:5060 cannot be listened on beside udp [::1]:5060",
+        ),
+        (
+            "[[listen]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:8470\"",
+            "admin.address   127.0.0.1:8470 cannot be listened on beside tcp 0.0.0.0:8470",
+        ),
         ("[connections]\nmax = 0", "must be a whole number from 1"),
         ("[[rule]]\nname = \"x\"\naction = \"screen\"", "is not built yet"),
         ("[[rule]]\nname = \"x\"", "rule[0].action   is missing"),
         ("[[rule]]\nwhen = {}", "rule[0].name   is missing"),
+        (
+            "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { number = [\"1\"], zzz = 1 }",
+            "options here are number, called, trunk, networks, hours, weekdays",
+        ),
         ("[[rule]]\nwhen = {}", "rule[0].action   is missing"),
         (
             "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { trunk = \"nobody\" }",
@@ -137,6 +154,14 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
     ] {
         assert!(with(text).contains(hint), "{text}: {}", with(text));
+    }
+    for good in [
+        "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"[::]:5060\"",
+        "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"\ntransport = \"tcp\"",
+        "[[listen]]\naddress = \"127.0.0.1:8470\"",
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"",
+    ] {
+        load(&format!("{LEAST}{good}\n"));
     }
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
@@ -183,7 +208,7 @@ fn a_bad_number_is_shortened_as_in_the_log() {
     for (text, shown) in [
         ("[numbers]\nallow = [\"+44163296000x\"]", "numbers.allow[0] = \"+44163…x\"   "),
         ("[numbers]\nblock = [441632960001]", "numbers.block[0] = 441632…01   "),
-        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of that file"),
+        ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of block.txt: "),
     ] {
         assert!(told(text).contains(shown), "{}", told(text));
     }
@@ -210,9 +235,9 @@ fn every_bad_number_is_told() {
     ];
     for n in 0..10 {
         let line = 2 * n + 1;
-        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of that file: {why}"));
+        expected.push(format!("line 10  numbers.block_file = +441632…{n}x   line {line} of block.txt: {why}"));
     }
-    expected.push("line 10  numbers.block_file   4 more lines of that file are no numbers".to_owned());
+    expected.push("line 10  numbers.block_file   4 more lines of block.txt are no numbers".to_owned());
     expected.push(format!("line 14  rule[0].when.number[0] = \"01632 …l\"   {why}"));
     expected.push(format!("line 14  rule[0].when.number[1] = \"abc…f\"   {why}"));
     assert_eq!(told, expected);

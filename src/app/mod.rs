@@ -158,6 +158,9 @@ impl App {
     /// Starts everything.
     pub fn start(start: Start<'_>) -> Result<Self, StartError> {
         let Start { settings, file, folder, log } = start;
+        if let Some(problem) = doubts::one_file(&settings, folder) {
+            return Err(StartError::Settings(problem));
+        }
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
         let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;

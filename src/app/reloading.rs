@@ -88,7 +88,7 @@ fn doubt(inner: &Inner) {
 /// The file, compared with the settings in force.
 fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
     let file = inner.file.as_ref().ok_or("these settings did not come from a file")?;
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let text = config::text_of(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     Ok(config::reload(current, &text, &config::files_in(folder)))
 }

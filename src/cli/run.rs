@@ -44,7 +44,11 @@ impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         // Before they are read: what changes meanwhile is seen.
         let mut watch = Watch::of(&self.config);
-        let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
+        let settings = config::load_file(&self.config).map_err(|problem| {
+            // Whoever tries the program for the first time has none.
+            let hint = "\n  --config FILE names the settings file; `ringfence --help` tells what works without one";
+            Failure::Settings(if self.config.exists() { problem } else { problem + hint })
+        })?;
         let log = observe::init_log(&log_settings(&settings.log)).map_err(|error| Failure::Run(error.to_string()))?;
         // The only strong reference. It is dropped last here, which writes the last lines.
         let log = Arc::new(log);
@@ -184,7 +188,7 @@ impl Watch {
         *mark = Mark::of(file);
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_owned);
         // A file with a mistake names none, and may be about to be mended.
-        if let Some(lists) = std::fs::read_to_string(file).ok().and_then(|text| config::lists_in(&text)) {
+        if let Some(lists) = config::text_of(file).ok().and_then(|text| config::lists_in(&text)) {
             self.files.truncate(1);
             self.files.extend(lists.iter().map(|list| (folder.join(list), None)));
         }
@@ -299,6 +303,16 @@ mod tests {
         };
         assert!(std::iter::repeat_with(growing).take(12).any(|reads| reads), "one who never stops is read too");
         assert!(grown > 10, "{grown}");
+    }
+
+    #[test]
+    fn who_has_no_settings_hears_how_to_name_them() {
+        let folder = tempfile::tempdir().unwrap();
+
+        let failure = Run { config: folder.path().join("gone.toml") }.run().unwrap_err();
+
+        let text = failure.text();
+        assert!(text.contains("--config FILE") && text.contains("`ringfence --help`"), "{text}");
     }
 
     #[test]

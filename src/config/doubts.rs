@@ -2,7 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::settings::{HostPort, Settings, TrunkSettings};
+use crate::policy::action::Route;
+use crate::sip::flow::Transport;
+use crate::units::Ratio;
 
 impl Settings {
     /// Each doubt as a person reads it. Calls go on, but not as the file looks.
@@ -26,6 +31,42 @@ impl Settings {
                 ));
             }
         }
+        self.doubt_networks(&mut doubts);
+        self.doubt_policy(&mut doubts);
+        if let Some(port) = self.sip_port_for_media() {
+            doubts.push(format!("media.ports hold {port}, which is a port for SIP: no call gets it"));
+        }
+        doubts
+    }
+
+    /// Who may send what.
+    fn doubt_networks(&self, doubts: &mut Vec<String>) {
+        let pbx = ("the PBX".to_owned(), &self.pbx.address, &self.pbx.networks);
+        let trunks = self.trunks.iter().map(|trunk| (format!("trunk {}", trunk.name), &trunk.address, &trunk.networks));
+        for (name, address, networks) in std::iter::once(pbx).chain(trunks) {
+            let address = address.host.parse::<IpAddr>().ok().map(IpNet::from);
+            for network in address.iter().chain(networks).filter(|network| self.is_denied(network)) {
+                doubts.push(format!("networks.deny covers {network} of {name}: what comes from there is dropped"));
+            }
+            for network in networks.iter().filter(|network| network.prefix_len() == 0) {
+                doubts.push(format!("{name} has the network {network}: anybody in the world may call as {name}"));
+            }
+        }
+    }
+
+    /// Who is in both lists is allowed.
+    fn is_denied(&self, network: &IpNet) -> bool {
+        let covered = |by: &[IpNet]| by.iter().any(|one| one.contains(network));
+        covered(&self.gate.deny) && !covered(&self.gate.allow)
+    }
+
+    fn doubt_policy(&self, doubts: &mut Vec<String>) {
+        if self.policy.emergency.is_empty() {
+            doubts.push("numbers.emergency is empty: an emergency call is treated as any other".to_owned());
+        }
+        if self.policy.guard_at == Ratio::ONE {
+            doubts.push("detect.guard_at and all behind it are 1: nothing is done to a scam that is heard".to_owned());
+        }
         let rules = &self.policy.rules;
         for (number, rule) in rules.iter().enumerate() {
             let name = &rule.name;
@@ -34,9 +75,26 @@ impl Settings {
             }
             if rule.when.is_empty() && number + 1 < rules.len() {
                 doubts.push(format!("rule \"{name}\" has no condition: no rule behind it is ever reached"));
+            } else if rule.when.is_empty() && number == 0 {
+                // Behind others, it says what becomes of the rest.
+                let what = match rule.route {
+                    Route::Connect => "no call from outside is listened to",
+                    Route::Reject(_) => "every call from outside is rejected",
+                    Route::Divert => "every call from outside is diverted",
+                    Route::Watch => continue,
+                };
+                doubts.push(format!("rule \"{name}\" has no condition: {what}"));
             }
         }
-        doubts
+    }
+
+    /// A UDP port of this machine that is one for SIP, as far as the settings alone say it.
+    fn sip_port_for_media(&self) -> Option<u16> {
+        let listen = self.listen.iter().map(|listen| listen.hop).filter(|hop| hop.transport == Transport::Udp);
+        let HostPort { host, port, .. } = &self.pbx.address;
+        let beside = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) && self.pbx.transport == Transport::Udp;
+        let mut ports = listen.map(|hop| hop.address.port()).chain(beside.then_some(*port));
+        ports.find(|port| (self.media.first_port..=self.media.last_port).contains(port))
     }
 
     /// As far as the settings alone say it.

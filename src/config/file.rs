@@ -1,5 +1,6 @@
 //! Settings from a file's path. The one place of this module that reads the operator's files.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -14,6 +15,46 @@ pub(super) fn fingerprint(texts: &[&str]) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     static KEYS: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
     KEYS.hash_one(texts)
+}
+
+/// Mebibytes of a settings file: the one with every option and remark has a hundredth of one.
+const MOST_SETTINGS: u64 = 4;
+
+/// Mebibytes of a file that it names: a million numbers, each with a remark.
+const MOST_NAMED: u64 = 64;
+
+/// The text of a regular file, links followed, of so many mebibytes at most. A pipe would be waited for, and a device
+/// read without end.
+fn read(path: &Path, most: u64) -> Result<String, String> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let told = |error: std::io::Error| error.to_string();
+    // Before it is opened, because that alone does something to some devices; and after, because it may be another.
+    let regular = |found: std::fs::Metadata| {
+        if found.is_file() { Ok(()) } else { Err("it is no file, but a folder, pipe or device".to_owned()) }
+    };
+    regular(std::fs::metadata(path).map_err(told)?)?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(told)?;
+    regular(file.metadata().map_err(told)?)?;
+    let most_bytes = most * 1_024 * 1_024;
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(format!("it has more than {most} MiB"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8")
+    })
+}
+
+/// The text of a settings file. Whoever reads one reads it here.
+///
+/// # Errors
+/// Why it cannot be read, with its path.
+pub fn text_of(path: &Path) -> Result<String, String> {
+    read(path, MOST_SETTINGS).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The files that a settings file names.
@@ -44,7 +85,7 @@ pub struct Folder(PathBuf);
 
 impl Files for Folder {
     fn text(&self, path: &str) -> Result<String, String> {
-        std::fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
+        read(&self.0.join(path), MOST_NAMED)
     }
 
     fn secret(&self, path: &str) -> Result<String, String> {
@@ -68,7 +109,7 @@ pub fn files_in(folder: &Path) -> Folder {
 
 /// Loads a file; the error is the text that an operator sees.
 pub fn load_file(path: &Path) -> Result<Settings, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text_of(path)?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
     load(&text, &files_in(&folder)).map_err(|problems| problems_text(path, &problems))
 }
@@ -93,4 +134,37 @@ pub fn problems_text(path: &Path, problems: &[Problem]) -> String {
         text.push_str(&format!("\n  {problem}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let files = files_in(folder.path());
+        std::fs::write(at("list"), "+441632960001\n").unwrap();
+        std::os::unix::fs::symlink("list", at("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        // Who opens it waits for one who writes.
+        let pipe = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(pipe.success());
+        std::fs::File::create(at("long")).unwrap().set_len(MOST_NAMED * 1_024 * 1_024 + 1).unwrap();
+
+        assert_eq!(files.text("link").unwrap(), "+441632960001\n");
+        for path in ["pipe", "socket", ".", "/dev/zero"] {
+            let why = "it is no file, but a folder, pipe or device";
+            assert_eq!(files.text(path).unwrap_err(), why, "{path}");
+            let path = at(path);
+            assert_eq!(load_file(&path).unwrap_err(), format!("{}: {why}", path.display()));
+        }
+        std::fs::write(at("latin"), b"+441632960001\n# Caf\xe9\n").unwrap();
+        assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8");
+        assert_eq!(files.text("long").unwrap_err(), "it has more than 64 MiB");
+        assert!(load_file(&at("long")).unwrap_err().ends_with("/long: it has more than 4 MiB"));
+    }
 }

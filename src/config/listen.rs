@@ -31,8 +31,11 @@ pub(super) fn listen<'t>(
         let address = section.required(reading, "address", what, hint, |text| text.parse::<SocketAddr>().ok());
         if let Some(address) = address {
             let hop = Hop { address, transport };
-            if address.port() != 0 && listen.iter().any(|other| other.hop == hop) {
-                reading.problem(section.at, &format!("{}.address", section.path), "", "is there twice");
+            if let Some(other) = listen.iter().find(|other| clash(other.hop, hop)) {
+                let path = format!("{}.address", section.path);
+                let same = other.hop == hop;
+                let hint = if same { "is there twice".to_owned() } else { both(address, other.hop) };
+                reading.problem(section.at, &path, "", hint);
             }
             listen.push(ListenSettings { hop, identity });
         }
@@ -46,6 +49,28 @@ pub(super) fn listen<'t>(
         listen.push(ListenSettings { hop: Hop::udp(LISTEN), identity: None });
     }
     listen
+}
+
+/// Would the system refuse the second of them? Sockets of IPv6 take no IPv4.
+fn clash(one: Hop, other: Hop) -> bool {
+    (one.transport == Transport::Udp) == (other.transport == Transport::Udp) && overlap(one.address, other.address)
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip(), other.ip());
+    let reached = ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && reached
+}
+
+fn both(address: SocketAddr, other: Hop) -> String {
+    let Hop { address: theirs, transport } = other;
+    format!("{address} cannot be listened on beside {} {theirs}: both take the same port", transport.label())
+}
+
+/// What listens on the API's address, which is one of TCP.
+pub(super) fn beside_api(listen: &[ListenSettings], api: SocketAddr) -> Option<String> {
+    let streams = listen.iter().map(|listen| listen.hop).filter(|hop| hop.transport != Transport::Udp);
+    streams.into_iter().find(|hop| overlap(hop.address, api)).map(|hop| both(api, hop))
 }
 
 /// Certificate and key of a listener: both, where it is TLS, and neither elsewhere.

@@ -18,7 +18,7 @@ mod settings;
 mod trunks;
 
 pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
-pub use file::{Files, Folder, files_in, lists_in, load_file, problems_text};
+pub use file::{Files, Folder, files_in, lists_in, load_file, problems_text, text_of};
 pub use problem::Problem;
 pub use read::ADMIN_ADDRESS;
 pub use reload::{Reload, load, reload};

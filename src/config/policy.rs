@@ -62,13 +62,14 @@ fn number_set<'t>(
         // What the list holds is good.
         let in_file = |place: usize| lines.get(place.checked_sub(listed.len())?);
         let Some((item, _)) = &file else { return NumberSet::default() };
+        let path = item.text().unwrap_or_default();
         for ((line, value), error) in bad.iter().filter_map(|(place, error)| Some((in_file(*place)?, error))).take(MOST)
         {
-            reading.number(item, value, format!("line {line} of that file: {error}"));
+            reading.number(item, value, format!("line {line} of {path}: {error}"));
         }
         if bad.len() > MOST {
             let more = bad.len() - MOST;
-            reading.problem(item.at, &item.path, "", format!("{more} more lines of that file are no numbers"));
+            reading.problem(item.at, &item.path, "", format!("{more} more lines of {path} are no numbers"));
         }
         NumberSet::default()
     })
@@ -101,8 +102,9 @@ pub(super) fn detect<'t>(
         Ok(_) => Err("must be a probability above 0 up to 1, or \"never\"".to_owned()),
         Err(_) => probability(item).map(Some),
     });
-    if policy.guard_at > policy.whisper_at || policy.whisper_at > policy.divert_at {
-        let hint = "must rise: guard_at, then whisper_at, then divert_at; the mild steps come first";
+    let steps = [Some(policy.guard_at), Some(policy.whisper_at), Some(policy.divert_at), policy.hang_up_at];
+    if !steps.iter().flatten().is_sorted() {
+        let hint = "must rise: guard_at, then whisper_at, divert_at and hang_up_at; the mild steps come first";
         reading.problem(section.at, "detect", "", hint);
     }
     let campaigns = section.path(reading, "campaigns", "campaigns.txt");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::file::Files;
 use super::host::{NETWORK_HINT, address, network};
-use super::listen::{client_identity, listen, roots, transport};
+use super::listen::{beside_api, client_identity, listen, roots, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
 use super::section::{Reading, Section, parse};
@@ -47,7 +47,7 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Proble
     let detect = detect(root.section(reading, "detect"), &mut policy, reading);
     let divert = divert(root.section(reading, "divert"), reading);
     rules(&mut root, &mut policy, &trunks, reading);
-    let admin = admin(root.section(reading, "admin"), reading);
+    let admin = admin(root.section(reading, "admin"), &listen, reading);
     let store = store(root.section(reading, "store"), reading);
     let restart = restart(root.section(reading, "restart"), reading);
     let log = log(root.section(reading, "log"), reading);
@@ -252,7 +252,7 @@ fn networks<'t>(mut section: Section<'_, 't>, gate: &mut gate::Settings, reading
 /// Where the HTTP API listens, unless the settings say otherwise.
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_470);
 
-fn admin<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> Option<SocketAddr> {
+fn admin<'t>(mut section: Section<'_, 't>, listen: &[ListenSettings], reading: &mut Reading<'t>) -> Option<SocketAddr> {
     let show = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
     let address = section.option(reading, "address", Some(ADMIN_ADDRESS), show, |item| match item.text() {
         Ok("none") => Ok(None),
@@ -263,6 +263,9 @@ fn admin<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> Option<
         },
         Err(hint) => Err(hint),
     });
+    if let Some(hint) = address.and_then(|address| beside_api(listen, address)) {
+        reading.problem(section.at, "admin.address", "", hint);
+    }
     section.finish(reading);
     address
 }

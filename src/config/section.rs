@@ -92,7 +92,9 @@ impl<'a, 't> Section<'a, 't> {
 
     /// A key's value, if it is there.
     pub(super) fn item(&mut self, reading: &Reading<'t>, key: &'static str) -> Option<Item<'a, 't>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let value = self.table?.get(key)?;
         let span: Range<usize> = value.span();
         let source = if is_simple(value.get_ref()) { reading.text.get(span.clone()) } else { None };
