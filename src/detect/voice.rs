@@ -4,13 +4,14 @@
 //! of talkspurts (see `cadence`).
 //!
 //! The WebRTC voice detector goes by the shape of the spectrum and is fooled by steady noise, most of all in a leg's
-//! first frames. So speech must also be louder than the leg's own noise. The noise floor is the lowest level of the
-//! last three seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise has none. The floor is
-//! right from the first frames on, falls at once, and rises with noise that stays.
+//! first frames. So speech must also be louder than the leg's own noise, in all or where voices have their energy:
+//! hiss lies above that and hum below it, so that a voice stands out there by some 5 dB more. The noise floor is the
+//! lowest level of the last three seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise
+//! has none. The floor is right from the first frames on, falls at once, and rises with noise that stays.
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
-use crate::audio::{Frame, level};
+use crate::audio::{FRAME_SAMPLES, Frame, level};
 use crate::units::Dbov;
 
 /// Speech is at least this much above the leg's noise. The lowest of many levels lies some 1.5 dB below their middle.
@@ -51,6 +52,8 @@ pub struct Voiced {
 pub struct Voice {
     vad: Vad,
     floor: Floor,
+    /// Of the voice's band.
+    band_floor: Floor,
     /// Quiet frames in a row; counts round and round from [`SETTLED`] on.
     quiet: u8,
     /// What the detector said of the last frame; None: it was not asked.
@@ -66,6 +69,7 @@ impl Voice {
         Self {
             vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
             floor: Floor::default(),
+            band_floor: Floor::default(),
             quiet: 0,
             asked: None,
             roughly: false,
@@ -86,8 +90,10 @@ impl Voice {
             self.asked = None;
             return Voiced { speech: false, level };
         }
-        let floor = self.floor.frame(level.0);
-        let loud = level.0 >= (floor + ABOVE_FLOOR_DB).max(QUIETEST);
+        let band = band_level(&frame.samples);
+        let (floor, band_floor) = (self.floor.frame(level.0), self.band_floor.frame(band));
+        let stands_out = level.0 >= floor + ABOVE_FLOOR_DB || band >= band_floor + ABOVE_FLOOR_DB;
+        let loud = stands_out && level.0 >= QUIETEST;
         self.quiet = match self.quiet + 1 {
             _ if loud => 0,
             round if round >= SETTLED + QUIET_SHARE => SETTLED,
@@ -100,6 +106,20 @@ impl Voice {
         self.asked = (!known).then(|| self.vad.is_voice_segment(&frame.samples).unwrap_or(false) && loud);
         Voiced { speech: self.asked.unwrap_or(loud), level }
     }
+}
+
+/// Level of a frame's band between 350 and 1,200 Hz, dBov: sums of four samples keep what is low, their differences
+/// what is high. It need not be flat, because it is compared with itself only.
+fn band_level(samples: &[i16; FRAME_SAMPLES]) -> f32 {
+    let mut fours = [0i32; FRAME_SAMPLES / 4];
+    for (sum, four) in fours.iter_mut().zip(samples.as_chunks::<4>().0) {
+        *sum = four.iter().map(|&sample| i32::from(sample)).sum();
+    }
+    let differences = fours.iter().zip(fours.iter().skip(1)).map(|(a, b)| u64::from(a.abs_diff(*b)));
+    let energy: u64 = differences.map(|difference| difference.pow(2)).sum();
+    let full = 4.0 * 32_768.0;
+    let power = energy.max(1) as f64 / (fours.len() - 1) as f64 / (full * full);
+    (10.0 * power.log10()) as f32
 }
 
 /// The lowest smoothed level of the last three seconds.
@@ -202,6 +222,29 @@ mod tests {
         let spoken = frames(vowel, 50).iter().filter(|f| voice.frame(f).speech).count();
 
         assert!(spoken > 35, "{spoken} of 50");
+    }
+
+    #[test]
+    fn a_voice_is_heard_over_hiss_or_hum_that_is_nearly_as_loud() {
+        let talks = |n: usize| n / FRAME_SAMPLES % 100 >= 50;
+        let vowel = |n: usize| {
+            let phase = (n % 67) as f32;
+            if talks(n) { (phase * 0.55).sin() * (-phase / 18.0).exp() * 9_000.0 } else { 0.0 }
+        };
+        let hum = |n: usize| (n as f32 * std::f32::consts::TAU * 50.0 / 8_000.0).sin() * 4_000.0;
+        let in_hiss = frames(|n| vowel(n) as i16 + noise(n, 2_000.0), 400);
+        let in_hum = frames(|n| (vowel(n) + hum(n)) as i16, 400);
+
+        for frames in [in_hiss, in_hum] {
+            let mut voice = Voice::new();
+            let (mut heard, mut wrong) = (0, 0);
+            for (n, frame) in frames.iter().enumerate() {
+                let speech = voice.frame(frame).speech;
+                heard += usize::from(speech && talks(n * FRAME_SAMPLES));
+                wrong += usize::from(speech && !talks(n * FRAME_SAMPLES));
+            }
+            assert!(heard > 180 && wrong <= 3, "{heard} of 200, {wrong} of the pauses");
+        }
     }
 
     #[test]

@@ -229,6 +229,23 @@ mod tests {
         assert!(seller.tally().scam_limit() < 0.9);
     }
 
+    /// "Uh, your Windows license thing popped up": a colleague who did not wait for the greeting's end.
+    #[test]
+    fn a_person_who_speaks_of_what_scams_speak_of_is_not_taken_away_for_the_wording() {
+        let limit = |automated: f32, said: Option<&str>| {
+            let mut judge = judge();
+            hear(&mut judge, 1_000, onset());
+            hear(&mut judge, 3_000, Finding::TalkOver { length: Duration::from_millis(1_600) });
+            hear(&mut judge, 3_000, Finding::Wording { automated, scam: 11.0, telling: ["".into(), "".into()] });
+            hear(&mut judge, 3_000, phrase(Meaning::Scam, "computer and line trouble"));
+            said.into_iter().for_each(|said| hear(&mut judge, 3_000, phrase(Meaning::Talk, said)));
+            judge.tally().scam_limit()
+        };
+
+        assert!(limit(-3.0, Some("hesitation")) < 0.9);
+        assert!(limit(-3.0, None) > 0.9 && limit(3.0, Some("hesitation")) > 0.9, "neither is enough by itself");
+    }
+
     #[test]
     fn probabilities_add_up_and_reasons_are_sorted() {
         let mut judge = judge();

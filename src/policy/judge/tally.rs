@@ -204,18 +204,21 @@ impl Tally {
     /// Upper limit of the probability of a scam. A lawful recording may ask for a key or name a bank too, and a person
     /// who sells something may choose a scam's words: one sign alone earns a guard and no diversion. It takes a known
     /// recording, a call-back prompt, two phrases of scams, or two signs of different kinds: a phrase, a key prompt, a
-    /// scam's wording. Wording that leaves no doubt is enough where the caller speaks on as machines do, and has said
-    /// nothing that people say.
+    /// scam's wording. Wording is no such sign where the caller sounds like a person, by a phrase and by the wording:
+    /// colleagues and friends speak of what scams speak of. Wording that leaves no doubt is enough where the caller
+    /// speaks on as machines do, and has said nothing that people say.
     #[must_use]
     pub fn scam_limit(&self) -> f32 {
         let (phrases, wording) = (self.phrases_of(Meaning::Scam), self.wording.scam);
         let prompt = self.phrases_of(Meaning::KeyPrompt) > 0.0;
+        let talks = self.phrases_of(Meaning::Talk) > 0.0;
+        let person = talks && self.wording.automated < 0.0;
         let enough = self.recording.is_some()
             || self.phrases_of(Meaning::CallBack) > 0.0
             || phrases >= TWO_PHRASES
-            || (phrases > 0.0 && (prompt || wording >= LIKELY_WORDING))
+            || (phrases > 0.0 && (prompt || (wording >= LIKELY_WORDING && !person)))
             || (prompt && wording >= SCAM_WORDING)
-            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && self.phrases_of(Meaning::Talk) <= 0.0);
+            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && !talks);
         if enough { 1.0 } else { ONE_SIGN_ALONE }
     }
 
