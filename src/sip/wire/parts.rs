@@ -3,20 +3,24 @@
 
 use std::ops::Range;
 
-use super::seek::split_before;
+use super::seek::{Cursor, PARTING, is_token, split_before};
 use super::{params, trim};
 
 /// Where the description lies in a body whose Content-Type is `kind`. None: it has none. Where there are several, or
-/// where the parts can be read in more than one way, it is all of the body, which nobody can read as a description.
+/// where type or parts can be read in more than one way, it is all of the body: a description, or nothing that can be
+/// read as one and be passed on.
 pub(super) fn description_at(kind: &str, body: &[u8]) -> Option<Range<usize>> {
     let whole = 0..body.len();
     match Kind::of(kind) {
         _ if whole.is_empty() => None,
-        Kind::Description => Some(whole),
-        Kind::Parts => among_parts(kind, body).unwrap_or(Some(whole)),
-        Kind::Other => None,
+        Some(Kind::Description) | None => Some(whole),
+        Some(Kind::Parts) => among_parts(kind, body).unwrap_or(Some(whole)),
+        Some(Kind::Other) => None,
     }
 }
+
+/// The type of a description, as each reader knows it.
+const DESCRIPTION: &str = "application/sdp";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
@@ -26,29 +30,34 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(text: &str) -> Self {
-        let kind = trim(split_before(text, b';').0);
-        let parts = kind.get(..10).is_some_and(|ten| ten.eq_ignore_ascii_case("multipart/"));
-        match kind {
-            _ if parts => Self::Parts,
-            kind if kind.eq_ignore_ascii_case("application/sdp") => Self::Description,
-            _ => Self::Other,
+    /// None: it is not plainly one token, a slash and another. Some readers skip spaces there.
+    fn of(text: &str) -> Option<Self> {
+        let text = trim(split_before(text, b';').0);
+        let (kind, subtype) = text.split_once('/')?;
+        if [kind, subtype].iter().any(|token| token.is_empty() || !token.bytes().all(is_token)) {
+            return None;
         }
+        Some(match text {
+            _ if kind.eq_ignore_ascii_case("multipart") => Self::Parts,
+            text if text.eq_ignore_ascii_case(DESCRIPTION) => Self::Description,
+            _ => Self::Other,
+        })
     }
 }
 
 /// The one description among the parts. Outer None: there is more than one reading.
 fn among_parts(kind: &str, body: &[u8]) -> Option<Option<Range<usize>>> {
-    let boundary = params::find(split_before(kind, b';').1, "boundary").flatten()?;
-    let boundary = format!("--{}", boundary.trim_matches('"'));
-    let (mut at, mut begun, mut found) = (0, None, None);
+    let delimiter = format!("--{}", boundary(kind)?);
+    let (mut at, mut begun, mut found, mut delimiters) = (0, None, None, 0);
     loop {
         let rest = body.get(at..)?;
         let length = rest.windows(2).position(|two| two == b"\r\n").unwrap_or(rest.len());
-        let behind = rest.get(..length)?.strip_prefix(boundary.as_bytes());
-        let closes = behind.is_some_and(|behind| behind.starts_with(b"--"));
-        let parts = closes || behind.is_some_and(|behind| behind.iter().all(|byte| matches!(byte, b' ' | b'\t')));
-        if parts {
+        if let Some(behind) = rest.get(..length)?.strip_prefix(delimiter.as_bytes()) {
+            delimiters += 1;
+            let (closes, behind) = behind.strip_prefix(b"--").map_or((false, behind), |behind| (true, behind));
+            if !behind.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+                return None;
+            }
             if let Some(start) = begun
                 && let Some(description) = description_of(body, start..at)?
                 && found.replace(description).is_some()
@@ -57,12 +66,34 @@ fn among_parts(kind: &str, body: &[u8]) -> Option<Option<Range<usize>>> {
             }
             if closes {
                 // Before any part, it closes nothing.
-                return begun.map(|_| found);
+                begun?;
+                break;
             }
             begun = Some(at + length + 2);
         }
         at += length + 2;
     }
+    // Some readers see a delimiter in the middle of a line, or a description wherever its type is named.
+    let alone =
+        occurrences(body, &delimiter) == delimiters && occurrences(body, DESCRIPTION) == usize::from(found.is_some());
+    alone.then_some(found)
+}
+
+/// The one boundary of a type, where all readers see the same.
+fn boundary(kind: &str) -> Option<&str> {
+    let mut cursor = Cursor::new(kind);
+    cursor.take_until(PARTING);
+    let list =
+        params::take_plain(&mut cursor, "boundary").filter(|list| list.count == 1 && cursor.rest().is_empty())?;
+    let value = list.value?;
+    let plain = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let fits = !plain.is_empty() && !plain.contains(['"', '\\']);
+    fits.then_some(plain)
+}
+
+/// How often `text` stands in `body`, in whatever case.
+fn occurrences(body: &[u8], text: &str) -> usize {
+    body.windows(text.len().max(1)).filter(|window| window.eq_ignore_ascii_case(text.as_bytes())).count()
 }
 
 /// Where the description lies in the part at `part`, its last line end included. Inner None: the part is none. Outer
@@ -78,11 +109,16 @@ fn description_of(body: &[u8], part: Range<usize>) -> Option<Option<Range<usize>
     let mut kind = None;
     let mut as_it_is = true;
     for line in head.split("\r\n") {
-        // A line that begins with white space goes on with the one before: no two readers agree on what is in it.
+        // A line that begins with white space goes on with the one before, and a bare CR or LF ends one for some: no two
+        // readers agree on what is in it.
+        let control = |byte: u8| byte < b' ' && byte != b'\t';
         let (name, value) = line.split_once(':').filter(|(name, _)| !name.starts_with([' ', '\t']))?;
+        if line.bytes().any(control) {
+            return None;
+        }
         let name = trim(name);
         if name.eq_ignore_ascii_case("Content-Type") || name.eq_ignore_ascii_case("c") {
-            if kind.replace(Kind::of(value)).is_some() {
+            if kind.replace(Kind::of(value)?).is_some() {
                 return None;
             }
         } else if name.eq_ignore_ascii_case("Content-Transfer-Encoding") {
@@ -119,7 +155,7 @@ mod tests {
         const MIXED: &str = "Multipart/Mixed; boundary=b";
 
         assert_eq!(found("application/SDP ;x=y", "v=0\r\n"), Some("v=0\r\n"));
-        for (kind, body) in [("application/sdp", ""), (MIXED, ""), ("text/plain", "v=0\r\n"), ("", "v=0\r\n")] {
+        for (kind, body) in [("application/sdp", ""), (MIXED, ""), ("text/plain", "v=0\r\n"), ("", "")] {
             assert_eq!(found(kind, body), None, "{kind}");
         }
         for parts in [&[SDP][..], &[SDP, OTHER], &[OTHER, SDP], &["\r\nplain\r\n", SDP]] {
@@ -130,7 +166,9 @@ mod tests {
         let spelled = SDP.replace("Content-Type", "Content-Transfer-Encoding: 8bit\r\nc ");
         assert_eq!(found(MIXED, &body(&[&spelled]).replace("--b\r\n", "--b \t\r\n")), Some("v=0\r\n"));
         assert_eq!(found(MIXED, &body(&[OTHER, "\r\nplain\r\n"])), None);
-        assert_eq!(found(MIXED, &body(&[&SDP.replace("v=0", "v=0\r\n--bc")])), Some("v=0\r\n--bc\r\n"));
+        for odd in ["", "application / sdp", "application,sdp", "application"] {
+            assert_eq!(found(odd, "v=0\r\n"), Some("v=0\r\n"), "to be read, or refused: {odd}");
+        }
     }
 
     #[test]
@@ -147,6 +185,19 @@ mod tests {
             ("multipart/mixed;boundary=b", body(&[&format!("Content-Transfer-Encoding: base64\r\n{SDP}")])),
             ("multipart/mixed;boundary=b", body(&["v=0\r\n"])),
             ("multipart/mixed;boundary=b", "--b--\r\n".to_owned()),
+            ("multipart / mixed;boundary=b", body(&[SDP])),
+            ("multipart/mixed;boundary=b;boundary=c", body(&[SDP])),
+            ("multipart/mixed;boundary=\"b\\\"\"", body(&[SDP])),
+            ("multipart/mixed;boundary=\"\"", body(&[SDP])),
+            ("multipart/mixed;boundary=b", body(&[SDP]).replace("--b--", "--b--x")),
+            ("multipart/mixed;boundary=b", body(&[SDP]).replace("--b--", "--b--x\r\n--b--")),
+            ("multipart/mixed;boundary=b", body(&[&SDP.replace("v=0", "v=0\r\n--bc")])),
+            // Delimiters and descriptions that other readers see.
+            ("multipart/mixed;boundary=b", body(&[&format!("Content-Type: text/plain\r\n\r\nx--b\r\n{SDP}"), SDP])),
+            ("multipart/mixed;boundary=b", body(&[&format!("Content-Type: text/plain\r\n\r\n{SDP}")])),
+            ("multipart/mixed;boundary=b", body(&[&format!("X: y\n{SDP}")])),
+            ("multipart/mixed;boundary=b", body(&[&SDP.replace("on/s", "on / s")])),
+            ("multipart/mixed;boundary=b", body(&[SDP]) + "--B\r\n" + SDP),
         ] {
             assert_eq!(found(kind, &body), Some(&*body), "{kind}\n{body}");
         }
