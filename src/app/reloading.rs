@@ -90,7 +90,12 @@ fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
     let file = inner.file.as_ref().ok_or("these settings did not come from a file")?;
     let text = config::text_of(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
-    Ok(config::reload(current, &text, &config::files_in(folder)))
+    let reload = config::reload(current, &text, &config::files_in(folder));
+    let waits = matches!(reload, Reload::NeedsRestart { .. });
+    match config::load_file(file).ok().filter(|_| waits).and_then(|settings| doubts::one_file(&settings, folder)) {
+        Some(problem) => Err(problem),
+        None => Ok(reload),
+    }
 }
 
 /// Hands new settings to all who use them. Where it fails, nothing has changed.

@@ -58,7 +58,7 @@ pub enum Event {
         /// Why not.
         not_analysed: Option<NotAnalysed>,
     },
-    /// The caller was listened to, and now sends what cannot be heard. Told once a call.
+    /// The caller is listened to, and has sent for a second what cannot be heard. Told once a call.
     Unheard {
         /// When, since the answer.
         at: CallTime,

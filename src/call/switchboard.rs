@@ -256,8 +256,15 @@ impl Switchboard {
     /// here.
     pub fn knows(&mut self, source: SocketAddr) -> bool {
         let known = self.side_of(source).is_some();
-        self.counters.unknown_source += u64::from(!known);
+        if !known {
+            self.is_strange(source);
+        }
         known
+    }
+
+    fn is_strange(&mut self, source: SocketAddr) {
+        self.counters.unknown_source += 1;
+        self.counters.stranger = Some(source);
     }
 
     /// True for a message that is not met with silence.
@@ -285,9 +292,7 @@ impl Switchboard {
 
     fn bytes(&mut self, bytes: &[u8], flow: Flow, now: Instant) {
         let Some(side) = self.side_of_message(flow.peer, bytes) else {
-            self.counters.unknown_source += 1;
-            self.counters.stranger = Some(flow.peer);
-            return;
+            return self.is_strange(flow.peer);
         };
         if side == Side::Inside {
             self.pbx_is_silent = false;

@@ -361,6 +361,7 @@ mod tests {
 
     #[test]
     fn every_call_has_its_turn_whoever_ends() {
+        let many = [200, 900].map(|count| calls(count).turns());
         let mut calls = calls(100);
         for call in (0..100).filter(|n| n % 3 == 0).map(CallId) {
             assert!(calls.remove(call).is_some_and(|live| live.call == call));
@@ -372,5 +373,6 @@ mod tests {
         assert_eq!(turns, (0..100).filter(|n| n % 3 != 0).collect::<Vec<_>>());
         assert!(turns.into_iter().all(|n| calls.get(CallId(n)).is_some_and(|live| live.call == CallId(n))));
         assert_eq!((calls.turns(), Calls::default().turns()), (*TURNS.start(), *TURNS.start()));
+        assert_eq!(many, [10, *TURNS.end()]);
     }
 }

@@ -67,7 +67,9 @@ fn timeline(page: &mut Page, record: &CallRecord) {
     page.line(format!("Since the answer{}", waited(record, answered)));
     let heard = match (&record.not_analysed, record.analysed) {
         (None, true) => "answered; the caller is listened to".to_owned(),
-        (Some(why), true) => format!("answered; the caller is listened to, and at last not heard ({})", why_not(why)),
+        (Some(why), true) => {
+            format!("answered; the caller is listened to, and was not heard for a while ({})", why_not(why))
+        }
         (Some(why), false) => format!("answered; not listened to ({})", why_not(why)),
         (None, false) => "answered; not listened to".to_owned(),
     };
@@ -264,7 +266,7 @@ mod tests {
             assert!(text_in(&Utc, &record).contains(text), "{why}");
         }
         let muted = CallRecord { analysed: true, not_analysed: Some("codec".into()), ..running.clone() };
-        let text = "answered; the caller is listened to, and at last not heard (no codec that can be heard)";
+        let text = "answered; the caller is listened to, and was not heard for a while (no codec that can be heard)";
         assert!(text_in(&Utc, &muted).contains(text));
         let page = text_in(&Utc, &rejected);
         assert!(page.contains("from      withheld, 203.0.113.9"), "{page}");
