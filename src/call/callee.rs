@@ -211,6 +211,9 @@ impl Switchboard {
         if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
             self.settle_video(&mut call);
         }
+        let invite = call.invite.as_ref().map(|invite| invite.message()).filter(|invite| !invite.has_sdp());
+        let number = invite.and_then(|invite| Some(invite.cseq().ok()?.number)).filter(|_| message.has_sdp());
+        call.media.answer_due = number.map(|number| (Leg::Caller, number));
         call.answered = Some(now);
         call.invite = None;
         call.phase = Phase::Answered { ack_by: Some(now + T1X64) };
@@ -265,10 +268,13 @@ impl Switchboard {
         }
         call.screen(&mut edits, message, from);
         let mut refused = false;
-        if let Some(described) = rewrite_sdp(call, message, from, &mut edits) {
+        // What answers no offer changes nothing here: nobody at the other end heeds it either.
+        let answers = call.media.answer_due == Some((from, number));
+        if let Some(described) = rewrite_sdp(call, message, from, &mut edits).filter(|_| answers) {
             refused = described.refused;
-            // It answers the offer of a 2xx, and may be where the hold is.
+            // It may be where the hold is.
             call.media.on_hold |= !described.both_ways;
+            call.media.answer_due = None;
             self.plan(call, from, described.plan);
             self.plan_video(call, from, described.video);
             self.settle_video(call);

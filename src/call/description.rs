@@ -5,6 +5,7 @@ use super::answer;
 use super::event::NotAnalysed;
 use super::settings::Settings;
 use super::state::Call;
+use crate::policy::facts::CallDirection;
 use crate::rtp::control::StreamPlan;
 use crate::sip::wire::sdp::{Direction, Sdp};
 use crate::sip::wire::{Edits, Message};
@@ -31,9 +32,20 @@ pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Opt
 
 /// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
 /// `from`.
+///
+/// One of an inbound call's caller that cannot be read here goes no further, as somebody else may read it.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Described> {
     call.media.ports?;
-    rewrite(call, message, &description(&call.settings, message)?, from, edits)
+    if let Some(sdp) = description(&call.settings, message) {
+        return rewrite(call, message, &sdp, from, edits);
+    }
+    let stranger = from == Leg::Caller && call.facts.direction == CallDirection::Inbound;
+    if !stranger || !message.has_sdp() {
+        return None;
+    }
+    edits.set_body(message, b"");
+    let plan = answer::held(&call.media.plan[from]);
+    Some(Described { plan, video: None, both_ways: false, refused: true, unheard: None })
 }
 
 /// The same with its description as it has been read.

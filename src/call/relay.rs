@@ -369,6 +369,9 @@ impl Switchboard {
     fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
         if let Some(described) = &described {
             call.media.on_hold = relayed.holds || !described.both_ways;
+            if relayed.invite && relayed.plan.is_none() {
+                call.media.answer_due = Some((from.other(), call.last_invite[from].number));
+            }
         }
         let settled = relayed.plan.is_some() && described.is_some();
         let offer = relayed.plan.clone().map(|(leg, plan)| (leg, plan, relayed.video.clone()));

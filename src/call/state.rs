@@ -101,6 +101,8 @@ pub(super) struct CallMedia {
     pub plays: PerLeg<PlayId>,
     /// By the last description that was accepted.
     pub on_hold: bool,
+    /// Who must answer the offer of a 2xx in the ACK with this CSeq (RFC 3261 §13.2.1).
+    pub answer_due: Option<(Leg, u32)>,
     /// Its ports have been asked for again after a restart.
     pub reopening: bool,
 }

@@ -129,6 +129,34 @@ fn a_hold_in_the_answer_to_a_late_offer_keeps_a_silent_call_until_it_ends() {
 }
 
 #[test]
+fn what_an_ack_says_unasked_holds_nothing() {
+    let (mut world, caller, _) = answered(settings());
+    let unasked = caller.request("ACK", &sdp(TRUNK, "a=sendonly\r\n"));
+    world.send(TRUNK, &unasked.replace("branch=z9hG4bK", "branch=z9hG4bKack"));
+
+    world.media_says(MediaEvent::Silent);
+
+    assert_eq!(world.switchboard.sizes().calls, 0, "it is not on hold");
+    world.rest();
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_here_is_read_by_nobody() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.send(TRUNK, &caller.next("INVITE", ""));
+    let re_invite = world.last(PBX);
+    world.send(PBX, &response(&re_invite, "200 OK", "", &sdp(PBX, "")));
+    let odd = caller.request("ACK", &sdp(TRUNK, "").replacen("\r\n", "\r", 1));
+    world.send(TRUNK, &odd.replace("branch=z9hG4bK", "branch=z9hG4bKack"));
+
+    let ladder = world.ladder();
+    let ack = ladder.lines().rfind(|line| line.contains("> pbx ACK")).unwrap();
+    assert!(!ack.contains("sdp"), "{ladder}");
+    assert_eq!(world.switchboard.sizes().calls, 0, "{ladder}");
+    world.rest();
+}
+
+#[test]
 fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
     for hold in [sdp(PBX, "a=sendonly\r\n"), sdp(PBX, "").replace("c=IN IP4 10.0.0.5", "c=IN IP4 0.0.0.0")] {
         let (mut world, mut caller, mut callee) = answered(settings());
