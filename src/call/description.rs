@@ -8,7 +8,7 @@ use super::state::Call;
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::StreamPlan;
 use crate::sip::wire::sdp::{Direction, Sdp};
-use crate::sip::wire::{Edits, Message};
+use crate::sip::wire::{Edits, Message, Method};
 use crate::units::Leg;
 
 /// What a session description says of one leg.
@@ -40,7 +40,10 @@ pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edi
         return rewrite(call, message, &sdp, from, edits);
     }
     let stranger = from == Leg::Caller && call.facts.direction == CallDirection::Inbound;
-    if !stranger || !message.has_sdp() {
+    let negotiates = message
+        .cseq()
+        .is_ok_and(|cseq| matches!(cseq.method, Method::Invite | Method::Ack | Method::Prack | Method::Update));
+    if !(stranger && negotiates && message.has_sdp()) {
         return None;
     }
     edits.set_body(message, b"");

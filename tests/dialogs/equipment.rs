@@ -157,6 +157,21 @@ fn an_answer_that_cannot_be_read_here_is_read_by_nobody() {
 }
 
 #[test]
+fn what_negotiates_nothing_passes_with_whatever_it_holds() {
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    let info = caller.next("INFO", "Signal=5\r\n").replace("Content-Type: application/sdp", "Content-Type: dtmf");
+    world.send(TRUNK, &info);
+
+    let passed = world.last(PBX);
+    assert!(passed.starts_with("INFO ") && passed.ends_with("\r\n\r\nSignal=5\r\n"), "{passed}");
+    world.send(PBX, &response(&passed, "200 OK", "", ""));
+    let ladder = world.ladder();
+    assert!(!ladder.contains("plan"), "{ladder}");
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
     for hold in [sdp(PBX, "a=sendonly\r\n"), sdp(PBX, "").replace("c=IN IP4 10.0.0.5", "c=IN IP4 0.0.0.0")] {
         let (mut world, mut caller, mut callee) = answered(settings());
