@@ -163,7 +163,11 @@ impl Metrics {
             "Calls the callee answered, by whether they are heard",
             self.answered.clone(),
         );
-        registry.register("calls_unheard", "Calls that were heard and then not, by why", self.unheard.clone());
+        registry.register(
+            "calls_unheard",
+            "Calls listened to whose caller sent what cannot be heard, by why",
+            self.unheard.clone(),
+        );
         registry.register("step_ups", "Actions decided on running calls", self.step_ups.clone());
         registry.register("decision_seconds", "From the answer to an action", self.decision.clone());
         registry.register("taken_back", "Diverted calls that the callee took back", self.taken_back.clone());
