@@ -176,6 +176,7 @@ impl Switchboard {
             if described.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }
+            call.media.talk.callee = described.talk;
             self.plan(call, Leg::Callee, described.plan);
             self.plan_video(call, Leg::Callee, described.video);
         }
@@ -273,7 +274,7 @@ impl Switchboard {
         if let Some(described) = rewrite_sdp(call, message, from, &mut edits).filter(|_| answers) {
             refused = described.refused;
             // It may be where the hold is.
-            call.media.on_hold |= !described.both_ways;
+            call.media.talk[from] = described.talk;
             call.media.answer_due = None;
             self.plan(call, from, described.plan);
             self.plan_video(call, from, described.video);

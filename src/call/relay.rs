@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::description::{Described, rewrite_sdp};
+use super::description::{Described, Talk, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
 use super::forward;
@@ -35,8 +35,8 @@ pub(super) struct RelayedRequest {
     pub(super) invite: bool,
     /// What an offer in it says, in force once it is accepted.
     pub(super) plan: Option<(Leg, StreamPlan)>,
-    /// Its offer is a hold, whatever the answer says to it.
-    pub(super) holds: bool,
+    /// Its offer may be a hold, whatever the answer says to it.
+    pub(super) talk: Talk,
     /// The same of its video.
     pub(super) video: Option<Box<StreamPlan>>,
     /// Record-Routes for its response.
@@ -70,7 +70,7 @@ impl RelayedRequest {
             from,
             invite: message.method() == Some(Method::Invite),
             plan: None,
-            holds: false,
+            talk: Talk::BOTH_WAYS,
             video: None,
             routes: forward::record_routes(message),
             contacts: Vec::new(),
@@ -236,7 +236,7 @@ impl Switchboard {
         let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
         forward::edit_request(edits, message, flow.peer, call.local(to), branch, Some(way));
         if let Some(described) = rewrite_sdp(&mut call, message, leg, edits) {
-            relayed.holds = !described.both_ways;
+            relayed.talk = described.talk;
             (relayed.plan, relayed.video) = (Some((leg, described.plan)), described.video);
         }
         relayed.call = Some(call.id);
@@ -368,7 +368,8 @@ impl Switchboard {
     /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
     fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
         if let Some(described) = &described {
-            call.media.on_hold = relayed.holds || !described.both_ways;
+            call.media.talk[from.other()] = relayed.talk;
+            call.media.talk[from] = described.talk;
             if relayed.invite && relayed.plan.is_none() {
                 call.media.answer_due = Some((from.other(), call.last_invite[from].number));
             }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::description::Talk;
 use super::event::{EndReason, Event};
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
@@ -76,7 +77,7 @@ impl Switchboard {
             media: CallMedia {
                 plan: snapshot.plan,
                 latched: snapshot.latched,
-                on_hold: snapshot.on_hold,
+                talk: PerLeg::from_fn(|_| if snapshot.on_hold { Talk::NONE } else { Talk::BOTH_WAYS }),
                 reopening: true,
                 ..CallMedia::default()
             },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::candidates::Candidate;
+use super::description::Talk;
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
 use super::forks::Forks;
@@ -99,12 +100,24 @@ pub(super) struct CallMedia {
     pub latched: PerLeg<Option<SocketAddr>>,
     /// What was played to each leg last.
     pub plays: PerLeg<PlayId>,
-    /// By the last description that was accepted.
-    pub on_hold: bool,
+    /// By the last descriptions that were accepted.
+    pub talk: PerLeg<Talk>,
     /// Who must answer the offer of a 2xx in the ACK with this CSeq (RFC 3261 §13.2.1).
     pub answer_due: Option<(Leg, u32)>,
     /// Its ports have been asked for again after a restart.
     pub reopening: bool,
+}
+
+impl CallMedia {
+    /// Audio does not flow both ways: nobody need send anything.
+    pub(super) fn is_on_hold(&self) -> bool {
+        Leg::BOTH.into_iter().any(|leg| self.talk[leg] != Talk::BOTH_WAYS)
+    }
+
+    /// The callee hears what comes from the caller's side. One whom the caller has put on hold does: it may be music.
+    pub(super) fn callee_hears(&self) -> bool {
+        self.talk.callee.hears && self.talk.caller.speaks
+    }
 }
 
 /// What a call's record says of it beyond its facts and times.

@@ -297,3 +297,37 @@ fn of_the_same_audio_with_and_without_encryption_what_everybody_can_is_offered()
     world.last(PBX);
     hang_up(world, &mut caller);
 }
+
+#[test]
+fn a_call_that_begins_on_hold_is_kept_while_it_is() {
+    for (offer, answer) in [
+        (sdp(TRUNK, "a=inactive\r\n"), sdp(PBX, "a=inactive\r\n")),
+        (sdp(TRUNK, "a=sendonly\r\n"), sdp(PBX, "")),
+        (sdp(TRUNK, ""), sdp(PBX, "a=sendonly\r\n")),
+        (sdp(TRUNK, "").replace("IP4 192.0.2.10\r\nt=", "IP4 0.0.0.0\r\nt="), sdp(PBX, "")),
+        (sdp(TRUNK, ""), String::new()),
+    ] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &offer));
+        let invite = world.last(PBX);
+        if answer.is_empty() {
+            // What was said while it rang is in force.
+            world.send(PBX, &response(&invite, "183 Session Progress", "callee", &sdp(PBX, "a=inactive\r\n")));
+        }
+        world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
+        caller.learn(&world.last(TRUNK));
+        world.send(TRUNK, &caller.ack());
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 1, "{offer}{answer}");
+        assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+
+        world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+        let offer = world.last(PBX);
+        world.send(PBX, &response(&offer, "200 OK", "", &sdp(PBX, "")));
+        world.send(TRUNK, &caller.ack());
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 0, "its media stop");
+        world.rest();
+    }
+}

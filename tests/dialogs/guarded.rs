@@ -298,7 +298,12 @@ fn a_callee_on_hold_is_warned_when_the_hold_ends() {
         let (mut world, mut caller, mut callee) = guarded();
         let hold = |world: &mut World, caller: &mut Phone, callee: &mut Phone, attribute: &str| {
             let (from, to) = if by_callee { ((PBX, callee), TRUNK) } else { ((TRUNK, caller), PBX) };
-            re_invite(world, from, to, attribute);
+            re_invite(
+                world,
+                from,
+                to,
+                &if by_callee { attribute.to_owned() } else { attribute.replace("sendonly", "inactive") },
+            );
         };
         hold(&mut world, &mut caller, &mut callee, HOLD);
         world.judge(0.75);
@@ -315,6 +320,37 @@ fn a_callee_on_hold_is_warned_when_the_hold_ends() {
         }
         assert!(!world.ladder().contains("* whisper"), "once");
         hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_caller_cannot_keep_the_callee_from_being_warned_by_a_hold_of_its_own() {
+    for attribute in ["a=sendonly\r\n", "a=recvonly\r\n"] {
+        let (mut world, mut caller, _) = guarded();
+        re_invite(&mut world, (TRUNK, &mut caller), PBX, attribute);
+        world.judge(0.75);
+        let warned = world.ladder().contains("* whisper callee-whisper to callee");
+        assert_eq!(warned, attribute.contains("sendonly"), "who is heard is warned of");
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_hold_keeps_no_scam_from_being_taken_away() {
+    for (by_callee, attribute) in [(false, "a=inactive\r\n"), (false, "a=sendonly\r\n"), (true, "a=sendonly\r\n")] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let (from, to) = if by_callee { ((PBX, &mut callee), TRUNK) } else { ((TRUNK, &mut caller), PBX) };
+        re_invite(&mut world, from, to, attribute);
+        world.judge(0.95);
+        let ladder = world.ladder();
+        assert!(ladder.contains("* play callee-diverted to callee") && ladder.contains("cut caller true"), "{ladder}");
+        // It comes back from its hold, and is still not heard.
+        re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
+        assert!(!world.ladder().contains("cut caller false"));
+        world.finished(Leg::Caller);
+        world.finished(Leg::Callee);
+        world.run(S(4));
+        assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
     }
 }
 
