@@ -204,11 +204,11 @@ impl Switchboard {
             return self.keep(call);
         }
         let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
+        call.forks.answers(message);
         call.refresh_target(Leg::Callee, message);
         call.party.callee.routes = forward::routes_back(message);
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
-        call.forks.answers(message);
         if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
             self.settle_video(&mut call);
         }

@@ -255,6 +255,8 @@ impl Switchboard {
         if relayed.invite {
             let invite = &mut call.last_invite[to];
             (invite.number, invite.shift) = (number, relayed.shift);
+        }
+        if refreshes(message) {
             call.refresh_target(leg, message);
         }
         self.changed(call.id);
@@ -356,10 +358,12 @@ impl Switchboard {
         }
         if accepted {
             self.accepted(&mut call, relayed, described, from);
-            if relayed.invite {
-                call.refresh_target(from, message);
-            }
             self.changed(call.id);
+        }
+        // A reliable 1xx says it too (RFC 6141 §4.3).
+        let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
+        if relayed.timer.is_some() && (accepted || reliable) {
+            call.refresh_target(from, message);
         }
         self.keep(call);
         refused
@@ -424,7 +428,8 @@ fn refusal(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
     }
 }
 
-/// True for a request whose 2xx sets the session timer anew (RFC 4028 §7.4).
+/// True for a request that says where its sender is (RFC 3261 §12.2, RFC 3311 §5.2), and whose 2xx sets the session
+/// timer anew (RFC 4028 §7.4).
 fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }

@@ -67,6 +67,9 @@ impl Switchboard {
             }
             Some(_) | None => (StatusCode::NO_SUCH_CALL, &[], String::new()),
         };
+        if message.method() == Some(Method::Update) && code.is_success() {
+            call.refresh_target(leg, message);
+        }
         let contact = call.contact_line(leg);
         let mut lines: Vec<&str> = extra.to_vec();
         if message.method() == Some(Method::Update) && code.is_success() {

@@ -280,9 +280,13 @@ impl Call {
         format!("Contact: <{}>", forward::our_uri("sip", None, self.local(leg)))
     }
 
-    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message.
+    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message. Before the
+    /// answer, each of the callee's phones has its own.
     pub(super) fn refresh_target(&mut self, leg: Leg, message: &Message<'_>) {
-        if let Ok(Some(contact)) = message.contact() {
+        let Ok(Some(contact)) = message.contact() else { return };
+        let own = if message.status().is_some() { message.to() } else { message.from() };
+        let tag = own.ok().and_then(|address| address.tag());
+        if leg == Leg::Caller || !self.forks.moves(tag, contact.uri) {
             contact.uri.clone_into(&mut self.party[leg].target);
         }
     }
