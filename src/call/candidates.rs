@@ -33,7 +33,7 @@ impl Switchboard {
     /// do not answer come last.
     pub(super) fn candidates(&mut self, uri: &str, target: &Uri<'_>, side: Side, order: Order) -> Vec<Candidate> {
         let settings = Arc::clone(&self.settings);
-        let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();
+        let ours = settings.is_us(side, target) || target.host.is_empty();
         let Side::Inside = side else {
             let token = target.param("line").flatten().filter(|token| self.trunks.of_token(token).is_some());
             // Our token is between us and the trunk.

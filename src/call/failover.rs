@@ -120,7 +120,7 @@ impl Switchboard {
         let parsed = Uri::parse(uri).ok()?;
         let hop = call.flow.callee.hop();
         let there = parsed.ip().is_some_and(|ip| ip == hop.address.ip());
-        let ours = parsed.ip().is_some_and(|ip| call.settings.is_ours(call.side(Leg::Callee), ip));
+        let ours = call.settings.is_us(call.side(Leg::Callee), &parsed);
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
         let named = trunk.is_some_and(|trunk| trunk.host.eq_ignore_ascii_case(parsed.host));
         if parsed.user.is_none() || !(there || ours || named || parsed.host.is_empty()) {

@@ -134,7 +134,7 @@ pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settin
     if side == Side::Outside {
         return Vec::new();
     }
-    let ours = |uri: &str| Uri::parse(uri).is_ok_and(|uri| uri.ip().is_some_and(|ip| settings.is_ours(side, ip)));
+    let ours = |uri: &str| Uri::parse(uri).is_ok_and(|uri| settings.is_us(side, &uri) || settings.is_pbx(&uri));
     let routes = message.addresses(Name::Route).filter_map(Result::ok).take(MAX_ROUTES);
     routes.skip_while(|route| ours(route.uri)).map(|route| format!("<{}>{}", route.uri, route.params)).collect()
 }

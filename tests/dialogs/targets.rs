@@ -122,3 +122,33 @@ fn where_nobody_is_behind_us_an_update_moves_the_caller_too() {
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
     world.rest();
 }
+
+#[test]
+fn a_name_that_stands_for_us_is_not_told_to_the_trunk() {
+    let ours = Settings { names: vec!["ringfence.example".into()], pbx_name: Some("pbx.example".into()), ..settings() };
+    for (settings, known) in [(ours, true), (settings(), false)] {
+        let mut world = World::new(settings);
+        let target = "sip:01632960002@Ringfence.example".to_owned();
+        let mut caller = Phone { target, ..Phone::inside("out", "01632960002") };
+        let routes =
+            "Route: <sip:ringfence.example.;lr>, <sip:pbx.example:5060;lr>\r\nRoute: <sip:orig@edge.example;lr>\r\n";
+        world.send(PBX, &caller.request_with("INVITE", routes, &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        let at =
+            if known { format!("sip:01632960002@{TRUNK}") } else { "sip:01632960002@Ringfence.example".to_owned() };
+        assert_eq!(uri(&invite), at);
+        assert_eq!(invite.matches("Route: ").count(), if known { 1 } else { 3 }, "{invite}");
+        assert!(invite.contains("Route: <sip:orig@edge.example;lr>\r\n"), "{invite}");
+        world.answer((TRUNK, "trunk"), &invite, (PBX, &mut caller));
+        world.last(TRUNK);
+        // Who is at a name of ours is on the other side of us.
+        caller.cseq += 1;
+        world.send(PBX, &caller.request_with("REFER", "Refer-To: <sip:203@ringfence.example>\r\n", ""));
+        let refer = world.last(TRUNK);
+        let to = if known { format!("<sip:203@{TRUNK}>") } else { "<sip:203@ringfence.example>".to_owned() };
+        assert_eq!(header(&refer, "Refer-To"), to);
+        world.send(TRUNK, &response(&refer, "202 Accepted", "", ""));
+        world.hang_up((PBX, &mut caller), TRUNK);
+        world.rest();
+    }
+}

@@ -21,6 +21,8 @@ fn settings() -> Settings {
         enforce: true,
         pbx: Hop::udp(pbx),
         pbx_networks: Vec::new(),
+        pbx_name: None,
+        names: Vec::new(),
         srtp: Default::default(),
         trunks: Vec::new(),
         local_outside: Local::only(us),
