@@ -27,6 +27,8 @@ mod resumed;
 mod secured;
 #[path = "dialogs/stand_in.rs"]
 mod stand_in;
+#[path = "dialogs/subscriptions.rs"]
+mod subscriptions;
 #[path = "dialogs/targets.rs"]
 mod targets;
 #[path = "dialogs/timers.rs"]

@@ -119,6 +119,11 @@ fn set_contact(edits: &mut Edits, message: &Message<'_>, local: Hop) {
     edits.set_uri_at(message, theirs.uri, &our_uri(if secure { "sips" } else { "sip" }, user, local));
 }
 
+/// Ourselves as a route that a dialog takes (RFC 3261 §16.6 step 4).
+pub(super) fn our_route(local: Hop) -> String {
+    format!("<{};lr>", our_uri("sip", None, local))
+}
+
 /// Our Via line.
 pub(super) fn via(local: Hop, branch: &str) -> String {
     let mut line = String::with_capacity(LINE);
@@ -147,7 +152,6 @@ pub(super) fn edit_hop(edits: &mut Edits, message: &Message<'_>, source: SocketA
     let hops = message.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS).saturating_sub(1);
     edits.set_number(message, Name::MaxForwards, hops.into());
     edits.remove_all(message, Name::Route);
-    edits.remove_all(message, Name::RecordRoute);
 }
 
 pub(super) fn add_routes(edits: &mut Edits, message: &Message<'_>, routes: &[String]) {
@@ -166,6 +170,7 @@ pub(super) fn edit_request(
     way: Option<Way<'_>>,
 ) {
     edit_hop(edits, message, source, local, branch);
+    edits.remove_all(message, Name::RecordRoute);
     if let Some(Way { target, routes }) = way {
         edits.set_request_uri(message, target);
         add_routes(edits, message, routes);

@@ -39,6 +39,8 @@ pub(super) struct RelayedRequest {
     pub(super) talk: Talk,
     /// The same of its video.
     pub(super) video: Option<Box<StreamPlan>>,
+    /// It belongs to a dialog that is no call.
+    pub(super) dialog: bool,
     /// Record-Routes for its response.
     pub(super) routes: Vec<String>,
     /// Contacts of a REGISTER: ours and theirs.
@@ -68,6 +70,7 @@ impl RelayedRequest {
             server,
             call: None,
             from,
+            dialog: matches!(message.method(), Some(Method::Other("SUBSCRIBE" | "NOTIFY" | "REFER"))),
             invite: message.method() == Some(Method::Invite),
             plan: None,
             talk: Talk::BOTH_WAYS,

@@ -296,7 +296,12 @@ impl Settings {
             let at = |ip: IpAddr| trunk.targets.iter().any(|target| target.hop.address.ip() == ip);
             trunk.host.eq_ignore_ascii_case(host) || ip.is_some_and(at)
         });
-        match named {
+        let by_network = || {
+            // We may be in a network of a trunk ourselves.
+            let trunk = ip.filter(|ip| !self.is_ours(Side::Inside, *ip)).and_then(|ip| self.trunk_of(ip))?;
+            self.trunks.iter().position(|other| other.name == trunk.name)
+        };
+        match named.or_else(by_network) {
             Some(number) => self.trunks.get(number..=number).unwrap_or_default(),
             None => &self.trunks,
         }

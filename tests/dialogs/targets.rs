@@ -1,8 +1,9 @@
 //! Where a peer is, as it says itself: target refresh (RFC 3261 §12.2, RFC 3311 §5.2), and names that stand for us.
 
-use ringfence::call::Settings;
+use ringfence::call::{Settings, Trunk};
+use ringfence::sip::flow::Hop;
 
-use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
+use super::world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, World, header, response, sdp, settings};
 use super::{announced, answered, hang_up, saying};
 
 /// A message from another Contact.
@@ -150,5 +151,26 @@ fn a_name_that_stands_for_us_is_not_told_to_the_trunk() {
         world.send(TRUNK, &response(&refer, "202 Accepted", "", ""));
         world.hang_up((PBX, &mut caller), TRUNK);
         world.rest();
+    }
+}
+
+#[test]
+fn an_address_in_a_network_of_a_trunk_leads_to_it_and_our_own_to_any() {
+    let mut both = settings();
+    both.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
+    both.trunks[0].networks = vec!["10.0.0.0/24".parse().unwrap()];
+    both.trunks[1].networks = vec!["198.51.100.0/24".parse().unwrap()];
+    for (host, first, then) in [(US_INSIDE, TRUNK, Some(SPARE)), ("198.51.100.77", SPARE, None)] {
+        let mut world = World::new(both.clone());
+        let caller = Phone { target: format!("sip:01632960002@{host}"), ..Phone::inside("out", "01632960002") };
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(first);
+        world.send(first, &response(&invite, "503 Service Unavailable", "trunk", ""));
+        if let Some(then) = then {
+            let invite = world.last(then);
+            world.send(then, &response(&invite, "486 Busy Here", "trunk", ""));
+        }
+        assert!(world.last(PBX).starts_with(if then.is_some() { "SIP/2.0 486 " } else { "SIP/2.0 503 " }), "{host}");
+        world.send(PBX, &caller.request("ACK", ""));
     }
 }
