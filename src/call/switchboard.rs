@@ -1,5 +1,6 @@
 //! Dispatch: which call or transaction a message, an answer or a deadline belongs to.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -301,20 +302,31 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
             Ok(message) => self.message(&message, flow.of_request(&message), side, now),
-            Err(BadMessage::BadByte) => self.mend(bytes, &mut index, flow, side, now),
-            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+            Err(bad) => self.mend(bytes, &mut index, bad, flow, side, now),
         }
         self.index = Some(index);
     }
 
-    /// A message with bytes that have no place in one: a name in ISO 8859-1 costs nobody the call.
-    fn mend(&mut self, bytes: &[u8], index: &mut Index, flow: Flow, side: Side, now: Instant) {
-        let mended = mended(bytes);
-        let bytes = mended.as_deref().unwrap_or(bytes);
-        match index.read(bytes, &Arc::clone(&self.settings).wire_limits) {
-            Ok(message) => self.message(&message, flow.of_request(&message), side, now),
-            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+    /// A message as telephones write it that nobody can change any more: what they mean is plain, and costs nobody the
+    /// call. All behind us read what has been mended.
+    fn mend(&mut self, bytes: &[u8], index: &mut Index, mut bad: BadMessage, flow: Flow, side: Side, now: Instant) {
+        let limits = &Arc::clone(&self.settings).wire_limits;
+        let mut text = Cow::Borrowed(bytes);
+        if bad == BadMessage::BadByte {
+            text = mended(bytes).map_or(text, Cow::Owned);
+            match index.read(&text, limits) {
+                Ok(message) => return self.message(&message, flow.of_request(&message), side, now),
+                Err(other) => bad = other,
+            }
         }
+        if let (BadMessage::Address | BadMessage::Uri | BadMessage::Via, Some(tidy)) = (bad, index.tidied(&text)) {
+            text = Cow::Owned(tidy);
+            match index.read(&text, limits) {
+                Ok(message) => return self.message(&message, flow.of_request(&message), side, now),
+                Err(other) => bad = other,
+            }
+        }
+        self.refuse_message(index.salvage(&text), bad, flow);
     }
 
     fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {

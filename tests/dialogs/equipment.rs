@@ -5,7 +5,7 @@ use ringfence::rtp::control::MediaEvent;
 use ringfence::sip::flow::Flow;
 
 use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
-use super::{answered, hang_up};
+use super::{answered, hang_up, saying};
 
 /// A port of the trunk's on which it takes nothing.
 const EPHEMERAL: &str = "192.0.2.10:51234";
@@ -329,5 +329,69 @@ fn a_call_that_begins_on_hold_is_kept_while_it_is() {
         world.media_says(MediaEvent::Silent);
         assert_eq!(world.switchboard.sizes().calls, 0, "its media stop");
         world.rest();
+    }
+}
+
+/// As gateways write addresses: no user before the `@`, no parameter behind a semicolon.
+fn carelessly(message: &str) -> String {
+    let lines = message.split("\r\n").map(|line| match line.split_once(": ") {
+        Some(("From", value)) if value.starts_with("<sip:+441632960001@") => {
+            format!("From: {} ;", value.replacen("sip:+441632960001@", "sip:@", 1))
+        }
+        Some(("Via" | "From" | "To" | "Contact" | "Record-Route", _)) => format!("{line};"),
+        Some(_) | None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+#[test]
+fn addresses_with_nothing_in_a_place_where_something_must_be_cost_nobody_the_call() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let invite = saying(&caller.request("INVITE", &sdp(TRUNK, "")), "Record-Route: <sip:192.0.2.10;lr>\r\n");
+    world.send(TRUNK, &carelessly(&invite));
+    let invite = world.last(PBX);
+    assert_eq!(header(&invite, "From"), format!("<sip:{TRUNK}>;tag=call"), "all behind us can read it");
+    assert_eq!(header(&invite, "To"), "<sip:201@192.0.2.1:5060>");
+    assert_eq!(world.caller_number(), None, "nobody calls");
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &carelessly(&response(&invite, "200 OK", "callee", &sdp(PBX, ""))));
+    let answer = world.last(TRUNK);
+    assert!(answer.starts_with("SIP/2.0 200 ") && header(&answer, "To").ends_with(";tag=callee"), "{answer}");
+    caller.learn(&answer);
+    world.send(TRUNK, &carelessly(&caller.ack()));
+    let ack = world.last(PBX);
+    assert!(ack.starts_with("ACK sip:y@10.0.0.5:5060 "), "{ack}");
+    world.send(PBX, &carelessly(&callee.next("INFO", "")));
+    let info = world.last(TRUNK);
+    assert!(info.starts_with("INFO sip:x@192.0.2.10:5060 ") && info.contains("Route: <sip:192.0.2.10;lr>"), "{info}");
+    world.send(TRUNK, &carelessly(&response(&info, "200 OK", "", "")));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+    world.send(TRUNK, &carelessly(&caller.next("BYE", "")));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+    world.rest();
+}
+
+#[test]
+fn what_may_mean_more_than_one_thing_is_still_refused() {
+    let invite = Phone::caller("call").request("INVITE", &sdp(TRUNK, ""));
+    for (old, new) in [
+        (";tag=call\r\n", ";tag=call;;\r\n"),
+        (";tag=call\r\n", ";tag=call;tag=other;\r\n"),
+        (";tag=call\r\n", ";tag=call;x=\";\r\n"),
+        ("<sip:+441632960001@", "<sip:@a@"),
+        ("<sip:+441632960001@", "<sip:@"),
+        ("Contact: <sip:x@192.0.2.10:5060>", "Contact: <sip:x@192.0.2.10:5060>;;;;"),
+        ("Contact: <sip:x@192.0.2.10:5060>", "Contact: ;"),
+    ] {
+        let mut world = World::new(settings());
+        let odd = invite.replacen(old, new, 1);
+        assert_ne!(odd, invite);
+        world.send(TRUNK, &odd);
+        let said = world.newest_invite(PBX);
+        // The only one that has one meaning.
+        assert_eq!(said.is_some(), new == "<sip:@", "{new}");
     }
 }
