@@ -1,6 +1,6 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
-use ringfence::call::{Input, Settings};
+use ringfence::call::{Input, Settings, ShownIdentity};
 use ringfence::rtp::control::MediaEvent;
 use ringfence::sip::flow::Flow;
 
@@ -393,5 +393,38 @@ fn what_may_mean_more_than_one_thing_is_still_refused() {
         let said = world.newest_invite(PBX);
         // The only one that has one meaning.
         assert_eq!(said.is_some(), new == "<sip:@", "{new}");
+    }
+}
+
+#[test]
+fn who_calls_is_kept_in_the_words_of_older_equipment_as_in_those_of_newer() {
+    let party =
+        |mark: &str| format!("Remote-Party-ID: \"Desk\" <sip:201@pbx.example>;party=calling;privacy={mark}\r\n");
+    let shows = |settings: &Settings, more: &str| {
+        let mut world = World::new(settings.clone());
+        let caller = Phone::inside("out", "01632960002");
+        world.send(PBX, &caller.request_with("INVITE", more, &sdp(PBX, "")));
+        !header(&world.last(TRUNK), "Remote-Party-ID").is_empty()
+    };
+    let mut shown = settings();
+    for (identity, mark, known) in [
+        (ShownIdentity::Trusted, "full", true),
+        (ShownIdentity::Public, "off", true),
+        (ShownIdentity::Public, "full", false),
+        (ShownIdentity::Never, "off", false),
+    ] {
+        shown.trunks[0].shows_identity = identity;
+        assert_eq!(shows(&shown, &party(mark)), known, "{identity:?} {mark}");
+    }
+    shown.trunks[0].shows_identity = ShownIdentity::Public;
+    assert!(!shows(&shown, &(party("off") + "Privacy: id\r\n")));
+    assert!(!shows(&shown, "Remote-Party-ID: \"x\" sip:201@pbx.example\r\n"), "what cannot be read may be private");
+
+    for believes_identity in [true, false] {
+        let mut settings = settings();
+        settings.trunks[0].believes_identity = believes_identity;
+        let mut world = World::new(settings);
+        world.send(TRUNK, &Phone::caller("call").request_with("INVITE", &party("off"), &sdp(TRUNK, "")));
+        assert_eq!(!header(&world.last(PBX), "Remote-Party-ID").is_empty(), believes_identity);
     }
 }
