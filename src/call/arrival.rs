@@ -180,7 +180,8 @@ impl Switchboard {
         let hidden = private || shown.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
         let country = self.settings.policy.country;
         let caller = if hidden { CallerNumber::Withheld } else { country.caller(shown.and_then(|uri| uri.user)) };
-        let called = target.user.unwrap_or_default();
+        // What stands behind a `;` is about the number (RFC 3966).
+        let called = target.user.unwrap_or_default().split(';').next().unwrap_or_default();
         let called = called.char_indices().nth(LONGEST_TEXT).and_then(|(end, _)| called.get(..end)).unwrap_or(called);
         let direction = match side {
             Side::Outside => CallDirection::Inbound,

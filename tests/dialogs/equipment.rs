@@ -428,3 +428,12 @@ fn who_calls_is_kept_in_the_words_of_older_equipment_as_in_those_of_newer() {
         assert_eq!(!header(&world.last(PBX), "Remote-Party-ID").is_empty(), believes_identity);
     }
 }
+
+#[test]
+fn a_caller_whose_number_has_been_verified_is_known_by_it() {
+    let mut world = World::new(settings());
+    let asserted = "P-Asserted-Identity: <sip:%2B441632960007;verstat=TN-Validation-Passed@example.com;user=phone>\r\n";
+    world.send(TRUNK, &Phone::caller("call").request_with("INVITE", asserted, &sdp(TRUNK, "")));
+
+    assert_eq!(world.caller_number().as_deref(), Some("+441632960007"));
+}
