@@ -403,6 +403,10 @@ impl Switchboard {
     fn request(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
         let Some(method) = message.method() else { return };
         if message.max_forwards() == Ok(Some(0)) {
+            if method == Method::Options && self.is_for_us(message) {
+                // Gateways ask so whether we are there, and nobody behind us (RFC 3261 §16.3).
+                return self.reply(message, server, flow, StatusCode::OK, &[ALLOW], now);
+            }
             return self.reply(message, server, flow, StatusCode::TOO_MANY_HOPS, &[], now);
         }
         if self.transactions.has_been_here(message) {

@@ -437,3 +437,16 @@ fn a_caller_whose_number_has_been_verified_is_known_by_it() {
 
     assert_eq!(world.caller_number().as_deref(), Some("+441632960007"));
 }
+
+#[test]
+fn a_probe_that_may_go_no_further_is_for_us() {
+    let mut world = World::new(settings());
+    for (user, code) in [("", "200"), ("201@", "483")] {
+        let last = Phone::caller(code).request("OPTIONS", "").replace("Max-Forwards: 70", "Max-Forwards: 0");
+        let last = last.replacen("OPTIONS sip:201@", &format!("OPTIONS sip:{user}"), 1);
+        world.send(TRUNK, &last);
+        let said = world.last(TRUNK);
+        assert!(said.starts_with(&format!("SIP/2.0 {code} ")), "{said}");
+    }
+    world.rest();
+}
