@@ -45,6 +45,8 @@ impl Switchboard {
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }
+        let (number, shift) = (message.cseq().map_or(1, |cseq| cseq.number), call.party.callee.shift);
+        forward::renumber(&mut edits, message, shift);
         call.session.wish = Self::ask_for_timer(call, &mut edits, message);
         let bytes = edits.applied(message);
         self.credit(client, call.trunk_of(Leg::Callee), &call.settings, bytes);
@@ -53,7 +55,8 @@ impl Switchboard {
         self.clients.insert(client, call.id);
         call.client = Some(client);
         call.has_callee = true;
-        call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        call.party.callee.cseq = number.saturating_add(shift);
+        call.last_invite.callee = LastInvite { number, shift, authorization: None };
         call.phase = Phase::Inviting { give_up: now + self.patience(call) };
     }
 
