@@ -5,6 +5,8 @@
 
 #[path = "dialogs/codecs.rs"]
 mod codecs;
+#[path = "dialogs/emergencies.rs"]
+mod emergencies;
 #[path = "dialogs/equipment.rs"]
 mod equipment;
 #[path = "dialogs/forks.rs"]

@@ -75,9 +75,12 @@ pub(super) fn at_hop(uri: &str, to: Hop) -> String {
     at(uri, &address, to.transport)
 }
 
-/// The same at `address`, a name or an address as URIs write it.
+/// The same at `address`, a name or an address as URIs write it. The name of a service stays.
 pub(super) fn at(uri: &str, address: &str, transport: Transport) -> String {
     let parsed = Uri::parse(uri).ok();
+    if parsed.is_some_and(|parsed| parsed.is_service()) {
+        return uri.to_owned();
+    }
     let (user, at) = parsed.and_then(|parsed| parsed.user).map_or(("", ""), |user| (user, "@"));
     let mut out = String::with_capacity(LINE);
     out.extend(["sip:", user, at, address, transport.uri_parameter()]);

@@ -69,6 +69,7 @@ impl Switchboard {
         let outside = if snapshot.from == Side::Outside { Leg::Caller } else { Leg::Callee };
         let by_address = || self.settings.trunk_of(snapshot.flow[outside].peer.ip());
         let trunk = story.facts.trunk.clone().or_else(|| by_address().map(|trunk| Arc::clone(&trunk.name)));
+        let settings = self.settings_for(&story.facts);
         Call {
             party: snapshot.party,
             invited: snapshot.invited,
@@ -107,7 +108,7 @@ impl Switchboard {
                 snapshot.from,
                 snapshot.flow,
                 story.facts,
-                Arc::clone(&self.settings),
+                settings,
                 ago(story.began),
             )
         }

@@ -346,6 +346,24 @@ impl Settings {
         }
     }
 
+    /// True for a URI that asks for help in an emergency.
+    pub(super) fn is_for_help(&self, uri: &str) -> bool {
+        let called = Uri::parse(uri).ok().and_then(|uri| uri.user);
+        called.is_some_and(|called| self.policy.is_emergency(called))
+    }
+
+    /// Those of an emergency call: no codec is taken out of it, nothing is asked of it that its helpers may refuse, and
+    /// they may know who calls (RFC 3325 §7: privacy is a user's wish, and this user wants to be found).
+    pub(super) fn for_help(&self) -> Self {
+        let mut settings = Self { codecs: Vec::new(), session_timer: None, ..self.clone() };
+        for trunk in &mut settings.trunks {
+            if trunk.shows_identity == ShownIdentity::Public {
+                trunk.shows_identity = ShownIdentity::Trusted;
+            }
+        }
+        settings
+    }
+
     /// True for a URI at us as `side` sees us, or at a name of ours.
     pub(super) fn is_us(&self, side: Side, uri: &Uri<'_>) -> bool {
         match uri.ip() {

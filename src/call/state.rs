@@ -296,6 +296,11 @@ impl Call {
         identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref())
     }
 
+    /// It is a call of the PBX for help.
+    pub(super) fn is_emergency(&self) -> bool {
+        self.settings.policy.helps(&self.facts)
+    }
+
     /// The trunk of a leg; the PBX is none.
     pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
         self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)

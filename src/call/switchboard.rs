@@ -274,6 +274,18 @@ impl Switchboard {
         self.side_of_message(source, bytes).is_some()
     }
 
+    /// True for a call of the PBX for help, seen before the message is read: it goes first.
+    #[must_use]
+    pub fn asks_for_help(&self, source: SocketAddr, bytes: &[u8]) -> bool {
+        if self.settings.side_of(source) != Some(Side::Inside) {
+            return false;
+        }
+        let start = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let uri = start.strip_prefix(b"INVITE ").and_then(|rest| rest.split(|byte| *byte == b' ').next());
+        let uri = uri.filter(|uri| uri.len() <= LONGEST_TEXT).and_then(|uri| std::str::from_utf8(uri).ok());
+        uri.is_some_and(|uri| self.settings.is_for_help(uri))
+    }
+
     /// True for a message that asks for a contact that we registered, from a source that no setting names: a trunk has
     /// told it where we are.
     #[must_use]
@@ -353,6 +365,7 @@ impl Switchboard {
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         let claim = match side {
             _ if message.method().is_some() && self.inside(message, side).is_some() => Claim::OfCall,
+            _ if self.is_emergency(message, side) && self.takes(None, true) => Claim::OfCall,
             Side::Inside => Claim::Ours,
             Side::Outside => Claim::Others,
         };
@@ -413,7 +426,8 @@ impl Switchboard {
             return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
         }
         let known = |token: &&str| PROXY_EXTENSIONS.iter().any(|known| token.eq_ignore_ascii_case(known));
-        if let Some(token) = message.tokens(Name::ProxyRequire).find(|token| !known(token)) {
+        let strange = message.tokens(Name::ProxyRequire).find(|token| !known(token));
+        if let Some(token) = strange.filter(|_| !self.is_emergency(message, side)) {
             let line = format!("Unsupported: {token}");
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }

@@ -82,6 +82,15 @@ impl Country {
         }
     }
 
+    /// A short number as it may be meant: as it stands, without separators (RFC 3966 §5.1.1), and without a `+` or the
+    /// calling code, which some put before each.
+    pub(super) fn spellings(&self, text: &str) -> [Option<String>; 3] {
+        let bare: String = text.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')')).collect();
+        let short = bare.strip_prefix('+').map(str::to_owned);
+        let national = short.as_deref().and_then(|short| short.strip_prefix(self.calling_code)).map(str::to_owned);
+        [Some(bare), short, national]
+    }
+
     /// Who calls, from the user part that the message shows. What stands behind a `;` is about the number (RFC 3966), as
     /// that it has been verified, and `%2B` is a plus (RFC 3261 §19.1.2).
     #[must_use]
