@@ -86,6 +86,38 @@ fn a_key_by_info_is_answered_here_and_the_callee_is_told_once() {
 }
 
 #[test]
+fn a_key_is_held_in_whatever_words_it_is_told() {
+    for (method, kind, key, state) in [
+        ("INFO", "application/vnd.nortelnetworks.digits", "p=Digit-Collection\r\ny=Digits\r\nd=Digits=1\r\n", ""),
+        ("INFO", "application/dtmf; x=y", "1", ""),
+        ("INFO", "audio/telephone-event", "\u{1}\u{8a}@", ""),
+        ("NOTIFY", "Audio/Telephone-Event", "\u{1}\u{8a}@", ""),
+        (
+            "NOTIFY",
+            "application/kpml-response+xml",
+            "<kpml-response version=\"1.0\" code=\"200\" text=\"OK\" digits=\"1\" tag=\"dtmf\"/>",
+            "<kpml-response version=\"1.0\" code=\"423\" text=\"Timer Expired\"/>",
+        ),
+    ] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let says = |callee: &mut Phone, body: &str| callee.next(method, body).replace("application/sdp", kind);
+        world.send(PBX, &says(&mut callee, key));
+        assert!(world.last(PBX).starts_with("SIP/2.0 200 "), "{kind}");
+        assert_eq!(world.events.last().unwrap(), "digit callee", "{kind}");
+        let ladder = world.ladder();
+        assert!(ladder.contains("play callee-guard") && !ladder.contains("> trunk"), "{kind}: {ladder}");
+        if !state.is_empty() {
+            world.send(PBX, &says(&mut callee, state));
+            let told = world.last(TRUNK);
+            assert!(told.starts_with("NOTIFY "), "no key: {told}");
+            world.send(TRUNK, &response(&told, "200 OK", "", ""));
+            world.last(PBX);
+        }
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
 fn nine_twice_sends_the_key_and_lifts_the_guard_for_good() {
     let (mut world, mut caller, mut callee) = guarded();
     press(&mut world, '1');
