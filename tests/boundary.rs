@@ -162,19 +162,42 @@ fn a_followed_redirection_goes_on_at_the_pbx_and_says_so() {
              0 pbx > 302 Moved Temporarily (1 INVITE)
              0       > pbx ACK sip:201@10.0.0.5:5060
              0       > pbx INVITE sip:202@10.0.0.5:5060 sdp
-             0 pbx > 302 Moved Temporarily (1 INVITE)
+             0 pbx > 302 Moved Temporarily (2 INVITE)
              0       > pbx ACK sip:202@10.0.0.5:5060
              0       > pbx INVITE sip:203@10.0.0.5:5060 sdp
-             0 pbx > 200 OK (1 INVITE) sdp
+             0 pbx > 200 OK (3 INVITE) sdp
              0       > trunk 200 OK (1 INVITE) sdp
              0 trunk > ACK sip:y@192.0.2.1:5060
              0       > pbx ACK sip:y@10.0.0.5:5060
              0 trunk > BYE sip:y@192.0.2.1:5060
              0       > pbx BYE sip:y@10.0.0.5:5060
-             0 pbx > 200 OK (2 BYE)
+             0 pbx > 200 OK (4 BYE)
              0       > trunk 200 OK (2 BYE)
         ",
     );
+    world.rest();
+}
+
+#[test]
+fn a_phone_that_has_rung_may_still_send_the_call_on() {
+    let mut world = World::new(Settings { redirects: Redirects::Follow, ..settings() });
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "180 Ringing", "first", ""));
+    world.run(std::time::Duration::from_secs(10));
+    world.send(PBX, &redirect(&invite, "<sip:202@10.0.0.5>"));
+    let second = world.last(PBX);
+    assert!(second.starts_with("INVITE sip:202@10.0.0.5:5060 "), "{second}");
+    // The same one again would be a loop to it.
+    assert_eq!((header(&invite, "CSeq"), header(&second, "CSeq")), ("1 INVITE", "2 INVITE"));
+    world.send(PBX, &response(&second, "180 Ringing", "second", ""));
+    let ringing = world.last(TRUNK);
+    assert!(ringing.starts_with("SIP/2.0 180 ") && header(&ringing, "CSeq") == "1 INVITE", "{ringing}");
+    world.answer((PBX, "second"), &second, (TRUNK, &mut caller));
+    let ack = world.last(PBX);
+    assert_eq!(header(&ack, "CSeq"), "2 ACK");
+    world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
 }
 

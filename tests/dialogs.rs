@@ -5,6 +5,8 @@
 
 #[path = "dialogs/codecs.rs"]
 mod codecs;
+#[path = "dialogs/emergencies.rs"]
+mod emergencies;
 #[path = "dialogs/equipment.rs"]
 mod equipment;
 #[path = "dialogs/forks.rs"]
@@ -27,6 +29,10 @@ mod resumed;
 mod secured;
 #[path = "dialogs/stand_in.rs"]
 mod stand_in;
+#[path = "dialogs/subscriptions.rs"]
+mod subscriptions;
+#[path = "dialogs/targets.rs"]
+mod targets;
 #[path = "dialogs/timers.rs"]
 mod timers;
 #[path = "dialogs/transfers.rs"]

@@ -170,6 +170,10 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         enforce: settings.enforce,
         pbx,
         pbx_networks: settings.pbx.networks.clone(),
+        pbx_name: Some(&settings.pbx.address.host)
+            .filter(|host| host.parse::<IpAddr>().is_err())
+            .map(|host| host.as_str().into()),
+        names: settings.sip.names.iter().map(|name| name.as_str().into()).collect(),
         srtp: call::SrtpSettings {
             inside: settings.pbx.srtp,
             // By the order of `trunks`.

@@ -10,14 +10,14 @@ use super::identity;
 use super::input::Output;
 use super::resumed::Invited;
 use super::security::Security;
-use super::settings::Side;
+use super::settings::{Settings, Side};
 use super::state::Call;
 use super::switchboard::{LONGEST_TEXT, Switchboard};
 use super::video::Video;
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ServerId;
-use crate::sip::wire::{Header, Message, Name, StatusCode, Uri};
+use crate::sip::wire::{Header, Message, Method, Name, StatusCode, Uri};
 use crate::units::{PerLeg, Redacted};
 
 /// An INVITE that may become a call.
@@ -93,6 +93,7 @@ impl Switchboard {
         let first = candidates.remove(0);
         let id = self.ids.next();
         let facts = self.facts(message, &target, flow, side, trunk);
+        let settings = self.settings_for(&facts);
         let mut call = Box::new(Call {
             party: parties(message, contact, first.uri),
             invite: Some(Box::new(message.keep())),
@@ -109,7 +110,7 @@ impl Switchboard {
                 side,
                 PerLeg { caller: flow, callee: flow.towards(first.hop) },
                 facts,
-                Arc::clone(&self.settings),
+                settings,
                 now,
             )
         });
@@ -124,6 +125,12 @@ impl Switchboard {
             called: call.facts.called.clone(),
         });
         self.keep(call);
+    }
+
+    /// The settings of a call with these facts.
+    pub(super) fn settings_for(&self, facts: &Facts) -> Arc<Settings> {
+        let helps = self.settings.policy.helps(facts);
+        if helps { Arc::new(self.settings.for_help()) } else { Arc::clone(&self.settings) }
     }
 
     /// The trunk that a call comes from. Several may share an address: the contact that was asked for says which it is.
@@ -142,7 +149,7 @@ impl Switchboard {
         side: Side,
         trunk: Option<&Arc<str>>,
     ) -> Result<Admitted<'a>, Refusal> {
-        let emergency = side == Side::Inside && self.is_emergency(message);
+        let emergency = self.is_emergency(message, side);
         if !self.takes(trunk, emergency) {
             return Err(if self.draining { Refusal::Draining } else { Refusal::NoRoom });
         }
@@ -160,16 +167,19 @@ impl Switchboard {
         let mut offers_video = false;
         if message.has_sdp() {
             let sdp = self.settings.read_sdp(message.sdp()).ok().filter(|sdp| sdp.anchored().is_some());
-            let Some(sdp) = sdp else { return Err(Refusal::NotAcceptable) };
-            offers_video = sdp.video().is_some();
+            // What nobody here can read, somebody may who helps.
+            if sdp.is_none() && !emergency {
+                return Err(Refusal::NotAcceptable);
+            }
+            offers_video = sdp.is_some_and(|sdp| sdp.video().is_some());
         }
         Ok(Admitted { contact: contact.uri, target, candidates, offers_video })
     }
 
-    /// Whether an INVITE asks for an emergency number.
-    fn is_emergency(&self, message: &Message<'_>) -> bool {
-        let target = message.request_uri().and_then(|uri| Uri::parse(uri).ok());
-        target.and_then(|uri| uri.user).is_some_and(|called| self.settings.policy.is_emergency(called))
+    /// Whether an INVITE of the PBX asks for help in an emergency.
+    pub(super) fn is_emergency(&self, message: &Message<'_>, side: Side) -> bool {
+        let invites = side == Side::Inside && message.method() == Some(Method::Invite);
+        invites && message.request_uri().is_some_and(|uri| self.settings.is_for_help(uri))
     }
 
     /// What rules look at.
@@ -180,7 +190,8 @@ impl Switchboard {
         let hidden = private || shown.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
         let country = self.settings.policy.country;
         let caller = if hidden { CallerNumber::Withheld } else { country.caller(shown.and_then(|uri| uri.user)) };
-        let called = target.user.unwrap_or_default();
+        // What stands behind a `;` is about the number (RFC 3966).
+        let called = target.user.unwrap_or_default().split(';').next().unwrap_or_default();
         let called = called.char_indices().nth(LONGEST_TEXT).and_then(|(end, _)| called.get(..end)).unwrap_or(called);
         let direction = match side {
             Side::Outside => CallDirection::Inbound,

@@ -45,6 +45,8 @@ impl Switchboard {
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }
+        let (number, shift) = (message.cseq().map_or(1, |cseq| cseq.number), call.party.callee.shift);
+        forward::renumber(&mut edits, message, shift);
         call.session.wish = Self::ask_for_timer(call, &mut edits, message);
         let bytes = edits.applied(message);
         self.credit(client, call.trunk_of(Leg::Callee), &call.settings, bytes);
@@ -53,7 +55,8 @@ impl Switchboard {
         self.clients.insert(client, call.id);
         call.client = Some(client);
         call.has_callee = true;
-        call.party.callee.cseq = message.cseq().map_or(1, |cseq| cseq.number);
+        call.party.callee.cseq = number.saturating_add(shift);
+        call.last_invite.callee = LastInvite { number, shift, authorization: None };
         call.phase = Phase::Inviting { give_up: now + self.patience(call) };
     }
 
@@ -176,6 +179,7 @@ impl Switchboard {
             if described.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }
+            call.media.talk.callee = described.talk;
             self.plan(call, Leg::Callee, described.plan);
             self.plan_video(call, Leg::Callee, described.video);
         }
@@ -203,11 +207,11 @@ impl Switchboard {
             return self.keep(call);
         }
         let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
+        call.forks.answers(message);
         call.refresh_target(Leg::Callee, message);
         call.party.callee.routes = forward::routes_back(message);
         call.party.callee.remote.clone_from(&to);
         call.party.caller.local = to;
-        call.forks.answers(message);
         if call.video.is_some() && call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp()) {
             self.settle_video(&mut call);
         }
@@ -273,7 +277,7 @@ impl Switchboard {
         if let Some(described) = rewrite_sdp(call, message, from, &mut edits).filter(|_| answers) {
             refused = described.refused;
             // It may be where the hold is.
-            call.media.on_hold |= !described.both_ways;
+            call.media.talk[from] = described.talk;
             call.media.answer_due = None;
             self.plan(call, from, described.plan);
             self.plan_video(call, from, described.video);

@@ -30,10 +30,10 @@ pub(super) struct Candidate {
 
 impl Switchboard {
     /// Where a new request from `side` may go, in order; a host of ours in its URI becomes the next hop's. Trunks that
-    /// do not answer come last.
+    /// do not answer come last. A call for help may take each of them, whichever its URI names.
     pub(super) fn candidates(&mut self, uri: &str, target: &Uri<'_>, side: Side, order: Order) -> Vec<Candidate> {
         let settings = Arc::clone(&self.settings);
-        let ours = target.ip().is_some_and(|ip| settings.is_ours(side, ip)) || target.host.is_empty();
+        let ours = settings.is_us(side, target) || target.host.is_empty();
         let Side::Inside = side else {
             let token = target.param("line").flatten().filter(|token| self.trunks.of_token(token).is_some());
             // Our token is between us and the trunk.
@@ -42,9 +42,13 @@ impl Switchboard {
             return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
         };
         let mut found = Vec::new();
-        for trunk in settings.trunks_for(target.host) {
+        let named = settings.trunks_for(target.host);
+        let helps = order == Order::ByLot && settings.is_for_help(uri);
+        let others = settings.trunks.iter().filter(|trunk| helps && !named.contains(trunk));
+        for (trunk, there) in named.iter().map(|trunk| (trunk, true)).chain(others.map(|trunk| (trunk, false))) {
             for hop in self.hosts(trunk, order) {
-                let uri = if ours { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
+                let uri =
+                    if ours || !there { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
                 found.push((
                     self.is_down(&trunk.name, hop),
                     Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri },

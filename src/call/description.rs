@@ -7,9 +7,39 @@ use super::settings::Settings;
 use super::state::Call;
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::StreamPlan;
-use crate::sip::wire::sdp::{Direction, Sdp};
+use crate::sip::wire::sdp::{Direction, Media, Sdp};
 use crate::sip::wire::{Edits, Message, Method};
 use crate::units::Leg;
+
+/// Which way audio flows, as a description says of its side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Talk {
+    pub speaks: bool,
+    pub hears: bool,
+}
+
+impl Talk {
+    /// What is not held.
+    pub(super) const BOTH_WAYS: Self = Self { speaks: true, hears: true };
+    pub(super) const NONE: Self = Self { speaks: false, hears: false };
+
+    pub(super) fn of(media: &Media<'_>) -> Self {
+        let (speaks, hears) = match media.direction {
+            Direction::SendRecv => (true, true),
+            Direction::SendOnly => (true, false),
+            Direction::RecvOnly => (false, true),
+            Direction::Inactive => (false, false),
+        };
+        // Hold in the old spelling (RFC 3264 §8.4).
+        Self { speaks, hears: hears && !media.is_held() }
+    }
+}
+
+impl Default for Talk {
+    fn default() -> Self {
+        Self::BOTH_WAYS
+    }
+}
 
 /// What a session description says of one leg.
 #[derive(Clone, Debug)]
@@ -17,8 +47,7 @@ pub(super) struct Described {
     pub plan: StreamPlan,
     /// Its video; None: it has none, or none that passes.
     pub video: Option<Box<StreamPlan>>,
-    /// Audio flows both ways: the call is not on hold.
-    pub both_ways: bool,
+    pub talk: Talk,
     /// Its side must encrypt, and it does not; or none of its codecs may pass.
     pub refused: bool,
     /// Why the ear cannot listen to what it describes.
@@ -48,7 +77,7 @@ pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edi
     }
     edits.set_body(message, b"");
     let plan = answer::held(&call.media.plan[from]);
-    Some(Described { plan, video: None, both_ways: false, refused: true, unheard: None })
+    Some(Described { plan, video: None, talk: Talk::NONE, refused: true, unheard: None })
 }
 
 /// The same with its description as it has been read.
@@ -64,12 +93,12 @@ pub(super) fn rewrite(
     let Some((anchored, media)) = sdp.anchored().zip(sdp.anchored_media()) else {
         edits.write_sdp(message, |body| sdp.refused(at.ip(), body));
         let (plan, refused) = (answer::held(&call.media.plan[from]), sdp.has_nothing_left());
-        return Some(Described { plan, video: None, both_ways: false, refused, unheard: Some(NotAnalysed::NoSdp) });
+        return Some(Described { plan, video: None, talk: Talk::NONE, refused, unheard: Some(NotAnalysed::NoSdp) });
     };
     let negotiated = call.negotiate(media, from);
     let (beside, video) = call.passing_video(sdp, from).unzip();
     edits.write_sdp(message, |body| sdp.protected(anchored, beside, at, &negotiated.rewritten, body));
-    let both_ways = media.direction == Direction::SendRecv && !media.is_held();
+    let talk = Talk::of(media);
     let unheard = answer::unheard(media, negotiated.plan.is_some());
-    Some(Described { plan: negotiated.stream(media), video, both_ways, refused: negotiated.refused, unheard })
+    Some(Described { plan: negotiated.stream(media), video, talk, refused: negotiated.refused, unheard })
 }

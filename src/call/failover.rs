@@ -65,8 +65,13 @@ impl Switchboard {
 
     /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
     /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
-    pub(super) fn try_next(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
-        if call.rang.is_some() || call.answered.is_some() || call.candidates.is_empty() {
+    pub(super) fn try_next(&mut self, call: Box<Call>, now: Instant) -> Option<Box<Call>> {
+        if call.rang.is_some() { Some(call) } else { self.go_to_next(call, now) }
+    }
+
+    /// The same, whatever has been heard.
+    fn go_to_next(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
+        if call.answered.is_some() || call.candidates.is_empty() {
             return Some(call);
         }
         let Candidate { trunk, hop, uri } = call.candidates.remove(0);
@@ -78,7 +83,9 @@ impl Switchboard {
             call.trunk = trunk;
         }
         call.party.callee.target = uri;
-        call.party.callee.shift = 0;
+        // Whoever sent it on may get it again, and must not take it for the same over another path (RFC 3261 §8.1.3.5,
+        // §8.2.2.2).
+        call.party.callee.shift = call.retargets.len() as u32;
         call.last_invite.callee = LastInvite::default();
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
@@ -112,7 +119,8 @@ impl Switchboard {
         let Some(next) = found else { return Some(call) };
         call.retargets.push(Retarget { from, to: next.uri.clone(), status: code.0 });
         call.candidates.insert(0, next);
-        self.try_next(call, now)
+        // Most phones that send a call on have rung before.
+        self.go_to_next(call, now)
     }
 
     /// Where a URI leads on the callee's side.
@@ -120,7 +128,7 @@ impl Switchboard {
         let parsed = Uri::parse(uri).ok()?;
         let hop = call.flow.callee.hop();
         let there = parsed.ip().is_some_and(|ip| ip == hop.address.ip());
-        let ours = parsed.ip().is_some_and(|ip| call.settings.is_ours(call.side(Leg::Callee), ip));
+        let ours = call.settings.is_us(call.side(Leg::Callee), &parsed);
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
         let named = trunk.is_some_and(|trunk| trunk.host.eq_ignore_ascii_case(parsed.host));
         if parsed.user.is_none() || !(there || ours || named || parsed.host.is_empty()) {

@@ -38,6 +38,12 @@ impl Forks {
         }
     }
 
+    /// One that has not answered is reached elsewhere from now on. False: it is none of these.
+    pub(super) fn moves(&mut self, tag: Option<&str>, target: &str) -> bool {
+        let early = self.early.iter_mut().find(|early| Some(&*early.tag) == tag);
+        early.map(|early| target.clone_into(&mut early.target)).is_some()
+    }
+
     /// One answers, the first to do so.
     pub(super) fn answers(&mut self, response: &Message<'_>) {
         self.early = Vec::new();

@@ -75,9 +75,12 @@ pub(super) fn at_hop(uri: &str, to: Hop) -> String {
     at(uri, &address, to.transport)
 }
 
-/// The same at `address`, a name or an address as URIs write it.
+/// The same at `address`, a name or an address as URIs write it. The name of a service stays.
 pub(super) fn at(uri: &str, address: &str, transport: Transport) -> String {
     let parsed = Uri::parse(uri).ok();
+    if parsed.is_some_and(|parsed| parsed.is_service()) {
+        return uri.to_owned();
+    }
     let (user, at) = parsed.and_then(|parsed| parsed.user).map_or(("", ""), |user| (user, "@"));
     let mut out = String::with_capacity(LINE);
     out.extend(["sip:", user, at, address, transport.uri_parameter()]);
@@ -119,6 +122,11 @@ fn set_contact(edits: &mut Edits, message: &Message<'_>, local: Hop) {
     edits.set_uri_at(message, theirs.uri, &our_uri(if secure { "sips" } else { "sip" }, user, local));
 }
 
+/// Ourselves as a route that a dialog takes (RFC 3261 §16.6 step 4).
+pub(super) fn our_route(local: Hop) -> String {
+    format!("<{};lr>", our_uri("sip", None, local))
+}
+
 /// Our Via line.
 pub(super) fn via(local: Hop, branch: &str) -> String {
     let mut line = String::with_capacity(LINE);
@@ -134,7 +142,7 @@ pub(super) fn routes_onward(message: &Message<'_>, side: Side, settings: &Settin
     if side == Side::Outside {
         return Vec::new();
     }
-    let ours = |uri: &str| Uri::parse(uri).is_ok_and(|uri| uri.ip().is_some_and(|ip| settings.is_ours(side, ip)));
+    let ours = |uri: &str| Uri::parse(uri).is_ok_and(|uri| settings.is_us(side, &uri) || settings.is_pbx(&uri));
     let routes = message.addresses(Name::Route).filter_map(Result::ok).take(MAX_ROUTES);
     routes.skip_while(|route| ours(route.uri)).map(|route| format!("<{}>{}", route.uri, route.params)).collect()
 }
@@ -147,7 +155,6 @@ pub(super) fn edit_hop(edits: &mut Edits, message: &Message<'_>, source: SocketA
     let hops = message.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS).saturating_sub(1);
     edits.set_number(message, Name::MaxForwards, hops.into());
     edits.remove_all(message, Name::Route);
-    edits.remove_all(message, Name::RecordRoute);
 }
 
 pub(super) fn add_routes(edits: &mut Edits, message: &Message<'_>, routes: &[String]) {
@@ -166,6 +173,7 @@ pub(super) fn edit_request(
     way: Option<Way<'_>>,
 ) {
     edit_hop(edits, message, source, local, branch);
+    edits.remove_all(message, Name::RecordRoute);
     if let Some(Way { target, routes }) = way {
         edits.set_request_uri(message, target);
         add_routes(edits, message, routes);

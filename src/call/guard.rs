@@ -85,10 +85,10 @@ impl Switchboard {
         self.hold_keys(call, Held::All);
     }
 
-    /// Warns the callee, who goes on hearing the caller; behind a hold, which nobody listens through, if keys are held
+    /// Warns the callee, who goes on hearing the caller; behind a hold through which nobody listens, if keys are held
     /// then.
     pub(super) fn whisper(&mut self, call: &mut Call) {
-        if call.media.on_hold {
+        if !call.media.callee_hears() {
             if let Some(guard) = &mut call.guard {
                 guard.whisper_waits = true;
             }
@@ -103,7 +103,7 @@ impl Switchboard {
         let waits = call
             .guard
             .as_mut()
-            .filter(|_| !call.media.on_hold)
+            .filter(|_| call.media.callee_hears())
             .is_some_and(|guard| std::mem::take(&mut guard.whisper_waits));
         if waits {
             self.whisper(call);

@@ -44,6 +44,9 @@ pub(super) enum History {
 const HISTORY: &str = "History-Info";
 const DIVERSION: &str = "Diversion";
 
+/// Who calls, before there was P-Asserted-Identity (draft-ietf-sip-privacy-04).
+const REMOTE_PARTY: &str = "Remote-Party-ID";
+
 /// In place of an address that is nobody's business (RFC 7044 §10.1.2).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
@@ -62,13 +65,16 @@ pub(super) fn screen(
         (Side::Inside, Some(trunk)) => trunk.shows_identity,
         (Side::Outside | Side::Inside, _) => ShownIdentity::Trusted,
     };
+    // The same in the words of older equipment, which wrote each wish beside the address.
+    let private = || message.other_addresses(REMOTE_PARTY).any(|party| party.map_or(true, |party| is_marked(&party)));
     let assertion = match shown {
         ShownIdentity::Trusted => true,
-        ShownIdentity::Public => !is_private(message),
+        ShownIdentity::Public => !is_private(message) && !private(),
         ShownIdentity::Never => false,
     };
     if !assertion {
         edits.remove_all(message, Name::PAssertedIdentity);
+        edits.remove_other(message, REMOTE_PARTY);
     }
     // What a trunk's user wishes to be called is the trunk's business.
     if !assertion || side == Side::Outside {
@@ -97,7 +103,7 @@ fn anonymise(edits: &mut Edits, message: &Message<'_>) -> History {
             continue;
         }
         for entry in message.other_addresses(name).flatten() {
-            let private = if name == HISTORY { is_private_stay(entry.uri) } else { is_private_diversion(&entry) };
+            let private = if name == HISTORY { is_private_stay(entry.uri) } else { is_marked(&entry) };
             if all || private {
                 edits.set_uri_at(message, entry.uri, ANONYMOUS);
                 if let Some(display) = entry.display {
@@ -118,8 +124,8 @@ fn is_private_stay(uri: &str) -> bool {
         .any(|(name, value)| name.eq_ignore_ascii_case("Privacy") && !value.eq_ignore_ascii_case("none"))
 }
 
-/// The same of a Diversion (RFC 5806 §4).
-fn is_private_diversion(entry: &NameAddr<'_>) -> bool {
+/// The same of a Diversion (RFC 5806 §4) and of a remote party.
+fn is_marked(entry: &NameAddr<'_>) -> bool {
     let wish = entry.param("privacy").flatten().map(|wish| wish.trim_matches('"'));
     wish.is_some_and(|wish| !wish.eq_ignore_ascii_case("off"))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::description::description;
+use super::description::{Talk, description};
 use super::event::{EndReason, Event, NotAnalysed};
 use super::forward;
 use super::guard::PressedIn;
@@ -142,8 +142,8 @@ impl Switchboard {
             // Of something that another prompt has replaced meanwhile.
             MediaEvent::Finished { to, play } if play != call.media.plays[to] => self.keep(call),
             MediaEvent::Finished { to, .. } => self.finished(call, to, now),
-            // On hold nobody need send anything.
-            MediaEvent::Silent if call.media.on_hold => self.held_and_silent(call, now),
+            // On hold nobody need send anything; and whoever has called for help may be unable to.
+            MediaEvent::Silent if call.media.is_on_hold() || call.is_emergency() => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, EndReason::Media, now),
             MediaEvent::Unheard => self.falls_unheard(call, now),
         }
@@ -211,6 +211,8 @@ impl Switchboard {
             return false;
         }
         call.unheard = answer::unheard(media, negotiated.plan.is_some());
+        // It may be on hold from the beginning: a call that is parked, or set up by a third party (RFC 3725).
+        call.media.talk.caller = Talk::of(media);
         self.plan(call, Leg::Caller, negotiated.stream(media));
         let video = call.passing_video(sdp, Leg::Caller);
         self.plan_video(call, Leg::Caller, video.map(|(_, plan)| plan));

@@ -1,4 +1,7 @@
 //! Requests outside any call, on their way to PBX or trunk, and what comes back.
+//!
+//! Of a dialog that is no call (a subscription to a voice mailbox), nothing is kept here. To the PBX we are a proxy on
+//! its route, so that it asks again through us and whoever answered is still there behind us.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use super::settings::Side;
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::ClientId;
-use crate::sip::wire::{Edits, Message, Method, StatusCode, Uri};
+use crate::sip::wire::{Edits, Message, Method, Name, NameAddr, StatusCode, Uri};
 
 /// Contacts of one REGISTER that are rewritten.
 const MAX_CONTACTS: usize = 16;
@@ -32,6 +35,13 @@ impl Switchboard {
         let uri = message.request_uri()?;
         let target = Uri::parse(uri).ok()?;
         let mut candidates = VecDeque::from(self.candidates(uri, &target, relayed.from, Order::Steady));
+        // Of the hosts of a trunk, first the one that has the dialog.
+        let routes = forward::routes_onward(message, relayed.from, &self.settings);
+        let next = routes.first().and_then(|route| NameAddr::only(route).ok()?.parsed_uri().ok()).unwrap_or(target);
+        let there = candidates.iter().position(|one| next.ip() == Some(one.hop.address.ip()));
+        if let Some(one) = there.filter(|_| relayed.dialog).and_then(|there| candidates.remove(there)) {
+            candidates.push_front(one);
+        }
         let candidate = candidates.pop_front()?;
         let to = flow.towards(candidate.hop);
         self.edit_outside(edits, message, relayed, (flow, candidate), branch);
@@ -55,6 +65,14 @@ impl Switchboard {
         let side = relayed.from;
         let local = settings.local(side.other(), hop.transport);
         forward::edit_hop(edits, message, flow.peer, local, branch);
+        // The PBX is told the way of such a dialog with us as its first step, and who is at its end. The trunk is told
+        // of us alone.
+        let shown = relayed.dialog && side == Side::Outside;
+        if shown {
+            edits.push_on_top(message, &format!("Record-Route: {}", forward::our_route(local)));
+        } else {
+            edits.remove_all(message, Name::RecordRoute);
+        }
         forward::add_routes(edits, message, &forward::routes_onward(message, side, settings));
         edits.set_request_uri(message, &uri);
         self.map_refer_to(edits, message, side, hop);
@@ -69,6 +87,9 @@ impl Switchboard {
             edits.remove_other(message, "Path");
         }
         relayed.contacts.clear();
+        if shown {
+            return;
+        }
         for contact in message.contacts().filter_map(Result::ok).take(MAX_CONTACTS) {
             let ours = forward::at_hop(contact.uri, local);
             edits.set_uri_at(message, contact.uri, &ours);
@@ -83,7 +104,16 @@ impl Switchboard {
         code: StatusCode,
         relayed: &RelayedRequest,
     ) {
+        if relayed.dialog && relayed.from == Side::Outside {
+            return forward::edit_response(edits, message, relayed.local, &relayed.routes);
+        }
         edits.pop_via(message);
+        if relayed.dialog && code.is_success() {
+            let ours = forward::our_route(relayed.local);
+            for route in [&ours].into_iter().chain(&relayed.routes) {
+                edits.append(message, &format!("Record-Route: {route}"));
+            }
+        }
         if code.is_success() {
             for path in &relayed.paths {
                 edits.append(message, path);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::description::{Described, rewrite_sdp};
+use super::description::{Described, Talk, rewrite_sdp};
 use super::event::EndReason;
 use super::failover::Again;
 use super::forward;
@@ -35,10 +35,12 @@ pub(super) struct RelayedRequest {
     pub(super) invite: bool,
     /// What an offer in it says, in force once it is accepted.
     pub(super) plan: Option<(Leg, StreamPlan)>,
-    /// Its offer is a hold, whatever the answer says to it.
-    pub(super) holds: bool,
+    /// Its offer may be a hold, whatever the answer says to it.
+    pub(super) talk: Talk,
     /// The same of its video.
     pub(super) video: Option<Box<StreamPlan>>,
+    /// It belongs to a dialog that is no call.
+    pub(super) dialog: bool,
     /// Record-Routes for its response.
     pub(super) routes: Vec<String>,
     /// Contacts of a REGISTER: ours and theirs.
@@ -68,9 +70,10 @@ impl RelayedRequest {
             server,
             call: None,
             from,
+            dialog: matches!(message.method(), Some(Method::Other("SUBSCRIBE" | "NOTIFY" | "REFER"))),
             invite: message.method() == Some(Method::Invite),
             plan: None,
-            holds: false,
+            talk: Talk::BOTH_WAYS,
             video: None,
             routes: forward::record_routes(message),
             contacts: Vec::new(),
@@ -236,7 +239,7 @@ impl Switchboard {
         let way = call.way(to, message.to().ok().and_then(|to| to.tag()));
         forward::edit_request(edits, message, flow.peer, call.local(to), branch, Some(way));
         if let Some(described) = rewrite_sdp(&mut call, message, leg, edits) {
-            relayed.holds = !described.both_ways;
+            relayed.talk = described.talk;
             (relayed.plan, relayed.video) = (Some((leg, described.plan)), described.video);
         }
         relayed.call = Some(call.id);
@@ -255,6 +258,8 @@ impl Switchboard {
         if relayed.invite {
             let invite = &mut call.last_invite[to];
             (invite.number, invite.shift) = (number, relayed.shift);
+        }
+        if refreshes(message) {
             call.refresh_target(leg, message);
         }
         self.changed(call.id);
@@ -356,10 +361,12 @@ impl Switchboard {
         }
         if accepted {
             self.accepted(&mut call, relayed, described, from);
-            if relayed.invite {
-                call.refresh_target(from, message);
-            }
             self.changed(call.id);
+        }
+        // A reliable 1xx says it too (RFC 6141 §4.3).
+        let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
+        if relayed.timer.is_some() && (accepted || reliable) {
+            call.refresh_target(from, message);
         }
         self.keep(call);
         refused
@@ -368,7 +375,8 @@ impl Switchboard {
     /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
     fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
         if let Some(described) = &described {
-            call.media.on_hold = relayed.holds || !described.both_ways;
+            call.media.talk[from.other()] = relayed.talk;
+            call.media.talk[from] = described.talk;
             if relayed.invite && relayed.plan.is_none() {
                 call.media.answer_due = Some((from.other(), call.last_invite[from].number));
             }
@@ -423,7 +431,8 @@ fn refusal(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
     }
 }
 
-/// True for a request whose 2xx sets the session timer anew (RFC 4028 §7.4).
+/// True for a request that says where its sender is (RFC 3261 §12.2, RFC 3311 §5.2), and whose 2xx sets the session
+/// timer anew (RFC 4028 §7.4).
 fn refreshes(message: &Message<'_>) -> bool {
     matches!(message.method(), Some(Method::Invite | Method::Update))
 }
@@ -435,7 +444,8 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     if !offers || !message.has_sdp() {
         return false;
     }
-    let Ok(sdp) = call.settings.read_sdp(message.sdp()) else { return true };
+    // What nobody here can read, somebody may who helps.
+    let Ok(sdp) = call.settings.read_sdp(message.sdp()) else { return !call.is_emergency() };
     // What a PRACK says behind an INVITE without a description answers the callee's offer.
     let offered_nothing = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
     let answers = message.method() == Some(Method::Prack) && offered_nothing;

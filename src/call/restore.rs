@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::description::Talk;
 use super::event::{EndReason, Event};
 use super::input::Output;
 use super::machine::LONGEST_DIVERSION;
@@ -68,6 +69,7 @@ impl Switchboard {
         let outside = if snapshot.from == Side::Outside { Leg::Caller } else { Leg::Callee };
         let by_address = || self.settings.trunk_of(snapshot.flow[outside].peer.ip());
         let trunk = story.facts.trunk.clone().or_else(|| by_address().map(|trunk| Arc::clone(&trunk.name)));
+        let settings = self.settings_for(&story.facts);
         Call {
             party: snapshot.party,
             invited: snapshot.invited,
@@ -76,7 +78,7 @@ impl Switchboard {
             media: CallMedia {
                 plan: snapshot.plan,
                 latched: snapshot.latched,
-                on_hold: snapshot.on_hold,
+                talk: PerLeg::from_fn(|_| if snapshot.on_hold { Talk::NONE } else { Talk::BOTH_WAYS }),
                 reopening: true,
                 ..CallMedia::default()
             },
@@ -106,7 +108,7 @@ impl Switchboard {
                 snapshot.from,
                 snapshot.flow,
                 story.facts,
-                Arc::clone(&self.settings),
+                settings,
                 ago(story.began),
             )
         }

@@ -135,6 +135,13 @@ impl Call {
         }
     }
 
+    /// The word that counts for what `leg` says or is told. Nobody who calls for help has to encrypt.
+    fn srtp_wanted(&self, leg: Leg, encrypts: bool) -> SrtpPolicy {
+        let policy = self.srtp_policy(leg);
+        let spared = policy == SrtpPolicy::Require && !encrypts && self.is_emergency();
+        if spared { SrtpPolicy::Offer } else { policy }
+    }
+
     /// A side has a word on SRTP: what passes here is not left to the peers alone.
     pub(super) fn may_end_srtp(&self) -> bool {
         self.security.is_some() && Leg::BOTH.into_iter().any(|leg| self.srtp_policy(leg) != SrtpPolicy::Off)
@@ -142,7 +149,9 @@ impl Call {
 
     /// Takes what `media` says for the leg `from`, and says what the other is told.
     pub(super) fn negotiate(&mut self, media: &Media<'_>, from: Leg) -> Negotiated {
-        let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
+        let plain = |leg: Leg| self.security.as_ref().is_some_and(|one| one.said.spoken[leg] == Spoken::Plain);
+        let policy = self.srtp_wanted(from, media.crypto.iter().any(|crypto| usable(crypto).is_some()));
+        let towards = self.srtp_wanted(from.other(), !plain(from.other()));
         let before = self.media.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
         let Some(security) = &mut self.security else { return as_it_is };
@@ -191,7 +200,7 @@ impl Call {
     /// which then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261
     /// §14.2).
     pub(super) fn refuses(&self, media: &Media<'_>, from: Leg) -> bool {
-        let Some(security) = &self.security else { return false };
+        let Some(security) = self.security.as_ref().filter(|_| !self.is_emergency()) else { return false };
         let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
         if media.is_fax() {
             return policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;

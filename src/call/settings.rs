@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
 use crate::sip::flow::{Hop, Transport};
-use crate::sip::wire::Limits;
 use crate::sip::wire::sdp::{BadSdp, Sdp};
+use crate::sip::wire::{Limits, Uri};
 use crate::trunk::{Register, Target};
 use crate::units::Plain;
 
@@ -180,6 +180,10 @@ pub struct Settings {
     pub pbx: Hop,
     /// Where the PBX's calls come from, besides `pbx`.
     pub pbx_networks: Vec<IpNet>,
+    /// Its host, where the settings have a name.
+    pub pbx_name: Option<Arc<str>>,
+    /// Names that stand for us in URIs.
+    pub names: Vec<Arc<str>>,
     /// In order of preference for outbound calls.
     pub trunks: Vec<Trunk>,
     /// Our addresses towards trunks.
@@ -292,7 +296,12 @@ impl Settings {
             let at = |ip: IpAddr| trunk.targets.iter().any(|target| target.hop.address.ip() == ip);
             trunk.host.eq_ignore_ascii_case(host) || ip.is_some_and(at)
         });
-        match named {
+        let by_network = || {
+            // We may be in a network of a trunk ourselves.
+            let trunk = ip.filter(|ip| !self.is_ours(Side::Inside, *ip)).and_then(|ip| self.trunk_of(ip))?;
+            self.trunks.iter().position(|other| other.name == trunk.name)
+        };
+        match named.or_else(by_network) {
             Some(number) => self.trunks.get(number..=number).unwrap_or_default(),
             None => &self.trunks,
         }
@@ -337,8 +346,52 @@ impl Settings {
         }
     }
 
+    /// True for a URI that asks for help in an emergency.
+    pub(super) fn is_for_help(&self, uri: &str) -> bool {
+        let called = Uri::parse(uri).ok().and_then(|uri| uri.user);
+        called.is_some_and(|called| self.policy.is_emergency(called))
+    }
+
+    /// Those of an emergency call: no codec is taken out of it, nothing is asked of it that its helpers may refuse, and
+    /// they may know who calls (RFC 3325 §7: privacy is a user's wish, and this user wants to be found).
+    pub(super) fn for_help(&self) -> Self {
+        let mut settings = Self { codecs: Vec::new(), session_timer: None, ..self.clone() };
+        for trunk in &mut settings.trunks {
+            if trunk.shows_identity == ShownIdentity::Public {
+                trunk.shows_identity = ShownIdentity::Trusted;
+            }
+        }
+        settings
+    }
+
+    /// True for a URI at us as `side` sees us, or at a name of ours.
+    pub(super) fn is_us(&self, side: Side, uri: &Uri<'_>) -> bool {
+        match uri.ip() {
+            Some(ip) => self.is_ours(side, ip),
+            None => self.names.iter().any(|name| is_name(uri.host, name)),
+        }
+    }
+
+    /// True for a URI at the PBX. It and we may have one address, but not one port.
+    pub(super) fn is_pbx(&self, uri: &Uri<'_>) -> bool {
+        let port = uri.port.unwrap_or(self.pbx.transport.default_port());
+        match uri.ip() {
+            Some(ip) => {
+                let alone = port == self.pbx.address.port() || !self.is_ours(Side::Inside, ip);
+                ip == self.pbx.address.ip() && alone
+            }
+            None => self.pbx_name.as_deref().is_some_and(|name| is_name(uri.host, name)),
+        }
+    }
+
     /// True if `ip` is one of ours as `side` sees us.
     pub(super) fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
         Transport::ALL.into_iter().any(|transport| self.local(side, transport).address.ip() == ip)
     }
+}
+
+/// True if `host` is this name; each may end in the dot of the root.
+fn is_name(host: &str, name: &str) -> bool {
+    let [host, name] = [host, name].map(|name| name.strip_suffix('.').unwrap_or(name));
+    host.eq_ignore_ascii_case(name)
 }

@@ -220,7 +220,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         latched: call.media.latched,
         video: call.video.as_ref().and_then(|video| video.snapshot()),
         secured: call.security.as_ref().map(|security| security.said),
-        on_hold: call.media.on_hold,
+        on_hold: call.media.is_on_hold(),
         whisper_waits: call.guard.as_ref().is_some_and(|guard| guard.whisper_waits),
         session: call.session.timer.map(|(interval, until)| (interval, until.saturating_duration_since(now))),
         diversion: call.diversion.as_ref().map(Diversion::progress),

@@ -4,13 +4,14 @@
 use std::time::Instant;
 
 use super::answer;
+use super::description::Talk;
 use super::event::EndReason;
 use super::security::Negotiated;
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{Repeat, ServerId, T1X64, T2};
-use crate::sip::wire::sdp::{Direction, Media};
+use crate::sip::wire::sdp::Media;
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::Leg;
 
@@ -66,6 +67,9 @@ impl Switchboard {
             }
             Some(_) | None => (StatusCode::NO_SUCH_CALL, &[], String::new()),
         };
+        if message.method() == Some(Method::Update) && code.is_success() {
+            call.refresh_target(leg, message);
+        }
         let contact = call.contact_line(leg);
         let mut lines: Vec<&str> = extra.to_vec();
         if message.method() == Some(Method::Update) && code.is_success() {
@@ -131,8 +135,8 @@ impl Switchboard {
     }
 
     fn take_description(&mut self, call: &mut Call, media: Option<(&Media<'_>, Negotiated)>, leg: Leg) {
-        call.media.on_hold =
-            media.as_ref().is_none_or(|(media, _)| media.direction != Direction::SendRecv || media.is_held());
+        call.media.talk[leg] = media.as_ref().map_or(Talk::NONE, |(media, _)| Talk::of(media));
+        call.media.talk[leg.other()] = Talk::BOTH_WAYS;
         let plan =
             media.map_or_else(|| answer::held(&call.media.plan[leg]), |(media, negotiated)| negotiated.stream(media));
         self.plan(call, leg, plan);

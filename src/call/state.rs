@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::candidates::Candidate;
+use super::description::Talk;
 use super::diversion::Diversion;
 use super::event::{Lifted, NotAnalysed};
 use super::forks::Forks;
@@ -99,12 +100,24 @@ pub(super) struct CallMedia {
     pub latched: PerLeg<Option<SocketAddr>>,
     /// What was played to each leg last.
     pub plays: PerLeg<PlayId>,
-    /// By the last description that was accepted.
-    pub on_hold: bool,
+    /// By the last descriptions that were accepted.
+    pub talk: PerLeg<Talk>,
     /// Who must answer the offer of a 2xx in the ACK with this CSeq (RFC 3261 §13.2.1).
     pub answer_due: Option<(Leg, u32)>,
     /// Its ports have been asked for again after a restart.
     pub reopening: bool,
+}
+
+impl CallMedia {
+    /// Audio does not flow both ways: nobody need send anything.
+    pub(super) fn is_on_hold(&self) -> bool {
+        Leg::BOTH.into_iter().any(|leg| self.talk[leg] != Talk::BOTH_WAYS)
+    }
+
+    /// The callee hears what comes from the caller's side. One whom the caller has put on hold does: it may be music.
+    pub(super) fn callee_hears(&self) -> bool {
+        self.talk.callee.hears && self.talk.caller.speaks
+    }
 }
 
 /// What a call's record says of it beyond its facts and times.
@@ -267,9 +280,13 @@ impl Call {
         format!("Contact: <{}>", forward::our_uri("sip", None, self.local(leg)))
     }
 
-    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message.
+    /// A target refresh (RFC 3261 §12.2): from now on, `leg` is reached at the Contact of this message. Before the
+    /// answer, each of the callee's phones has its own.
     pub(super) fn refresh_target(&mut self, leg: Leg, message: &Message<'_>) {
-        if let Ok(Some(contact)) = message.contact() {
+        let Ok(Some(contact)) = message.contact() else { return };
+        let own = if message.status().is_some() { message.to() } else { message.from() };
+        let tag = own.ok().and_then(|address| address.tag());
+        if leg == Leg::Caller || !self.forks.moves(tag, contact.uri) {
             contact.uri.clone_into(&mut self.party[leg].target);
         }
     }
@@ -277,6 +294,11 @@ impl Call {
     /// Takes from a message of `from` what the other leg may not learn or believe.
     pub(super) fn screen(&self, edits: &mut Edits, message: &Message<'_>, from: Leg) -> History {
         identity::screen(edits, message, &self.settings, self.side(from), self.trunk.as_deref())
+    }
+
+    /// It is a call of the PBX for help.
+    pub(super) fn is_emergency(&self) -> bool {
+        self.settings.policy.helps(&self.facts)
     }
 
     /// The trunk of a leg; the PBX is none.

@@ -1,5 +1,6 @@
 //! Dispatch: which call or transaction a message, an answer or a deadline belongs to.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -273,6 +274,18 @@ impl Switchboard {
         self.side_of_message(source, bytes).is_some()
     }
 
+    /// True for a call of the PBX for help, seen before the message is read: it goes first.
+    #[must_use]
+    pub fn asks_for_help(&self, source: SocketAddr, bytes: &[u8]) -> bool {
+        if self.settings.side_of(source) != Some(Side::Inside) {
+            return false;
+        }
+        let start = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let uri = start.strip_prefix(b"INVITE ").and_then(|rest| rest.split(|byte| *byte == b' ').next());
+        let uri = uri.filter(|uri| uri.len() <= LONGEST_TEXT).and_then(|uri| std::str::from_utf8(uri).ok());
+        uri.is_some_and(|uri| self.settings.is_for_help(uri))
+    }
+
     /// True for a message that asks for a contact that we registered, from a source that no setting names: a trunk has
     /// told it where we are.
     #[must_use]
@@ -301,20 +314,31 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         match index.read(bytes, &settings.wire_limits) {
             Ok(message) => self.message(&message, flow.of_request(&message), side, now),
-            Err(BadMessage::BadByte) => self.mend(bytes, &mut index, flow, side, now),
-            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+            Err(bad) => self.mend(bytes, &mut index, bad, flow, side, now),
         }
         self.index = Some(index);
     }
 
-    /// A message with bytes that have no place in one: a name in ISO 8859-1 costs nobody the call.
-    fn mend(&mut self, bytes: &[u8], index: &mut Index, flow: Flow, side: Side, now: Instant) {
-        let mended = mended(bytes);
-        let bytes = mended.as_deref().unwrap_or(bytes);
-        match index.read(bytes, &Arc::clone(&self.settings).wire_limits) {
-            Ok(message) => self.message(&message, flow.of_request(&message), side, now),
-            Err(bad) => self.refuse_message(index.salvage(bytes), bad, flow),
+    /// A message as telephones write it that nobody can change any more: what they mean is plain, and costs nobody the
+    /// call. All behind us read what has been mended.
+    fn mend(&mut self, bytes: &[u8], index: &mut Index, mut bad: BadMessage, flow: Flow, side: Side, now: Instant) {
+        let limits = &Arc::clone(&self.settings).wire_limits;
+        let mut text = Cow::Borrowed(bytes);
+        if bad == BadMessage::BadByte {
+            text = mended(bytes).map_or(text, Cow::Owned);
+            match index.read(&text, limits) {
+                Ok(message) => return self.message(&message, flow.of_request(&message), side, now),
+                Err(other) => bad = other,
+            }
         }
+        if let (BadMessage::Address | BadMessage::Uri | BadMessage::Via, Some(tidy)) = (bad, index.tidied(&text)) {
+            text = Cow::Owned(tidy);
+            match index.read(&text, limits) {
+                Ok(message) => return self.message(&message, flow.of_request(&message), side, now),
+                Err(other) => bad = other,
+            }
+        }
+        self.refuse_message(index.salvage(&text), bad, flow);
     }
 
     fn bad_frame(&mut self, head: &[u8], error: BadMessage, flow: Flow) {
@@ -341,6 +365,7 @@ impl Switchboard {
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         let claim = match side {
             _ if message.method().is_some() && self.inside(message, side).is_some() => Claim::OfCall,
+            _ if self.is_emergency(message, side) && self.takes(None, true) => Claim::OfCall,
             Side::Inside => Claim::Ours,
             Side::Outside => Claim::Others,
         };
@@ -391,13 +416,18 @@ impl Switchboard {
     fn request(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
         let Some(method) = message.method() else { return };
         if message.max_forwards() == Ok(Some(0)) {
+            if method == Method::Options && self.is_for_us(message) {
+                // Gateways ask so whether we are there, and nobody behind us (RFC 3261 §16.3).
+                return self.reply(message, server, flow, StatusCode::OK, &[ALLOW], now);
+            }
             return self.reply(message, server, flow, StatusCode::TOO_MANY_HOPS, &[], now);
         }
         if self.transactions.has_been_here(message) {
             return self.reply(message, server, flow, StatusCode::LOOP_DETECTED, &[], now);
         }
         let known = |token: &&str| PROXY_EXTENSIONS.iter().any(|known| token.eq_ignore_ascii_case(known));
-        if let Some(token) = message.tokens(Name::ProxyRequire).find(|token| !known(token)) {
+        let strange = message.tokens(Name::ProxyRequire).find(|token| !known(token));
+        if let Some(token) = strange.filter(|_| !self.is_emergency(message, side)) {
             let line = format!("Unsupported: {token}");
             return self.reply(message, server, flow, StatusCode::BAD_EXTENSION, &[&line], now);
         }

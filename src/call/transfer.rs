@@ -20,10 +20,10 @@ impl Switchboard {
             return;
         };
         let headless = old.split('?').next().unwrap_or(old);
-        let new = if side == Side::Inside && self.is_pbx(&uri) {
+        let new = if side == Side::Inside && self.settings.is_pbx(&uri) {
             // One of its own extensions: out there, it is behind us.
             Some(forward::at_hop(headless, self.settings.local(Side::Outside, to.transport)))
-        } else if uri.ip().is_some_and(|ip| self.settings.is_ours(side, ip)) {
+        } else if self.settings.is_us(side, &uri) {
             self.replaced_target(&uri, side).or_else(|| Some(forward::at_hop(headless, to)))
         } else {
             None
@@ -33,14 +33,6 @@ impl Switchboard {
             new.extend(["?", uri.headers]);
         }
         edits.set_uri_at(message, old, &new);
-    }
-
-    /// Whether a URI that the PBX wrote names the PBX. It and we may have one address, but not one port.
-    fn is_pbx(&self, uri: &Uri<'_>) -> bool {
-        let pbx = self.settings.pbx;
-        let port = uri.port.unwrap_or(pbx.transport.default_port());
-        uri.ip() == Some(pbx.address.ip())
-            && (port == pbx.address.port() || !self.settings.is_ours(Side::Inside, pbx.address.ip()))
     }
 
     /// Who has the dialog that a Replaces of `uri` names, as `side`'s peer knows them.

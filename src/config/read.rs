@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::Files;
-use super::host::{NETWORK_HINT, address, network};
+use super::host::{NETWORK_HINT, address, host_name, network};
 use super::listen::{beside_api, client_identity, listen, roots, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
@@ -109,6 +109,8 @@ fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) 
 
 fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {
     let public_address = public_address(&mut section, reading);
+    let hint = "must be a host name, as \"ringfence.example\"";
+    let names = section.list(reading, "names", Vec::new(), hint, |text| host_name(text).then(|| text.to_owned()));
     let redirects = [("pass", Redirects::Pass), ("follow", Redirects::Follow)];
     let redirects = section.word(reading, "redirects", Redirects::Pass, &redirects);
     let max_calls = section.count(reading, "max_calls", 2_000, 1..=100_000);
@@ -121,6 +123,7 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
     section.finish(reading);
     SipSettings {
         public_address,
+        names,
         redirects,
         max_calls,
         drain_for,

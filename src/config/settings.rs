@@ -105,6 +105,8 @@ pub struct ConnectionSettings {
 pub struct SipSettings {
     /// Address to write towards the outside where it is not the socket's own (NAT).
     pub public_address: Option<IpAddr>,
+    /// Host names that stand for Ringfence.
+    pub names: Vec<String>,
     /// What becomes of a 3xx.
     pub redirects: Redirects,
     /// More calls than this are answered 503.

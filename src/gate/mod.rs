@@ -35,6 +35,9 @@ const VOUCHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Blocks of an operator in a row that no other pushes out.
 const MOST_KEPT: usize = 1_000;
 
+/// Calls for help that pass a spent limit.
+const HELP_A_SECOND: u32 = 20;
+
 /// Blocks that are shown at a time. A flood of forged sources makes as many as the table holds, and this is done every
 /// second beside the calls.
 const MAX_SHOWN: usize = 1_000;
@@ -158,6 +161,7 @@ pub struct Gate {
     vouched: LruCache<SourceKey, ()>,
     numbers: LruCache<Box<str>, Limiter>,
     events: VecDeque<GateEvent>,
+    help: Limiter,
 }
 
 impl Gate {
@@ -165,9 +169,11 @@ impl Gate {
     #[must_use]
     pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
         let cap = NonZeroUsize::new(settings.max_sources).unwrap_or(NonZeroUsize::MIN);
+        let clock = FakeRelativeClock::default();
         Self {
             settings,
-            clock: FakeRelativeClock::default(),
+            help: limiter(Rate::new(HELP_A_SECOND, Duration::from_secs(1)), &clock),
+            clock,
             now,
             told_until: now,
             strangers: LruCache::new(cap),
@@ -211,6 +217,13 @@ impl Gate {
         }
         self.start_block(key, BlockReason::Messages, None, now);
         over()
+    }
+
+    /// May a call for help be read, though its source is over its limit? Its address may be forged: so many may, and a
+    /// lost one is repeated.
+    pub fn helps(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.help.check().is_ok()
     }
 
     /// One new call. Calls from `networks.allow` are not counted.

@@ -32,6 +32,15 @@ fn flood(gate: &mut Gate, source: IpAddr, now: Instant) -> usize {
 }
 
 #[test]
+fn so_many_calls_for_help_pass_a_spent_limit() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+
+    assert_eq!((0..1_000).filter(|_| gate.helps(t0)).count(), HELP_A_SECOND as usize);
+    assert!(gate.helps(t0 + SECOND));
+}
+
+#[test]
 fn a_stranger_that_floods_is_blocked_longer_each_time() {
     let t0 = clock::now();
     let mut gate = Gate::new(Arc::new(settings()), t0);

@@ -1,5 +1,6 @@
 //! Phone numbers: what counts as one, E.164 form, and patterns over them.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -81,23 +82,56 @@ impl Country {
         }
     }
 
-    /// Who calls, from the user part that the message shows.
+    /// A short number as it may be meant: as it stands, without separators (RFC 3966 §5.1.1), and without a `+` or the
+    /// calling code, which some put before each.
+    pub(super) fn spellings(&self, text: &str) -> [Option<String>; 3] {
+        let bare: String = text.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')')).collect();
+        let short = bare.strip_prefix('+').map(str::to_owned);
+        let national = short.as_deref().and_then(|short| short.strip_prefix(self.calling_code)).map(str::to_owned);
+        [Some(bare), short, national]
+    }
+
+    /// Who calls, from the user part that the message shows. What stands behind a `;` is about the number (RFC 3966), as
+    /// that it has been verified, and `%2B` is a plus (RFC 3261 §19.1.2).
     #[must_use]
     pub fn caller(&self, user: Option<&str>) -> CallerNumber {
         const WITHHELD: [&str; 5] = ["anonymous", "unavailable", "restricted", "unknown", "private"];
         let user = user.unwrap_or_default();
-        if user.is_empty() || WITHHELD.iter().any(|word| user.eq_ignore_ascii_case(word)) {
+        let bare = user.split(';').next().unwrap_or_default();
+        if bare.is_empty() || WITHHELD.iter().any(|word| bare.eq_ignore_ascii_case(word)) {
             return CallerNumber::Withheld;
         }
-        let user: String = user.chars().take(LONGEST).collect();
-        let digits = user.bytes().filter(u8::is_ascii_digit).count();
-        let number = digits >= 2 && user.bytes().all(|byte| byte.is_ascii_digit() || b"+-. ()/*#".contains(&byte));
-        if number {
-            CallerNumber::Known(Redacted(Arc::from(self.normalise(&user))))
+        let number: String = unescaped(bare).chars().take(LONGEST).collect();
+        let digits = number.bytes().filter(u8::is_ascii_digit).count();
+        if digits >= 2 && number.bytes().all(|byte| byte.is_ascii_digit() || b"+-. ()/*#".contains(&byte)) {
+            CallerNumber::Known(Redacted(Arc::from(self.normalise(&number))))
         } else {
-            CallerNumber::NotANumber(Redacted(Arc::from(user)))
+            // As it was written: nobody knows what its escapes hide.
+            CallerNumber::NotANumber(Redacted(Arc::from(user.chars().take(LONGEST).collect::<String>())))
         }
     }
+}
+
+/// A user part with its escapes resolved; as it stands where they are none.
+fn unescaped(user: &str) -> Cow<'_, str> {
+    if !user.contains('%') {
+        return Cow::Borrowed(user);
+    }
+    let mut text = Vec::with_capacity(user.len());
+    let mut rest = user.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16);
+        match (byte, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                let (Some(high), Some(low)) = (digit(high), digit(low)) else { return Cow::Borrowed(user) };
+                text.push((high * 16 + low) as u8);
+                rest = behind;
+            }
+            _ => text.push(*byte),
+        }
+    }
+    String::from_utf8(text).map_or(Cow::Borrowed(user), Cow::Owned)
 }
 
 /// Numbers by exact text and by prefix (`+44163296*`). Look-ups take logarithmic time however many there are.
@@ -211,8 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_known_whatever_is_said_of_it() {
+        for user in ["+441632960001;verstat=TN-Validation-Passed", "%2B441632960001", "+44%31632960001;isub=%41"] {
+            assert_eq!(gb().caller(Some(user)), gb().caller(Some("+441632960001")), "{user}");
+        }
+        for user in ["%0A%1B12;x=1", "12%", "12%4", "12%zz", "%FF12", "201%00"] {
+            assert!(matches!(gb().caller(Some(user)), CallerNumber::NotANumber(text) if *text.0 == *user), "{user}");
+        }
+    }
+
+    #[test]
     fn withheld_has_many_spellings() {
-        for user in [None, Some(""), Some("Anonymous"), Some("restricted")] {
+        for user in [None, Some(""), Some("Anonymous"), Some("restricted"), Some("anonymous;x=1"), Some(";x")] {
             assert_eq!(gb().caller(user), CallerNumber::Withheld);
         }
         assert!(matches!(gb().caller(Some("alice")), CallerNumber::NotANumber(_)));

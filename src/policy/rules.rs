@@ -8,6 +8,9 @@ use super::judge::{Class, Verdict};
 use super::number::{Country, NumberSet};
 use crate::units::Ratio;
 
+/// The service of all who help in an emergency.
+const SOS: &str = "service:sos";
+
 /// All that decides. Made by `config`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -105,11 +108,23 @@ impl Condition {
 
 impl Policy {
     /// Is this number of a call from the PBX one for emergencies? What stands behind a `;` is about the number
-    /// (RFC 3966), and no part of it.
+    /// (RFC 3966), and no part of it; some write it as if it were an international one. `service:sos` and what is below
+    /// it (RFC 5031 §4.2) is one everywhere.
     #[must_use]
     pub fn is_emergency(&self, called: &str) -> bool {
         let called = called.split(';').next().unwrap_or_default();
-        self.emergency.iter().any(|number| **number == *called)
+        let help = called.get(..SOS.len()).is_some_and(|start| start.eq_ignore_ascii_case(SOS));
+        if help && matches!(called.as_bytes().get(SOS.len()), None | Some(b'.')) {
+            return true;
+        }
+        let spelled = self.country.spellings(called);
+        self.emergency.iter().any(|number| spelled.iter().flatten().any(|called| *called == **number))
+    }
+
+    /// True for a call of the PBX for help: nothing stands in its way.
+    #[must_use]
+    pub fn helps(&self, facts: &Facts) -> bool {
+        facts.direction == CallDirection::Outbound && self.is_emergency(&facts.called.0)
     }
 
     /// What happens to a new call.
@@ -117,7 +132,7 @@ impl Policy {
     pub fn route(&self, facts: &Facts) -> RouteDecision {
         let decide = |route: Route, rule: &str| RouteDecision { route, rule: Arc::from(rule) };
         if facts.direction == CallDirection::Outbound {
-            return decide(Route::Connect, if self.is_emergency(&facts.called.0) { "emergency" } else { "outbound" });
+            return decide(Route::Connect, if self.helps(facts) { "emergency" } else { "outbound" });
         }
         let number = match &facts.caller {
             CallerNumber::Known(number) => Some(&*number.0),
@@ -242,7 +257,12 @@ mod tests {
         let decision = policy.route(&call);
 
         assert_eq!((decision.route, &*decision.rule), (Route::Connect, "emergency"));
-        assert!(policy.is_emergency("112;phone-context=+44") && !policy.is_emergency("1123"));
+        for called in ["112;phone-context=+44", "+999", "+44999", "9-1-1", "service:sos", "Service:SOS.fire"] {
+            assert!(policy.is_emergency(called), "{called}");
+        }
+        for called in ["1123", "", "+", "+1999", "+44", "service:sosx", "service:counseling", "sos"] {
+            assert!(!policy.is_emergency(called), "{called}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
-use ringfence::call::{Input, Settings};
+use ringfence::call::{Input, Settings, ShownIdentity};
 use ringfence::rtp::control::MediaEvent;
 use ringfence::sip::flow::Flow;
 
 use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
-use super::{answered, hang_up};
+use super::{answered, hang_up, saying};
 
 /// A port of the trunk's on which it takes nothing.
 const EPHEMERAL: &str = "192.0.2.10:51234";
@@ -296,4 +296,157 @@ fn of_the_same_audio_with_and_without_encryption_what_everybody_can_is_offered()
     world.send(TRUNK, &caller.ack());
     world.last(PBX);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_call_that_begins_on_hold_is_kept_while_it_is() {
+    for (offer, answer) in [
+        (sdp(TRUNK, "a=inactive\r\n"), sdp(PBX, "a=inactive\r\n")),
+        (sdp(TRUNK, "a=sendonly\r\n"), sdp(PBX, "")),
+        (sdp(TRUNK, ""), sdp(PBX, "a=sendonly\r\n")),
+        (sdp(TRUNK, "").replace("IP4 192.0.2.10\r\nt=", "IP4 0.0.0.0\r\nt="), sdp(PBX, "")),
+        (sdp(TRUNK, ""), String::new()),
+    ] {
+        let mut world = World::new(settings());
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &offer));
+        let invite = world.last(PBX);
+        if answer.is_empty() {
+            // What was said while it rang is in force.
+            world.send(PBX, &response(&invite, "183 Session Progress", "callee", &sdp(PBX, "a=inactive\r\n")));
+        }
+        world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
+        caller.learn(&world.last(TRUNK));
+        world.send(TRUNK, &caller.ack());
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 1, "{offer}{answer}");
+        assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+
+        world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+        let offer = world.last(PBX);
+        world.send(PBX, &response(&offer, "200 OK", "", &sdp(PBX, "")));
+        world.send(TRUNK, &caller.ack());
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 0, "its media stop");
+        world.rest();
+    }
+}
+
+/// As gateways write addresses: no user before the `@`, no parameter behind a semicolon.
+fn carelessly(message: &str) -> String {
+    let lines = message.split("\r\n").map(|line| match line.split_once(": ") {
+        Some(("From", value)) if value.starts_with("<sip:+441632960001@") => {
+            format!("From: {} ;", value.replacen("sip:+441632960001@", "sip:@", 1))
+        }
+        Some(("Via" | "From" | "To" | "Contact" | "Record-Route", _)) => format!("{line};"),
+        Some(_) | None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+#[test]
+fn addresses_with_nothing_in_a_place_where_something_must_be_cost_nobody_the_call() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    let invite = saying(&caller.request("INVITE", &sdp(TRUNK, "")), "Record-Route: <sip:192.0.2.10;lr>\r\n");
+    world.send(TRUNK, &carelessly(&invite));
+    let invite = world.last(PBX);
+    assert_eq!(header(&invite, "From"), format!("<sip:{TRUNK}>;tag=call"), "all behind us can read it");
+    assert_eq!(header(&invite, "To"), "<sip:201@192.0.2.1:5060>");
+    assert_eq!(world.caller_number(), None, "nobody calls");
+    let mut callee = Phone::callee(&invite, "callee");
+    world.send(PBX, &carelessly(&response(&invite, "200 OK", "callee", &sdp(PBX, ""))));
+    let answer = world.last(TRUNK);
+    assert!(answer.starts_with("SIP/2.0 200 ") && header(&answer, "To").ends_with(";tag=callee"), "{answer}");
+    caller.learn(&answer);
+    world.send(TRUNK, &carelessly(&caller.ack()));
+    let ack = world.last(PBX);
+    assert!(ack.starts_with("ACK sip:y@10.0.0.5:5060 "), "{ack}");
+    world.send(PBX, &carelessly(&callee.next("INFO", "")));
+    let info = world.last(TRUNK);
+    assert!(info.starts_with("INFO sip:x@192.0.2.10:5060 ") && info.contains("Route: <sip:192.0.2.10;lr>"), "{info}");
+    world.send(TRUNK, &carelessly(&response(&info, "200 OK", "", "")));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+    world.send(TRUNK, &carelessly(&caller.next("BYE", "")));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+    world.rest();
+}
+
+#[test]
+fn what_may_mean_more_than_one_thing_is_still_refused() {
+    let invite = Phone::caller("call").request("INVITE", &sdp(TRUNK, ""));
+    for (old, new) in [
+        (";tag=call\r\n", ";tag=call;;\r\n"),
+        (";tag=call\r\n", ";tag=call;tag=other;\r\n"),
+        (";tag=call\r\n", ";tag=call;x=\";\r\n"),
+        ("<sip:+441632960001@", "<sip:@a@"),
+        ("<sip:+441632960001@", "<sip:@"),
+        ("Contact: <sip:x@192.0.2.10:5060>", "Contact: <sip:x@192.0.2.10:5060>;;;;"),
+        ("Contact: <sip:x@192.0.2.10:5060>", "Contact: ;"),
+    ] {
+        let mut world = World::new(settings());
+        let odd = invite.replacen(old, new, 1);
+        assert_ne!(odd, invite);
+        world.send(TRUNK, &odd);
+        let said = world.newest_invite(PBX);
+        // The only one that has one meaning.
+        assert_eq!(said.is_some(), new == "<sip:@", "{new}");
+    }
+}
+
+#[test]
+fn who_calls_is_kept_in_the_words_of_older_equipment_as_in_those_of_newer() {
+    let party =
+        |mark: &str| format!("Remote-Party-ID: \"Desk\" <sip:201@pbx.example>;party=calling;privacy={mark}\r\n");
+    let shows = |settings: &Settings, more: &str| {
+        let mut world = World::new(settings.clone());
+        let caller = Phone::inside("out", "01632960002");
+        world.send(PBX, &caller.request_with("INVITE", more, &sdp(PBX, "")));
+        !header(&world.last(TRUNK), "Remote-Party-ID").is_empty()
+    };
+    let mut shown = settings();
+    for (identity, mark, known) in [
+        (ShownIdentity::Trusted, "full", true),
+        (ShownIdentity::Public, "off", true),
+        (ShownIdentity::Public, "full", false),
+        (ShownIdentity::Never, "off", false),
+    ] {
+        shown.trunks[0].shows_identity = identity;
+        assert_eq!(shows(&shown, &party(mark)), known, "{identity:?} {mark}");
+    }
+    shown.trunks[0].shows_identity = ShownIdentity::Public;
+    assert!(!shows(&shown, &(party("off") + "Privacy: id\r\n")));
+    assert!(!shows(&shown, "Remote-Party-ID: \"x\" sip:201@pbx.example\r\n"), "what cannot be read may be private");
+
+    for believes_identity in [true, false] {
+        let mut settings = settings();
+        settings.trunks[0].believes_identity = believes_identity;
+        let mut world = World::new(settings);
+        world.send(TRUNK, &Phone::caller("call").request_with("INVITE", &party("off"), &sdp(TRUNK, "")));
+        assert_eq!(!header(&world.last(PBX), "Remote-Party-ID").is_empty(), believes_identity);
+    }
+}
+
+#[test]
+fn a_caller_whose_number_has_been_verified_is_known_by_it() {
+    let mut world = World::new(settings());
+    let asserted = "P-Asserted-Identity: <sip:%2B441632960007;verstat=TN-Validation-Passed@example.com;user=phone>\r\n";
+    world.send(TRUNK, &Phone::caller("call").request_with("INVITE", asserted, &sdp(TRUNK, "")));
+
+    assert_eq!(world.caller_number().as_deref(), Some("+441632960007"));
+}
+
+#[test]
+fn a_probe_that_may_go_no_further_is_for_us() {
+    let mut world = World::new(settings());
+    for (user, code) in [("", "200"), ("201@", "483")] {
+        let last = Phone::caller(code).request("OPTIONS", "").replace("Max-Forwards: 70", "Max-Forwards: 0");
+        let last = last.replacen("OPTIONS sip:201@", &format!("OPTIONS sip:{user}"), 1);
+        world.send(TRUNK, &last);
+        let said = world.last(TRUNK);
+        assert!(said.starts_with(&format!("SIP/2.0 {code} ")), "{said}");
+    }
+    world.rest();
 }

@@ -86,6 +86,38 @@ fn a_key_by_info_is_answered_here_and_the_callee_is_told_once() {
 }
 
 #[test]
+fn a_key_is_held_in_whatever_words_it_is_told() {
+    for (method, kind, key, state) in [
+        ("INFO", "application/vnd.nortelnetworks.digits", "p=Digit-Collection\r\ny=Digits\r\nd=Digits=1\r\n", ""),
+        ("INFO", "application/dtmf; x=y", "1", ""),
+        ("INFO", "audio/telephone-event", "\u{1}\u{8a}@", ""),
+        ("NOTIFY", "Audio/Telephone-Event", "\u{1}\u{8a}@", ""),
+        (
+            "NOTIFY",
+            "application/kpml-response+xml",
+            "<kpml-response version=\"1.0\" code=\"200\" text=\"OK\" digits=\"1\" tag=\"dtmf\"/>",
+            "<kpml-response version=\"1.0\" code=\"423\" text=\"Timer Expired\"/>",
+        ),
+    ] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let says = |callee: &mut Phone, body: &str| callee.next(method, body).replace("application/sdp", kind);
+        world.send(PBX, &says(&mut callee, key));
+        assert!(world.last(PBX).starts_with("SIP/2.0 200 "), "{kind}");
+        assert_eq!(world.events.last().unwrap(), "digit callee", "{kind}");
+        let ladder = world.ladder();
+        assert!(ladder.contains("play callee-guard") && !ladder.contains("> trunk"), "{kind}: {ladder}");
+        if !state.is_empty() {
+            world.send(PBX, &says(&mut callee, state));
+            let told = world.last(TRUNK);
+            assert!(told.starts_with("NOTIFY "), "no key: {told}");
+            world.send(TRUNK, &response(&told, "200 OK", "", ""));
+            world.last(PBX);
+        }
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
 fn nine_twice_sends_the_key_and_lifts_the_guard_for_good() {
     let (mut world, mut caller, mut callee) = guarded();
     press(&mut world, '1');
@@ -298,7 +330,12 @@ fn a_callee_on_hold_is_warned_when_the_hold_ends() {
         let (mut world, mut caller, mut callee) = guarded();
         let hold = |world: &mut World, caller: &mut Phone, callee: &mut Phone, attribute: &str| {
             let (from, to) = if by_callee { ((PBX, callee), TRUNK) } else { ((TRUNK, caller), PBX) };
-            re_invite(world, from, to, attribute);
+            re_invite(
+                world,
+                from,
+                to,
+                &if by_callee { attribute.to_owned() } else { attribute.replace("sendonly", "inactive") },
+            );
         };
         hold(&mut world, &mut caller, &mut callee, HOLD);
         world.judge(0.75);
@@ -315,6 +352,37 @@ fn a_callee_on_hold_is_warned_when_the_hold_ends() {
         }
         assert!(!world.ladder().contains("* whisper"), "once");
         hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_caller_cannot_keep_the_callee_from_being_warned_by_a_hold_of_its_own() {
+    for attribute in ["a=sendonly\r\n", "a=recvonly\r\n"] {
+        let (mut world, mut caller, _) = guarded();
+        re_invite(&mut world, (TRUNK, &mut caller), PBX, attribute);
+        world.judge(0.75);
+        let warned = world.ladder().contains("* whisper callee-whisper to callee");
+        assert_eq!(warned, attribute.contains("sendonly"), "who is heard is warned of");
+        hang_up(world, &mut caller);
+    }
+}
+
+#[test]
+fn a_hold_keeps_no_scam_from_being_taken_away() {
+    for (by_callee, attribute) in [(false, "a=inactive\r\n"), (false, "a=sendonly\r\n"), (true, "a=sendonly\r\n")] {
+        let (mut world, mut caller, mut callee) = guarded();
+        let (from, to) = if by_callee { ((PBX, &mut callee), TRUNK) } else { ((TRUNK, &mut caller), PBX) };
+        re_invite(&mut world, from, to, attribute);
+        world.judge(0.95);
+        let ladder = world.ladder();
+        assert!(ladder.contains("* play callee-diverted to callee") && ladder.contains("cut caller true"), "{ladder}");
+        // It comes back from its hold, and is still not heard.
+        re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
+        assert!(!world.ladder().contains("cut caller false"));
+        world.finished(Leg::Caller);
+        world.finished(Leg::Callee);
+        world.run(S(4));
+        assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
     }
 }
 

@@ -34,8 +34,8 @@ fn a_call_that_talks_is_hung_up_as_it_was_kept_and_leaves_nothing() {
              0       * cut caller true
              0       * cut callee true
              0       * close
-             0       > trunk BYE sip:x@192.0.2.10:5060
-             0       > pbx BYE sip:y@10.0.0.5:5060
+             0       > trunk BYE sip:y@192.0.2.10:5060
+             0       > pbx BYE sip:x@10.0.0.5:5060
              0 trunk > 200 OK (118 BYE)
              0 pbx > 200 OK (18 BYE)
              0 trunk > INFO sip:y@192.0.2.1:5060

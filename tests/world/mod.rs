@@ -38,6 +38,8 @@ pub(crate) fn settings() -> call::Settings {
         enforce: true,
         pbx: Hop::udp(PBX.parse().unwrap()),
         pbx_networks: Vec::new(),
+        pbx_name: None,
+        names: Vec::new(),
         srtp: call::SrtpSettings::default(),
         trunks: vec![call::Trunk {
             networks: vec!["192.0.2.0/28".parse().unwrap()],

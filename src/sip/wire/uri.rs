@@ -1,4 +1,5 @@
-//! sip:, sips: and tel: URIs (RFC 3261 §19.1, RFC 3966). Read only; never decoded and written again.
+//! sip:, sips: and tel: URIs (RFC 3261 §19.1, RFC 3966), and names of services (RFC 5031). Read only; never decoded and
+//! written again.
 
 use std::net::IpAddr;
 
@@ -8,11 +9,11 @@ use super::{BadMessage, is_token, number, params};
 /// A URI's parts, as they stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Uri<'a> {
-    /// `sip`, `sips` or `tel`, as written.
+    /// `sip`, `sips`, `tel` or `urn`, as written.
     pub scheme: &'a str,
-    /// Before the `@`; the number of a tel: URI.
+    /// Before the `@`; the number of a tel: URI, `service:sos` of `urn:service:sos`.
     pub user: Option<&'a str>,
-    /// Host or bracketed IPv6 address; empty for tel:.
+    /// Host or bracketed IPv6 address; empty for tel: and urn:.
     pub host: &'a str,
     /// Port, where stated.
     pub port: Option<u16>,
@@ -70,6 +71,12 @@ impl<'a> Uri<'a> {
             let user = Some(number).filter(|number| !number.is_empty());
             return Ok(Self { scheme, user, host: "", port: None, params, headers: "" });
         }
+        if scheme.eq_ignore_ascii_case("urn")
+            && split_once(rest, b':')
+                .is_some_and(|(kind, name)| kind.eq_ignore_ascii_case("service") && !name.is_empty())
+        {
+            return Ok(Self { scheme, user: Some(rest), host: "", port: None, params: "", headers: "" });
+        }
         let known = !scheme.is_empty() && scheme.bytes().all(is_token);
         Err(if known { BadMessage::Scheme } else { BadMessage::Uri })
     }
@@ -78,6 +85,12 @@ impl<'a> Uri<'a> {
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Option<&'a str>> {
         params::find(self.params, name)
+    }
+
+    /// It names a service, not where to find it (RFC 5031): whoever knows that replaces it.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case("urn")
     }
 
     /// The host as an address, brackets removed.
@@ -136,9 +149,14 @@ mod tests {
             ("sip:a@b?", BadMessage::Uri),
             ("sip:a@b c", BadMessage::Uri),
             ("http://x", BadMessage::Scheme),
+            ("urn:service", BadMessage::Scheme),
+            ("urn:service:", BadMessage::Scheme),
+            ("urn:uuid:1", BadMessage::Scheme),
+            ("urn:service:s os", BadMessage::Uri),
         ] {
             assert_eq!(Uri::parse(text), Err(error), "{text}");
         }
         assert_eq!(Uri::parse("tel:+441632960001;phone-context=x").unwrap().user, Some("+441632960001"));
+        assert_eq!(Uri::parse("URN:Service:sos.fire").unwrap().user, Some("Service:sos.fire"));
     }
 }

@@ -46,7 +46,7 @@ impl Shard {
         if self.switchboard.vouches(peer, bytes) {
             self.gate.vouch(peer.ip(), now);
         }
-        match self.gate.message(peer.ip(), now) {
+        match self.admit(bytes, peer, now) {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
                 let flow = Flow::datagram(listener, peer);
@@ -54,7 +54,8 @@ impl Shard {
                     return self.handle(bytes, flow, now);
                 }
                 let source = SourceKey::of(peer.ip());
-                let (known, begins) = (self.switchboard.expects(peer, bytes), wire::begins(bytes));
+                let known = self.switchboard.expects(peer, bytes);
+                let begins = wire::begins(bytes) && !self.switchboard.asks_for_help(peer, bytes);
                 match self.overload.turn(source, known, begins, now) {
                     Turn::Now => self.handle(bytes, flow, now),
                     Turn::Later => self.overload.wait(source, (bytes.to_vec(), flow), bytes.len()),
@@ -63,6 +64,14 @@ impl Shard {
             }
             Admission::Drop(reason) => self.count_gated(reason),
         }
+    }
+
+    /// May a message be read? A call for help does not wait until a PBX that sends too much has calmed down.
+    fn admit(&mut self, bytes: &[u8], peer: SocketAddr, now: Instant) -> Admission {
+        let admission = self.gate.message(peer.ip(), now);
+        let over = admission == Admission::Drop(DropReason::OverMessageLimit);
+        let spared = over && self.switchboard.asks_for_help(peer, bytes) && self.gate.helps(now);
+        if spared { Admission::Pass } else { admission }
     }
 
     /// Messages that have waited for their turn. True if there are more.
@@ -109,7 +118,7 @@ impl Shard {
         let end = self.streams.read(id, buffer, now);
         while let Some((flow, incoming)) = self.streams.take(id, &mut message, now) {
             self.counted.received += 1;
-            match self.gate.message(flow.peer.ip(), now) {
+            match self.admit(&message, flow.peer, now) {
                 Admission::Pass => self.handle_incoming(incoming, &message, flow, now),
                 Admission::Drop(reason) => self.shut_out(&incoming, reason, flow),
             }

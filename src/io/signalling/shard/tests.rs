@@ -21,6 +21,8 @@ fn settings() -> Settings {
         enforce: true,
         pbx: Hop::udp(pbx),
         pbx_networks: Vec::new(),
+        pbx_name: None,
+        names: Vec::new(),
         srtp: Default::default(),
         trunks: Vec::new(),
         local_outside: Local::only(us),
@@ -136,4 +138,32 @@ fn a_gateway_whose_address_is_forged_is_still_heard_by_what_only_the_trunk_knows
     let most = 2 * gate::Settings::default().messages_per_trunk.burst.get();
     let (flooded, _) = (0..most).map(|_| options(";line=f00d")).last().unwrap();
     assert!(flooded > dropped + 1, "a trunk's limit is its own too");
+}
+
+#[test]
+fn a_pbx_that_sends_too_much_can_still_call_for_help() {
+    let mut shard = shard(wiring(), crossbeam_channel::never());
+    let trunks = vec![Trunk::at("provider", Hop::udp("127.0.2.1:5060".parse().unwrap()))];
+    shard.switchboard = Switchboard::new(0, 1, [1; 16], Arc::new(Settings { trunks, ..settings() }));
+    let trusted = vec!["127.0.0.0/8".parse().unwrap()];
+    shard.gate = Gate::new(Arc::new(gate::Settings { trusted, ..gate::Settings::default() }), clock::now());
+    shard.begin();
+    let now = clock::now();
+    let mut calls = |from: &str, number: &str| {
+        let text = format!(
+            "INVITE sip:{number}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK{number}\r\n\
+             From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\nCall-ID: {number}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:a@{from}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let before = shard.switchboard.sizes().calls;
+        shard.take_datagram(text.as_bytes(), from.parse().unwrap(), 0, now);
+        shard.switchboard.sizes().calls - before
+    };
+
+    for (from, taken) in [("127.0.0.5:5060", 1), ("127.0.2.1:5060", 0)] {
+        let most = 2 * gate::Settings::default().messages_per_trunk.burst.get();
+        (0..most).for_each(|_| assert!(calls(from, "0") <= 1));
+        assert_eq!(calls(from, "01632960002"), 0, "it sends too much");
+        assert_eq!(calls(from, "112"), taken, "{from}");
+    }
 }

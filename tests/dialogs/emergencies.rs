@@ -1,0 +1,239 @@
+//! Calls of the PBX for help: what they carry arrives, and nothing that can be set stops one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence::call::{Settings, ShownIdentity, SrtpPolicy, SrtpSettings, Trunk};
+use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::rules::{Policy, Rule};
+use ringfence::rtp::control::MediaEvent;
+use ringfence::sip::flow::Hop;
+
+use super::S;
+use super::world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, World, header, response, sdp, settings};
+
+const LOCATION: &str = "Priority: emergency\r\nGeolocation: <cid:here@pbx.example>\r\nGeolocation-Routing: yes\r\n\
+                        Require: geolocation\r\n";
+
+/// A call of the PBX that asks for this URI.
+fn calls(uri: &str) -> Phone {
+    let target = uri.to_owned();
+    Phone { remote: format!("<{uri}>"), target, ..Phone::inside("help", "x") }
+}
+
+/// A description, and where the caller is.
+fn with_location(request: &str) -> String {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let place = "--b\r\nContent-Type: application/pidf+xml\r\nContent-ID: <here@pbx.example>\r\n\r\n\
+                 <presence xmlns=\"urn:ietf:params:xml:ns:pidf\"><gp:pos>51.5 -0.1</gp:pos></presence>\r\n";
+    let body = format!("--b\r\nContent-Type: application/sdp\r\n\r\n{body}\r\n{place}--b--\r\n");
+    let lines = head.split("\r\n").filter(|line| !line.starts_with("Content-"));
+    let head: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("{head}Content-Type: multipart/mixed;boundary=b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_service_is_called_by_its_name_and_learns_where_the_caller_is() {
+    for uri in ["urn:service:sos", "urn:service:sos.ambulance", "sip:112@10.0.0.1", "tel:911;phone-context=+1"] {
+        let mut world = World::new(settings());
+        let mut caller = calls(uri);
+        world.send(PBX, &with_location(&caller.request_with("INVITE", LOCATION, &sdp(PBX, ""))));
+        let invite = world.last(TRUNK);
+        let named = uri.starts_with("urn:");
+        assert!(!named || invite.starts_with(&format!("INVITE {uri} SIP/2.0\r\n")), "{invite}");
+        assert!(invite.contains(LOCATION) && invite.contains("51.5 -0.1"), "{invite}");
+        assert!(invite.contains("c=IN IP4 192.0.2.1\r\n") && !invite.contains("c=IN IP4 10."), "{invite}");
+        assert!(world.events.contains(&"routed connect by emergency done".to_owned()), "{:?}", world.events);
+        world.answer((TRUNK, "psap"), &invite, (PBX, &mut caller));
+        let ack = world.last(TRUNK);
+        assert!(ack.starts_with("ACK "), "{ack}");
+
+        // Nobody can speak, and the line stays open as long as both telephones are there.
+        world.media_says(MediaEvent::Silent);
+        assert_eq!(world.switchboard.sizes().calls, 1, "{uri}");
+        world.hang_up((PBX, &mut caller), TRUNK);
+        world.rest();
+    }
+}
+
+#[test]
+fn a_service_that_is_called_from_outside_is_called_like_anybody() {
+    let rule = Rule { name: "nobody".into(), when: vec![], route: Route::Reject(Rejection::Busy) };
+    let policy = Arc::new(Policy { rules: vec![rule], ..Policy::default() });
+    let mut world = World::new(Settings { policy, ..settings() });
+    let caller = Phone { target: "urn:service:sos".to_owned(), ..Phone::caller("call") };
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 486 "));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    world.rest();
+}
+
+type Invite = fn(&Phone) -> String;
+
+/// What an ordinary call is refused for, as settings and as an INVITE.
+fn obstacles() -> Vec<(&'static str, Settings, Invite)> {
+    let plain: Invite = |caller| caller.request("INVITE", &sdp(PBX, ""));
+    let srtp = |inside, outside| SrtpSettings { inside, outside: vec![outside] };
+    vec![
+        ("room", Settings { max_calls: 0, ..settings() }, plain),
+        ("codecs", Settings { codecs: vec!["opus"], ..settings() }, plain),
+        ("srtp", Settings { srtp: srtp(SrtpPolicy::Require, SrtpPolicy::Off), ..settings() }, plain),
+        ("a description that cannot be read", settings(), |caller| {
+            caller.request("INVITE", &sdp(PBX, "").replacen("v=0\r\n", "v=0\r", 1))
+        }),
+        ("an unknown wish", settings(), |caller| {
+            caller.request_with("INVITE", "Proxy-Require: teleport\r\n", &sdp(PBX, ""))
+        }),
+    ]
+}
+
+#[test]
+fn what_an_ordinary_call_is_refused_for_does_not_stop_a_call_for_help() {
+    for (obstacle, settings, invite) in obstacles() {
+        let mut world = World::new(settings.clone());
+        let caller = Phone::inside("other", "01632960002");
+        world.send(PBX, &invite(&caller));
+        let refused = world.last(PBX);
+        assert!(refused.starts_with("SIP/2.0 4") || refused.starts_with("SIP/2.0 503 "), "{obstacle}: {refused}");
+        world.send(PBX, &caller.request("ACK", ""));
+
+        let mut caller = calls("sip:+44999@10.0.0.1");
+        world.send(PBX, &invite(&caller));
+        let asked = world.last(TRUNK);
+        assert!(asked.starts_with("INVITE "), "{obstacle}: {asked}");
+        world.answer((TRUNK, "psap"), &asked, (PBX, &mut caller));
+        world.last(TRUNK);
+        // Nor does it stop what is offered in the call.
+        if obstacle != "an unknown wish" {
+            caller.cseq += 1;
+            world.send(PBX, &invite(&caller));
+            let again = world.last(TRUNK);
+            assert!(again.starts_with("INVITE "), "{obstacle}: {again}");
+            world.send(TRUNK, &response(&again, "488 Not Acceptable Here", "", ""));
+            world.send(PBX, &caller.request("ACK", ""));
+            world.last(TRUNK);
+        }
+        world.hang_up((PBX, &mut caller), TRUNK);
+        world.rest();
+    }
+}
+
+#[test]
+fn helpers_who_do_not_encrypt_are_spoken_to_all_the_same() {
+    let srtp = SrtpSettings { inside: SrtpPolicy::Require, outside: vec![SrtpPolicy::Require] };
+    let mut world = World::new(Settings { srtp, ..settings() });
+    let mut caller = calls("sip:112@10.0.0.1");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    assert!(invite.contains(" RTP/SAVP ") && invite.contains("a=crypto:"), "a trunk that has to is asked to: {invite}");
+    world.send(TRUNK, &response(&invite, "200 OK", "psap", &sdp(TRUNK, "")));
+    let answer = world.last(PBX);
+    assert!(answer.contains(" RTP/AVP ") && !answer.contains("crypto"), "{answer}");
+    caller.learn(&answer);
+    world.send(PBX, &caller.ack());
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    world.last(TRUNK);
+    world.send(PBX, &caller.next("INVITE", &sdp(PBX, "")));
+    let again = world.last(TRUNK);
+    assert!(again.contains(" RTP/AVP ") && !again.contains("crypto"), "{again}");
+    world.send(TRUNK, &response(&again, "200 OK", "psap", &sdp(TRUNK, "")));
+    world.send(PBX, &caller.ack());
+    world.last(TRUNK);
+    world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
+}
+
+#[test]
+fn a_trunk_that_is_down_is_not_the_only_way_to_help() {
+    let mut both = settings();
+    both.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
+    for number in ["01632960002", "999"] {
+        let mut world = World::new(both.clone());
+        let mut caller = calls(&format!("sip:{number}@{TRUNK}"));
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        world.send(TRUNK, &response(&invite, "503 Service Unavailable", "trunk", ""));
+        if number == "999" {
+            let invite = world.last(SPARE);
+            assert!(invite.starts_with(&format!("INVITE sip:999@{SPARE} SIP/2.0\r\n")), "{invite}");
+            world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
+            world.last(SPARE);
+            world.hang_up((PBX, &mut caller), SPARE);
+        } else {
+            assert!(world.last(PBX).starts_with("SIP/2.0 503 "), "its URI names its trunk");
+            world.send(PBX, &caller.request("ACK", ""));
+        }
+        world.forget_peer(TRUNK);
+        // The host that failed is asked whether it answers again.
+        world.run(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn helpers_learn_who_calls_unless_no_identity_is_for_that_trunk() {
+    const WHO: &str = "P-Asserted-Identity: <sip:201@pbx.example>\r\nPrivacy: id\r\n";
+    for (shows_identity, known) in [(ShownIdentity::Public, true), (ShownIdentity::Never, false)] {
+        let mut settings = settings();
+        settings.trunks[0].shows_identity = shows_identity;
+        let mut world = World::new(settings);
+        for (uri, known) in [("sip:01632960002@10.0.0.1", false), ("sip:112@10.0.0.1", known)] {
+            let caller = Phone { call_id: uri.to_owned(), ..calls(uri) };
+            let invite =
+                caller.request_with("INVITE", WHO, &sdp(PBX, "")).replace("z9hG4bK", &format!("z9hG4bK{}", uri.len()));
+            world.send(PBX, &invite);
+            let invite = world.last(TRUNK);
+            assert_eq!(!header(&invite, "P-Asserted-Identity").is_empty(), known, "{uri}");
+            world.send(TRUNK, &response(&invite, "486 Busy Here", "psap", ""));
+            world.last(PBX);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_helpers_that_they_may_refuse() {
+    let mut world = World::new(Settings { session_timer: Some(S(1_800)), ..settings() });
+    let caller = calls("sip:112@10.0.0.1");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    assert_eq!(header(&invite, "Session-Expires"), "", "{invite}");
+    world.send(TRUNK, &response(&invite, "486 Busy Here", "psap", ""));
+    world.send(PBX, &caller.request("ACK", ""));
+    world.rest();
+}
+
+#[test]
+fn a_call_for_help_is_known_before_it_is_read() {
+    let world = World::new(settings());
+    let asks = |from: &str, uri: &str| {
+        let bytes = format!("INVITE {uri} SIP/2.0\r\nVia: x\r\n\r\n");
+        world.switchboard.asks_for_help(from.parse().unwrap(), bytes.as_bytes())
+    };
+    for uri in ["sip:112@10.0.0.1", "urn:service:sos.police", "tel:999", "sips:+911@[::1]:5061;transport=tls"] {
+        assert!(asks(PBX, uri), "{uri}");
+        assert!(!asks(TRUNK, uri), "{uri}");
+    }
+    assert!(!asks(PBX, &format!("sip:201@{US_INSIDE}")) && !asks(PBX, "") && !asks(PBX, "sip:112"));
+}
+
+#[test]
+fn a_table_full_of_other_requests_has_room_for_a_call_for_help() {
+    let mut world = World::new(Settings { max_calls: 1, ..settings() });
+    let mut asked = 0;
+    // The trunk says nothing to any of them.
+    while world.switchboard.counters().table_full == 0 {
+        let name = format!("ask{asked}");
+        world.send(PBX, &Phone::inside(&name, "201").request("MESSAGE", ""));
+        asked += 1;
+    }
+    world.forget_peer(TRUNK);
+    world.send(PBX, &Phone::inside("other", "01632960002").request("INVITE", &sdp(PBX, "")));
+    assert!(world.newest_invite(TRUNK).is_none(), "no room");
+
+    let mut caller = calls("sip:112@10.0.0.1");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.newest_invite(TRUNK).unwrap();
+    world.answer((TRUNK, "psap"), &invite, (PBX, &mut caller));
+    world.last(TRUNK);
+    world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
+}
