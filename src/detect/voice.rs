@@ -39,6 +39,13 @@ const SETTLED: u8 = 8;
 /// takes from the quietest of the last hundred frames that it sees.
 const QUIET_SHARE: u8 = 8;
 
+/// Loudest frames of common speech, dBov. The detector was made for that, and takes a voice of -42 dBov for noise.
+const COMMON: f32 = -20.0;
+/// How fast what was loud is forgotten, dB for each loud frame: 5 dB a second of speech, less than between two syllables.
+const FORGOTTEN: f32 = 0.1;
+/// A frame is shown to the detector doubled this often at most: 18 dB.
+const DOUBLED: i32 = 3;
+
 /// One frame's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voiced {
@@ -54,6 +61,8 @@ pub struct Voice {
     floor: Floor,
     /// Of the voice's band.
     band_floor: Floor,
+    /// Of the loudest frames, dBov; None until something was loud.
+    loudest: Option<f32>,
     /// Quiet frames in a row; counts round and round from [`SETTLED`] on.
     quiet: u8,
     /// What the detector said of the last frame; None: it was not asked.
@@ -70,6 +79,7 @@ impl Voice {
             vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
             floor: Floor::default(),
             band_floor: Floor::default(),
+            loudest: None,
             quiet: 0,
             asked: None,
             roughly: false,
@@ -94,6 +104,9 @@ impl Voice {
         let (floor, band_floor) = (self.floor.frame(level.0), self.band_floor.frame(band));
         let stands_out = level.0 >= floor + ABOVE_FLOOR_DB || band >= band_floor + ABOVE_FLOOR_DB;
         let loud = stands_out && level.0 >= QUIETEST;
+        if loud {
+            self.loudest = Some(self.loudest.map_or(level.0, |loudest| level.0.max(loudest - FORGOTTEN)));
+        }
         self.quiet = match self.quiet + 1 {
             _ if loud => 0,
             round if round >= SETTLED + QUIET_SHARE => SETTLED,
@@ -103,9 +116,25 @@ impl Voice {
         // no speech, and of a rough leg the frame after speech is taken for speech.
         let spoke = self.roughly && self.asked == Some(true);
         let known = if loud { spoke } else { self.quiet > SETTLED };
-        self.asked = (!known).then(|| self.vad.is_voice_segment(&frame.samples).unwrap_or(false) && loud);
+        self.asked = (!known).then(|| self.ask(&frame.samples) && loud);
         Voiced { speech: self.asked.unwrap_or(loud), level }
     }
+
+    /// What the detector says of a frame, which it is shown as loud as common speech is.
+    fn ask(&mut self, samples: &[i16; FRAME_SAMPLES]) -> bool {
+        let times = self.loudest.map_or(0, |loudest| ((COMMON - loudest) / 6.02) as i32).clamp(0, DOUBLED);
+        let speech = if times == 0 {
+            self.vad.is_voice_segment(samples)
+        } else {
+            self.vad.is_voice_segment(&doubled(samples, times))
+        };
+        speech.unwrap_or(false)
+    }
+}
+
+/// The samples, doubled so often.
+fn doubled(samples: &[i16; FRAME_SAMPLES], times: i32) -> [i16; FRAME_SAMPLES] {
+    samples.map(|sample| sample.saturating_mul(1 << times))
 }
 
 /// Level of a frame's band between 350 and 1,200 Hz, dBov: sums of four samples keep what is low, their differences
@@ -244,6 +273,26 @@ mod tests {
                 wrong += usize::from(speech && !talks(n * FRAME_SAMPLES));
             }
             assert!(heard > 180 && wrong <= 3, "{heard} of 200, {wrong} of the pauses");
+        }
+    }
+
+    #[test]
+    fn a_quiet_voice_is_heard_as_a_loud_one_is() {
+        let talks = |n: usize| n / FRAME_SAMPLES % 100 >= 50;
+        let voiced = |n: usize, peak: f32| {
+            let phase = (n % 67) as f32;
+            if talks(n) { (phase * 0.55).sin() * (-phase / 18.0).exp() * peak } else { 0.0 }
+        };
+        // -20 and -44 dBov.
+        for peak in [9_000.0, 560.0] {
+            let mut voice = Voice::new();
+            let (mut heard, mut wrong) = (0, 0);
+            for (n, frame) in frames(|n| voiced(n, peak) as i16 + noise(n, peak / 80.0), 400).iter().enumerate() {
+                let speech = voice.frame(frame).speech;
+                heard += usize::from(speech && talks(n * FRAME_SAMPLES));
+                wrong += usize::from(speech && !talks(n * FRAME_SAMPLES));
+            }
+            assert!(heard > 180 && wrong <= 3, "peak {peak}: {heard} of 200, {wrong} of the pauses");
         }
     }
 
