@@ -81,7 +81,7 @@ fn another_server(answer: &'static str, requests: usize) -> SocketAddr {
 #[test]
 fn another_server_in_the_firewalls_place_is_told_from_none() {
     for answer in ["<html>Not here</html>", "{\"error\":\"not here\"}"] {
-        let other = another_server(answer, 2).to_string();
+        let other = another_server(answer, 3).to_string();
         for command in ["trunks", "reload"] {
             let output = ringfence(&[command, "--admin", &other]);
 
@@ -130,6 +130,43 @@ fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
     assert_eq!((&report["outcome"], &report["changed"][0]), (&"needs_restart".into(), &"store.path".into()));
     let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
     assert_eq!(command.status.code(), Some(1), "nothing was changed: {command:?}");
+
+    // Nobody is told to restart where the restart would fail, and a pipe is not waited for.
+    let pipe = firewall.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    firewall.edit(pbx, "[detect]\ndivert_at = 8\n[store]\npath = \"other.db\"\n[detect.words]\nphrases = \"pipe\"");
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    let told = String::from_utf8_lossy(&command.stderr).into_owned();
+    assert_eq!(command.status.code(), Some(78), "{told}");
+    assert!(told.contains("line 14  detect.divert_at = 8") && told.contains("line 18  detect.words.phrases"), "{told}");
+    firewall.edit(pbx, "[store]\npath = \"other.db\"\n[detect]\ndivert_at = 0.87");
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    let told = String::from_utf8_lossy(&command.stderr).into_owned();
+    assert!(told.contains("nothing of it is applied"), "{told}");
+    assert!(told.ends_with("store.path\nuntil then, these wait as well:\n  detect.divert_at\n"), "{told}");
+}
+
+#[test]
+fn records_are_found_by_a_file_with_mistakes_elsewhere() {
+    let pbx = Pbx::start("127.0.0.3");
+    let mut firewall = Firewall::start(pbx.address, "[store]\npath = \"own.db\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+    firewall.signal("TERM");
+    assert_eq!(firewall.ended(), Some(0));
+    let config = firewall.config.to_str().unwrap();
+
+    // As for whoever may not read the password.
+    firewall.edit(pbx.address, "[store]\npath = \"own.db\"\n[numbers]\nblock_file = \"gone.txt\"\n[x]");
+    let calls = ringfence(&["calls", "-c", config]);
+    let (said, warned) = (String::from_utf8_lossy(&calls.stdout), String::from_utf8_lossy(&calls.stderr));
+    assert!(calls.status.success() && said.contains("201"), "{said}{warned}");
+    assert!(warned.contains("2 problem(s), which `ringfence check` shows"), "{warned}");
+    firewall.edit(pbx.address, "[store]\npath = 1");
+    let calls = ringfence(&["calls", "-c", config]);
+    assert_eq!(calls.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&calls.stderr).contains("store.path = 1   must be a path"), "{calls:?}");
 }
 
 #[test]

@@ -263,7 +263,9 @@ fn a_reload_has_four_outcomes() {
         other => panic!("{other:?}"),
     }
     match reload("[media]\nports = \"30000-30999\"\n[log]\nlevel = \"debug\"\n") {
-        Reload::NeedsRestart { changed } => assert_eq!(changed, ["media.ports"]),
+        Reload::NeedsRestart { changed, waiting } => {
+            assert_eq!((&*changed, &*waiting), (&["media.ports".to_owned()][..], &["log.level".to_owned()][..]));
+        }
         other => panic!("{other:?}"),
     }
     match reload("[detect]\ndivert_at = 8\n") {

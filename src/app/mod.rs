@@ -13,7 +13,7 @@ mod reloading;
 mod resolve;
 mod trunks;
 
-pub use doubts::{Checked, check};
+pub use doubts::{doubts, load_file};
 pub use health::{Health, PartHealth};
 pub use reloading::{ReloadReport, log_settings};
 
@@ -158,7 +158,7 @@ impl App {
     /// Starts everything.
     pub fn start(start: Start<'_>) -> Result<Self, StartError> {
         let Start { settings, file, folder, log } = start;
-        if let Some(problem) = doubts::one_file(&settings, folder) {
+        if let Some((_, _, problem)) = doubts::one_file(&settings, folder) {
             return Err(StartError::Settings(problem));
         }
         let metrics = Arc::new(Metrics::new());

@@ -27,8 +27,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
-    let table = parse(text).map_err(|problem| vec![problem])?;
+/// The settings, and every problem with them; where there is one, the default stands. The error: it is no TOML.
+pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Problem>), Problem> {
+    let table = parse(text)?;
     let reading = &mut Reading::new(text);
     let mut root = Section::new("", 0, Some(table.get_ref()));
     let enforce = root.flag(reading, "enforce", true);
@@ -52,13 +53,9 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Proble
     let restart = restart(root.section(reading, "restart"), reading);
     let log = log(root.section(reading, "log"), reading);
     root.finish(reading);
-    if !reading.problems.is_empty() {
-        reading.problems.sort_by_key(|problem| problem.line);
-        return Err(std::mem::take(&mut reading.problems));
-    }
-    let options = std::mem::take(&mut reading.options);
+    let (options, problems) = (std::mem::take(&mut reading.options), std::mem::take(&mut reading.problems));
     let policy = Arc::new(policy);
-    Ok(Settings {
+    let settings = Settings {
         generation: 1,
         enforce,
         listen,
@@ -78,7 +75,8 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Proble
         restart,
         log,
         options,
-    })
+    };
+    Ok((settings, problems))
 }
 
 fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> ConnectionSettings {
