@@ -313,6 +313,63 @@ fn a_folder_that_is_named_and_missing_is_told_and_not_replaced() {
 }
 
 #[test]
+fn health_says_that_the_pbx_is_down_until_it_answers() {
+    let pbx = std::net::UdpSocket::bind("127.0.0.3:0").unwrap();
+    pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    let firewall = Firewall::start(pbx.local_addr().unwrap(), "announcements = \"config/announcements\"");
+    let stands = |firewall: &Firewall| {
+        let health = firewall.get("/health");
+        let pbx = health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "pbx").unwrap()["up"].clone();
+        (
+            health["status"].as_str().unwrap().to_owned(),
+            health["ok"] == true,
+            pbx == true,
+            health["reasons"].to_string(),
+        )
+    };
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    firewall.until("its beginning", |firewall| stands(firewall).1);
+    let before = stands(&firewall);
+    assert!(before.2 && !before.3.contains("pbx"), "{before:?}");
+    assert_eq!(caller.invite("201"), 503);
+    firewall.until("the PBX is down", |firewall| !stands(firewall).2);
+    let down = stands(&firewall);
+    assert!(down.0 == "degraded" && down.1 && down.3.contains("pbx: 127.0.0.3:"), "{down:?}");
+    firewall.until("the metrics say so", |firewall| firewall.page().contains("part_up{part=\"pbx\"} 0"));
+
+    let mut buffer = [0; 2_048];
+    loop {
+        let (length, from) = pbx.recv_from(&mut buffer).unwrap();
+        let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if request.starts_with("OPTIONS ") {
+            let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+            let copied = request.lines().filter(|line| copied.iter().any(|name| line.starts_with(name)));
+            let headers: String = copied.map(|line| format!("{line}\r\n")).collect();
+            pbx.send_to(format!("SIP/2.0 200 OK\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes(), from).unwrap();
+            break;
+        }
+    }
+    firewall.until("the PBX is up", |firewall| stands(firewall).2);
+}
+
+#[test]
+fn health_says_what_is_missing_and_not_what_is_switched_off() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let words_off = "announcements = \"nowhere\"\n[detect.words]\nenabled = false";
+    let firewall = Firewall::start(pbx, words_off);
+
+    firewall.until("its beginning", |firewall| firewall.get("/health")["ok"] == true);
+    let health = firewall.get("/health");
+
+    let reasons = health["reasons"].as_array().unwrap();
+    assert_eq!((&health["status"], reasons.len()), (&"degraded".into(), 1), "{health}");
+    let reason = reasons[0].as_str().unwrap();
+    assert!(reason.starts_with("announcements: callee-diverted, ") && reason.contains("nowhere"), "{reason}");
+    assert!(firewall.page().contains("part_up{part=\"announcements\"} 0"));
+}
+
+#[test]
 fn what_run_refuses_check_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("ringfence.toml");

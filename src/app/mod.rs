@@ -93,6 +93,8 @@ struct Inner {
     observer: Observer,
     /// Why no words are recognised; None: they are.
     words_off: Option<String>,
+    /// Which announcements are not played; None: all are.
+    unannounced: Option<String>,
     /// Where SIP is listened to, as bound.
     addresses: Vec<Hop>,
     names: Names,
@@ -169,6 +171,8 @@ impl App {
         let addresses = bound.addresses.clone();
         let media = parts::media(&settings, folder, bound.wake())?;
         metrics.part(Part::Media, true);
+        let unannounced = parts::unannounced(&media.missing_prompts, &parts::announcements(&settings, folder));
+        metrics.part(Part::Announcements, unannounced.is_none());
         let ear = parts::ear(&settings, folder, media.taps, bound.wake())?;
         let store = folder.join(&settings.store.path);
         let observer = parts::observer(&settings, &store, &metrics)?;
@@ -209,6 +213,7 @@ impl App {
             metrics,
             observer,
             words_off: ear.words_off,
+            unannounced,
             addresses,
             told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,

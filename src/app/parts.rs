@@ -58,6 +58,12 @@ pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<St
     Ok(started)
 }
 
+/// Which announcements cannot be played; None: all can.
+pub(super) fn unannounced(missing: &[&str], folder: &Path) -> Option<String> {
+    let why = || format!("{} cannot be played from {}: silence is heard instead", missing.join(", "), folder.display());
+    (!missing.is_empty()).then(why)
+}
+
 /// The ear, as far as it works.
 pub(super) struct Ear {
     /// None: it did not start.

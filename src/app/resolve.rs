@@ -170,6 +170,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         enforce: settings.enforce,
         pbx,
         pbx_networks: settings.pbx.networks.clone(),
+        pbx_keep_alive: settings.pbx.keep_alive,
         srtp: call::SrtpSettings {
             inside: settings.pbx.srtp,
             // By the order of `trunks`.

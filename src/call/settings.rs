@@ -180,6 +180,8 @@ pub struct Settings {
     pub pbx: Hop,
     /// Where the PBX's calls come from, besides `pbx`.
     pub pbx_networks: Vec<IpNet>,
+    /// It is asked with OPTIONS this often; None: only once it has been silent to a call.
+    pub pbx_keep_alive: Option<Duration>,
     /// In order of preference for outbound calls.
     pub trunks: Vec<Trunk>,
     /// Our addresses towards trunks.

@@ -295,7 +295,7 @@ impl Switchboard {
             return self.is_strange(flow.peer);
         };
         if side == Side::Inside {
-            self.pbx_is_silent = false;
+            self.pbx_spoke(false, now);
         }
         let mut index = self.index.take().unwrap_or_default();
         let settings = Arc::clone(&self.settings);

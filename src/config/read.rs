@@ -15,7 +15,7 @@ use super::settings::{
     CallSettings, ConnectionSettings, DnsSettings, ListenSettings, LogSettings, MediaSettings, PbxSettings,
     RestartSettings, Settings, SipSettings, StoreSettings,
 };
-use super::trunks::trunks;
+use super::trunks::{keep_alive, trunks};
 use crate::call::{CODECS, Redirects, SrtpPolicy};
 use crate::gate::{self, Rate};
 use crate::policy::rules::Policy;
@@ -160,8 +160,9 @@ fn pbx<'t>(
     let client_identity = client_identity(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
+    let keep_alive = keep_alive(&mut section, reading);
     section.finish(reading);
-    PbxSettings { srtp, address, transport, roots, client_identity, networks }
+    PbxSettings { srtp, keep_alive, address, transport, roots, client_identity, networks }
 }
 
 fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSettings {

@@ -156,6 +156,8 @@ pub struct PbxSettings {
     pub client_identity: Option<ClientIdentity>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
+    /// It is asked with OPTIONS this often; None: only once it has been silent to a call.
+    pub keep_alive: Option<Duration>,
 }
 
 /// One `[[trunk]]`.

@@ -1,6 +1,7 @@
 //! `[[trunk]]`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::Files;
 use super::host::{NETWORK_HINT, address, network};
@@ -57,8 +58,7 @@ fn trunk<'t>(
     let trust_address = section.flag(reading, "trust_address", true);
     let priority = section.count(reading, "priority", 1, 1..=100);
     let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..30 * SECOND);
-    let (range, hint) = (5 * SECOND..=60 * MINUTE, "must be a duration from 5s to 1h, as \"30s\", or \"never\"");
-    let keep_alive = section.duration_or(reading, "keep_alive", "never", None, range, hint);
+    let keep_alive = keep_alive(&mut section, reading);
     let register = register(&mut section, &name, files, reading);
     let believe_identity = section.flag(reading, "believe_identity", true);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
@@ -82,6 +82,12 @@ fn trunk<'t>(
         believe_identity,
         show_identity,
     }
+}
+
+/// How often a host is asked whether it answers.
+pub(super) fn keep_alive<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Duration> {
+    let (range, hint) = (5 * SECOND..=60 * MINUTE, "must be a duration from 5s to 1h, as \"30s\", or \"never\"");
+    section.duration_or(reading, "keep_alive", "never", None, range, hint)
 }
 
 /// None: as the name's NAPTR records say.

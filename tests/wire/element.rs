@@ -62,6 +62,7 @@ fn settings() -> Settings {
         enforce: true,
         pbx: Hop::udp(pbx()),
         pbx_networks: Vec::new(),
+        pbx_keep_alive: None,
         srtp: Default::default(),
         trunks: vec![trunk],
         local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::audio::g711::Law;
 use crate::audio::wav::{BadWav, Wav};
 use crate::audio::{g722, opus};
+use crate::call::PROMPTS;
 use crate::rtp::control::PromptId;
 use crate::rtp::player::{Late, OPUS_BYTES, Prompt};
 use crate::units::read_bytes;
@@ -83,6 +84,12 @@ impl Prompts {
         (prompts, unencoded, bad)
     }
 
+    /// Those that calls play and that are not there.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        PROMPTS.into_iter().filter(|name| !self.by_name.contains_key(*name)).collect()
+    }
+
     /// The prompt of that name. Cheap: its audio is shared.
     #[must_use]
     pub fn get(&self, id: &PromptId) -> Option<Prompt> {
@@ -130,6 +137,7 @@ mod tests {
         assert_eq!(prompt.opus.coded().map(<[u8]>::len), Some(5 * OPUS_BYTES));
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
+        assert_eq!(prompts.missing(), ["callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"]);
         assert_eq!(bad.len(), 2);
         assert!(bad[0].to_string().ends_with("broken.WAV: not a WAV file"));
         assert!(bad[1].to_string().ends_with("pipe.wav: it is no file, but a folder, pipe or device"));

@@ -21,6 +21,7 @@ fn settings() -> Settings {
         enforce: true,
         pbx: Hop::udp(pbx),
         pbx_networks: Vec::new(),
+        pbx_keep_alive: None,
         srtp: Default::default(),
         trunks: Vec::new(),
         local_outside: Local::only(us),
