@@ -523,3 +523,32 @@ fn the_api_serves_this_machine_only() {
         [&foreign, &page, &nowhere, &trusted, &blocked, &lifted, &again].map(|response| response.status().as_u16());
     assert_eq!(statuses, [403, 403, 404, 409, 200, 200, 404]);
 }
+
+#[test]
+fn every_refusal_of_the_api_has_one_form() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let firewall = Firewall::start(pbx, "");
+    let at = |path: &str| format!("http://{}{path}", firewall.admin);
+    let block = |body: String| agent().post(at("/api/blocks")).content_type("application/json").send(body).unwrap();
+    firewall.edit(pbx, "[detect]\ndivert_at = 8");
+
+    let answers = [
+        (404, agent().get(at("/x")).call().unwrap()),
+        (405, agent().get(at("/api/reload")).call().unwrap()),
+        (405, agent().delete(at("/health")).call().unwrap()),
+        (400, agent().get(at("/api/calls?limit=many")).call().unwrap()),
+        (400, agent().get(at("/api/calls/%FF")).call().unwrap()),
+        (400, agent().delete(at("/api/blocks/nobody")).call().unwrap()),
+        (400, block("{".to_owned())),
+        (413, block(" ".repeat(20_000))),
+        (422, agent().post(at("/api/reload")).send_empty().unwrap()),
+    ];
+
+    for (expected, mut answer) in answers {
+        let (status, allow) = (answer.status().as_u16(), answer.headers().contains_key("allow"));
+        let body: serde_json::Value = answer.body_mut().read_json().unwrap_or_default();
+        let sentence = body["error"].as_str().unwrap_or_default();
+        assert!(status == expected && sentence.contains(' '), "{expected}: {status} {body}");
+        assert_eq!(allow, status == 405, "{body}");
+    }
+}
