@@ -39,8 +39,51 @@ fn the_shipped_file_names_every_option() {
 fn the_examples_load() {
     for entry in std::fs::read_dir("config/examples").unwrap() {
         let path = entry.unwrap().path();
-        load(&std::fs::read_to_string(&path).unwrap());
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            load(&std::fs::read_to_string(&path).unwrap());
+        }
     }
+}
+
+#[test]
+fn the_examples_for_asterisk_and_systemd_fit_the_settings() {
+    let read = |name: &str| std::fs::read_to_string(format!("config/examples/{name}")).unwrap();
+    let home = load(&read("home-asterisk.toml"));
+    let sip = home.listen.first().unwrap().hop.address.port();
+
+    let asterisk = read("home-asterisk.pjsip.conf");
+    for line in [
+        format!("bind=0.0.0.0:{}", home.pbx.address.port),
+        format!("outbound_proxy=sip:{}:{sip}\\;lr", home.pbx.address.host),
+        format!("contact=sip:{}:{sip}", home.pbx.address.host),
+        format!("match={}", home.pbx.address.host),
+    ] {
+        assert!(asterisk.lines().any(|found| found == line), "{line}");
+    }
+    assert!(home.media.first_port > 19_999, "the ports of Asterisk end before");
+
+    let unit = read("ringfence.service");
+    let folder = "/var/lib/ringfence";
+    assert!(unit.contains("StateDirectory=ringfence") && unit.contains("ProtectSystem=strict"));
+    // Its remark says where the files go, two tables beside each other.
+    let remarks: String = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   "))
+        .map(|line| line.replace("     ", "\n"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let at = |option: &str| {
+        let line = remarks.lines().map(str::trim).find(|line| line.starts_with(&format!("{option} = ")));
+        line.unwrap_or_else(|| panic!("{option}")).to_owned()
+    };
+    let settings =
+        load(&format!("{LEAST}[detect]\n{}\n[store]\n{}\n[restart]\n{}\n", at("campaigns"), at("path"), at("journal")));
+    let journal = settings.restart.journal.unwrap();
+    for path in [&settings.detect.campaigns, &settings.store.path, &journal] {
+        assert_eq!(path.parent().unwrap(), std::path::Path::new(folder));
+    }
+    let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(humantime::parse_duration(stop).unwrap() > settings.sip.drain_for, "running calls may finish");
 }
 
 #[test]
