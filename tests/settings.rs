@@ -209,8 +209,45 @@ fn each_kind_of_mistake_has_its_hint() {
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
+    assert_eq!(
+        problems("[trunk]\n[pbx]\naddress = \"192.0.2.1\"\n"),
+        ["line 1  trunk   must be a list of tables: [[trunk]]"]
+    );
+    let twice = LEAST.replace("[pbx]", "[[pbx]]");
+    assert_eq!(problems(&twice), ["line 1  pbx   must be a table, and one alone: [pbx]"]);
+    assert!(
+        with("[detect]\nenforce = false").ends_with("detect.enforce   stands above the first [table], not in detect")
+    );
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn mistakes_in_the_form_of_a_file_are_told_at_once_with_a_way_out() {
+    let text = "[pbx]\naddress = 127.0.0.1:5070\nsrtp = off\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n[store]\n\
+                path = \"C:\\users\\x\"\n[pbx]\n";
+
+    let told = problems(text);
+
+    let lines = [
+        "line 2  syntax",
+        "line 3  syntax",
+        "line 6  level   is there twice",
+        "line 8  syntax",
+        "line 9  pbx   is there",
+    ];
+    assert_eq!(told.len(), lines.len(), "{told:#?}");
+    for (problem, line) in told.iter().zip(lines) {
+        assert!(problem.starts_with(line), "{problem}");
+    }
+    let ways_out =
+        ["text in \"quotes\"", "text in \"quotes\"", "all its options below it", "is written twice", "below it"];
+    for (problem, way_out) in told.iter().zip(ways_out) {
+        assert!(problem.ends_with(way_out) || problem.contains(way_out), "{problem}");
+    }
+    assert_eq!(problems(&"x = y\n".repeat(50)).len(), 10);
+    assert!(problems("x: 1\n")[0].ends_with("an option is NAME = VALUE"));
+    assert!(problems("x = [1\ny = 2\n")[0].ends_with("a list begins with [ and ends with ]"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub fn load_file(path: &Path) -> Result<Settings, String> {
 }
 
 pub(super) fn load(text: &str, folder: &Path) -> Result<Settings, Vec<Problem>> {
-    let mut draft = Draft::read(text, &config::files_in(folder)).map_err(|problem| vec![problem])?;
+    let mut draft = Draft::read(text, &config::files_in(folder))?;
     for (option, why) in refused(&draft, folder) {
         draft.add(&option, why);
     }
@@ -186,6 +186,7 @@ mod tests {
             assert_eq!(doubts.lines().count(), 1, "{doubts}");
         };
         let trunk = |address: &str| format!("[[trunk]]\nname = \"b\"\naddress = \"{address}\"");
+        doubtful(&trunk("192.0.2.10"), "trunk b has the address of the examples");
         doubtful(&trunk("192.0.2.1"), "trunk b has the address of the PBX (192.0.2.1:5060)");
         doubtful(&trunk("127.0.0.1"), "trunk b has an address that Ringfence listens on (127.0.0.1:5060)");
         doubtful(&trunk("192.0.2.9:5060"), "trunks a and b have one address (192.0.2.9:5060)");
@@ -198,6 +199,12 @@ mod tests {
         doubtful(&alone("reject"), "rule \"x\" has no condition: every call from outside is rejected");
         doubtful(&alone("divert"), "rule \"x\" has no condition: every call from outside is diverted");
         let deny = |network: &str| format!("[networks]\ndeny = [\"{network}\"]");
+        doubtful(
+            &deny("198.51.100.5/24"),
+            "networks.deny: 198.51.100.5/24 is all of 198.51.100.0/24; for the one address",
+        );
+        let networks = "[[trunk]]\nname = \"b\"\naddress = \"192.0.2.7\"\nnetworks = [\"203.0.113.7/28\"]";
+        doubtful(networks, "trunk b: 203.0.113.7/28 is all of 203.0.113.0/28");
         doubtful(&deny("192.0.2.1"), "networks.deny covers 192.0.2.1/32 of the PBX");
         doubtful(&deny("192.0.2.8/29"), "networks.deny covers 192.0.2.9/32 of trunk a");
         let open = "[[trunk]]\nname = \"b\"\naddress = \"192.0.2.7\"\nnetworks = [\"0.0.0.0/0\"]";

@@ -161,6 +161,12 @@ impl Where {
                 folder.join(store_path(&self.config, folder)?)
             }
         };
+        if !path.exists() {
+            let path = path.display();
+            return Err(Failure::Run(format!(
+                "there are no records at {path}: the firewall makes them when it starts"
+            )));
+        }
         Store::open_read_only(&path).map_err(|error| Failure::Run(error.to_string()))
     }
 }
@@ -170,7 +176,7 @@ impl Where {
 fn store_path(config: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     let text = config::text_of(config).map_err(Failure::Settings)?;
     let bad = |problems: &[Problem]| Failure::Settings(config::problems_text(config, problems));
-    let draft = Draft::read(&text, &config::files_in(folder)).map_err(|problem| bad(&[problem]))?;
+    let draft = Draft::read(&text, &config::files_in(folder)).map_err(|problems| bad(&problems))?;
     let (path, known) = (draft.settings().store.path.clone(), draft.is_good("store.path"));
     match draft.finish() {
         Ok(_) => {}

@@ -21,7 +21,7 @@ impl<'t> Draft<'t> {
     ///
     /// # Errors
     /// The text is no TOML: nothing of it can be read.
-    pub fn read(text: &'t str, files: &dyn Files) -> Result<Self, Problem> {
+    pub fn read(text: &'t str, files: &dyn Files) -> Result<Self, Vec<Problem>> {
         let (settings, problems) = read(text, files)?;
         Ok(Self { text, settings, problems })
     }

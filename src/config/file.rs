@@ -132,7 +132,7 @@ mod tests {
             assert_eq!(text_of(&path).unwrap_err(), format!("{}: {why}", path.display()));
         }
         std::fs::write(at("latin"), b"+441632960001\n# Caf\xe9\n").unwrap();
-        assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8");
+        assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8, in which it must be saved");
         assert_eq!(files.text("long").unwrap_err(), "it has more than 64 MiB");
         assert!(text_of(&at("long")).unwrap_err().ends_with("/long: it has more than 4 MiB"));
     }

@@ -28,7 +28,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The settings, and every problem with them; where there is one, the default stands. The error: it is no TOML.
-pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Problem>), Problem> {
+pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
     let table = parse(text)?;
     let reading = &mut Reading::new(text);
     let mut root = Section::new("", 0, Some(table.get_ref()));

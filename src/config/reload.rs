@@ -50,7 +50,7 @@ pub enum Reload {
 
 /// Reads a settings file. `files` reads the list files that it names.
 pub fn load(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
-    Draft::read(text, files).map_err(|problem| vec![problem])?.finish()
+    Draft::read(text, files)?.finish()
 }
 
 /// Reads a file and compares it with the settings in use. Pure: whoever calls it swaps them.

@@ -36,6 +36,6 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
     String::from_utf8(read_bytes(path, most)?).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        Error::other(format!("line {line} is not UTF-8"))
+        Error::other(format!("line {line} is not UTF-8, in which it must be saved"))
     })
 }
