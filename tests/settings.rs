@@ -195,6 +195,8 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[limits.per_source]\ncalls = \"5/1m\"\nburst = 6", "must be a whole number from 1 to 5"),
         ("[detect.words]\nthreads = 0", "must be a whole number from 1"),
         ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
+        ("[sip]\npublic_address = \"home.example:5060\"", "or a name that has it, without a port"),
+        ("[sip]\npublic_address = \"203.0.113.256\"", "must be the address that the outside sees"),
     ] {
         assert!(with(text).contains(hint), "{text}: {}", with(text));
     }

@@ -32,7 +32,7 @@ const DRAINING: &str = "draining: it was told to stop, and takes no new calls";
 /// Whether one part works.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
-    /// `signalling`, `pbx`, `trunks`, `media`, `announcements`, `analysis`, `words`, `store`, `journal`, `admin`.
+    /// `signalling`, `pbx`, `trunks`, `public_address`, `media`, `announcements`, `analysis`, `words`, `store`, `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,
@@ -76,10 +76,13 @@ pub(super) fn health(inner: &Inner) -> Health {
     let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
     let unless = |up: bool, note: &str| (!up).then(|| note.to_owned());
     let trunks = super::trunks::note(&report.trunks);
+    let public = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.public;
+    let unknown = super::public::unknown(&settings, public);
     let parts = vec![
         part("signalling", alive, unless(alive, signalling)),
         part("pbx", !report.pbx_down, report.pbx_down.then(|| pbx_note(&settings))),
         part("trunks", trunks.is_none(), trunks),
+        part("public_address", unknown.is_none(), unknown),
         part("media", media, unless(media, MEDIA_DOWN)),
         part("announcements", inner.unannounced.is_none(), inner.unannounced.clone()),
         part("analysis", analysis, unless(analysis, "calls go on and are not judged")),

@@ -9,6 +9,7 @@ mod doubts;
 mod events;
 mod health;
 mod parts;
+mod public;
 mod reloading;
 mod resolve;
 mod trunks;
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 
 use self::events::Learning;
+use self::public::{Public, PublicNames};
 use self::resolve::{NoPbx, Resolved};
 use crate::admin::Admin;
 use crate::call::{Entry, Snapshot, Switchboard};
@@ -39,8 +41,8 @@ use crate::io::analysis::Analysis;
 use crate::io::clock;
 use crate::io::media::{MediaPath, SilenceLimit};
 use crate::io::names::Names;
-use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
+use crate::io::system_name::SystemName;
 use crate::io::threads::{Wake, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
@@ -98,7 +100,8 @@ struct Inner {
     /// Where SIP is listened to, as bound.
     addresses: Vec<Hop>,
     names: Names,
-    pbx_name: PbxName,
+    pbx_name: SystemName,
+    public_names: PublicNames,
     silence_limit: SilenceLimit,
     /// No new calls are taken any more.
     draining: AtomicBool,
@@ -136,7 +139,8 @@ pub struct Start<'a> {
 /// What the shard is made of, before it runs.
 struct Shard {
     names: Names,
-    pbx_name: PbxName,
+    pbx_name: SystemName,
+    public_names: PublicNames,
     resolved: Resolved,
     bound: Bound,
     switchboard: Switchboard,
@@ -146,13 +150,15 @@ struct Shard {
 impl Shard {
     fn new(settings: &Settings) -> Result<Self, StartError> {
         let names = Names::start().map_err(failed("names"))?;
-        let resolved = resolved(settings, &names)?;
-        let pbx_name = PbxName::start().map_err(failed("names"))?;
+        let public_names = PublicNames::start().map_err(failed("names"))?;
+        let public = public_names.follow(settings, Public::default());
+        let resolved = resolved(settings, &names, public)?;
+        let pbx_name = SystemName::start("pbx name").map_err(failed("names"))?;
         pbx_name.follow(resolve::pbx_name(settings));
         let bound = bind(settings, &resolved)?;
         let switchboard = switchboard(settings, &resolved, &bound.addresses)?;
         let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
-        Ok(Self { names, pbx_name, resolved, bound, switchboard, gate })
+        Ok(Self { names, pbx_name, public_names, resolved, bound, switchboard, gate })
     }
 }
 
@@ -165,7 +171,7 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
+        let Shard { names, pbx_name, public_names, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         // Where a folder is missing, whoever looks for it says so below.
         doubts::log(&settings.doubts());
         let addresses = bound.addresses.clone();
@@ -218,6 +224,7 @@ impl App {
             told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,
             pbx_name,
+            public_names,
             silence_limit: media_path.silence_limit(),
             draining: AtomicBool::new(false),
             logged: health::Logged::default(),
@@ -345,12 +352,12 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 }
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
-fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
+fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<Resolved, StartError> {
     let pbx = resolve::pbx(settings, None).map_err(|no_pbx| match no_pbx {
         NoPbx::Unknown(problem) => StartError::NoPbx(problem),
         NoPbx::Unusable(problem) => StartError::Run(problem),
     })?;
-    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
+    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new(), public })
 }
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {

@@ -109,7 +109,10 @@ fn read(inner: &Inner) -> Result<(Settings, Vec<String>), Vec<String>> {
 
 /// Hands new settings to all who use them. Where it fails, nothing has changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
-    let before = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.pbx;
+    let (before, public_before) = {
+        let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        (told.resolved.pbx, told.resolved.public)
+    };
     let pbx = match resolve::pbx(settings, Some(before)) {
         Ok(pbx) => pbx,
         // Nothing else that was edited need wait for a name that has been answered before.
@@ -120,10 +123,11 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
         Err(problem) => return Err(problem.to_string()),
     };
     let targets = trunks::resolve(&inner.names, settings, pbx);
+    let public = inner.public_names.follow(settings, public_before);
     let changes = inner.names.answers().1;
     let resolved = {
         let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        Resolved::after(&told.resolved, pbx, targets)
+        Resolved::after(&told.resolved, pbx, targets, public)
     };
     let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
         let taken = inner.signalling.order(order);
@@ -131,6 +135,7 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
     });
     if let Err(problem) = ordered {
         trunks::resolve(&inner.names, current, before);
+        inner.public_names.follow(current, public_before);
         return Err(problem);
     }
     // Orders are followed one by one: what is told as applied is so for the next call.

@@ -171,7 +171,11 @@ impl Switchboard {
     /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
     /// is.
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
+        let moved = settings.public_address != self.settings.public_address;
         self.settings = settings;
+        if moved {
+            self.trunks.renew(now);
+        }
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             if let Some(mut call) = self.take(id) {

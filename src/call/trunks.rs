@@ -150,6 +150,12 @@ impl Trunks {
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
     }
 
+    /// Registers anew: the outside sees us elsewhere.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let registrations = self.standing.values_mut().filter_map(|standing| standing.registration.as_mut());
+        registrations.for_each(|registration| registration.renew(now));
+    }
+
     pub(super) fn forget(&mut self, client: ClientId) {
         self.own.remove(&client);
         self.credited.remove(&client);

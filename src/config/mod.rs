@@ -28,7 +28,9 @@ pub use settings::LogSettings;
 pub use settings::{
     CallSettings, ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings,
 };
-pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
+pub use settings::{
+    MediaSettings, PbxSettings, PublicAddress, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings,
+};
 
 /// The settings file with every option, its default and what it does.
 #[must_use]

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::Files;
-use super::host::{NETWORK_HINT, address, network};
+use super::host::{NETWORK_HINT, address, is_name, network};
 use super::listen::{beside_api, client_identity, listen, roots, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
 use super::section::{Reading, Section, parse};
 use super::settings::{
     CallSettings, ConnectionSettings, DnsSettings, ListenSettings, LogSettings, MediaSettings, PbxSettings,
-    RestartSettings, Settings, SipSettings, StoreSettings,
+    PublicAddress, RestartSettings, Settings, SipSettings, StoreSettings,
 };
 use super::trunks::{keep_alive, trunks};
 use crate::call::{CODECS, Redirects, SrtpPolicy};
@@ -98,10 +98,11 @@ fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSet
     CallSettings { session_timer, held_check }
 }
 
-fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<IpAddr> {
-    let hint = "must be the address that the outside sees, as \"203.0.113.5\"";
-    section.parsed(reading, "public_address", hint, |text| {
-        text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified())
+fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<PublicAddress> {
+    let hint = "must be the address that the outside sees, as \"203.0.113.5\", or a name that has it, without a port";
+    section.parsed(reading, "public_address", hint, |text| match text.parse::<IpAddr>() {
+        Ok(address) => (!address.is_unspecified()).then_some(PublicAddress::Is(address)),
+        Err(_) => is_name(text).then(|| PublicAddress::Named(text.to_owned())),
     })
 }
 
