@@ -1,10 +1,12 @@
 //! What a settings file says that cannot be, or is probably not meant: the file itself, and the files and addresses that
 //! a start would look for.
 
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use super::{parts, resolve};
-use crate::config::{self, Draft, Problem, Settings};
+use crate::config::{self, Draft, Problem, Settings, TrunkSettings};
+use crate::sip::flow::{Hop, Transport};
 
 /// Reads a settings file as a start does. Relative paths in it start at its folder. No name is resolved: that is another
 /// answer elsewhere.
@@ -14,12 +16,14 @@ use crate::config::{self, Draft, Problem, Settings};
 pub fn load_file(path: &Path) -> Result<Settings, String> {
     let text = config::text_of(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    load(&text, folder).map_err(|problems| config::problems_text(path, &problems))
+    load(&text, folder, None).map_err(|problems| config::problems_text(path, &problems))
 }
 
-pub(super) fn load(text: &str, folder: &Path) -> Result<Settings, Vec<Problem>> {
+/// `bound`: where a process listens that reads its settings again. Elsewhere nothing can be said of what is taken.
+pub(super) fn load(text: &str, folder: &Path, bound: Option<&[Hop]>) -> Result<Settings, Vec<Problem>> {
     let mut draft = Draft::read(text, &config::files_in(folder))?;
-    for (option, why) in refused(&draft, folder) {
+    let deaf = bound.map(|bound| deaf(draft.settings(), bound)).unwrap_or_default();
+    for (option, why) in refused(&draft, folder).into_iter().chain(deaf) {
         draft.add(&option, why);
     }
     draft.finish()
@@ -35,6 +39,12 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
     if draft.is_good("listen") && resolve::pbx_name(settings).is_none() {
         refused.push(("pbx.address", resolve::pbx(settings, None).err().map(|problem| problem.to_string())));
     }
+    let first = settings.trunks.iter().enumerate().min_by_key(|(_, trunk)| trunk.priority);
+    let first = first.filter(|(_, trunk)| draft.is_good("listen") && !is_reached(settings, trunk));
+    let address = first.map(|(number, _)| format!("trunk[{number}].address"));
+    if let Some(address) = &address {
+        refused.push((address, Some("no [[listen]] has an address of its kind (IPv4 or IPv6)".to_owned())));
+    }
     if let Some((one, other, why)) = one_file(settings, folder) {
         // The one that somebody has written.
         let option = if draft.has(other) { other } else { one };
@@ -42,6 +52,30 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
     }
     let told = refused.into_iter().filter_map(|(option, why)| Some((option.to_owned(), why?)));
     told.filter(|(option, _)| draft.is_good(option)).collect()
+}
+
+/// New addresses on which a start could not listen: those of another machine, or taken by another program.
+fn deaf(settings: &Settings, bound: &[Hop]) -> Vec<(String, String)> {
+    let mut deaf = Vec::new();
+    for (number, Hop { address, transport }) in settings.listen.iter().map(|listen| listen.hop).enumerate() {
+        let datagrams = transport == Transport::Udp;
+        // What we hold ourselves is free at the start.
+        let held = |hop: &&Hop| hop.address.port() == address.port() && (hop.transport == Transport::Udp) == datagrams;
+        if bound.iter().find(held).is_some() {
+            continue;
+        }
+        let tried = if datagrams { UdpSocket::bind(address).err() } else { TcpListener::bind(address).err() };
+        deaf.extend(
+            tried.map(|error| (format!("listen[{number}].address"), format!("cannot be listened on: {error}"))),
+        );
+    }
+    deaf
+}
+
+/// Is one of our addresses of its kind? A name may have one.
+fn is_reached(settings: &Settings, trunk: &TrunkSettings) -> bool {
+    let Ok(ip) = trunk.address.host.parse::<IpAddr>() else { return true };
+    settings.listen.iter().any(|listen| listen.hop.address.is_ipv4() == ip.is_ipv4())
 }
 
 /// Why this cannot be a file of ours, though something is there.
@@ -78,6 +112,10 @@ pub(super) fn one_file(settings: &Settings, folder: &Path) -> Option<(&'static s
 #[must_use]
 pub fn doubts(settings: &Settings, folder: &Path) -> Vec<String> {
     let mut doubts = settings.doubts();
+    for trunk in settings.trunks.iter().filter(|trunk| !is_reached(settings, trunk)) {
+        let (name, address) = (&trunk.name, &trunk.address);
+        doubts.push(format!("trunk {name} ({address}) cannot be reached: no [[listen]] has an address of its kind"));
+    }
     let announcements = parts::announcements(settings, folder);
     if !announcements.is_dir() {
         doubts.push(format!("there is no folder {}: nothing is announced", announcements.display()));
@@ -117,7 +155,7 @@ mod tests {
     /// Read in an empty folder: (refused, doubts).
     fn checked(text: &str) -> (String, String) {
         let folder = tempfile::tempdir().unwrap();
-        match load(text, folder.path()) {
+        match load(text, folder.path(), None) {
             Ok(settings) => (String::new(), doubts(&settings, folder.path()).join("\n")),
             Err(problems) => (problems.iter().map(|problem| format!("{problem}\n")).collect(), String::new()),
         }
@@ -135,6 +173,14 @@ mod tests {
         assert!(refused.contains("127.0.0.1:5060 has no address"), "{refused}");
         let (refused, _) = checked(&format!("{LEAST}[detect]\ncampaigns = \"x\"\n[restart]\njournal = \"./x\"\n"));
         assert!(refused.contains("detect.campaigns and restart.journal name one file (/"), "{refused}");
+        let six = LEAST.replace("192.0.2.9", "2001:db8::9");
+        assert!(
+            checked(&six).0.contains("line 5  trunk[0].address = \"2001:db8::9\"   no [[listen]] has an address of")
+        );
+        assert_eq!(
+            checked(&format!("{six}[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"[::]:5060\"\n")).0,
+            ""
+        );
         // Nobody is asked for a name.
         assert_eq!(checked(&LEAST.replace("192.0.2.1", "pbx.invalid")), (String::new(), String::new()));
     }
@@ -166,7 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
 
-        let refused = load(&text, folder.path()).unwrap_err();
+        let refused = load(&text, folder.path(), None).unwrap_err();
 
         let told: Vec<&str> = refused.iter().map(|problem| &*problem.hint).collect();
         let why = "it is no file, but a folder, pipe or device";
@@ -179,6 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_asks_for_no_restart_that_could_not_listen() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (port, free) = (taken.local_addr().unwrap().port(), Hop::udp("127.0.0.1:0".parse().unwrap()));
+        let listen = |address: &str| format!("{LEAST}[[listen]]\naddress = \"{address}\"\n");
+        let told = |address: &str, bound: &[Hop]| {
+            let loaded = load(&listen(address), Path::new("."), Some(bound));
+            loaded
+                .err()
+                .map(|problems| problems.iter().map(ToString::to_string).collect::<String>())
+                .unwrap_or_default()
+        };
+
+        assert!(told(&format!("127.0.0.1:{port}"), &[free]).contains("line 7  listen[0].address = \"127.0.0.1:"));
+        assert!(told("192.0.2.77:5999", &[free]).contains("cannot be listened on: "));
+        assert_eq!(told("127.0.0.1:0", &[free]), "");
+        // By ourselves.
+        assert_eq!(told(&format!("0.0.0.0:{port}"), &[Hop::udp(taken.local_addr().unwrap())]), "");
+    }
+
+    #[test]
     fn what_is_probably_not_meant_is_told_and_refused_by_nobody() {
         let doubtful = |more: &str, doubt: &str| {
             let (refused, doubts) = checked(&format!("{LEAST}{more}\n"));
@@ -186,6 +252,7 @@ mod tests {
             assert_eq!(doubts.lines().count(), 1, "{doubts}");
         };
         let trunk = |address: &str| format!("[[trunk]]\nname = \"b\"\naddress = \"{address}\"");
+        doubtful(&trunk("2001:db8::9"), "trunk b ([2001:db8::9]:5060) cannot be reached");
         doubtful(&trunk("192.0.2.10"), "trunk b has the address of the examples");
         doubtful(&trunk("192.0.2.1"), "trunk b has the address of the PBX (192.0.2.1:5060)");
         doubtful(&trunk("127.0.0.1"), "trunk b has an address that Ringfence listens on (127.0.0.1:5060)");

@@ -102,7 +102,7 @@ fn read(inner: &Inner) -> Result<(Settings, Vec<String>), Vec<String>> {
     let text = config::text_of(file).map_err(|problem| vec![problem])?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let told = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let settings = doubts::load(&text, folder).map_err(told)?;
+    let settings = doubts::load(&text, folder, Some(&inner.addresses)).map_err(told)?;
     let doubts = doubts::doubts(&settings, folder);
     Ok((settings, doubts))
 }
