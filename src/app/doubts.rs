@@ -1,5 +1,5 @@
-//! What a settings file says that cannot be, or is probably not meant: the file itself, and the files and addresses that
-//! a start would look for.
+//! What a settings file says that cannot be, or is probably not meant: the file itself, and the files and addresses
+//! that a start would look for.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use super::{parts, resolve};
 use crate::config::{self, Draft, Problem, Settings, TrunkSettings};
 use crate::sip::flow::{Hop, Transport};
 
-/// Reads a settings file as a start does. Relative paths in it start at its folder. No name is resolved: that is another
-/// answer elsewhere.
+/// Reads a settings file as a start does. Relative paths in it start at its folder. No name is resolved: that is
+/// another answer elsewhere.
 ///
 /// # Errors
 /// Everything for which there would be no start, as an operator reads it.
@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn all_that_a_start_refuses_is_told_at_once_in_the_order_of_the_lines() {
-        let text = "[detect.words]\nphrases = \"p.toml\"\nwording = 1\n[detect]\nwatch_for = \"1x\"\ncampaigns = \"x\"\n\
+        let text = "[detect.words]\nphrases = \"p.toml\"\nwording = 1\n[detect]\nwatch_for = \"1x\"\n\
+                    campaigns = \"x\"\n\
                     [restart]\njournal = \"x\"\n[sip]\nmax_calls = \"9\"\n[pbx]\naddress = \"127.0.0.1:5060\"\n\
                     [[trunk]]\nname = \"a\"\n";
 

@@ -32,7 +32,8 @@ const DRAINING: &str = "draining: it was told to stop, and takes no new calls";
 /// Whether one part works.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
-    /// `signalling`, `pbx`, `trunks`, `public_address`, `media`, `announcements`, `analysis`, `words`, `store`, `journal`, `admin`.
+    /// `signalling`, `pbx`, `trunks`, `public_address`, `media`, `announcements`, `analysis`, `words`, `store`,
+    /// `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,

@@ -1,4 +1,5 @@
-//! The address that the outside sees, where the settings give it a name: it is asked for again and again, as the PBX's is.
+//! The address that the outside sees, where the settings give it a name: it is asked for again and again, as the PBX's
+//! is.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -175,8 +175,8 @@ fn note(inner: &Inner, report: &ReloadReport) {
         }
         Reloaded::Unchanged => tracing::info!("Settings unchanged"),
         Reloaded::NeedsRestart => {
-            let waiting = report.waiting.join(", ");
-            tracing::warn!(changed = %report.changed.join(", "), waiting, "Settings need a restart; nothing was changed")
+            let (changed, waiting) = (report.changed.join(", "), report.waiting.join(", "));
+            tracing::warn!(%changed, %waiting, "Settings need a restart; nothing was changed")
         }
         Reloaded::Refused => {
             for problem in &report.problems {

@@ -1,5 +1,5 @@
-//! Does the PBX answer? A call finds out that it does not, or a question that is asked regularly; from then on it is asked
-//! until it says anything.
+//! Does the PBX answer? A call finds out that it does not, or a question that is asked regularly; from then on it is
+//! asked until it says anything.
 
 use std::time::Instant;
 

@@ -43,24 +43,20 @@ impl Api {
         send: impl FnOnce(&ureq::Agent, String) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<T, Failure> {
         let admin = self.admin;
+        let is_late = |error: &ureq::Error| matches!(error, ureq::Error::Timeout(_));
         let late = || {
             let waited = humantime::format_duration(patience);
             format!("{admin} takes connections but has not answered for {waited}: its process is stopped, or hangs")
         };
         let mut answer = send(&agent(patience), format!("http://{admin}{path}")).map_err(|error| {
-            Failure::Run(match error {
-                ureq::Error::Timeout(_) => late(),
-                error => format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}"),
-            })
+            let none = format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}");
+            Failure::Run(if is_late(&error) { late() } else { none })
         })?;
         let status = answer.status();
         answer.body_mut().read_json().map_err(|error| {
-            Failure::Run(match error {
-                ureq::Error::Timeout(_) => late(),
-                _ => {
-                    format!("what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere")
-                }
-            })
+            let other =
+                format!("what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere");
+            Failure::Run(if is_late(&error) { late() } else { other })
         })
     }
 }

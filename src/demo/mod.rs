@@ -247,7 +247,8 @@ mod tests {
         let roles = script::roles().unwrap();
         let again = roles.iter().find(|role| !role.plan.after.is_zero());
 
-        let both = "5 connected and listened to; 1 taken away: both sides hear an announcement; the same scam again comes at 24 s";
+        let both = "5 connected and listened to; 1 taken away: both sides hear an announcement; the same scam again \
+                    comes at 24 s";
         assert_eq!(meanwhile(6, 1, again), both);
         assert_eq!(meanwhile(0, 0, again), "the same scam again comes at 24 s");
         assert_eq!(meanwhile(0, 0, None), "the last calls end");

@@ -218,7 +218,8 @@ impl Picture {
             let (anchor, beside) = beside(x, &label);
             let _ = writeln!(
                 self.svg,
-                "<text x=\"{beside:.1}\" y=\"40\" fill=\"{colour}\" text-anchor=\"{anchor}\" font-size=\"12\" {HALO}>{}</text>",
+                "<text x=\"{beside:.1}\" y=\"40\" fill=\"{colour}\" text-anchor=\"{anchor}\" font-size=\"12\" \
+                 {HALO}>{}</text>",
                 escape(&label)
             );
         }

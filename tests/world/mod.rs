@@ -405,7 +405,7 @@ impl World {
         self.run(Duration::from_secs(400));
         if !self.switchboard.pbx_answers() {
             // It is asked until it answers.
-            let question = self.newest(PBX, "OPTIONS ").expect("a silent PBX is asked");
+            let question = self.newest(PBX, "OPTIONS ").unwrap_or_else(|| panic!("a silent PBX is asked"));
             self.send(PBX, &response(&question, "200 OK", "pbx", ""));
             self.run(Duration::from_secs(400));
         }
