@@ -252,6 +252,18 @@ fn a_file_of_somebody_else_is_moved_aside() {
 }
 
 #[test]
+fn what_is_no_file_is_neither_waited_for_nor_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+
+    let error = Journal::start(&pipe).err().unwrap();
+
+    assert_eq!(error.to_string(), "it is no file, but a pipe or device");
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+}
+
+#[test]
 fn a_second_process_does_not_get_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.journal");

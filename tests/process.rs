@@ -81,7 +81,7 @@ fn another_server(answer: &'static str, requests: usize) -> SocketAddr {
 #[test]
 fn another_server_in_the_firewalls_place_is_told_from_none() {
     for answer in ["<html>Not here</html>", "{\"error\":\"not here\"}"] {
-        let other = another_server(answer, 2).to_string();
+        let other = another_server(answer, 3).to_string();
         for command in ["trunks", "reload"] {
             let output = ringfence(&[command, "--admin", &other]);
 
@@ -130,6 +130,43 @@ fn settings_are_reloaded_by_four_doors_and_a_bad_file_changes_nothing() {
     assert_eq!((&report["outcome"], &report["changed"][0]), (&"needs_restart".into(), &"store.path".into()));
     let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
     assert_eq!(command.status.code(), Some(1), "nothing was changed: {command:?}");
+
+    // Nobody is told to restart where the restart would fail, and a pipe is not waited for.
+    let pipe = firewall.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    firewall.edit(pbx, "[detect]\ndivert_at = 8\n[store]\npath = \"other.db\"\n[detect.words]\nphrases = \"pipe\"");
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    let told = String::from_utf8_lossy(&command.stderr).into_owned();
+    assert_eq!(command.status.code(), Some(78), "{told}");
+    assert!(told.contains("line 14  detect.divert_at = 8") && told.contains("line 18  detect.words.phrases"), "{told}");
+    firewall.edit(pbx, "[store]\npath = \"other.db\"\n[detect]\ndivert_at = 0.87");
+    let command = ringfence(&["reload", "--admin", &firewall.admin.to_string()]);
+    let told = String::from_utf8_lossy(&command.stderr).into_owned();
+    assert!(told.contains("nothing of it is applied"), "{told}");
+    assert!(told.ends_with("store.path\nuntil then, these wait as well:\n  detect.divert_at\n"), "{told}");
+}
+
+#[test]
+fn records_are_found_by_a_file_with_mistakes_elsewhere() {
+    let pbx = Pbx::start("127.0.0.3");
+    let mut firewall = Firewall::start(pbx.address, "[store]\npath = \"own.db\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+    caller.bye();
+    firewall.signal("TERM");
+    assert_eq!(firewall.ended(), Some(0));
+    let config = firewall.config.to_str().unwrap();
+
+    // As for whoever may not read the password.
+    firewall.edit(pbx.address, "[store]\npath = \"own.db\"\n[numbers]\nblock_file = \"gone.txt\"\n[x]");
+    let calls = ringfence(&["calls", "-c", config]);
+    let (said, warned) = (String::from_utf8_lossy(&calls.stdout), String::from_utf8_lossy(&calls.stderr));
+    assert!(calls.status.success() && said.contains("201"), "{said}{warned}");
+    assert!(warned.contains("2 problem(s), which `ringfence check` shows"), "{warned}");
+    firewall.edit(pbx.address, "[store]\npath = 1");
+    let calls = ringfence(&["calls", "-c", config]);
+    assert_eq!(calls.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&calls.stderr).contains("store.path = 1   must be a path"), "{calls:?}");
 }
 
 #[test]
@@ -273,6 +310,63 @@ fn a_folder_that_is_named_and_missing_is_told_and_not_replaced() {
     assert_eq!(firewall.ended(), Some(0));
     let warned: Vec<String> = log.map_while(Result::ok).filter(|line| line.contains("there is no folder")).collect();
     assert!(warned.len() == 2 && warned[0].contains("nowhere") && warned[1].contains("nomodel"), "{warned:?}");
+}
+
+#[test]
+fn health_says_that_the_pbx_is_down_until_it_answers() {
+    let pbx = std::net::UdpSocket::bind("127.0.0.3:0").unwrap();
+    pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    let firewall = Firewall::start(pbx.local_addr().unwrap(), "announcements = \"config/announcements\"");
+    let stands = |firewall: &Firewall| {
+        let health = firewall.get("/health");
+        let pbx = health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "pbx").unwrap()["up"].clone();
+        (
+            health["status"].as_str().unwrap().to_owned(),
+            health["ok"] == true,
+            pbx == true,
+            health["reasons"].to_string(),
+        )
+    };
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+
+    firewall.until("its beginning", |firewall| stands(firewall).1);
+    let before = stands(&firewall);
+    assert!(before.2 && !before.3.contains("pbx"), "{before:?}");
+    assert_eq!(caller.invite("201"), 503);
+    firewall.until("the PBX is down", |firewall| !stands(firewall).2);
+    let down = stands(&firewall);
+    assert!(down.0 == "degraded" && down.1 && down.3.contains("pbx: 127.0.0.3:"), "{down:?}");
+    firewall.until("the metrics say so", |firewall| firewall.page().contains("part_up{part=\"pbx\"} 0"));
+
+    let mut buffer = [0; 2_048];
+    loop {
+        let (length, from) = pbx.recv_from(&mut buffer).unwrap();
+        let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if request.starts_with("OPTIONS ") {
+            let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+            let copied = request.lines().filter(|line| copied.iter().any(|name| line.starts_with(name)));
+            let headers: String = copied.map(|line| format!("{line}\r\n")).collect();
+            pbx.send_to(format!("SIP/2.0 200 OK\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes(), from).unwrap();
+            break;
+        }
+    }
+    firewall.until("the PBX is up", |firewall| stands(firewall).2);
+}
+
+#[test]
+fn health_says_what_is_missing_and_not_what_is_switched_off() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let words_off = "announcements = \"nowhere\"\n[detect.words]\nenabled = false";
+    let firewall = Firewall::start(pbx, words_off);
+
+    firewall.until("its beginning", |firewall| firewall.get("/health")["ok"] == true);
+    let health = firewall.get("/health");
+
+    let reasons = health["reasons"].as_array().unwrap();
+    assert_eq!((&health["status"], reasons.len()), (&"degraded".into(), 1), "{health}");
+    let reason = reasons[0].as_str().unwrap();
+    assert!(reason.starts_with("announcements: callee-diverted, ") && reason.contains("nowhere"), "{reason}");
+    assert!(firewall.page().contains("part_up{part=\"announcements\"} 0"));
 }
 
 #[test]
@@ -428,4 +522,33 @@ fn the_api_serves_this_machine_only() {
     let statuses =
         [&foreign, &page, &nowhere, &trusted, &blocked, &lifted, &again].map(|response| response.status().as_u16());
     assert_eq!(statuses, [403, 403, 404, 409, 200, 200, 404]);
+}
+
+#[test]
+fn every_refusal_of_the_api_has_one_form() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let firewall = Firewall::start(pbx, "");
+    let at = |path: &str| format!("http://{}{path}", firewall.admin);
+    let block = |body: String| agent().post(at("/api/blocks")).content_type("application/json").send(body).unwrap();
+    firewall.edit(pbx, "[detect]\ndivert_at = 8");
+
+    let answers = [
+        (404, agent().get(at("/x")).call().unwrap()),
+        (405, agent().get(at("/api/reload")).call().unwrap()),
+        (405, agent().delete(at("/health")).call().unwrap()),
+        (400, agent().get(at("/api/calls?limit=many")).call().unwrap()),
+        (400, agent().get(at("/api/calls/%FF")).call().unwrap()),
+        (400, agent().delete(at("/api/blocks/nobody")).call().unwrap()),
+        (400, block("{".to_owned())),
+        (413, block(" ".repeat(20_000))),
+        (422, agent().post(at("/api/reload")).send_empty().unwrap()),
+    ];
+
+    for (expected, mut answer) in answers {
+        let (status, allow) = (answer.status().as_u16(), answer.headers().contains_key("allow"));
+        let body: serde_json::Value = answer.body_mut().read_json().unwrap_or_default();
+        let sentence = body["error"].as_str().unwrap_or_default();
+        assert!(status == expected && sentence.contains(' '), "{expected}: {status} {body}");
+        assert_eq!(allow, status == 405, "{body}");
+    }
 }

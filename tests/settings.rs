@@ -39,8 +39,51 @@ fn the_shipped_file_names_every_option() {
 fn the_examples_load() {
     for entry in std::fs::read_dir("config/examples").unwrap() {
         let path = entry.unwrap().path();
-        load(&std::fs::read_to_string(&path).unwrap());
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            load(&std::fs::read_to_string(&path).unwrap());
+        }
     }
+}
+
+#[test]
+fn the_examples_for_asterisk_and_systemd_fit_the_settings() {
+    let read = |name: &str| std::fs::read_to_string(format!("config/examples/{name}")).unwrap();
+    let home = load(&read("home-asterisk.toml"));
+    let sip = home.listen.first().unwrap().hop.address.port();
+
+    let asterisk = read("home-asterisk.pjsip.conf");
+    for line in [
+        format!("bind=0.0.0.0:{}", home.pbx.address.port),
+        format!("outbound_proxy=sip:{}:{sip}\\;lr", home.pbx.address.host),
+        format!("contact=sip:{}:{sip}", home.pbx.address.host),
+        format!("match={}", home.pbx.address.host),
+    ] {
+        assert!(asterisk.lines().any(|found| found == line), "{line}");
+    }
+    assert!(home.media.first_port > 19_999, "the ports of Asterisk end before");
+
+    let unit = read("ringfence.service");
+    let folder = "/var/lib/ringfence";
+    assert!(unit.contains("StateDirectory=ringfence") && unit.contains("ProtectSystem=strict"));
+    // Its remark says where the files go, two tables beside each other.
+    let remarks: String = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   "))
+        .map(|line| line.replace("     ", "\n"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let at = |option: &str| {
+        let line = remarks.lines().map(str::trim).find(|line| line.starts_with(&format!("{option} = ")));
+        line.unwrap_or_else(|| panic!("{option}")).to_owned()
+    };
+    let settings =
+        load(&format!("{LEAST}[detect]\n{}\n[store]\n{}\n[restart]\n{}\n", at("campaigns"), at("path"), at("journal")));
+    let journal = settings.restart.journal.unwrap();
+    for path in [&settings.detect.campaigns, &settings.store.path, &journal] {
+        assert_eq!(path.parent().unwrap(), std::path::Path::new(folder));
+    }
+    let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(humantime::parse_duration(stop).unwrap() > settings.sip.drain_for, "running calls may finish");
 }
 
 #[test]
@@ -152,6 +195,8 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[limits.per_source]\ncalls = \"5/1m\"\nburst = 6", "must be a whole number from 1 to 5"),
         ("[detect.words]\nthreads = 0", "must be a whole number from 1"),
         ("[sip]\npublic_address = \"0.0.0.0\"", "must be the address that the outside sees"),
+        ("[sip]\npublic_address = \"home.example:5060\"", "or a name that has it, without a port"),
+        ("[sip]\npublic_address = \"203.0.113.256\"", "must be the address that the outside sees"),
     ] {
         assert!(with(text).contains(hint), "{text}: {}", with(text));
     }
@@ -166,8 +211,45 @@ fn each_kind_of_mistake_has_its_hint() {
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
+    assert_eq!(
+        problems("[trunk]\n[pbx]\naddress = \"192.0.2.1\"\n"),
+        ["line 1  trunk   must be a list of tables: [[trunk]]"]
+    );
+    let twice = LEAST.replace("[pbx]", "[[pbx]]");
+    assert_eq!(problems(&twice), ["line 1  pbx   must be a table, and one alone: [pbx]"]);
+    assert!(
+        with("[detect]\nenforce = false").ends_with("detect.enforce   stands above the first [table], not in detect")
+    );
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn mistakes_in_the_form_of_a_file_are_told_at_once_with_a_way_out() {
+    let text = "[pbx]\naddress = 127.0.0.1:5070\nsrtp = off\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n[store]\n\
+                path = \"C:\\users\\x\"\n[pbx]\n";
+
+    let told = problems(text);
+
+    let lines = [
+        "line 2  syntax",
+        "line 3  syntax",
+        "line 6  level   is there twice",
+        "line 8  syntax",
+        "line 9  pbx   is there",
+    ];
+    assert_eq!(told.len(), lines.len(), "{told:#?}");
+    for (problem, line) in told.iter().zip(lines) {
+        assert!(problem.starts_with(line), "{problem}");
+    }
+    let ways_out =
+        ["text in \"quotes\"", "text in \"quotes\"", "all its options below it", "is written twice", "below it"];
+    for (problem, way_out) in told.iter().zip(ways_out) {
+        assert!(problem.ends_with(way_out) || problem.contains(way_out), "{problem}");
+    }
+    assert_eq!(problems(&"x = y\n".repeat(50)).len(), 10);
+    assert!(problems("x: 1\n")[0].ends_with("an option is NAME = VALUE"));
+    assert!(problems("x = [1\ny = 2\n")[0].ends_with("a list begins with [ and ends with ]"));
 }
 
 #[test]
@@ -263,7 +345,9 @@ fn a_reload_has_four_outcomes() {
         other => panic!("{other:?}"),
     }
     match reload("[media]\nports = \"30000-30999\"\n[log]\nlevel = \"debug\"\n") {
-        Reload::NeedsRestart { changed } => assert_eq!(changed, ["media.ports"]),
+        Reload::NeedsRestart { changed, waiting } => {
+            assert_eq!((&*changed, &*waiting), (&["media.ports".to_owned()][..], &["log.level".to_owned()][..]));
+        }
         other => panic!("{other:?}"),
     }
     match reload("[detect]\ndivert_at = 8\n") {

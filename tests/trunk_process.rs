@@ -263,6 +263,35 @@ fn without_any_dns_it_starts_and_calls_still_come_in() {
 }
 
 #[test]
+fn a_public_address_that_is_a_name_is_registered_and_a_new_one_at_once() {
+    let registrar = Host::start("127.0.3.9").demanding("441632960001", "open sesame");
+    let folder = with_password();
+    let settings = |public: &str| {
+        let more = format!(
+            "[[trunk]]\nname = \"registered\"\naddress = \"{}\"\n\
+             register = {{ user = \"441632960001\", password_file = {:?}, expires = \"10m\" }}\n\
+             [detect.words]\nenabled = false\n[sip]\npublic_address = \"{public}\"\n",
+            registrar.address,
+            folder.path().join("provider.password").display().to_string()
+        );
+        let settings = Firewall::settings("127.0.0.3:5999".parse().unwrap(), &more);
+        settings.replacen("127.0.0.1:0", "127.0.0.29:0", 1)
+    };
+    let firewall = Firewall::start_as(&settings("localhost"));
+    firewall.until("the registration", |firewall| state(firewall, "registered") == "up");
+    assert!(registrar.contact().contains("@127.0.0.1:"), "{}", registrar.contact());
+    let named = |firewall: &Firewall| {
+        let health = firewall.get("/health");
+        health["parts"].as_array().unwrap().iter().find(|part| part["part"] == "public_address").unwrap()["up"] == true
+    };
+    assert!(named(&firewall));
+
+    std::fs::write(&firewall.config, settings("127.0.0.77")).unwrap();
+
+    firewall.until("the other address", |_| registrar.contact().contains("@127.0.0.77:"));
+}
+
+#[test]
 fn health_is_answered_while_a_reload_waits_for_the_dns() {
     let dns = NameServer::start("127.0.4.5");
     dns.be_silent(true);

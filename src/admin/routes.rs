@@ -23,6 +23,10 @@ use crate::units::{CallId, Redaction};
 /// Longest list that one request gets.
 const MOST: usize = 1_000;
 
+/// Bytes of a request's body.
+const LONGEST: usize = 16 * 1_024;
+const TOO_LONG: &str = "a request's body has at most 16 KiB";
+
 type Shared = State<Arc<Doors>>;
 
 pub(super) fn router(doors: Arc<Doors>) -> Router {
@@ -42,12 +46,20 @@ pub(super) fn router(doors: Arc<Doors>) -> Router {
         .route("/api/settings", get(settings))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path"))
         .layer(middleware::from_fn(local_only))
-        .layer(DefaultBodyLimit::max(16 * 1_024))
+        .layer(DefaultBodyLimit::max(LONGEST))
         .with_state(doors)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response {
-    (status, Json(json!({ "error": why }))).into_response()
+    refuse_with(status, why, json!({}))
+}
+
+/// A refusal that has more to say.
+fn refuse_with(status: StatusCode, why: &str, mut more: Value) -> Response {
+    if let Some(more) = more.as_object_mut() {
+        more.insert("error".to_owned(), why.into());
+    }
+    (status, Json(more)).into_response()
 }
 
 /// Lets only requests through that come from this machine, and not from a web page of somebody else.
@@ -62,7 +74,27 @@ async fn local_only(request: Request<Body>, next: Next) -> Response {
     if !origin.is_empty() && !same {
         return refuse(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
     }
-    next.run(request).await
+    in_our_words(next.run(request).await)
+}
+
+/// Every refusal has the same form, those of the framework too. Their headers stay: `Allow` names the methods.
+fn in_our_words(answer: Response) -> Response {
+    let status = answer.status();
+    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if json || !(status.is_client_error() || status.is_server_error()) {
+        return answer;
+    }
+    let why = match status {
+        StatusCode::BAD_REQUEST => "the path, or its `?limit=NUMBER`, cannot be read",
+        StatusCode::METHOD_NOT_ALLOWED => "this path has another method: the header Allow says which",
+        StatusCode::PAYLOAD_TOO_LARGE => TOO_LONG,
+        _ => status.canonical_reason().unwrap_or("this failed"),
+    };
+    let mut refusal = refuse(status, why);
+    for (name, value) in answer.headers().iter().filter(|(name, _)| **name == header::ALLOW) {
+        refusal.headers_mut().insert(name, value.clone());
+    }
+    refusal
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
@@ -79,8 +111,10 @@ fn is_loopback(host: &str) -> bool {
 
 async fn health(State(doors): Shared) -> Response {
     let (ok, health) = (doors.health)();
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(health)).into_response()
+    if ok {
+        return Json(health).into_response();
+    }
+    refuse_with(StatusCode::SERVICE_UNAVAILABLE, "Ringfence takes no new calls: `reasons` says why", health)
 }
 
 async fn metrics(State(doors): Shared) -> Response {
@@ -197,6 +231,7 @@ async fn block(State(doors): Shared, body: Result<Json<BlockRequest>, JsonReject
         Err(JsonRejection::MissingJsonContentType(_)) => {
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "say `Content-Type: application/json`");
         }
+        Err(JsonRejection::BytesRejection(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG),
         Err(_) => {
             let form = "send {\"source\": \"192.0.2.1\", \"for\": \"1h\"}: one address, not a network";
             return refuse(StatusCode::BAD_REQUEST, form);
@@ -231,12 +266,16 @@ async fn order(give: impl FnOnce() -> Option<bool> + Send + 'static, refused: (S
 
 async fn reload(State(doors): Shared) -> Response {
     let report = tokio::task::spawn_blocking(move || (doors.reload)()).await.unwrap_or_default();
-    let status = match report.get("outcome").and_then(Value::as_str) {
-        Some("refused") => StatusCode::UNPROCESSABLE_ENTITY,
-        Some("needs_restart") => StatusCode::CONFLICT,
-        _ => StatusCode::OK,
+    let (status, why) = match report.get("outcome").and_then(Value::as_str) {
+        Some("refused") => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "the settings file has problems; nothing of it is applied")
+        }
+        Some("needs_restart") => {
+            (StatusCode::CONFLICT, "what `changed` names needs a restart; nothing of the edit is applied")
+        }
+        _ => return Json(report).into_response(),
     };
-    (status, Json(report)).into_response()
+    refuse_with(status, why, report)
 }
 
 async fn settings(State(doors): Shared) -> Json<Value> {

@@ -13,11 +13,12 @@ use crate::call::{Event, Happened, SteppedUp};
 use crate::config::Settings;
 use crate::gate::GateEvent;
 use crate::io::analysis::{Analysis, Learner};
+use crate::io::shipped;
 use crate::io::signalling::ShardEvent;
 use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::policy::action::{Enforcement, StepUp, StepUpDecision};
-use crate::units::CallId;
+use crate::units::{CallId, read_bytes};
 
 /// Batches of events that may wait for the thread.
 pub(super) const WAITING: usize = 256;
@@ -172,7 +173,7 @@ fn forget(file: &Path, name: &str) {
 fn remove_line(file: &Path, name: &str) -> std::io::Result<()> {
     // A link stays one.
     let file = std::fs::canonicalize(file)?;
-    let text = std::fs::read(&file)?;
+    let text = read_bytes(&file, shipped::MOST)?;
     let of_another = |line: &&[u8]| line.split(|byte| *byte == b' ').next() != Some(name.as_bytes());
     let rest: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(of_another).collect();
     let new = file.with_extension("new");

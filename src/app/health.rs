@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Inner;
-use crate::call::{Counters, NO_ROOM, TrunkStatus};
+use crate::call::{NO_ROOM, TrunkStatus};
 use crate::config::Settings;
 use crate::io::analysis::Analysis;
 use crate::io::clock;
@@ -27,10 +27,13 @@ const STRANGERS_EVERY: Duration = Duration::from_secs(600);
 const MEDIA_DOWN: &str =
     "a media thread has ended: its calls have no audio, new calls go to another thread; restart Ringfence";
 
+const DRAINING: &str = "draining: it was told to stop, and takes no new calls";
+
 /// Whether one part works.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
-    /// `signalling`, `trunks`, `media`, `analysis`, `words`, `store`, `journal`, `admin`.
+    /// `signalling`, `pbx`, `trunks`, `public_address`, `media`, `announcements`, `analysis`, `words`, `store`,
+    /// `journal`, `admin`.
     pub part: &'static str,
     /// It works.
     pub up: bool,
@@ -41,7 +44,11 @@ pub struct PartHealth {
 /// Whether the firewall works, as `GET /health` says it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
-    /// New calls are carried.
+    /// `ok`; `degraded`: something that is meant to work does not; `down`: this process carries no new calls.
+    pub status: &'static str,
+    /// What is missing for `ok`.
+    pub reasons: Vec<String>,
+    /// This process carries new calls.
     pub ok: bool,
     /// It is about to end: running calls go on, new ones are refused.
     pub draining: bool,
@@ -66,21 +73,41 @@ pub(super) fn health(inner: &Inner) -> Health {
     let (media, store, journal) = (up(Part::Media), up(Part::Store), up(Part::Journal));
     let draining = inner.draining.load(Ordering::Relaxed);
     let settings = inner.settings();
+    let signalling = if report.at.is_some() { "it has not reported for 5 s" } else { "it has not begun yet" };
     let part = |part: &'static str, up: bool, note: Option<String>| PartHealth { part, up, note };
     let unless = |up: bool, note: &str| (!up).then(|| note.to_owned());
     let trunks = super::trunks::note(&report.trunks);
+    let public = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.public;
+    let unknown = super::public::unknown(&settings, public);
     let parts = vec![
-        part("signalling", alive, unless(alive, "it has not reported for 5 s")),
+        part("signalling", alive, unless(alive, signalling)),
+        part("pbx", !report.pbx_down, report.pbx_down.then(|| pbx_note(&settings))),
         part("trunks", trunks.is_none(), trunks),
+        part("public_address", unknown.is_none(), unknown),
         part("media", media, unless(media, MEDIA_DOWN)),
+        part("announcements", inner.unannounced.is_none(), inner.unannounced.clone()),
         part("analysis", analysis, unless(analysis, "calls go on and are not judged")),
-        part("words", words, inner.words_off.clone()),
+        part("words", words, inner.words_off.clone().or_else(|| unless(analysis, "nothing is listened to"))),
         part("store", store, unless(store, "calls go on and are not recorded")),
         part("journal", journal, journal_note(&settings, journal)),
         part("admin", up(Part::Admin), None),
     ];
+    let ok = alive && media && !draining;
+    // What somebody has switched off is no fault.
+    let meant = |part: &&PartHealth| part.part != "words" || settings.detect.words.enabled;
+    let reason = |part: &PartHealth| format!("{}: {}", part.part, part.note.as_deref().unwrap_or("down"));
+    let reasons: Vec<String> = parts.iter().filter(|part| !part.up).filter(meant).map(reason).collect();
+    let reasons: Vec<String> = draining.then(|| DRAINING.to_owned()).into_iter().chain(reasons).collect();
     Health {
-        ok: alive && media && !draining,
+        status: if !ok {
+            "down"
+        } else if reasons.is_empty() {
+            "ok"
+        } else {
+            "degraded"
+        },
+        reasons,
+        ok,
         draining,
         protecting: settings.enforce && analysis && words,
         generation: settings.generation,
@@ -90,9 +117,14 @@ pub(super) fn health(inner: &Inner) -> Health {
     }
 }
 
-/// What the log has told of counts that rise.
+fn pbx_note(settings: &Settings) -> String {
+    let address = &settings.pbx.address;
+    format!("{address} does not answer: callers hear 503. It is asked with OPTIONS until it does")
+}
+
+/// What the log has told of counts that rise, and of the PBX.
 #[derive(Default)]
-pub(super) struct Logged(Mutex<[Count; 2]>);
+pub(super) struct Logged(Mutex<([Count; 2], bool)>);
 
 /// How far the log has told of one, and when.
 #[derive(Clone, Copy, Default)]
@@ -112,8 +144,14 @@ impl Count {
 
 impl Logged {
     /// Says in the log what has risen since it said so last.
-    fn look(&self, counters: &Counters, now: Instant) {
-        let [refused, strange] = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn look(&self, report: &Report, now: Instant) {
+        let Report { counters, pbx_down, .. } = report;
+        let ([refused, strange], was_down) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (std::mem::replace(was_down, *pbx_down), pbx_down) {
+            (false, true) => tracing::warn!("The PBX does not answer; callers hear 503"),
+            (true, false) => tracing::info!("The PBX answers again"),
+            (false, false) | (true, true) => {}
+        }
         let no_room = counters.refused.get(NO_ROOM).copied().unwrap_or(0);
         if let Some(calls) = refused.risen(no_room, SAY_EVERY, now) {
             tracing::warn!(
@@ -133,7 +171,8 @@ impl Logged {
 
 /// Hands the newest counts of all parts to the metrics.
 pub(super) fn tick(inner: &Inner, media: &MediaPath) {
-    inner.logged.look(&inner.signalling.report().counters, clock::now());
+    inner.logged.look(&inner.signalling.report(), clock::now());
+    inner.metrics.part(Part::Pbx, !inner.signalling.report().pbx_down);
     signalling(&inner.metrics, &inner.signalling.report());
     inner.metrics.media(&media.counts());
     inner.metrics.part(Part::Media, media.is_up());

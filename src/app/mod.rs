@@ -9,11 +9,12 @@ mod doubts;
 mod events;
 mod health;
 mod parts;
+mod public;
 mod reloading;
 mod resolve;
 mod trunks;
 
-pub use doubts::{Checked, check};
+pub use doubts::{doubts, load_file};
 pub use health::{Health, PartHealth};
 pub use reloading::{ReloadReport, log_settings};
 
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 
 use self::events::Learning;
+use self::public::{Public, PublicNames};
 use self::resolve::{NoPbx, Resolved};
 use crate::admin::Admin;
 use crate::call::{Entry, Snapshot, Switchboard};
@@ -39,8 +41,8 @@ use crate::io::analysis::Analysis;
 use crate::io::clock;
 use crate::io::media::{MediaPath, SilenceLimit};
 use crate::io::names::Names;
-use crate::io::pbx_name::PbxName;
 use crate::io::signalling::{Bound, Order, Report, Signalling, Wiring};
+use crate::io::system_name::SystemName;
 use crate::io::threads::{Wake, take_small_pages};
 use crate::journal::Journal;
 use crate::observe::metrics::{Metrics, Part};
@@ -93,10 +95,13 @@ struct Inner {
     observer: Observer,
     /// Why no words are recognised; None: they are.
     words_off: Option<String>,
+    /// Which announcements are not played; None: all are.
+    unannounced: Option<String>,
     /// Where SIP is listened to, as bound.
     addresses: Vec<Hop>,
     names: Names,
-    pbx_name: PbxName,
+    pbx_name: SystemName,
+    public_names: PublicNames,
     silence_limit: SilenceLimit,
     /// No new calls are taken any more.
     draining: AtomicBool,
@@ -134,7 +139,8 @@ pub struct Start<'a> {
 /// What the shard is made of, before it runs.
 struct Shard {
     names: Names,
-    pbx_name: PbxName,
+    pbx_name: SystemName,
+    public_names: PublicNames,
     resolved: Resolved,
     bound: Bound,
     switchboard: Switchboard,
@@ -144,13 +150,15 @@ struct Shard {
 impl Shard {
     fn new(settings: &Settings) -> Result<Self, StartError> {
         let names = Names::start().map_err(failed("names"))?;
-        let resolved = resolved(settings, &names)?;
-        let pbx_name = PbxName::start().map_err(failed("names"))?;
+        let public_names = PublicNames::start().map_err(failed("names"))?;
+        let public = public_names.follow(settings, Public::default());
+        let resolved = resolved(settings, &names, public)?;
+        let pbx_name = SystemName::start("pbx name").map_err(failed("names"))?;
         pbx_name.follow(resolve::pbx_name(settings));
         let bound = bind(settings, &resolved)?;
         let switchboard = switchboard(settings, &resolved, &bound.addresses)?;
         let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
-        Ok(Self { names, pbx_name, resolved, bound, switchboard, gate })
+        Ok(Self { names, pbx_name, public_names, resolved, bound, switchboard, gate })
     }
 }
 
@@ -158,17 +166,19 @@ impl App {
     /// Starts everything.
     pub fn start(start: Start<'_>) -> Result<Self, StartError> {
         let Start { settings, file, folder, log } = start;
-        if let Some(problem) = doubts::one_file(&settings, folder) {
+        if let Some((_, _, problem)) = doubts::one_file(&settings, folder) {
             return Err(StartError::Settings(problem));
         }
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let Shard { names, pbx_name, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
+        let Shard { names, pbx_name, public_names, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
         // Where a folder is missing, whoever looks for it says so below.
         doubts::log(&settings.doubts());
         let addresses = bound.addresses.clone();
         let media = parts::media(&settings, folder, bound.wake())?;
         metrics.part(Part::Media, true);
+        let unannounced = parts::unannounced(&media.missing_prompts, &parts::announcements(&settings, folder));
+        metrics.part(Part::Announcements, unannounced.is_none());
         let ear = parts::ear(&settings, folder, media.taps, bound.wake())?;
         let store = folder.join(&settings.store.path);
         let observer = parts::observer(&settings, &store, &metrics)?;
@@ -209,10 +219,12 @@ impl App {
             metrics,
             observer,
             words_off: ear.words_off,
+            unannounced,
             addresses,
             told: Mutex::new(Told { resolved, changes: names.answers().1 }),
             names,
             pbx_name,
+            public_names,
             silence_limit: media_path.silence_limit(),
             draining: AtomicBool::new(false),
             logged: health::Logged::default(),
@@ -340,12 +352,12 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 }
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
-fn resolved(settings: &Settings, names: &Names) -> Result<Resolved, StartError> {
+fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<Resolved, StartError> {
     let pbx = resolve::pbx(settings, None).map_err(|no_pbx| match no_pbx {
         NoPbx::Unknown(problem) => StartError::NoPbx(problem),
         NoPbx::Unusable(problem) => StartError::Run(problem),
     })?;
-    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new() })
+    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new(), public })
 }
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {

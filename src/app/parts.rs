@@ -20,7 +20,7 @@ use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{self, Observer, Records};
 use crate::policy::judge::{Verdict, Weights};
 use crate::store::Retention;
-use crate::units::CallId;
+use crate::units::{CallId, read_bytes};
 
 /// Calls of the process before, each with the age of its snapshot.
 pub(super) type Restored = Vec<(Snapshot, Duration)>;
@@ -56,6 +56,12 @@ pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<St
         tracing::warn!(prompt = %bad, "An announcement cannot be played");
     }
     Ok(started)
+}
+
+/// Which announcements cannot be played; None: all can.
+pub(super) fn unannounced(missing: &[&str], folder: &Path) -> Option<String> {
+    let why = || format!("{} cannot be played from {}: silence is heard instead", missing.join(", "), folder.display());
+    (!missing.is_empty()).then(why)
 }
 
 /// The ear, as far as it works.
@@ -121,7 +127,7 @@ pub(super) fn wording(settings: &Settings, folder: &Path) -> Result<Arc<Wording>
 /// Known recordings. Where the file cannot be read, the firewall starts without them; what is damaged in it is left
 /// out: a kill while a line was written must not cost all others.
 fn campaigns(path: &Path) -> Library {
-    let text = match std::fs::read(path) {
+    let text = match read_bytes(path, shipped::MOST) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Library::default(),
         Err(error) => {
@@ -199,6 +205,10 @@ mod tests {
 
         assert_eq!(campaigns(&path).to_text(), one + &three);
         assert!(campaigns(&folder.path().join("none")).is_empty());
+        // Whoever opens it waits for one who writes; and the other has no end.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(campaigns(&pipe).is_empty() && campaigns(Path::new("/dev/zero")).is_empty());
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct ReloadReport {
     pub outcome: Reloaded,
     /// Options that changed, or that need a restart.
     pub changed: Vec<String>,
+    /// Options that changed too and wait for that restart.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Every mistake, as text.
     pub problems: Vec<String>,
     /// Generation of the settings in force.
@@ -33,7 +36,15 @@ impl ReloadReport {
         match self.outcome {
             Reloaded::Applied => format!("applied, now generation {}:{}", self.generation, list(&self.changed)),
             Reloaded::NeedsRestart => {
-                format!("valid, but these need a restart; nothing was changed:{}", list(&self.changed))
+                let mut text = format!(
+                    "good, but nothing of it is applied, still running with generation {}; a restart is needed for:{}",
+                    self.generation,
+                    list(&self.changed)
+                );
+                if !self.waiting.is_empty() {
+                    text += &format!("\nuntil then, these wait as well:{}", list(&self.waiting));
+                }
+                text
             }
             Reloaded::Refused => {
                 format!("refused, still running with generation {}:{}", self.generation, list(&self.problems))
@@ -47,60 +58,61 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
     // One at a time: two doors may be used at the same moment.
     let _one = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
     let current = inner.settings();
-    let report = |outcome: Reloaded, changed: Vec<String>, problems: Vec<String>| ReloadReport {
+    let report = |outcome: Reloaded| ReloadReport {
         outcome,
-        changed,
-        problems,
+        changed: Vec::new(),
+        waiting: Vec::new(),
+        problems: Vec::new(),
         generation: inner.settings().generation,
     };
-    let report = match compared(inner, &current) {
-        Ok(Reload::Unchanged) => report(Reloaded::Unchanged, Vec::new(), Vec::new()),
-        Ok(Reload::NeedsRestart { changed }) => report(Reloaded::NeedsRestart, changed, Vec::new()),
-        Ok(Reload::Refused { problems }) => {
-            report(Reloaded::Refused, Vec::new(), problems.iter().map(ToString::to_string).collect())
-        }
-        Ok(Reload::Applied { settings, changed }) => match apply(inner, &current, &settings) {
-            Ok(()) => {
-                inner.settings.store(Arc::from(settings));
-                report(Reloaded::Applied, changed, Vec::new())
+    let refused = |problems: Vec<String>| ReloadReport { problems, ..report(Reloaded::Refused) };
+    let report = match read(inner) {
+        Err(problems) => refused(problems),
+        Ok((settings, doubts)) => {
+            let report = match config::compare(&current, settings) {
+                Reload::Unchanged => report(Reloaded::Unchanged),
+                Reload::NeedsRestart { changed, waiting } => {
+                    ReloadReport { changed, waiting, ..report(Reloaded::NeedsRestart) }
+                }
+                Reload::Refused { problems } => refused(problems.iter().map(ToString::to_string).collect()),
+                Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
+                    Ok(()) => {
+                        inner.settings.store(Arc::from(settings));
+                        ReloadReport { changed, ..report(Reloaded::Applied) }
+                    }
+                    Err(problem) => refused(vec![problem]),
+                },
+            };
+            // A list of numbers may grow all day.
+            let lists_alone =
+                !report.changed.is_empty() && report.changed.iter().all(|path| path.ends_with("(content)"));
+            if report.outcome != Reloaded::Refused && !lists_alone {
+                doubts::log(&doubts);
             }
-            Err(problem) => report(Reloaded::Refused, Vec::new(), vec![problem]),
-        },
-        Err(problem) => report(Reloaded::Refused, Vec::new(), vec![problem]),
+            report
+        }
     };
     note(inner, &report);
-    // A list of numbers may grow all day.
-    let lists_alone = !report.changed.is_empty() && report.changed.iter().all(|path| path.ends_with("(content)"));
-    if report.outcome != Reloaded::Refused && !lists_alone {
-        doubt(inner);
-    }
     report
 }
 
-/// Says what is doubtful about the file, also where it waits for a restart.
-fn doubt(inner: &Inner) {
-    let Some(file) = &inner.file else { return };
-    if let Ok(settings) = config::load_file(file) {
-        doubts::log(&doubts::doubts(&settings, file.parent().unwrap_or(Path::new("."))));
-    }
-}
-
-/// The file, compared with the settings in force.
-fn compared(inner: &Inner, current: &Settings) -> Result<Reload, String> {
-    let file = inner.file.as_ref().ok_or("these settings did not come from a file")?;
-    let text = config::text_of(file)?;
+/// The file as a start would read it, also where it then waits for one; and what is doubtful about it.
+fn read(inner: &Inner) -> Result<(Settings, Vec<String>), Vec<String>> {
+    let file = inner.file.as_ref().ok_or_else(|| vec!["these settings did not come from a file".to_owned()])?;
+    let text = config::text_of(file).map_err(|problem| vec![problem])?;
     let folder = file.parent().unwrap_or(Path::new("."));
-    let reload = config::reload(current, &text, &config::files_in(folder));
-    let waits = matches!(reload, Reload::NeedsRestart { .. });
-    match config::load_file(file).ok().filter(|_| waits).and_then(|settings| doubts::one_file(&settings, folder)) {
-        Some(problem) => Err(problem),
-        None => Ok(reload),
-    }
+    let told = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let settings = doubts::load(&text, folder, Some(&inner.addresses)).map_err(told)?;
+    let doubts = doubts::doubts(&settings, folder);
+    Ok((settings, doubts))
 }
 
 /// Hands new settings to all who use them. Where it fails, nothing has changed.
 fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), String> {
-    let before = inner.told.lock().unwrap_or_else(PoisonError::into_inner).resolved.pbx;
+    let (before, public_before) = {
+        let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        (told.resolved.pbx, told.resolved.public)
+    };
     let pbx = match resolve::pbx(settings, Some(before)) {
         Ok(pbx) => pbx,
         // Nothing else that was edited need wait for a name that has been answered before.
@@ -111,10 +123,11 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
         Err(problem) => return Err(problem.to_string()),
     };
     let targets = trunks::resolve(&inner.names, settings, pbx);
+    let public = inner.public_names.follow(settings, public_before);
     let changes = inner.names.answers().1;
     let resolved = {
         let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        Resolved::after(&told.resolved, pbx, targets)
+        Resolved::after(&told.resolved, pbx, targets, public)
     };
     let ordered = super::shard_settings(settings, &resolved, &inner.addresses).and_then(|order| {
         let taken = inner.signalling.order(order);
@@ -122,6 +135,7 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
     });
     if let Err(problem) = ordered {
         trunks::resolve(&inner.names, current, before);
+        inner.public_names.follow(current, public_before);
         return Err(problem);
     }
     // Orders are followed one by one: what is told as applied is so for the next call.
@@ -161,7 +175,8 @@ fn note(inner: &Inner, report: &ReloadReport) {
         }
         Reloaded::Unchanged => tracing::info!("Settings unchanged"),
         Reloaded::NeedsRestart => {
-            tracing::warn!(changed = %report.changed.join(", "), "Settings need a restart; nothing was changed")
+            let (changed, waiting) = (report.changed.join(", "), report.waiting.join(", "));
+            tracing::warn!(%changed, %waiting, "Settings need a restart; nothing was changed")
         }
         Reloaded::Refused => {
             for problem in &report.problems {

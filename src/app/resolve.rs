@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 
+use super::public::Public;
 use crate::call::{self, Local};
 use crate::config::{DnsSettings, HostPort, ListenSettings, Roots, Settings, TrunkSettings};
 use crate::gate;
@@ -27,6 +28,8 @@ pub(super) struct Resolved {
     pub(super) trunks: Targets,
     /// Where trunks and PBX were before. Running calls may still come from there, and are not limited like strangers'.
     pub(super) former: VecDeque<IpAddr>,
+    /// What the outside sees of us.
+    pub(super) public: Public,
 }
 
 /// Former addresses that are remembered: a trunk has a handful, and calls on them end.
@@ -34,7 +37,7 @@ const MOST_FORMER: usize = 64;
 
 impl Resolved {
     /// The addresses that follow `before`.
-    pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets) -> Self {
+    pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets, public: Public) -> Self {
         let mut former = before.former.clone();
         let trunks_before = before.trunks.values().flatten().map(|target| target.hop.address);
         for ip in trunks_before.chain([before.pbx]).map(|address| address.ip()) {
@@ -45,7 +48,7 @@ impl Resolved {
         while former.len() > MOST_FORMER {
             former.pop_front();
         }
-        Self { pbx, trunks, former }
+        Self { pbx, trunks, former, public }
     }
 }
 
@@ -174,6 +177,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
             .filter(|host| host.parse::<IpAddr>().is_err())
             .map(|host| host.as_str().into()),
         names: settings.sip.names.iter().map(|name| name.as_str().into()).collect(),
+        pbx_keep_alive: settings.pbx.keep_alive,
         srtp: call::SrtpSettings {
             inside: settings.pbx.srtp,
             // By the order of `trunks`.
@@ -182,8 +186,8 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         trunks,
         local_outside: local_towards(outside.address, bound)?,
         local_inside: local_towards(pbx.address, bound)?,
-        public_address: settings.sip.public_address,
-        public_media_address: settings.media.public_address,
+        public_address: resolved.public.sip,
+        public_media_address: resolved.public.media,
         codecs: settings.media.codecs.clone(),
         redirects: settings.sip.redirects,
         policy: Arc::clone(&settings.policy),
@@ -303,7 +307,12 @@ mod tests {
                     srtp = \"require\"\n[[trunk]]\nname = \"first\"\naddress = \"127.0.2.2\"\n";
         let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
         let trunks = targets(&settings, &Answers::default());
-        let resolved = Resolved { pbx: "127.0.0.5:5060".parse().unwrap(), trunks, former: VecDeque::new() };
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks,
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
 
         let call = call_settings(&settings, &resolved, &[Hop::udp("127.0.0.1:5060".parse().unwrap())]).unwrap();
 

@@ -1,6 +1,6 @@
 //! Trunks: their names and the PBX's kept resolved, and how trunks stand for the log, the API, health and metrics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -35,14 +35,24 @@ pub(super) fn follow_names(inner: &Inner) {
     let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
     let before = told.resolved.pbx;
     let pbx = resolve::pbx_among(&settings, &inner.pbx_name.addresses(), Some(before)).unwrap_or(before);
-    if told.changes == changes && pbx == before {
+    let public = inner.public_names.public(&settings, told.resolved.public);
+    let moved = public != told.resolved.public;
+    if told.changes == changes && pbx == before && !moved {
         return;
     }
-    let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers));
+    let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers), public);
     match super::shard_settings(&settings, &resolved, &inner.addresses) {
         Ok(order) => {
             if inner.signalling.order(order) {
                 *told = Told { resolved, changes };
+                if moved {
+                    let shown = |ip: Option<IpAddr>| ip.map(tracing::field::display);
+                    tracing::info!(
+                        sip = shown(public.sip),
+                        media = shown(public.media),
+                        "The public address is another"
+                    );
+                }
                 if pbx != before {
                     tracing::info!(%before, now = %pbx, "The PBX's name has another address");
                     // No name of a trunk may lead to it.
@@ -75,7 +85,7 @@ pub(super) fn log(event: &TrunkEvent) {
         TrunkChange::Unregistered => tracing::info!(%trunk, "Registration taken back"),
         TrunkChange::SeenAt(address) => tracing::warn!(
             %trunk, %address,
-            "A router translates our address: set sip.public_address, and have it pass the ports on one to one"
+            "A router translates our address: set sip.public_address (to a name, where it changes), and have it pass the ports on one to one"
         ),
         TrunkChange::CredentialsRefused => tracing::warn!(%trunk, "The trunk refuses our credentials"),
         TrunkChange::Down(hop) => tracing::warn!(%trunk, %hop, "A trunk's host does not answer; it is tried last"),

@@ -143,7 +143,10 @@ impl Switchboard {
     pub(super) fn unreachable(&mut self, call: Box<Call>, code: StatusCode, now: Instant) {
         self.callee_silent(&call, now);
         if let Some(call) = self.try_next(call, now) {
-            self.pbx_is_silent |= call.side(Leg::Callee) == Side::Inside;
+            if call.side(Leg::Callee) == Side::Inside {
+                self.pbx_is_silent = true;
+                self.pbx_silent(call.flow.callee.hop(), now);
+            }
             self.fail(call, code, EndReason::Unreachable, now);
         }
     }

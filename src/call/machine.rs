@@ -29,6 +29,9 @@ pub(super) const SILENT_BEFORE: Duration = Duration::from_secs(2);
 /// A phone that rings for longer is given up: just inside timer C (RFC 3261 §16.6), so that the CANCEL still finds its
 /// transaction. Each 1xx begins it anew.
 pub(super) const LONGEST_RINGING: Duration = Duration::from_secs(175);
+/// Announcements that are played.
+pub const PROMPTS: [&str; 5] =
+    ["callee-diverted", "callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"];
 /// Longest that a diversion may last, whatever the prompts do.
 pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
 

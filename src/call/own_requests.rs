@@ -1,4 +1,4 @@
-//! Requests of our own to trunks: REGISTER, and OPTIONS that ask whether a host answers.
+//! Requests of our own: REGISTER to trunks, and OPTIONS that ask a trunk's host or the PBX whether it answers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::trunk::{Next, Registered, State};
 /// One that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct OwnRequest {
-    trunk: Arc<str>,
+    /// None: it went to the PBX.
+    trunk: Option<Arc<str>>,
     hop: Hop,
     register: bool,
 }
@@ -52,26 +53,34 @@ impl Switchboard {
              To: <sip:{user}@{host}>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\nContact: <{contact}>\r\n\
              Expires: {expires}\r\nSupported: path\r\n{authorization}Content-Length: 0\r\n\r\n"
         );
-        self.trunks.own.insert(client, OwnRequest { trunk: Arc::clone(&trunk.name), hop, register: true });
+        self.trunks.own.insert(client, OwnRequest { trunk: Some(Arc::clone(&trunk.name)), hop, register: true });
         self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
     }
 
-    /// Asks a host whether it answers.
-    pub(super) fn probe(&mut self, trunk: &Trunk, hop: Hop, now: Instant) {
+    /// Asks a host whether it answers: a trunk's, or, where none is named, the PBX.
+    pub(super) fn probe(&mut self, trunk: Option<&Arc<str>>, (side, hop): (Side, Hop), them: &str, now: Instant) {
+        let own = OwnRequest { trunk: trunk.cloned(), hop, register: false };
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
-            return self.silent(&trunk.name, hop, now);
+            return self.host_silent(&own, now);
         };
-        let local = self.settings.local(Side::Outside, hop.transport);
+        let local = self.settings.local(side, hop.transport);
         let via = forward::via(local, &branch);
-        let (us, them) = (forward::our_uri("sip", None, local), trunk.uri_host());
+        let us = forward::our_uri("sip", None, local);
         let (tag, call_id) = (self.trunks.dice.number(), self.trunks.dice.number());
         let way = hop.transport.uri_parameter();
         let message = format!(
             "OPTIONS sip:{them}{way} SIP/2.0\r\n{via}\r\nMax-Forwards: {MAX_FORWARDS}\r\nFrom: <{us}>;tag={tag:08x}\r\n\
              To: <sip:{them}>\r\nCall-ID: {call_id:016x}\r\nCSeq: 1 OPTIONS\r\nContact: <{us}>\r\nContent-Length: 0\r\n\r\n"
         );
-        self.trunks.own.insert(client, OwnRequest { trunk: Arc::clone(&trunk.name), hop, register: false });
+        self.trunks.own.insert(client, own);
         self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
+    }
+
+    fn host_silent(&mut self, own: &OwnRequest, now: Instant) {
+        match &own.trunk {
+            Some(trunk) => self.silent(trunk, own.hop, now),
+            None => self.pbx_silent(own.hop, now),
+        }
     }
 
     /// A response to a request of our own. False: it is none.
@@ -88,11 +97,16 @@ impl Switchboard {
         }
         self.trunks.own.remove(&client);
         let settings = Arc::clone(&self.settings);
-        let Some(trunk) = settings.trunk(&own.trunk) else { return true };
+        let Some(name) = &own.trunk else {
+            // Whatever it says: it is there.
+            self.pbx_spoke(true, now);
+            return true;
+        };
+        let Some(trunk) = settings.trunk(name) else { return true };
         if code == StatusCode::SERVICE_UNAVAILABLE {
-            self.silent(&own.trunk, own.hop, now);
+            self.silent(name, own.hop, now);
         } else {
-            self.answers(&own.trunk, own.hop, now);
+            self.answers(name, own.hop, now);
         }
         if own.register {
             self.look_at_ourselves(trunk, own.hop, message);
@@ -121,9 +135,10 @@ impl Switchboard {
     /// A request of our own had no answer. False: it is none of these.
     pub(super) fn own_silence(&mut self, client: ClientId, now: Instant) -> bool {
         let Some(own) = self.trunks.own.remove(&client) else { return false };
-        self.silent(&own.trunk, own.hop, now);
+        self.host_silent(&own, now);
         let settings = Arc::clone(&self.settings);
-        if let (true, Some(trunk)) = (own.register, settings.trunk(&own.trunk)) {
+        let trunk = own.trunk.as_ref().filter(|_| own.register).and_then(|name| settings.trunk(name));
+        if let Some(trunk) = trunk {
             if trunk.targets.iter().any(|target| !self.is_down(&trunk.name, target.hop)) {
                 // Another host of the trunk may answer (RFC 3263 §4.3); each is tried once, because silence marks it.
                 self.register(trunk, now);

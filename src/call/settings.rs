@@ -184,6 +184,8 @@ pub struct Settings {
     pub pbx_name: Option<Arc<str>>,
     /// Names that stand for us in URIs.
     pub names: Vec<Arc<str>>,
+    /// It is asked with OPTIONS this often; None: only once it has been silent to a call.
+    pub pbx_keep_alive: Option<Duration>,
     /// In order of preference for outbound calls.
     pub trunks: Vec<Trunk>,
     /// Our addresses towards trunks.

@@ -172,7 +172,11 @@ impl Switchboard {
     /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
     /// is.
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
+        let moved = settings.public_address != self.settings.public_address;
         self.settings = settings;
+        if moved {
+            self.trunks.renew(now);
+        }
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             if let Some(mut call) = self.take(id) {
@@ -308,7 +312,7 @@ impl Switchboard {
             return self.is_strange(flow.peer);
         };
         if side == Side::Inside {
-            self.pbx_is_silent = false;
+            self.pbx_spoke(false, now);
         }
         let mut index = self.index.take().unwrap_or_default();
         let settings = Arc::clone(&self.settings);

@@ -9,7 +9,7 @@ use super::credentials::Credited;
 use super::guests::Guests;
 use super::input::Output;
 use super::own_requests::OwnRequest;
-use super::settings::Trunk;
+use super::settings::{Side, Trunk};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Hop;
 use crate::sip::transaction::ClientId;
@@ -91,6 +91,8 @@ pub(super) struct Trunks {
     pub(super) credited: OwnMap<ClientId, Credited>,
     pub(super) guests: Guests,
     pub(super) dice: Dice,
+    /// Where the PBX is, and whether it answers: it is asked as a trunk's host is.
+    pub(super) pbx: Option<(Hop, Health)>,
 }
 
 /// How one stands.
@@ -114,6 +116,7 @@ impl Trunks {
             credited: OwnMap::default(),
             guests: Guests::default(),
             dice: Dice::new(secret.map(|byte| byte ^ 0x5A)),
+            pbx: None,
         }
     }
 
@@ -122,7 +125,8 @@ impl Trunks {
             let registration = standing.registration.as_ref().and_then(Registration::poll_timeout);
             registration.into_iter().chain(standing.health.values().filter_map(Health::poll_timeout))
         });
-        standing.chain(self.guests.poll_timeout()).min()
+        let pbx = self.pbx.as_ref().and_then(|(_, health)| health.poll_timeout());
+        standing.chain(self.guests.poll_timeout()).chain(pbx).min()
     }
 
     /// The trunk whose registered contact the message in `bytes` asks for: its token is looked for before the message
@@ -144,6 +148,12 @@ impl Trunks {
             standing.registration.as_ref().is_some_and(|registration| *registration.register().token == *token)
         };
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
+    }
+
+    /// Registers anew: the outside sees us elsewhere.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let registrations = self.standing.values_mut().filter_map(|standing| standing.registration.as_mut());
+        registrations.for_each(|registration| registration.renew(now));
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
@@ -213,12 +223,14 @@ impl Switchboard {
                 standing.registration = trunk.register.clone().map(|register| Registration::new(register, now));
             }
         }
+        self.set_pbx(now);
         self.trunks_due(now);
     }
 
     /// Sends what is due.
     pub(super) fn trunks_due(&mut self, now: Instant) {
         self.trunks.guests.expire(now);
+        self.pbx_due(now);
         let settings = Arc::clone(&self.settings);
         for trunk in &settings.trunks {
             let Some(standing) = self.trunks.standing.get_mut(&trunk.name) else { continue };
@@ -231,7 +243,7 @@ impl Switchboard {
                 self.registration_failed(trunk, now);
             }
             for hop in probes {
-                self.probe(trunk, hop, now);
+                self.probe(Some(&trunk.name), (Side::Outside, hop), &trunk.uri_host(), now);
             }
             if register {
                 self.register(trunk, now);

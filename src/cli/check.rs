@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Failure, say};
-use crate::app::{self, Checked};
-use crate::config;
+use crate::app;
 use crate::units::Redaction;
 
 #[derive(Args)]
@@ -19,14 +18,8 @@ impl Check {
     pub(crate) fn run(self) -> Result<(), Failure> {
         // A terminal is no log: whoever mends a number wants to see it.
         Redaction::Off.set();
-        let settings = config::load_file(&self.file).map_err(Failure::Settings)?;
-        let folder = self.file.parent().unwrap_or(Path::new(""));
-        let Checked { refused, doubts } = app::check(&settings, folder);
-        let lines = |texts: &[String]| texts.iter().map(|text| format!("\n  {text}")).collect::<String>();
-        if !refused.is_empty() {
-            let text = format!("{}: cannot be run with:{}", self.file.display(), lines(&refused));
-            return Err(Failure::Settings(text + &lines(&doubts)));
-        }
+        let settings = app::load_file(&self.file).map_err(Failure::Settings)?;
+        let doubts = app::doubts(&settings, self.file.parent().unwrap_or(Path::new("")));
         say(&format!(
             "{}: good. {} trunk(s), {} rule(s), {} options",
             self.file.display(),
@@ -35,7 +28,8 @@ impl Check {
             settings.options().len()
         ));
         if !doubts.is_empty() {
-            say(&format!("But it may not do what is meant:{}", lines(&doubts)));
+            let lines: Vec<String> = doubts.iter().map(|doubt| format!("\n  {doubt}")).collect();
+            say(&format!("But it may not do what is meant:{}", lines.concat()));
         }
         Ok(())
     }

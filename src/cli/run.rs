@@ -8,7 +8,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Failure;
-use crate::app::{App, Start, StartError, log_settings};
+use crate::app::{self, App, Start, StartError, log_settings};
 use crate::config;
 use crate::io::clock;
 use crate::observe;
@@ -44,7 +44,7 @@ impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         // Before they are read: what changes meanwhile is seen.
         let mut watch = Watch::of(&self.config);
-        let settings = config::load_file(&self.config).map_err(|problem| {
+        let settings = app::load_file(&self.config).map_err(|problem| {
             // Whoever tries the program for the first time has none.
             let hint = "\n  --config FILE names the settings file; `ringfence --help` tells what works without one";
             Failure::Settings(if self.config.exists() { problem } else { problem + hint })
@@ -72,7 +72,7 @@ impl Run {
                 }
             }
             watch.look();
-            match config::load_file(&self.config) {
+            match app::load_file(&self.config) {
                 Ok(read) => settings = read,
                 // Its problems would show numbers in full.
                 Err(_) => tracing::error!("Settings refused; the old ones stay; `ringfence check` shows what is wrong"),

@@ -10,15 +10,18 @@ use serde::de::DeserializeOwned;
 use ureq::Body;
 use ureq::http::Response;
 
-use super::{Failure, say};
+use super::{Failure, say, warn};
 use crate::app::ReloadReport;
-use crate::config;
+use crate::config::{self, Draft, Problem};
 use crate::observe::metrics::Reloaded;
 use crate::observe::{calls, explain};
 use crate::store::{CallSummary, Filter, Store, StoreError};
 
+/// How long a firewall may think about an answer that it has at hand.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a reload may take: names are resolved in it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls that are listed where a name fits several.
 const MOST: usize = 10;
@@ -36,17 +39,24 @@ impl Api {
     fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
+        patience: Duration,
         send: impl FnOnce(&ureq::Agent, String) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<T, Failure> {
         let admin = self.admin;
-        let mut answer = send(&agent(), format!("http://{admin}{path}")).map_err(|error| {
-            Failure::Run(format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}"))
+        let is_late = |error: &ureq::Error| matches!(error, ureq::Error::Timeout(_));
+        let late = || {
+            let waited = humantime::format_duration(patience);
+            format!("{admin} takes connections but has not answered for {waited}: its process is stopped, or hangs")
+        };
+        let mut answer = send(&agent(patience), format!("http://{admin}{path}")).map_err(|error| {
+            let none = format!("no firewall answers on {admin} (--admin ADDRESS asks elsewhere): {error}");
+            Failure::Run(if is_late(&error) { late() } else { none })
         })?;
         let status = answer.status();
-        answer.body_mut().read_json().map_err(|_| {
-            Failure::Run(format!(
-                "what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere"
-            ))
+        answer.body_mut().read_json().map_err(|error| {
+            let other =
+                format!("what answers on {admin} is no firewall (it says {status}); --admin ADDRESS asks elsewhere");
+            Failure::Run(if is_late(&error) { late() } else { other })
         })
     }
 }
@@ -59,7 +69,10 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let report: ReloadReport = self.api.ask("/api/reload", |agent, url| agent.post(url).send_empty())?;
+        // One that does not answer at all is known sooner than one that waits for a name.
+        let _: serde_json::Value = self.api.ask("/health", PATIENCE, |agent, url| agent.get(url).call())?;
+        let post = |agent: &ureq::Agent, url| agent.post(url).send_empty();
+        let report: ReloadReport = self.api.ask("/api/reload", RELOAD_PATIENCE, post)?;
         match report.outcome {
             Reloaded::Refused => Err(Failure::Settings(report.text())),
             // A script that has just blocked a number must not believe that it is.
@@ -80,7 +93,7 @@ pub(crate) struct Trunks {
 
 impl Trunks {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let standing: Standing = self.api.ask("/api/trunks", |agent, url| agent.get(url).call())?;
+        let standing: Standing = self.api.ask("/api/trunks", PATIENCE, |agent, url| agent.get(url).call())?;
         for trunk in &standing.trunks {
             say(&line(trunk));
         }
@@ -95,8 +108,8 @@ struct Standing {
 }
 
 /// Takes a refusal for an answer like others: its body says why.
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into()
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false).build().into()
 }
 
 /// One trunk of the API, as a person reads it.
@@ -140,12 +153,36 @@ impl Where {
         let path = match &self.store {
             Some(path) => path.clone(),
             None => {
-                let settings = config::load_file(&self.config).map_err(Failure::Settings)?;
-                self.config.parent().unwrap_or(Path::new("")).join(settings.store.path)
+                let folder = self.config.parent().unwrap_or(Path::new(""));
+                folder.join(store_path(&self.config, folder)?)
             }
         };
+        if !path.exists() {
+            let path = path.display();
+            return Err(Failure::Run(format!(
+                "there are no records at {path}: the firewall makes them when it starts"
+            )));
+        }
         Store::open_read_only(&path).map_err(|error| Failure::Run(error.to_string()))
     }
+}
+
+/// `store.path`. Of a file with other mistakes, or one that names what only the firewall's user may read, it is known
+/// all the same.
+fn store_path(config: &Path, folder: &Path) -> Result<PathBuf, Failure> {
+    let text = config::text_of(config).map_err(Failure::Settings)?;
+    let bad = |problems: &[Problem]| Failure::Settings(config::problems_text(config, problems));
+    let draft = Draft::read(&text, &config::files_in(folder)).map_err(|problems| bad(&problems))?;
+    let (path, known) = (draft.settings().store.path.clone(), draft.is_good("store.path"));
+    match draft.finish() {
+        Ok(_) => {}
+        Err(problems) if known => {
+            let many = problems.len();
+            warn(&format!("{}: {many} problem(s), which `ringfence check` shows; its records are:", config.display()));
+        }
+        Err(problems) => return Err(bad(&problems)),
+    }
+    Ok(path)
 }
 
 #[derive(Args)]
@@ -218,6 +255,19 @@ mod tests {
         );
         assert_eq!((two.matches("ab00").count(), eleven.matches("ab00").count()), (2, 10), "{two}{eleven}");
         assert!(eleven.ends_with("\nand older ones; more digits say which one"), "{eleven}");
+    }
+
+    #[test]
+    fn a_process_that_takes_connections_and_says_nothing_is_not_waited_for() {
+        // The system takes the connection, as for a process that is stopped.
+        let stopped = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = Api { admin: stopped.local_addr().unwrap() };
+
+        let asked =
+            api.ask::<serde_json::Value>("/health", Duration::from_millis(50), |agent, url| agent.get(url).call());
+
+        let failure = asked.unwrap_err();
+        assert!(failure.text().contains("has not answered for 50ms: its process is stopped"), "{failure:?}");
     }
 
     #[test]

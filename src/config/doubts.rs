@@ -9,6 +9,9 @@ use crate::policy::action::Route;
 use crate::sip::flow::Transport;
 use crate::units::Ratio;
 
+/// The trunk of the settings file that comes with the program (RFC 5737: nobody has this address).
+const EXAMPLE: &str = "192.0.2.10";
+
 impl Settings {
     /// Each doubt as a person reads it. Calls go on, but not as the file looks.
     #[must_use]
@@ -18,6 +21,9 @@ impl Settings {
             let TrunkSettings { name, address, .. } = trunk;
             if same(address, &self.pbx.address) {
                 doubts.push(format!("trunk {name} has the address of the PBX ({address}): calls out go back to it"));
+            }
+            if address.host == EXAMPLE {
+                doubts.push(format!("trunk {name} has the address of the examples ({EXAMPLE}), which nobody has"));
             }
             if self.is_ours(address) {
                 doubts.push(format!("trunk {name} has an address that Ringfence listens on ({address})"));
@@ -41,6 +47,8 @@ impl Settings {
 
     /// Who may send what.
     fn doubt_networks(&self, doubts: &mut Vec<String>) {
+        doubt_bits("networks.allow", &self.gate.allow, doubts);
+        doubt_bits("networks.deny", &self.gate.deny, doubts);
         let pbx = ("the PBX".to_owned(), &self.pbx.address, &self.pbx.networks);
         let trunks = self.trunks.iter().map(|trunk| (format!("trunk {}", trunk.name), &trunk.address, &trunk.networks));
         for (name, address, networks) in std::iter::once(pbx).chain(trunks) {
@@ -48,6 +56,7 @@ impl Settings {
             for network in address.iter().chain(networks).filter(|network| self.is_denied(network)) {
                 doubts.push(format!("networks.deny covers {network} of {name}: what comes from there is dropped"));
             }
+            doubt_bits(&name, networks, doubts);
             for network in networks.iter().filter(|network| network.prefix_len() == 0) {
                 doubts.push(format!("{name} has the network {network}: anybody in the world may call as {name}"));
             }
@@ -104,6 +113,14 @@ impl Settings {
             let reached = ours.ip() == ip || ours.ip().is_unspecified() && ip.is_loopback();
             ours.port() == *port && ours.is_ipv4() == ip.is_ipv4() && reached
         })
+    }
+}
+
+/// An address with the length of its network behind it: one of the two was meant.
+fn doubt_bits(name: &str, networks: &[IpNet], doubts: &mut Vec<String>) {
+    for network in networks.iter().filter(|network| network.addr() != network.network()) {
+        let (address, all) = (network.addr(), network.trunc());
+        doubts.push(format!("{name}: {network} is all of {all}; for the one address, write {address}"));
     }
 }
 

@@ -1,13 +1,11 @@
 //! Settings from a file's path. The one place of this module that reads the operator's files.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
-use super::reload::load;
-use super::settings::Settings;
+use crate::units::read_text;
 
 /// A hash by which texts are told apart without being kept. Its key is this process's own, so that nobody can find a
 /// password by trying which one has this hash.
@@ -23,30 +21,8 @@ const MOST_SETTINGS: u64 = 4;
 /// Mebibytes of a file that it names: a million numbers, each with a remark.
 const MOST_NAMED: u64 = 64;
 
-/// The text of a regular file, links followed, of so many mebibytes at most. A pipe would be waited for, and a device
-/// read without end.
 fn read(path: &Path, most: u64) -> Result<String, String> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let told = |error: std::io::Error| error.to_string();
-    // Before it is opened, because that alone does something to some devices; and after, because it may be another.
-    let regular = |found: std::fs::Metadata| {
-        if found.is_file() { Ok(()) } else { Err("it is no file, but a folder, pipe or device".to_owned()) }
-    };
-    regular(std::fs::metadata(path).map_err(told)?)?;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(told)?;
-    regular(file.metadata().map_err(told)?)?;
-    let most_bytes = most * 1_024 * 1_024;
-    let mut bytes = Vec::new();
-    file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(told)?;
-    if bytes.len() as u64 > most_bytes {
-        return Err(format!("it has more than {most} MiB"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        format!("line {line} is not UTF-8")
-    })
+    read_text(path, most).map_err(|error| error.to_string())
 }
 
 /// The text of a settings file. Whoever reads one reads it here.
@@ -107,13 +83,6 @@ pub fn files_in(folder: &Path) -> Folder {
     Folder(folder.to_owned())
 }
 
-/// Loads a file; the error is the text that an operator sees.
-pub fn load_file(path: &Path) -> Result<Settings, String> {
-    let text = text_of(path)?;
-    let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    load(&text, &files_in(&folder)).map_err(|problems| problems_text(path, &problems))
-}
-
 /// The lists of numbers that a settings file names, as it writes their paths; None: the text is no TOML.
 #[must_use]
 pub fn lists_in(text: &str) -> Option<Vec<PathBuf>> {
@@ -160,11 +129,11 @@ mod tests {
             let why = "it is no file, but a folder, pipe or device";
             assert_eq!(files.text(path).unwrap_err(), why, "{path}");
             let path = at(path);
-            assert_eq!(load_file(&path).unwrap_err(), format!("{}: {why}", path.display()));
+            assert_eq!(text_of(&path).unwrap_err(), format!("{}: {why}", path.display()));
         }
         std::fs::write(at("latin"), b"+441632960001\n# Caf\xe9\n").unwrap();
-        assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8");
+        assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8, in which it must be saved");
         assert_eq!(files.text("long").unwrap_err(), "it has more than 64 MiB");
-        assert!(load_file(&at("long")).unwrap_err().ends_with("/long: it has more than 4 MiB"));
+        assert!(text_of(&at("long")).unwrap_err().ends_with("/long: it has more than 4 MiB"));
     }
 }

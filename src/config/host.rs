@@ -27,20 +27,6 @@ pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-/// True for a name that DNS may have.
-pub(super) fn host_name(host: &str) -> bool {
-    let label = |label: &str| {
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        edge(label.chars().next())
-            && edge(label.chars().last())
-            && label.len() <= 63
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    // All digits and dots, but no address: a slip, not a name.
-    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
-    host.len() <= 253 && !numeric && host.trim_end_matches('.').split('.').all(label)
-}
-
 impl HostPort {
     fn parse(text: &str, default_port: u16) -> Option<Self> {
         if let Ok(address) = text.parse::<SocketAddr>() {
@@ -55,8 +41,22 @@ impl HostPort {
             None => (text, default_port),
         };
         let stated = text.contains(':');
-        host_name(host).then(|| Self { host: host.to_owned(), port, stated })
+        is_name(host).then(|| Self { host: host.to_owned(), port, stated })
     }
+}
+
+/// Is it one that the DNS may have?
+pub(super) fn is_name(host: &str) -> bool {
+    let label = |label: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        edge(label.chars().next())
+            && edge(label.chars().last())
+            && label.len() <= 63
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    // All digits and dots, but no address: a slip, not a name.
+    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
+    host.len() <= 253 && !numeric && host.trim_end_matches('.').split('.').all(label)
 }
 
 impl std::fmt::Display for HostPort {

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod doubts;
+mod draft;
 mod file;
 mod host;
 mod listen;
@@ -18,15 +19,18 @@ mod settings;
 mod trunks;
 
 pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
-pub use file::{Files, Folder, files_in, lists_in, load_file, problems_text, text_of};
+pub use draft::Draft;
+pub use file::{Files, Folder, files_in, lists_in, problems_text, text_of};
 pub use problem::Problem;
 pub use read::ADMIN_ADDRESS;
-pub use reload::{Reload, load, reload};
+pub use reload::{Reload, compare, load, reload};
 pub use settings::LogSettings;
 pub use settings::{
     CallSettings, ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings,
 };
-pub use settings::{MediaSettings, PbxSettings, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings};
+pub use settings::{
+    MediaSettings, PbxSettings, PublicAddress, Settings, SipSettings, StoreSettings, TrunkSettings, WordsSettings,
+};
 
 /// The settings file with every option, its default and what it does.
 #[must_use]

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::Files;
-use super::host::{NETWORK_HINT, address, host_name, network};
+use super::host::{NETWORK_HINT, address, is_name, network};
 use super::listen::{beside_api, client_identity, listen, roots, transport};
 use super::policy::{detect, divert, numbers, rules};
 use super::problem::Problem;
 use super::section::{Reading, Section, parse};
 use super::settings::{
     CallSettings, ConnectionSettings, DnsSettings, ListenSettings, LogSettings, MediaSettings, PbxSettings,
-    RestartSettings, Settings, SipSettings, StoreSettings,
+    PublicAddress, RestartSettings, Settings, SipSettings, StoreSettings,
 };
-use super::trunks::trunks;
+use super::trunks::{keep_alive, trunks};
 use crate::call::{CODECS, Redirects, SrtpPolicy};
 use crate::gate::{self, Rate};
 use crate::policy::rules::Policy;
@@ -27,8 +27,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
-    let table = parse(text).map_err(|problem| vec![problem])?;
+/// The settings, and every problem with them; where there is one, the default stands. The error: it is no TOML.
+pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+    let table = parse(text)?;
     let reading = &mut Reading::new(text);
     let mut root = Section::new("", 0, Some(table.get_ref()));
     let enforce = root.flag(reading, "enforce", true);
@@ -52,13 +53,9 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Proble
     let restart = restart(root.section(reading, "restart"), reading);
     let log = log(root.section(reading, "log"), reading);
     root.finish(reading);
-    if !reading.problems.is_empty() {
-        reading.problems.sort_by_key(|problem| problem.line);
-        return Err(std::mem::take(&mut reading.problems));
-    }
-    let options = std::mem::take(&mut reading.options);
+    let (options, problems) = (std::mem::take(&mut reading.options), std::mem::take(&mut reading.problems));
     let policy = Arc::new(policy);
-    Ok(Settings {
+    let settings = Settings {
         generation: 1,
         enforce,
         listen,
@@ -78,7 +75,8 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<Settings, Vec<Proble
         restart,
         log,
         options,
-    })
+    };
+    Ok((settings, problems))
 }
 
 fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> ConnectionSettings {
@@ -100,17 +98,18 @@ fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSet
     CallSettings { session_timer, held_check }
 }
 
-fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<IpAddr> {
-    let hint = "must be the address that the outside sees, as \"203.0.113.5\"";
-    section.parsed(reading, "public_address", hint, |text| {
-        text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified())
+fn public_address<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<PublicAddress> {
+    let hint = "must be the address that the outside sees, as \"203.0.113.5\", or a name that has it, without a port";
+    section.parsed(reading, "public_address", hint, |text| match text.parse::<IpAddr>() {
+        Ok(address) => (!address.is_unspecified()).then_some(PublicAddress::Is(address)),
+        Err(_) => is_name(text).then(|| PublicAddress::Named(text.to_owned())),
     })
 }
 
 fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettings {
     let public_address = public_address(&mut section, reading);
     let hint = "must be a host name, as \"ringfence.example\"";
-    let names = section.list(reading, "names", Vec::new(), hint, |text| host_name(text).then(|| text.to_owned()));
+    let names = section.list(reading, "names", Vec::new(), hint, |text| is_name(text).then(|| text.to_owned()));
     let redirects = [("pass", Redirects::Pass), ("follow", Redirects::Follow)];
     let redirects = section.word(reading, "redirects", Redirects::Pass, &redirects);
     let max_calls = section.count(reading, "max_calls", 2_000, 1..=100_000);
@@ -165,8 +164,9 @@ fn pbx<'t>(
     let client_identity = client_identity(&mut section, transport, files, reading);
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
+    let keep_alive = keep_alive(&mut section, reading);
     section.finish(reading);
-    PbxSettings { srtp, address, transport, roots, client_identity, networks }
+    PbxSettings { srtp, keep_alive, address, transport, roots, client_identity, networks }
 }
 
 fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSettings {

@@ -1,8 +1,8 @@
 //! Reading the file, at the start and again.
 
+use super::draft::Draft;
 use super::file::Files;
 use super::problem::Problem;
-use super::read::read;
 use super::settings::Settings;
 
 /// Options that only a restart can change: sockets, ports, threads and files that are open.
@@ -34,10 +34,12 @@ pub enum Reload {
         /// Paths of the options that changed.
         changed: Vec<String>,
     },
-    /// Valid, but these options need a restart; nothing was changed.
+    /// Valid, but some options need a restart; nothing was changed.
     NeedsRestart {
         /// Their paths.
         changed: Vec<String>,
+        /// Paths of the others that changed: they wait as well.
+        waiting: Vec<String>,
     },
     /// Mistakes; nothing was changed.
     Refused {
@@ -48,15 +50,20 @@ pub enum Reload {
 
 /// Reads a settings file. `files` reads the list files that it names.
 pub fn load(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
-    read(text, files)
+    Draft::read(text, files)?.finish()
 }
 
-/// Compares a file with the settings in use. Pure: whoever calls it swaps them.
+/// Reads a file and compares it with the settings in use. Pure: whoever calls it swaps them.
 pub fn reload(current: &Settings, text: &str, files: &dyn Files) -> Reload {
-    let mut settings = match read(text, files) {
-        Ok(settings) => settings,
-        Err(problems) => return Reload::Refused { problems },
-    };
+    match load(text, files) {
+        Ok(settings) => compare(current, settings),
+        Err(problems) => Reload::Refused { problems },
+    }
+}
+
+/// Compares settings with those in use.
+#[must_use]
+pub fn compare(current: &Settings, mut settings: Settings) -> Reload {
     let (old, new) = (current.options(), settings.options());
     let paths = old.keys().chain(new.keys().filter(|path| !old.contains_key(*path)));
     let mut changed: Vec<String> = paths.filter(|path| old.get(*path) != new.get(*path)).cloned().collect();
@@ -67,9 +74,10 @@ pub fn reload(current: &Settings, text: &str, files: &dyn Files) -> Reload {
     // A renewed certificate is used from the next connection on.
     let certificate = |path: &String| path.contains(".certificate") || path.contains(".key");
     let needs_restart = |path: &String| RESTART.iter().any(|prefix| path.starts_with(prefix)) && !certificate(path);
-    if changed.iter().any(needs_restart) {
-        return Reload::NeedsRestart { changed: changed.into_iter().filter(needs_restart).collect() };
+    let (needing, others): (Vec<String>, Vec<String>) = changed.into_iter().partition(needs_restart);
+    if !needing.is_empty() {
+        return Reload::NeedsRestart { changed: needing, waiting: others };
     }
     settings.generation = current.generation + 1;
-    Reload::Applied { settings: Box::new(settings), changed }
+    Reload::Applied { settings: Box::new(settings), changed: others }
 }

@@ -17,6 +17,9 @@ use super::problem::Problem;
 /// Options whose wrong value may be a secret: in place of the file's path, the password or the key itself.
 const SECRETS: [&str; 2] = ["password_file", "key"];
 
+/// The option that belongs to no table.
+const ABOVE_ALL: &str = "enforce";
+
 /// Options that hold phone numbers.
 const NUMBERS: [&str; 5] = ["allow", "block", "emergency", "number", "called"];
 
@@ -64,6 +67,8 @@ pub(super) struct Section<'a, 't> {
     /// Where it begins in the file.
     pub(super) at: usize,
     table: Option<&'a DeTable<'t>>,
+    /// Something else stands in its place, and has been told.
+    is_other: bool,
     asked: Vec<&'static str>,
 }
 
@@ -79,7 +84,7 @@ pub(super) struct Item<'a, 't> {
 
 impl<'a, 't> Section<'a, 't> {
     pub(super) fn new(path: &str, at: usize, table: Option<&'a DeTable<'t>>) -> Self {
-        Self { path: path.to_owned(), at, table, asked: Vec::new() }
+        Self { path: path.to_owned(), at, table, is_other: false, asked: Vec::new() }
     }
 
     fn key_path(&self, key: &str) -> String {
@@ -109,8 +114,8 @@ impl<'a, 't> Section<'a, 't> {
         match item.value {
             DeValue::Table(table) => Section::new(&path, item.at, Some(table)),
             _ => {
-                reading.problem(item.at, &path, "", format!("must be a table: [{path}]"));
-                Section::new(&path, item.at, None)
+                reading.problem(item.at, &path, "", format!("must be a table, and one alone: [{path}]"));
+                Section { is_other: true, ..Section::new(&path, item.at, None) }
             }
         }
     }
@@ -343,6 +348,9 @@ impl<'a, 't> Section<'a, 't> {
 
     /// Adds the problem that a key is missing.
     pub(super) fn missing(&self, reading: &mut Reading<'t>, key: &str, hint: &str) {
+        if self.is_other {
+            return;
+        }
         reading.problem(self.at, &self.key_path(key), "", format!("is missing: {hint}"));
     }
 
@@ -352,6 +360,8 @@ impl<'a, 't> Section<'a, 't> {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
                 let hint = match nearest(name, &self.asked) {
+                    // TOML takes whatever stands below a table for its own.
+                    _ if name == ABOVE_ALL => format!("stands above the first [table], not in {}", self.path),
                     Some(nearest) => format!("is not an option; did you mean `{nearest}`?"),
                     None => format!("is not an option; options here are {}", self.asked.join(", ")),
                 };
@@ -385,16 +395,44 @@ pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, one)| one)
 }
 
-/// The whole file as a table.
-pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Problem> {
-    DeTable::parse(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        Problem {
-            line: 1 + text.get(..at).unwrap_or(text).matches('\n').count(),
-            path: "syntax".to_owned(),
-            value: String::new(),
-            number: false,
-            hint: error.message().to_owned(),
+/// Mistakes in the form of a file that are told: behind one, others may be no more than what follows from it.
+const MOST_SYNTAX: usize = 10;
+/// Those that are looked at, to find them: several are about one line.
+const MOST_ERRORS: usize = 200;
+
+/// The whole file as a table. Of a line with mistakes in its form, the first is told.
+pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<Problem>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut problems: Vec<Problem> = Vec::new();
+    for error in errors.iter().take(MOST_ERRORS) {
+        let span = error.span().unwrap_or(0..0);
+        let line = 1 + text.get(..span.start).unwrap_or(text).matches('\n').count();
+        if !problems.iter().any(|problem| problem.line == line) {
+            let (path, hint) = in_words(error.message(), text.get(span).unwrap_or_default());
+            problems.push(Problem { line, path, value: String::new(), number: false, hint });
         }
-    })
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems.truncate(MOST_SYNTAX);
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
+
+/// What is wrong with the form, and where; `at` is shown where it is a name, and never where it may be a value.
+fn in_words(message: &str, at: &str) -> (String, String) {
+    let path = "syntax".to_owned();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if has(&["duplicate key"]) {
+        let hint = "is there twice: an option stands once, and so does a table, with all its options below it";
+        return (at.trim_matches(['[', ']', ' ']).to_owned(), hint.to_owned());
+    }
+    let way_out = if has(&["escape", "unicode"]) {
+        "in \"quotes\", a \\ is written twice"
+    } else if has(&["array"]) {
+        "a list begins with [ and ends with ]"
+    } else if has(&["no value", "key without"]) {
+        "an option is NAME = VALUE"
+    } else {
+        "a value is text in \"quotes\", a number, true, false or a list in [ ]"
+    };
+    (path, format!("{message}; {way_out}"))
 }

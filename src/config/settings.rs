@@ -104,7 +104,7 @@ pub struct ConnectionSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SipSettings {
     /// Address to write towards the outside where it is not the socket's own (NAT).
-    pub public_address: Option<IpAddr>,
+    pub public_address: Option<PublicAddress>,
     /// Host names that stand for Ringfence.
     pub names: Vec<String>,
     /// What becomes of a 3xx.
@@ -158,6 +158,8 @@ pub struct PbxSettings {
     pub client_identity: Option<ClientIdentity>,
     /// Where its calls come from, besides the address.
     pub networks: Vec<IpNet>,
+    /// It is asked with OPTIONS this often; None: only once it has been silent to a call.
+    pub keep_alive: Option<Duration>,
 }
 
 /// One `[[trunk]]`.
@@ -193,6 +195,24 @@ pub struct TrunkSettings {
     pub show_identity: ShownIdentity,
 }
 
+/// What the outside sees in place of our address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PublicAddress {
+    /// This address.
+    Is(IpAddr),
+    /// Whatever this name has: a line that is dialled up anew has another address each time.
+    Named(String),
+}
+
+impl std::fmt::Display for PublicAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Is(address) => address.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
 /// `[media]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSettings {
@@ -201,7 +221,7 @@ pub struct MediaSettings {
     /// Last port.
     pub last_port: u16,
     /// Address to write for media where it is not `sip.public_address`.
-    pub public_address: Option<IpAddr>,
+    pub public_address: Option<PublicAddress>,
     /// Codecs that may pass in descriptions; none: all.
     pub codecs: Vec<&'static str>,
     /// Silence of both legs that counts as a dead call.

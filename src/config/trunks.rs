@@ -1,6 +1,7 @@
 //! `[[trunk]]`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::Files;
 use super::host::{NETWORK_HINT, address, network};
@@ -27,7 +28,8 @@ pub(super) fn trunks<'t>(
         }
         trunks.push(trunk);
     }
-    if trunks.is_empty() {
+    // Where something else stands in their place, that has been told.
+    if trunks.is_empty() && !root.has("trunk") {
         let what = "at least one [[trunk]] with name and address; calls from anywhere else get silence";
         root.missing(reading, "trunk", what);
     }
@@ -57,8 +59,7 @@ fn trunk<'t>(
     let trust_address = section.flag(reading, "trust_address", true);
     let priority = section.count(reading, "priority", 1, 1..=100);
     let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..30 * SECOND);
-    let (range, hint) = (5 * SECOND..=60 * MINUTE, "must be a duration from 5s to 1h, as \"30s\", or \"never\"");
-    let keep_alive = section.duration_or(reading, "keep_alive", "never", None, range, hint);
+    let keep_alive = keep_alive(&mut section, reading);
     let register = register(&mut section, &name, files, reading);
     let believe_identity = section.flag(reading, "believe_identity", true);
     let srtp = section.word(reading, "srtp", SrtpPolicy::Off, &SRTP);
@@ -82,6 +83,12 @@ fn trunk<'t>(
         believe_identity,
         show_identity,
     }
+}
+
+/// How often a host is asked whether it answers.
+pub(super) fn keep_alive<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Duration> {
+    let (range, hint) = (5 * SECOND..=60 * MINUTE, "must be a duration from 5s to 1h, as \"30s\", or \"never\"");
+    section.duration_or(reading, "keep_alive", "never", None, range, hint)
 }
 
 /// None: as the name's NAPTR records say.

@@ -71,6 +71,9 @@ struct Played {
 
 const STORE: &str = "ringfence.db";
 
+/// Nobody looks at a terminal without news for longer than this.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// Runs it. Recordings go into `folder`; `progress` is told what happens.
 pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Summary, DemoError> {
     std::fs::create_dir_all(folder).map_err(failed("making the folder for recordings"))?;
@@ -136,7 +139,7 @@ fn play(
     std::thread::scope(|scope| {
         let calls: Vec<_> = roles.iter().map(|role| scope.spawn(move || phone::call(&role.plan, firewall))).collect();
         let flood = scope.spawn(move || flood::flood(firewall));
-        watch(app, begun, progress, &|| calls.iter().all(|call| call.is_finished()) && flood.is_finished());
+        watch(app, roles, begun, progress, &|| calls.iter().all(|call| call.is_finished()) && flood.is_finished());
         let mut played = Vec::new();
         for (role, call) in roles.iter().zip(calls) {
             let outcome = joined(call).map_err(failed(role.plan.name))?;
@@ -151,33 +154,69 @@ fn joined<T>(thread: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
 }
 
 /// Tells what happens until `done`.
-fn watch(app: &App, begun: Instant, progress: &dyn Fn(&str), done: &dyn Fn() -> bool) {
-    let mut shown: HashMap<String, String> = HashMap::new();
+fn watch(app: &App, roles: &[Role], begun: Instant, progress: &dyn Fn(&str), done: &dyn Fn() -> bool) {
+    // What was told last of each call, and who is called in it.
+    let mut shown: HashMap<String, (String, String)> = HashMap::new();
     let mut blocked = false;
+    let mut told_at = begun;
     while !done() {
         std::thread::sleep(Duration::from_millis(200));
         app.tick();
-        let second = clock::now().duration_since(begun).as_secs_f32();
-        for call in app.observer().calls_now(32, Redaction::Off).calls {
+        let now = clock::now();
+        let mut tell = |text: &str| {
+            progress(&format!("{:5.1} s  {text}", now.duration_since(begun).as_secs_f32()));
+            told_at = now;
+        };
+        let calls = app.observer().calls_now(32, Redaction::Off).calls;
+        for call in &calls {
             let class = call.class.as_deref().unwrap_or_default();
             let action = call.action.as_deref().unwrap_or_default();
             let state = [call.state, class, action].join(" ");
-            let caller = call.caller.unwrap_or_default();
-            if shown.get(&call.id) != Some(&state) {
+            if shown.get(&call.id).is_none_or(|(last, _)| *last != state) {
                 let percent = call.probability.map_or_else(String::new, |p| format!(" {:.0} %", 100.0 * p));
-                let called = call.called.unwrap_or_default();
-                progress(&format!(
-                    "{second:5.1} s  {caller:14} -> {called:4} {:9} {class}{percent} {action}",
-                    call.state
-                ));
-                shown.insert(call.id, state);
+                let (caller, called) = (call.caller.as_deref().unwrap_or_default(), call.called.as_deref());
+                let who = format!("{caller:14} -> {:4}", called.unwrap_or_default());
+                tell(&format!("{who} {:9} {class}{percent} {action}", call.state));
+                shown.insert(call.id.clone(), (state, who));
             }
         }
+        shown.retain(|id, (_, who)| {
+            let runs = calls.iter().any(|call| call.id == *id);
+            if !runs {
+                tell(&format!("{who} over"));
+            }
+            runs
+        });
         if !blocked && app.report().blocks.iter().any(|block| block.source == flood::SOURCE) {
             blocked = true;
-            progress(&format!("{second:5.1} s  {} floods and is blocked", flood::SOURCE));
+            tell(&format!("{} floods and is blocked", flood::SOURCE));
+        }
+        if now.duration_since(told_at) >= QUIET {
+            let diverted = calls.iter().filter(|call| call.state == "diverted").count();
+            let waits = roles.iter().find(|role| role.plan.after > now.duration_since(begun));
+            progress(&format!(
+                "{:5.1} s  {}",
+                now.duration_since(begun).as_secs_f32(),
+                meanwhile(calls.len(), diverted, waits)
+            ));
+            told_at = now;
         }
     }
+}
+
+/// What goes on while nothing changes.
+fn meanwhile(calls: usize, diverted: usize, waits: Option<&Role>) -> String {
+    let mut texts = Vec::new();
+    if calls > diverted {
+        texts.push(format!("{} connected and listened to", calls - diverted));
+    }
+    if diverted > 0 {
+        texts.push(format!("{diverted} taken away: both sides hear an announcement"));
+    }
+    if let Some(Role { plan, .. }) = waits {
+        texts.push(format!("{} comes at {} s", plan.name, plan.after.as_secs()));
+    }
+    if texts.is_empty() { "the last calls end".to_owned() } else { texts.join("; ") }
 }
 
 /// What was at each telephone: what its person said and heard.
@@ -195,4 +234,23 @@ fn record_audio(folder: &Path, played: &Played, heard: &HashMap<String, Vec<i16>
 fn mixed(said: &[i16], heard: &[i16], length: usize) -> Vec<i16> {
     let at = |samples: &[i16], n: usize| samples.get(n).copied().unwrap_or_default();
     (0..length).map(|n| at(said, n).saturating_add(at(heard, n))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_quiet_moment_says_what_goes_on_in_it() {
+        let roles = script::roles().unwrap();
+        let again = roles.iter().find(|role| !role.plan.after.is_zero());
+
+        let both = "5 connected and listened to; 1 taken away: both sides hear an announcement; the same scam again \
+                    comes at 24 s";
+        assert_eq!(meanwhile(6, 1, again), both);
+        assert_eq!(meanwhile(0, 0, again), "the same scam again comes at 24 s");
+        assert_eq!(meanwhile(0, 0, None), "the last calls end");
+    }
 }

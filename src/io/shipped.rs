@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::units::read_text;
+
 /// Folder of the speech model, as [`find`] knows it.
 pub const SPEECH_MODEL: &str = "models/moonshine-tiny-en";
 
@@ -22,10 +24,13 @@ pub struct BadFile {
     pub why: String,
 }
 
+/// Mebibytes of a data file: the largest that comes with the program has less than one.
+pub const MOST: u64 = 64;
+
 /// Reads a text file and parses it.
 pub fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, BadFile> {
     let bad = |why: String| BadFile { path: path.to_owned(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let text = read_text(path, MOST).map_err(|error| bad(error.to_string()))?;
     parse(&text).map_err(|error| bad(error.to_string()))
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::format::{Contents, MARK, read};
+use crate::units::open_regular;
 
 /// Below this, dead records are not worth a new file.
 const SMALL: u64 = 256 << 10;
@@ -48,7 +49,7 @@ pub(super) struct Found {
 /// overwritten.
 pub(super) fn find(path: &Path) -> io::Result<Found> {
     let mut bytes = Vec::new();
-    match File::open(path) {
+    match open_regular(path) {
         Ok(file) => file.take(LARGEST).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(error) => return Err(error),

@@ -112,10 +112,15 @@ impl Journal {
     /// Makes its folder, but not the folders above. Waits up to 5 s for a process before that is about to end.
     ///
     /// # Errors
-    /// Another process has the file, its folder cannot be written, or the system gives no thread.
+    /// Another process has the file, it is a pipe or a device, its folder cannot be written, or the system gives
+    /// no thread.
     pub fn start(path: &Path) -> io::Result<(Self, Vec<(Snapshot, Duration)>)> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
             std::fs::create_dir(folder)?;
+        }
+        // It would be replaced.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Err(io::Error::other("it is no file, but a pipe or device"));
         }
         let lock = Lock::take(path, LOCK_TRIES, LOCK_PAUSE)?;
         let counts = Arc::new(Counts::default());

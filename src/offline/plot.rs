@@ -22,6 +22,16 @@ const WORDS: f64 = 420.0;
 /// Most rows of words; of evidence there are twice as many. More would run out of the picture.
 const ROWS: usize = 12;
 const ROW: f64 = 16.0;
+/// Pixels of a letter at size 11, on the wide side.
+const LETTER: f64 = 5.8;
+/// Longest text of a row, in letters: it fits to the left or to the right of wherever it stands.
+const LONGEST: usize = 92;
+/// Letters of the title.
+const TITLE: usize = 120;
+/// Pixels between two numbers of the axis, at least.
+const APART: f64 = 40.0;
+/// Behind letters, so that no line runs through them.
+const HALO: &str = "paint-order=\"stroke\" stroke=\"white\" stroke-width=\"3\"";
 
 struct Picture {
     svg: String,
@@ -37,32 +47,43 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     let marks: Vec<&Evidence> = heard.evidence.iter().filter(|e| is_mark(&e.finding)).collect();
     let evidence_top = WORDS + 30.0 + ROW * words.len().min(ROWS) as f64;
     let height = evidence_top + 40.0 + ROW * marks.len().min(2 * ROWS) as f64;
+    let more = |all: usize, shown: usize| (all > shown).then(|| format!("({} more are not shown)", all - shown));
     let _ = writeln!(
         picture.svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" \
          font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
     );
-    picture.text(LEFT, 24.0, "#222", 15, title);
+    // Of a long path, its end says which.
+    let skipped = title.chars().count().saturating_sub(TITLE);
+    let title: String = title.chars().skip(skipped).collect();
+    picture.text(LEFT, 24.0, "#222", 15, &title);
     picture.seconds_axis(height);
     picture.wave(CALLER, "#2b6cb0", "caller", &recording.caller);
     picture.wave(CALLEE, "#718096", "callee", &recording.callee);
     picture.talkspurts(heard);
     picture.probabilities(heard);
+    picture.decisions(heard, height);
     picture.text(10.0, WORDS, "#222", 11, "words, when");
     picture.text(10.0, WORDS + 13.0, "#222", 11, "known");
     for (row, evidence) in words.iter().take(ROWS).enumerate() {
         if let Finding::Words { text, from, to, .. } = &evidence.finding {
             let y = WORDS + ROW * row as f64;
-            picture.bar(*from, *to, y + 3.0, 2.0, "#9ae6b4");
+            // Between the letters of this row and of the next.
+            picture.bar(*from, *to, y + 4.0, 2.0, "#9ae6b4");
             picture.note(evidence.at, y, "#276749", text);
         }
+    }
+    if let Some(more) = more(words.len(), ROWS) {
+        picture.text(LEFT, WORDS + ROW * ROWS as f64, "#276749", 11, &more);
     }
     picture.text(10.0, evidence_top, "#222", 11, "evidence");
     for (row, evidence) in marks.iter().take(2 * ROWS).enumerate() {
         picture.note(evidence.at, evidence_top + ROW * row as f64, "#744210", &evidence.finding.to_string());
     }
-    picture.decisions(heard, height);
+    if let Some(more) = more(marks.len(), 2 * ROWS) {
+        picture.text(LEFT, evidence_top + 2.0 * ROW * ROWS as f64, "#744210", 11, &more);
+    }
     picture.svg.push_str("</svg>\n");
     picture.svg
 }
@@ -93,32 +114,30 @@ impl Picture {
     fn text(&mut self, x: f64, y: f64, colour: &str, size: u32, text: &str) {
         let _ = writeln!(
             self.svg,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-size=\"{size}\">{}</text>",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-size=\"{size}\" {HALO}>{}</text>",
             escape(text)
         );
     }
 
-    /// Text at a time; to its left where the right edge is near.
+    /// Text at a time.
     fn note(&mut self, at: CallTime, y: f64, colour: &str, text: &str) {
-        let x = self.x(at);
-        let anchor = if x > 0.6 * WIDTH { "end" } else { "start" };
-        let short: String = text.chars().take(110).collect();
+        let (x, text) = (self.x(at), shortened(text));
+        let (anchor, beside) = beside(x, &text);
         let _ = writeln!(
             self.svg,
             "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{y:.1}\" fill=\"{colour}\" text-anchor=\"{anchor}\">{}</text>",
+             <text x=\"{beside:.1}\" y=\"{y:.1}\" fill=\"{colour}\" text-anchor=\"{anchor}\" {HALO}>{}</text>",
             y - 4.0,
-            if anchor == "end" { x - 5.0 } else { x + 5.0 },
-            escape(&short)
+            escape(&text)
         );
     }
 
     fn seconds_axis(&mut self, height: f64) {
-        for second in (0..=self.seconds as u64).step_by(if self.seconds > 60.0 { 10 } else { 1 }) {
+        for second in (0..=self.seconds as u64).step_by(step(self.seconds)) {
             let x = self.x(CallTime::from_millis(1_000 * second));
             let _ =
-                writeln!(self.svg, "<line x1=\"{x:.1}\" y1=\"40\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"#edf2f7\"/>");
-            self.text(x - 6.0, 50.0, "#718096", 10, &format!("{second} s"));
+                writeln!(self.svg, "<line x1=\"{x:.1}\" y1=\"58\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"#edf2f7\"/>");
+            self.text(x - 6.0, 54.0, "#718096", 10, &format!("{second} s"));
         }
     }
 
@@ -175,21 +194,20 @@ impl Picture {
         }
     }
 
-    /// A line for each, and their names in a row: two that lie close share a label.
+    /// A line for each, and their names in a row above: two that lie close share a label.
     fn decisions(&mut self, heard: &Heard, height: f64) {
-        const LETTER: f64 = 6.5;
         let mut labels: Vec<(f64, &str, String)> = Vec::new();
         for step in &heard.steps {
             let colour = if step.decision.action >= StepUp::Divert { "#c53030" } else { "#dd6b20" };
             let x = self.x(step.at);
             let _ = writeln!(
                 self.svg,
-                "<line x1=\"{x:.1}\" y1=\"30\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"{colour}\" \
+                "<line x1=\"{x:.1}\" y1=\"58\" x2=\"{x:.1}\" y2=\"{height}\" stroke=\"{colour}\" \
                  stroke-dasharray=\"4 3\"/>"
             );
             let label = format!("{} {}", step.decision.action.label(), step.at);
             match labels.last_mut() {
-                Some((from, last, text)) if x < *from + LETTER * text.len() as f64 => {
+                Some((from, last, text)) if x < *from + 1.1 * width(text) + 10.0 => {
                     *last = colour;
                     *text += &format!(", {label}");
                 }
@@ -197,7 +215,65 @@ impl Picture {
             }
         }
         for (x, colour, label) in labels {
-            self.text(x + 3.0, 38.0, colour, 12, &label);
+            let (anchor, beside) = beside(x, &label);
+            let _ = writeln!(
+                self.svg,
+                "<text x=\"{beside:.1}\" y=\"40\" fill=\"{colour}\" text-anchor=\"{anchor}\" font-size=\"12\" \
+                 {HALO}>{}</text>",
+                escape(&label)
+            );
+        }
+    }
+}
+
+/// Seconds between two numbers of the axis.
+fn step(seconds: f64) -> usize {
+    const STEPS: [usize; 10] = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
+    let fits = |step: &usize| (WIDTH - LEFT - 20.0) * *step as f64 / seconds >= APART;
+    STEPS.into_iter().find(fits).unwrap_or(3_600)
+}
+
+fn width(text: &str) -> f64 {
+    LETTER * text.chars().count() as f64
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST - 1).chain(['\u{2026}']).collect()
+}
+
+/// How text stands that begins at `x`, and where; to its left where there is no room to its right.
+fn beside(x: f64, text: &str) -> (&'static str, f64) {
+    if x + 5.0 + width(text) > WIDTH { ("end", x - 5.0) } else { ("start", x + 5.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_numbers_of_the_axis_lie_over_each_other() {
+        for seconds in [1.0, 20.0, 27.0, 45.0, 60.0, 61.0, 300.0, 601.0, 3_600.0, 20_000.0] {
+            let apart = (WIDTH - LEFT - 20.0) * step(seconds) as f64 / seconds;
+            assert!(apart >= APART, "{seconds} s: {apart}");
+        }
+        assert_eq!((step(20.0), step(60.0), step(300.0)), (1, 5, 20));
+    }
+
+    #[test]
+    fn no_text_runs_out_of_the_picture() {
+        let long = shortened(&"thank you ".repeat(30));
+        assert!(long.ends_with('\u{2026}') && long.chars().count() == LONGEST);
+        for x in (0..WIDTH as usize).map(|x| x as f64).filter(|x| *x >= LEFT) {
+            for text in ["divert 6.4 s", &long] {
+                let (left, right) = match beside(x, text) {
+                    ("end", x) => (x - width(text), x),
+                    (_, x) => (x, x + width(text)),
+                };
+                assert!(left >= 0.0 && right <= WIDTH, "{x}: {left} to {right}");
+            }
         }
     }
 }

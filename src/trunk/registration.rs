@@ -239,6 +239,13 @@ impl Registration {
         }
     }
 
+    /// What is registered is another address now.
+    pub fn renew(&mut self, now: Instant) {
+        if self.at.is_some() {
+            self.at = Some(now);
+        }
+    }
+
     /// Takes the binding back. True: send a REGISTER now.
     pub fn end(&mut self) -> bool {
         let bound = self.until.is_some();

@@ -4,6 +4,7 @@
 //! Imports nothing of ours.
 
 mod address;
+mod file;
 mod id;
 mod leg;
 mod measure;
@@ -12,6 +13,7 @@ mod table;
 mod time;
 
 pub use address::Plain;
+pub use file::{open_regular, read_bytes, read_text};
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};

@@ -117,10 +117,15 @@ impl Firewall {
         self.addresses[transport]
     }
 
+    /// The page of metrics.
+    pub(crate) fn page(&self) -> String {
+        let mut response = agent().get(format!("http://{}/metrics", self.admin)).call().unwrap();
+        response.body_mut().read_to_string().unwrap()
+    }
+
     /// Value of one series; 0 where it is not there yet.
     pub(crate) fn metric(&self, series: &str) -> u64 {
-        let mut response = agent().get(format!("http://{}/metrics", self.admin)).call().unwrap();
-        let page = response.body_mut().read_to_string().unwrap();
+        let page = self.page();
         let prefix = format!("ringfence_{series} ");
         let value = page.lines().find_map(|line| line.strip_prefix(prefix.as_str()));
         value.map_or(0, |value| value.parse().unwrap())

@@ -1,5 +1,7 @@
 //! Calls that begin and end, and those that come to nothing.
 
+use ringfence::call::Settings;
+
 use super::MS;
 use crate::world::{PBX, Phone, TRUNK, World, answered, expect, response, sdp, settings};
 
@@ -277,10 +279,60 @@ fn a_pbx_that_stays_down_is_503_after_two_seconds() {
     };
 
     assert_eq!(wait(&mut world, "first", false), MS(8_000));
+    assert!(!world.switchboard.pbx_answers());
     assert_eq!(wait(&mut world, "second", false), MS(2_000));
     assert_eq!(wait(&mut world, "busy", true), MS(0));
+    assert!(world.switchboard.pbx_answers());
     assert_eq!(wait(&mut world, "last", false), MS(8_000));
     world.rest();
+}
+
+#[test]
+fn a_pbx_that_was_silent_is_asked_until_it_answers() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    world.run(MS(8_100));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    let asked = |world: &mut World| {
+        let mut asked = Vec::new();
+        while let Some(message) = world.receive(PBX) {
+            asked.extend(message.starts_with("OPTIONS sip:10.0.0.5:5060 ").then_some(message));
+        }
+        asked
+    };
+    assert!(asked(&mut world).is_empty());
+
+    world.run(MS(40_000));
+    let first = asked(&mut world);
+    assert!(first.len() > 5 && !world.switchboard.pbx_answers(), "asked, and repeated: {}", first.len());
+    world.run(MS(30_000));
+    let question = asked(&mut world).pop().unwrap();
+    // Whatever it says, it is there.
+    world.send(PBX, &response(&question, "404 Not Found", "pbx", ""));
+
+    assert!(world.switchboard.pbx_answers());
+    world.run(MS(120_000));
+    assert!(asked(&mut world).is_empty(), "asked no more");
+    world.rest();
+}
+
+#[test]
+fn a_pbx_that_is_to_be_asked_is_found_silent_by_no_call() {
+    let mut world = World::new(Settings { pbx_keep_alive: Some(MS(30_000)), ..settings() });
+    let question = world.last(PBX);
+    assert!(question.starts_with("OPTIONS sip:10.0.0.5:5060 "), "{question}");
+    world.send(PBX, &response(&question, "200 OK", "pbx", ""));
+    world.run(MS(29_000));
+    assert!(world.receive(PBX).is_none());
+
+    // Timer F is 32 s.
+    world.run(MS(34_000));
+
+    assert!(!world.switchboard.pbx_answers());
+    let again = world.last(PBX);
+    world.send(PBX, &response(&again, "200 OK", "pbx", ""));
+    assert!(world.switchboard.pbx_answers());
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn settings() -> Settings {
         pbx_networks: Vec::new(),
         pbx_name: None,
         names: Vec::new(),
+        pbx_keep_alive: None,
         srtp: Default::default(),
         trunks: vec![trunk],
         local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),

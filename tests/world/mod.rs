@@ -40,6 +40,7 @@ pub(crate) fn settings() -> call::Settings {
         pbx_networks: Vec::new(),
         pbx_name: None,
         names: Vec::new(),
+        pbx_keep_alive: None,
         srtp: call::SrtpSettings::default(),
         trunks: vec![call::Trunk {
             networks: vec!["192.0.2.0/28".parse().unwrap()],
@@ -108,7 +109,7 @@ impl World {
         let settings = Arc::new(settings);
         let mut switchboard = Switchboard::new(0, 1_700_000_000, [7; 16], Arc::clone(&settings)).with_journal();
         switchboard.handle_input(Input::Start, begun);
-        Self {
+        let mut world = Self {
             switchboard,
             settings,
             kept: BTreeMap::new(),
@@ -131,7 +132,9 @@ impl World {
             media_in_ladder: false,
             ports: 20_000,
             plays: PerLeg::default(),
-        }
+        };
+        world.drain();
+        world
     }
 
     fn name(address: SocketAddr) -> &'static str {
@@ -315,8 +318,12 @@ impl World {
 
     /// The newest INVITE that a peer has received and not looked at; all else is dropped.
     pub(crate) fn newest_invite(&mut self, peer: &str) -> Option<String> {
+        self.newest(peer, "INVITE ")
+    }
+
+    fn newest(&mut self, peer: &str, beginning: &str) -> Option<String> {
         let inbox = self.inbox.remove(&peer.parse().unwrap()).unwrap_or_default();
-        inbox.into_iter().rfind(|message| message.starts_with("INVITE "))
+        inbox.into_iter().rfind(|message| message.starts_with(beginning))
     }
 
     /// What came to a peer was meant to.
@@ -398,6 +405,12 @@ impl World {
     /// Every timer expires; then nothing is left, and every INVITE had one final answer.
     pub(crate) fn rest(&mut self) {
         self.run(Duration::from_secs(400));
+        if !self.switchboard.pbx_answers() {
+            // It is asked until it answers.
+            let question = self.newest(PBX, "OPTIONS ").unwrap_or_else(|| panic!("a silent PBX is asked"));
+            self.send(PBX, &response(&question, "200 OK", "pbx", ""));
+            self.run(Duration::from_secs(400));
+        }
         assert_eq!(self.switchboard.sizes(), call::Sizes::default(), "{}", self.ladder);
         assert!(self.kept.is_empty(), "the journal keeps a call that is over");
         assert!(self.open.is_empty(), "media ports outlive their calls");

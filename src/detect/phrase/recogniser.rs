@@ -13,7 +13,7 @@ use rten_tensor::{NdTensor, Tensor};
 use super::book::{Book, Doubt};
 use super::text::with_digit;
 use super::tokenizer::Tokenizer;
-use crate::units::Ratio;
+use crate::units::{Ratio, read_bytes};
 
 /// Most samples of one run: 12 s. Its cost grows faster than its length.
 const LONGEST: usize = 12 * RATE;
@@ -179,12 +179,15 @@ impl Nodes {
     }
 }
 
+/// Mebibytes of one of the model's files; the largest of the usual one has 29.
+const MOST_MODEL: u64 = 1_024;
+
 impl Recogniser {
     /// Loads the three files of `folder`: about 0.15 s.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let read = |file: &str| {
             let path = folder.join(file);
-            std::fs::read(&path).map_err(|error| ModelError::Unreadable { path, why: error.to_string() })
+            read_bytes(&path, MOST_MODEL).map_err(|error| ModelError::Unreadable { path, why: error.to_string() })
         };
         let model = |file: &'static str| {
             Model::load(read(file)?).map_err(|error| ModelError::Damaged { file, why: error.to_string() })
@@ -414,6 +417,17 @@ mod tests {
         let error = Recogniser::load(Path::new("/nowhere")).err().unwrap();
 
         assert!(error.to_string().starts_with("/nowhere/tokenizer.bin: "), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_models_place_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(folder.path().join("tokenizer.bin")).status().unwrap();
+        assert!(pipe.success());
+
+        let error = Recogniser::load(folder.path()).err().unwrap();
+
+        assert!(error.to_string().ends_with("it is no file, but a folder, pipe or device"), "{error}");
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct StartedMedia {
     pub taps: Vec<TapReader>,
     /// Prompt files that could not be used, for the operator.
     pub bad_prompts: Vec<BadPrompt>,
+    /// Prompts without which calls are silent where something is to be said.
+    pub missing_prompts: Vec<&'static str>,
 }
 
 /// How long an answered call may be silent on both legs; what is set counts for calls that are answered from then on.
@@ -153,6 +155,7 @@ impl MediaPath {
             return Err(BadMedia::Ports { first: settings.first_port, last: settings.last_port, threads });
         }
         let (prompts, unencoded, bad_prompts) = Prompts::load(&settings.announcements);
+        let missing_prompts = prompts.missing();
         let prompts = Arc::new(prompts);
         let (events_in, events) = bounded(EVENTS);
         let mut taps = Vec::new();
@@ -192,7 +195,7 @@ impl MediaPath {
             let unseen = AtomicBool::new(false);
             path.threads.push(Thread { commands, waker, woken, unseen, shelf, counts, handle: Some(handle) });
         }
-        Ok(StartedMedia { path, events, taps, bad_prompts })
+        Ok(StartedMedia { path, events, taps, bad_prompts, missing_prompts })
     }
 
     /// Hands a command to the call's thread; false if that thread is gone. Waits only while 4,096 commands are waiting,

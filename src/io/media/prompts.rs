@@ -7,14 +7,16 @@ use std::sync::Arc;
 use crate::audio::g711::Law;
 use crate::audio::wav::{BadWav, Wav};
 use crate::audio::{g722, opus};
+use crate::call::PROMPTS;
 use crate::rtp::control::PromptId;
 use crate::rtp::player::{Late, OPUS_BYTES, Prompt};
+use crate::units::read_bytes;
 
 /// Prompts in a folder that are loaded.
 const MAX_PROMPTS: usize = 256;
 
-/// Bytes of one file: two minutes of 48 kHz stereo.
-const MAX_BYTES: u64 = 24_000_000;
+/// Mebibytes of one file: two minutes of 48 kHz stereo.
+const MAX_MEBIBYTES: u64 = 24;
 
 /// All prompts, by name.
 #[derive(Debug, Default)]
@@ -82,6 +84,12 @@ impl Prompts {
         (prompts, unencoded, bad)
     }
 
+    /// Those that calls play and that are not there.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        PROMPTS.into_iter().filter(|name| !self.by_name.contains_key(*name)).collect()
+    }
+
     /// The prompt of that name. Cheap: its audio is shared.
     #[must_use]
     pub fn get(&self, id: &PromptId) -> Option<Prompt> {
@@ -90,11 +98,7 @@ impl Prompts {
 }
 
 fn read(path: &Path) -> Result<(Prompt, Vec<i16>), String> {
-    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > MAX_BYTES {
-        return Err(format!("{length} bytes (at most {MAX_BYTES} are read)"));
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = read_bytes(path, MAX_MEBIBYTES).map_err(|error| error.to_string())?;
     let samples = Wav::read(&bytes).and_then(|wav| wav.telephone_mono()).map_err(|error: BadWav| error.to_string())?;
     let prompt = Prompt {
         pcmu: Law::Mu.encode_all(&samples).into(),
@@ -120,6 +124,9 @@ mod tests {
         write_stereo(file, SampleRate::hz(16_000), &[1_000; 1_600], &[3_000; 1_600]).unwrap();
         std::fs::write(folder.path().join("broken.WAV"), b"RIFF").unwrap();
         std::fs::write(folder.path().join("texts.json"), b"{}").unwrap();
+        // Who opens it waits for one who writes.
+        let pipe = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.wav")).status().unwrap();
+        assert!(pipe.success());
 
         let (prompts, unencoded, bad) = Prompts::load(folder.path());
 
@@ -130,8 +137,10 @@ mod tests {
         assert_eq!(prompt.opus.coded().map(<[u8]>::len), Some(5 * OPUS_BYTES));
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
-        assert_eq!(bad.len(), 1);
+        assert_eq!(prompts.missing(), ["callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"]);
+        assert_eq!(bad.len(), 2);
         assert!(bad[0].to_string().ends_with("broken.WAV: not a WAV file"));
+        assert!(bad[1].to_string().ends_with("pipe.wav: it is no file, but a folder, pipe or device"));
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Report {
     pub blocks: Vec<Block>,
     /// How each trunk stands.
     pub trunks: Vec<TrunkStatus>,
+    /// The PBX is not believed to answer.
+    pub pbx_down: bool,
     /// When this was written; an old one means that the shard hangs.
     pub at: Option<Instant>,
 }

@@ -39,6 +39,10 @@ const DECISION_BUCKETS: [f64; 13] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.
 pub enum Part {
     /// The media path.
     Media,
+    /// The PBX, as calls and questions find it.
+    Pbx,
+    /// What calls play.
+    Announcements,
     /// The ears.
     Analysis,
     /// The speech model.
@@ -57,6 +61,8 @@ impl Part {
     pub fn label(self) -> &'static str {
         match self {
             Self::Media => "media",
+            Self::Pbx => "pbx",
+            Self::Announcements => "announcements",
             Self::Analysis => "analysis",
             Self::Words => "words",
             Self::Store => "store",

@@ -104,6 +104,7 @@ impl Shard {
         let mut report_at = clock::now();
         let mut unread = self.turn(|shard| {
             shard.begin();
+            shard.publish(clock::now());
             Unread::default()
         });
         while self.running {
@@ -318,6 +319,7 @@ impl Shard {
         self.counted.gate_sizes = self.gate.sizes();
         self.counted.blocks = self.gate.blocks(now);
         self.counted.trunks = self.switchboard.trunks();
+        self.counted.pbx_down = !self.switchboard.pbx_answers();
         self.counted.at = Some(now);
         self.published.store(Arc::new(self.counted.clone()));
     }

@@ -23,6 +23,7 @@ fn settings() -> Settings {
         pbx_networks: Vec::new(),
         pbx_name: None,
         names: Vec::new(),
+        pbx_keep_alive: None,
         srtp: Default::default(),
         trunks: Vec::new(),
         local_outside: Local::only(us),

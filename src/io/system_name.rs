@@ -1,5 +1,5 @@
-//! The PBX's name, asked again and again: a container that is started anew, or a line that is dialled up anew, has
-//! another address.
+//! A name that the system is asked for again and again, the PBX's or our own outside: a container that is started anew, or
+//! a line that is dialled up anew, has another address.
 //!
 //! In: a name and a port. Out: its addresses at the last answer. The system is asked and not the DNS, as the name may
 //! stand in its hosts file; it does not say how long an answer holds, and may take seconds, so a thread of its own
@@ -25,30 +25,30 @@ struct Known {
 }
 
 /// The thread that asks. It ends when this is dropped.
-pub struct PbxName {
+pub struct SystemName {
     known: Arc<Mutex<Known>>,
     wake: Sender<()>,
 }
 
-impl PbxName {
-    /// Starts it, with nothing to do.
+impl SystemName {
+    /// Starts it, with nothing to do. The thread and the log call the name `what`.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> std::io::Result<Self> {
-        Self::with(AGAIN, |name| name.to_socket_addrs().map(Iterator::collect))
+    pub fn start(what: &'static str) -> std::io::Result<Self> {
+        Self::with(what, AGAIN, |name| name.to_socket_addrs().map(Iterator::collect))
     }
 
-    fn with<F>(again: Duration, ask: F) -> std::io::Result<Self>
+    fn with<F>(what: &'static str, again: Duration, ask: F) -> std::io::Result<Self>
     where
         F: Fn(&(String, u16)) -> std::io::Result<Vec<SocketAddr>> + Send + 'static,
     {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let known = Arc::new(Mutex::new(Known::default()));
         let shared = Arc::clone(&known);
-        std::thread::Builder::new().name("pbx name".to_owned()).spawn(move || {
+        std::thread::Builder::new().name(what.to_owned()).spawn(move || {
             StandBack::Records.apply();
-            run(&shared, &woken, again, &ask);
+            run(what, &shared, &woken, again, &ask);
         })?;
         Ok(Self { known, wake })
     }
@@ -81,7 +81,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run<F>(known: &Mutex<Known>, woken: &Receiver<()>, again: Duration, ask: &F)
+fn run<F>(what: &str, known: &Mutex<Known>, woken: &Receiver<()>, again: Duration, ask: &F)
 where
     F: Fn(&(String, u16)) -> std::io::Result<Vec<SocketAddr>>,
 {
@@ -102,7 +102,7 @@ where
                 }
                 // Once at the beginning of an outage.
                 Err(error) if !failing => {
-                    tracing::warn!(name = name.0, %error, "The PBX's name cannot be resolved; the last address stays");
+                    tracing::warn!(what, name = name.0, %error, "A name cannot be resolved; the last address stays");
                 }
                 Err(_) => {}
             }
@@ -137,7 +137,7 @@ mod tests {
             questions.send(name.0.clone()).map_err(std::io::Error::other)?;
             answers.recv().map_err(std::io::Error::other)?
         };
-        let pbx = PbxName::with(Duration::ZERO, ask).unwrap();
+        let pbx = SystemName::with("pbx name", Duration::ZERO, ask).unwrap();
         let [first, second]: [SocketAddr; 2] = ["192.0.2.1:5060", "192.0.2.2:5060"].map(|text| text.parse().unwrap());
 
         pbx.follow(name("pbx"));
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_system_knows_this_machine() {
-        let pbx = PbxName::start().unwrap();
+        let pbx = SystemName::start("pbx name").unwrap();
         pbx.follow(name("localhost"));
         let deadline = crate::io::clock::now() + Duration::from_secs(20);
         while pbx.addresses().is_empty() && crate::io::clock::now() < deadline {
