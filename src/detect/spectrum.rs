@@ -68,12 +68,11 @@ impl<const HALF: usize> Spectrum<HALF> {
             );
             self.fft.process_with_scratch(values, scratch);
             let bins = bins.start..bins.end.min(HALF);
-            let power = power.get_mut(..bins.len()).unwrap_or_default();
             widely(
                 #[inline(always)]
-                || self.take_apart(values, bins, power),
+                || self.take_apart(values, bins.clone(), power),
             );
-            take(power)
+            take(power.get_mut(bins).unwrap_or_default())
         })
     }
 
@@ -91,24 +90,35 @@ impl<const HALF: usize> Spectrum<HALF> {
         }
     }
 
-    /// The power of `bins` out of the transform of half the length.
+    /// The power of `bins` out of the transform of half the length. A bin and the one that is as far from the other end
+    /// come out of the same two values, so both are made at once.
     #[inline(always)]
     fn take_apart(&self, values: &[Complex<f32>], bins: Range<usize>, power: &mut [f32]) {
-        let (Some(forth), Some(back), Some(turns)) = (
-            values.get(bins.clone()),
-            values.get(HALF + 1 - bins.end..=HALF - bins.start),
-            self.tables.turns.get(bins),
+        let from = bins.start.min(HALF + 1 - bins.end);
+        let (near, far) = (from..HALF / 2, HALF / 2 + 1..HALF + 1 - from);
+        let Some((lower, upper)) = power.split_at_mut_checked(HALF / 2) else { return };
+        let (Some(forth), Some(back), Some(turns), Some(lower), Some((middle, upper)), Some(of_middle)) = (
+            values.get(near.clone()),
+            values.get(far),
+            self.tables.turns.get(near.clone()),
+            lower.get_mut(near),
+            upper.get_mut(..HALF / 2 + 1 - from).and_then(<[f32]>::split_first_mut),
+            values.get(HALF / 2),
         ) else {
             return;
         };
-        for (((slot, turn), a), b) in power.iter_mut().zip(turns).zip(forth).zip(back.iter().rev()) {
+        let slots = lower.iter_mut().zip(upper.iter_mut());
+        for (((slot, mirrored), turn), (a, b)) in slots.zip(turns).zip(forth.iter().zip(back.iter().rev())) {
             // The even samples' part, and the odd ones' turned by -90 degrees; both twice.
             let even = Complex::new(a.re + b.re, a.im - b.im);
             let odd = Complex::new(a.im + b.im, b.re - a.re);
-            let (re, im) =
-                (even.re + turn.re * odd.re - turn.im * odd.im, even.im + turn.re * odd.im + turn.im * odd.re);
-            *slot = 0.25 * (re * re + im * im);
+            let turned = Complex::new(turn.re * odd.re - turn.im * odd.im, turn.re * odd.im + turn.im * odd.re);
+            let power = |re: f32, im: f32| 0.25 * (re * re + im * im);
+            *slot = power(even.re + turned.re, even.im + turned.im);
+            *mirrored = power(even.re - turned.re, even.im - turned.im);
         }
+        *middle = of_middle.norm_sqr();
+        upper.reverse();
     }
 }
 
