@@ -14,8 +14,8 @@ const KEPT: usize = FRAMES + FRAMES_A_WORD;
 /// Samples of a frame at 4 kHz.
 const HALF_FRAME: usize = FRAME_SAMPLES / 2;
 const WINDOW: usize = FRAMES * HALF_FRAME;
-/// Points of the transform: the window, padded.
-const SIZE: usize = 2_048;
+/// Points of the transform: the window as it is. Bands are far wider than the bins of it.
+const SIZE: usize = WINDOW;
 /// The window is at half the telephone's rate: 4 kHz.
 const HZ_PER_BIN: f32 = SampleRate::TELEPHONE.get() as f32 / 2.0 / SIZE as f32;
 
