@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::public::Public;
 use crate::call::{self, Local};
-use crate::config::{DnsSettings, HostPort, ListenSettings, Roots, Settings, TrunkSettings};
+use crate::config::{
+    DnsSettings, HostPort, ListenSettings, PublicAddress, Roots, Settings, SipSettings, TrunkSettings,
+};
 use crate::gate;
 use crate::io::names::{self, Answers, Question};
 use crate::io::streams;
@@ -148,6 +150,15 @@ pub(super) fn targets(settings: &Settings, answers: &Answers) -> Targets {
     settings.trunks.iter().map(|trunk| (Arc::clone(&trunk.name), of(trunk))).collect()
 }
 
+/// Host names that stand for us: those of the settings, and the one that our public address goes by.
+fn our_names(sip: &SipSettings) -> impl Iterator<Item = &str> {
+    let public = match &sip.public_address {
+        Some(PublicAddress::Named(name)) => Some(name),
+        Some(PublicAddress::Is(_)) | None => None,
+    };
+    sip.names.iter().chain(public).map(String::as_str)
+}
+
 /// Settings of the switchboard. `bound`: listening addresses as bound.
 pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<call::Settings, String> {
     let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
@@ -176,7 +187,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         pbx_name: Some(&settings.pbx.address.host)
             .filter(|host| host.parse::<IpAddr>().is_err())
             .map(|host| host.as_str().into()),
-        names: settings.sip.names.iter().map(|name| name.as_str().into()).collect(),
+        names: our_names(&settings.sip).map(Into::into).collect(),
         pbx_keep_alive: settings.pbx.keep_alive,
         srtp: call::SrtpSettings {
             inside: settings.pbx.srtp,
