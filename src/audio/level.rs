@@ -22,8 +22,14 @@ pub fn level(samples: &[i16]) -> Dbov {
     );
     let count = samples.len() as f64;
     let offset = sum as f64 / count;
-    let rms = (energy as f64 / count - offset * offset).max(0.0).sqrt() / 32_768.0;
-    if rms <= 0.0 { SILENCE } else { Dbov(((20.0 * rms.log10()) as f32).clamp(SILENCE.0, 0.0)) }
+    let power = (energy as f64 / count - offset * offset).max(0.0) / (32_768.0 * 32_768.0);
+    if power <= 0.0 { SILENCE } else { Dbov(decibels(power).clamp(SILENCE.0, 0.0)) }
+}
+
+/// Of a share of full power. By the natural logarithm, which takes half the time of the decimal one.
+#[must_use]
+pub fn decibels(power: f64) -> f32 {
+    (10.0 / std::f64::consts::LN_10 * power.ln()) as f32
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ mod resample;
 pub mod wav;
 mod wide;
 
-pub use level::level;
+pub use level::{decibels, level};
 pub use resample::{BadRate, resample};
 pub use wide::widely;
 

@@ -11,7 +11,7 @@
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
-use crate::audio::{FRAME_SAMPLES, Frame, level};
+use crate::audio::{FRAME_SAMPLES, Frame, decibels, level, widely};
 use crate::units::Dbov;
 
 /// Speech is at least this much above the leg's noise. The lowest of many levels lies some 1.5 dB below their middle.
@@ -77,8 +77,8 @@ impl Voice {
     pub fn new() -> Self {
         Self {
             vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
-            floor: Floor::default(),
-            band_floor: Floor::default(),
+            floor: Floor::NONE,
+            band_floor: Floor::NONE,
             loudest: None,
             quiet: 0,
             asked: None,
@@ -141,48 +141,49 @@ fn doubled(samples: &[i16; FRAME_SAMPLES], times: i32) -> [i16; FRAME_SAMPLES] {
 /// what is high. It need not be flat, because it is compared with itself only.
 fn band_level(samples: &[i16; FRAME_SAMPLES]) -> f32 {
     let mut fours = [0i32; FRAME_SAMPLES / 4];
-    for (sum, four) in fours.iter_mut().zip(samples.as_chunks::<4>().0) {
-        *sum = four.iter().map(|&sample| i32::from(sample)).sum();
-    }
-    let differences = fours.iter().zip(fours.iter().skip(1)).map(|(a, b)| u64::from(a.abs_diff(*b)));
-    let energy: u64 = differences.map(|difference| difference.pow(2)).sum();
+    let energy: u64 = widely(
+        #[inline(always)]
+        || {
+            for (sum, four) in fours.iter_mut().zip(samples.as_chunks::<4>().0) {
+                *sum = four.iter().map(|&sample| i32::from(sample)).sum();
+            }
+            let differences = fours.iter().zip(fours.iter().skip(1)).map(|(a, b)| u64::from(a.abs_diff(*b)));
+            differences.map(|difference| difference.pow(2)).sum()
+        },
+    );
     let full = 4.0 * 32_768.0;
     let power = energy.max(1) as f64 / (fours.len() - 1) as f64 / (full * full);
-    (10.0 * power.log10()) as f32
+    decibels(power)
 }
 
 /// The lowest smoothed level of the last three seconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Floor {
     smoothed: Option<f32>,
-    /// Lowest of each part; none yet where nothing was heard.
-    lowest: [Option<f32>; PARTS],
+    /// Lowest of each part; of those that have not come, infinite.
+    lowest: [f32; PARTS],
     part: usize,
     /// Frames of the part that is going on.
     frames: u8,
 }
 
 impl Floor {
+    const NONE: Self = Self { smoothed: None, lowest: [f32::INFINITY; PARTS], part: 0, frames: 0 };
+
     fn frame(&mut self, level: f32) -> f32 {
         let level = level.max(LOWEST_FLOOR);
         let smoothed = self.smoothed.map_or(level, |smoothed| smoothed + (level - smoothed) * SMOOTHING);
         self.smoothed = Some(smoothed);
-        if self.frames == PART_FRAMES {
+        let begins = self.frames == PART_FRAMES;
+        if begins {
             self.frames = 0;
             self.part = (self.part + 1) % PARTS;
-            if let Some(part) = self.lowest.get_mut(self.part) {
-                *part = None;
-            }
         }
         self.frames += 1;
         if let Some(part) = self.lowest.get_mut(self.part) {
-            *part = Some(part.map_or(smoothed, |lowest| lowest.min(smoothed)));
+            *part = if begins { smoothed } else { part.min(smoothed) };
         }
-        self.lowest()
-    }
-
-    fn lowest(&self) -> f32 {
-        self.lowest.iter().flatten().copied().reduce(f32::min).unwrap_or(LOWEST_FLOOR)
+        self.lowest.iter().copied().fold(f32::INFINITY, f32::min)
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_floor_follows_noise_that_stays_within_three_seconds() {
-        let mut floor = Floor::default();
+        let mut floor = Floor::NONE;
         let quiet = (0..100).map(|_| floor.frame(-60.0)).last();
         let louder: Vec<f32> = (0..200).map(|_| floor.frame(-40.0)).collect();
 
