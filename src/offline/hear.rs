@@ -1,13 +1,16 @@
 //! One recorded call through the analysis of the live path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustfft::FftPlanner;
 
 use crate::audio::{FRAME_SAMPLES, FRAME_TIME, Frame};
+use crate::detect::ear::{Ear, Opposite};
 use crate::detect::evidence::Evidence;
-use crate::detect::fingerprint::{self, Fingerprinter};
+use crate::detect::fingerprint;
 use crate::detect::phrase::{Recogniser, Transcript, Window, to_recogniser};
+use crate::detect::voice::Voice;
 use crate::io::analysis::{Hearing, Knowledge, WordRun};
 use crate::io::clock;
 use crate::policy::action::{StepUp, StepUpDecision};
@@ -17,7 +20,8 @@ use crate::units::{CallTime, SampleRate};
 
 use super::recording::Recording;
 
-/// Frames of silence after a recording's end, so that the last words are still judged: 1 s.
+/// Frames of silence after a recording's end, so that the last words are still judged; and of the line before its speech,
+/// for a fingerprint: 1 s.
 const TAIL_FRAMES: usize = 50;
 
 /// Frames from one look at the tally to the next: 0.5 s.
@@ -141,14 +145,21 @@ pub fn hear(
     heard
 }
 
-/// The caller's fingerprint; None if there is too little to fingerprint.
+/// The caller's fingerprint, of speech alone: noise and music behind it may be another call's too. None if there is too
+/// little to fingerprint.
 #[must_use]
 pub fn fingerprint(name: &str, recording: &Recording) -> Option<fingerprint::Recording> {
-    let mut printer = Fingerprinter::new(&mut FftPlanner::new());
-    let frames = recording.caller.as_chunks::<FRAME_SAMPLES>().0;
-    let words: Vec<fingerprint::Word> =
-        frames.iter().filter_map(|f| printer.frame(f)).map(|heard| heard.word).collect();
-    fingerprint::Recording::new(name, &words)
+    let count = recording.caller.len() / FRAME_SAMPLES;
+    let frames = |from: usize| (from..count).map(|n| frame(&recording.caller, n, CallTime(FRAME_TIME * n as u32)));
+    // A call keeps what is said in its first 20 s: those of a recording begin with its speech.
+    let mut voice = Voice::new();
+    let speaks = frames(0).position(|frame| voice.frame(&frame).speech)?;
+    let mut ear = Ear::new(&mut FftPlanner::new(), Arc::default(), Opposite::Callee);
+    for caller in frames(speaks.saturating_sub(TAIL_FRAMES)) {
+        ear.frames(&caller, &Frame { at: caller.at, samples: [0; FRAME_SAMPLES], lost: true });
+        while ear.poll_evidence().is_some() {}
+    }
+    fingerprint::Recording::new(name, &ear.fingerprint())
 }
 
 /// Recognises words, and says how much computing time that took. None: the model failed.
@@ -171,4 +182,41 @@ fn frame(samples: &[i16], n: usize, at: CallTime) -> Frame {
     }
     frame.lost = present.is_empty();
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use super::*;
+
+    /// White enough, and the same in each run.
+    fn noise(n: usize) -> i16 {
+        let hash = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (hash >> 57) as i16 - 64
+    }
+
+    fn recorded(caller: Vec<i16>) -> Recording {
+        Recording { callee: vec![0; caller.len()], caller, opposite: Opposite::Callee }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_speech_alone_and_begins_with_it() {
+        let second = SampleRate::TELEPHONE.get() as usize;
+        let prompt = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/announcements/callee-diverted.wav");
+        let mut spoken = Recording::read(&prompt).unwrap().caller;
+        spoken.truncate(6 * second);
+        let hiss: Vec<i16> = (0..30 * second).map(noise).collect();
+        let mut said = hiss.clone();
+        for (sample, spoken) in said.iter_mut().skip(22 * second).zip(&spoken) {
+            *sample = sample.saturating_add(*spoken);
+        }
+
+        assert_eq!(fingerprint("hiss", &recorded(hiss)), None);
+        let line = fingerprint("said", &recorded(said)).unwrap().to_line();
+        let words = line.split_once(' ').unwrap().1;
+        let audible = words.as_bytes().chunks(6).filter(|word| word != b"------").count();
+        assert!((60..=150).contains(&audible), "{audible} words of 6 s, one each 40 ms: {line}");
+    }
 }
