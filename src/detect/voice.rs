@@ -41,8 +41,9 @@ const QUIET_SHARE: u8 = 8;
 
 /// Loudest frames of common speech, dBov. The detector was made for that, and takes a voice of -42 dBov for noise.
 const COMMON: f32 = -20.0;
-/// How fast what was loud is forgotten, dB for each loud frame: 5 dB a second of speech, less than between two syllables.
-const FORGOTTEN: f32 = 0.1;
+/// How fast what was loud is forgotten, dB for each loud frame: 2.5 dB a second of speech. Faster, or with nothing to
+/// begin from, what is behind a caller who has not begun yet is taken for his speech.
+const FORGOTTEN: f32 = 0.05;
 /// A frame is shown to the detector doubled this often at most: 18 dB.
 const DOUBLED: i32 = 3;
 
@@ -61,8 +62,8 @@ pub struct Voice {
     floor: Floor,
     /// Of the voice's band.
     band_floor: Floor,
-    /// Of the loudest frames, dBov; None until something was loud.
-    loudest: Option<f32>,
+    /// Of the loudest frames, dBov. A caller is of common level until he has been quieter for some seconds.
+    loudest: f32,
     /// Quiet frames in a row; counts round and round from [`SETTLED`] on.
     quiet: u8,
     /// What the detector said of the last frame; None: it was not asked.
@@ -79,7 +80,7 @@ impl Voice {
             vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
             floor: Floor::NONE,
             band_floor: Floor::NONE,
-            loudest: None,
+            loudest: COMMON,
             quiet: 0,
             asked: None,
             roughly: false,
@@ -105,7 +106,7 @@ impl Voice {
         let stands_out = level.0 >= floor + ABOVE_FLOOR_DB || band >= band_floor + ABOVE_FLOOR_DB;
         let loud = stands_out && level.0 >= QUIETEST;
         if loud {
-            self.loudest = Some(self.loudest.map_or(level.0, |loudest| level.0.max(loudest - FORGOTTEN)));
+            self.loudest = level.0.max(self.loudest - FORGOTTEN);
         }
         self.quiet = match self.quiet + 1 {
             _ if loud => 0,
@@ -122,7 +123,7 @@ impl Voice {
 
     /// What the detector says of a frame, which it is shown as loud as common speech is.
     fn ask(&mut self, samples: &[i16; FRAME_SAMPLES]) -> bool {
-        let times = self.loudest.map_or(0, |loudest| ((COMMON - loudest) / 6.02) as i32).clamp(0, DOUBLED);
+        let times = (((COMMON - self.loudest) / 6.02) as i32).clamp(0, DOUBLED);
         let speech = if times == 0 {
             self.vad.is_voice_segment(samples)
         } else {
@@ -284,12 +285,12 @@ mod tests {
             let phase = (n % 67) as f32;
             if talks(n) { (phase * 0.55).sin() * (-phase / 18.0).exp() * peak } else { 0.0 }
         };
-        // -20 and -44 dBov.
-        for peak in [9_000.0, 560.0] {
+        // -20 and -48 dBov, once it is known how loud the caller is.
+        for peak in [9_000.0, 360.0] {
             let mut voice = Voice::new();
             let (mut heard, mut wrong) = (0, 0);
-            for (n, frame) in frames(|n| voiced(n, peak) as i16 + noise(n, peak / 80.0), 400).iter().enumerate() {
-                let speech = voice.frame(frame).speech;
+            for (n, frame) in frames(|n| voiced(n, peak) as i16 + noise(n, peak / 80.0), 1_600).iter().enumerate() {
+                let speech = voice.frame(frame).speech && n >= 1_200;
                 heard += usize::from(speech && talks(n * FRAME_SAMPLES));
                 wrong += usize::from(speech && !talks(n * FRAME_SAMPLES));
             }
