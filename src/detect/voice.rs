@@ -8,6 +8,8 @@
 //! hiss lies above that and hum below it, so that a voice stands out there by some 5 dB more. The noise floor is the
 //! lowest level of the last three seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise
 //! has none. The floor is right from the first frames on, falls at once, and rises with noise that stays.
+//!
+//! It takes a quiet voice for noise, too. So a leg on which nothing has been loud for some seconds is shown to it louder.
 
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
