@@ -10,14 +10,15 @@ use ringfence::audio::framer::{Arrived, Content, Framer};
 use ringfence::audio::g711::Law;
 use ringfence::audio::wav::Wav;
 use ringfence::detect::ear::Opposite;
-use ringfence::detect::evidence::{Finding, Screened};
+use ringfence::detect::evidence::{Finding, Meaning, Screened};
+use ringfence::detect::phrase::{Book, PassedOver, Recogniser, Transcript, to_recogniser};
 use ringfence::io::media::LAWS;
 use ringfence::offline::{Ear, EarFiles, Heard, Recording, hear};
 use ringfence::policy::action::StepUp;
 use ringfence::policy::judge::Class;
 use ringfence::policy::rules::Policy;
 use ringfence::rtp::tones::Tones;
-use ringfence::units::{CallTime, RtpTimestamp, SequenceNumber, Ssrc};
+use ringfence::units::{CallTime, Ratio, RtpTimestamp, SequenceNumber, Ssrc};
 
 const WATCH: Duration = Duration::from_secs(25);
 
@@ -169,10 +170,11 @@ fn ten_minutes_of_talk_stay_within_their_budget() {
         hear(&call, knowledge, &Policy::default(), length, &mut |run| {
             runs += 1;
             assert!(run.audio.len() <= 8_000 * 12, "a window is bounded");
-            let transcript = ringfence::detect::phrase::Transcript {
+            let transcript = Transcript {
                 text: "and then he said".to_owned(),
-                confidence: ringfence::units::Ratio::clamped(0.9),
+                confidence: Ratio::clamped(0.9),
                 weighed: Vec::new(),
+                passed_over: Vec::new(),
             };
             Some((transcript, run.window.length() / 20))
         })
@@ -237,4 +239,64 @@ fn no_speech_is_taken_for_a_key_that_is_to_be_held() {
         }
     }
     assert!(voices.iter().map(Vec::len).sum::<usize>() > 200 * 8_000, "minutes of it");
+}
+
+/// Over this much white noise "Press one to accept the call" becomes "That's one of the steps" and "Next one to the Texas
+/// wheel".
+#[test]
+fn a_key_prompt_is_found_behind_words_that_were_misheard() {
+    let recogniser = Recogniser::load("config/models/moonshine-tiny-en".as_ref()).unwrap();
+    let mut noise = random();
+    let mut passed_over = |file: &str, amplitude: f32| {
+        let wav = Wav::read(&std::fs::read(format!("config/announcements/{file}.wav")).unwrap()).unwrap();
+        let voice = wav.telephone_mono().unwrap();
+        let noisy = voice.iter().take(8_000 * 8).map(|sample| f32::from(*sample) + amplitude * (noise() - 0.5));
+        let noisy: Vec<i16> = noisy.map(|sample| sample.clamp(-32_768.0, 32_767.0) as i16).collect();
+        let transcript = recogniser.transcribe(&to_recogniser(&noisy), &Book::built_in()).unwrap();
+        let most = transcript.passed_over.iter().map(|passed_over| passed_over.probability.get()).fold(0.0, f32::max);
+        (transcript.text, most)
+    };
+
+    let misheard: Vec<(String, f32)> = (0..6).map(|_| passed_over("callee-screen-choice", 10_000.0)).collect();
+    assert!(misheard.iter().all(|(text, _)| !text.to_lowercase().contains("press one")), "{misheard:?}");
+    assert!(misheard.iter().filter(|(_, probability)| *probability > 0.001).count() >= 2, "{misheard:?}");
+    let no_prompt: Vec<(String, f32)> =
+        [0.0, 6_000.0, 10_000.0, 10_000.0].map(|amplitude| passed_over("callee-diverted", amplitude)).into();
+    assert!(no_prompt.iter().all(|(_, probability)| *probability < 0.001), "{no_prompt:?}");
+}
+
+#[test]
+fn words_that_were_passed_over_are_evidence_by_their_probability() {
+    let prompts = |text: &str, probability: f32| {
+        let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
+        let heard = ear.with(|knowledge, _| {
+            hear(&recording("neighbour"), knowledge, &Policy::default(), WATCH, &mut |run| {
+                let (phrase, probability) = ("press one, as misheard".into(), Ratio::clamped(probability));
+                let transcript = Transcript {
+                    text: text.to_owned(),
+                    confidence: Ratio::ONE,
+                    weighed: Vec::new(),
+                    passed_over: vec![PassedOver { phrase, probability }],
+                };
+                Some((transcript, run.window.length() / 20))
+            })
+        });
+        let found = heard.evidence.iter().filter_map(|evidence| {
+            let Finding::Phrase { phrase, meaning: Meaning::KeyPrompt, confidence, .. } = &evidence.finding else {
+                return None;
+            };
+            Some((phrase.to_string(), *confidence))
+        });
+        let mut found: Vec<(String, Ratio)> = found.collect();
+        found.dedup();
+        found
+    };
+
+    let [(phrase, confidence)] = &prompts("So that is the first of them for me", 0.03)[..] else {
+        panic!("one prompt")
+    };
+    assert_eq!(phrase, "press one, as misheard");
+    assert!((0.85..0.95).contains(&confidence.get()), "{confidence:?}");
+    let [(_, doubtful)] = &prompts("So that is the first of them for me", 0.0003)[..] else { panic!("one prompt") };
+    assert!((0.05..0.15).contains(&doubtful.get()), "{doubtful:?}");
 }

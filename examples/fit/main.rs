@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ringfence::detect::evidence::Finding;
-use ringfence::detect::phrase::{Book, Recogniser, ScheduleSettings, Transcript, Weighed, Wording};
+use ringfence::detect::phrase::{Book, PassedOver, Recogniser, ScheduleSettings, Transcript, Weighed, Wording};
 use ringfence::io::analysis::{Knowledge, WordRun};
 use ringfence::offline::{Heard, Labelled, Recording, hear, read_manifest, recognise_with};
 use ringfence::policy::judge::{Class, Measure, Sum, Weights};
@@ -250,11 +250,16 @@ fn read_cache(path: &Path) -> HashMap<String, Transcript> {
         let mut fields = line.split('\t');
         let (key, confidence) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?);
         let text = fields.next()?.to_owned();
-        let weighed = fields.filter_map(|pair| {
-            let (phrase, log_ratio) = pair.split_once('=')?;
-            Some(Weighed { phrase: phrase.into(), log_ratio: log_ratio.parse().ok()? })
-        });
-        let transcript = Transcript { text, confidence: Ratio::clamped(confidence), weighed: weighed.collect() };
+        let (mut weighed, mut passed_over) = (Vec::new(), Vec::new());
+        for field in fields {
+            if let Some((phrase, log_ratio)) = field.split_once('=') {
+                weighed.push(Weighed { phrase: phrase.into(), log_ratio: log_ratio.parse().ok()? });
+            } else if let Some((phrase, probability)) = field.split_once('~') {
+                let probability = Ratio::clamped(probability.parse().ok()?);
+                passed_over.push(PassedOver { phrase: phrase.into(), probability });
+            }
+        }
+        let transcript = Transcript { text, confidence: Ratio::clamped(confidence), weighed, passed_over };
         // The phrase file may doubt more than when the line was written.
         let doubts = book.doubts(&transcript.text);
         let all = doubts.iter().all(|doubt| transcript.weighed.iter().any(|weighed| weighed.phrase == doubt.phrase));
@@ -267,10 +272,13 @@ fn write_cache(path: &Path, words: &Words) {
     let words = words.lock().unwrap();
     let sorted: BTreeMap<_, _> = words.iter().collect();
     let mut text = String::new();
-    for (key, Transcript { text: said, confidence, weighed }) in sorted {
+    for (key, Transcript { text: said, confidence, weighed, passed_over }) in sorted {
         write!(text, "{key}\t{}\t{}", confidence.get(), said.replace(['\t', '\n'], " ")).unwrap();
         for Weighed { phrase, log_ratio } in weighed {
             write!(text, "\t{phrase}={log_ratio:.3}").unwrap();
+        }
+        for PassedOver { phrase, probability } in passed_over {
+            write!(text, "\t{phrase}~{:.5}", probability.get()).unwrap();
         }
         text.push('\n');
     }

@@ -108,8 +108,29 @@ struct Phrase {
     meaning: Meaning,
     weight: f32,
     confidence: Ratio,
-    instead: Option<Vec<String>>,
     not_after: Vec<Vec<Token>>,
+}
+
+/// Words that the recogniser may have misheard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instead {
+    /// The phrase that they belong to.
+    pub phrase: Arc<str>,
+    /// The words.
+    pub words: Vec<String>,
+    /// The phrase's place.
+    index: usize,
+}
+
+impl Phrase {
+    fn found(&self) -> FoundPhrase {
+        FoundPhrase {
+            phrase: Arc::clone(&self.name),
+            meaning: self.meaning,
+            weight: self.weight,
+            confidence: self.confidence,
+        }
+    }
 }
 
 /// Words of a text that may be misheard, and which words they may have been.
@@ -127,6 +148,8 @@ pub struct Doubt {
 #[derive(Debug)]
 pub struct Book {
     phrases: Vec<Phrase>,
+    /// What phrases with misheard words stand for.
+    instead: Vec<Instead>,
     /// Patterns with their phrase.
     patterns: Vec<(usize, Vec<Token>)>,
     /// Patterns that may begin with a word.
@@ -159,12 +182,16 @@ impl Book {
             if !(0.0..=20.0).contains(&entry.weight) || !(0.0..=1.0).contains(&entry.confidence) {
                 return Err(bad("", "weight is 0 to 20 and confidence 0 to 1"));
             }
+            let (phrase, index) = (Arc::<str>::from(entry.name), book.phrases.len());
+            if let Some(words) = entry.instead {
+                let words = words.split_whitespace().map(str::to_owned).collect();
+                book.instead.push(Instead { phrase: Arc::clone(&phrase), words, index });
+            }
             book.phrases.push(Phrase {
-                name: entry.name.into(),
+                name: phrase,
                 meaning: entry.meaning.into(),
                 weight: entry.weight,
                 confidence: Ratio::clamped(entry.confidence),
-                instead: entry.instead.map(|words| words.split_whitespace().map(str::to_owned).collect()),
                 not_after,
             });
         }
@@ -174,6 +201,7 @@ impl Book {
     fn empty() -> Self {
         Self {
             phrases: Vec::new(),
+            instead: Vec::new(),
             patterns: Vec::new(),
             by_word: HashMap::new(),
             by_digit: Vec::new(),
@@ -236,7 +264,8 @@ impl Book {
         let mut doubts: Vec<Doubt> = Vec::new();
         for start in 0..words.len() {
             for (phrase, tokens) in self.beginning(&words, start) {
-                let Some(Phrase { name, instead: Some(instead), .. }) = self.phrases.get(*phrase) else { continue };
+                let instead = self.instead.iter().find(|instead| instead.index == *phrase);
+                let Some(Instead { phrase: name, words: instead, .. }) = instead else { continue };
                 let known = doubts.iter().any(|doubt| doubt.phrase == *name);
                 let end = ends(tokens, &words, &[start]).first().copied();
                 if let (false, false, Some(end)) = (known, self.excluded(*phrase, &words, start), end)
@@ -248,6 +277,28 @@ impl Book {
             }
         }
         doubts
+    }
+
+    /// What the recogniser may have misheard, whatever it wrote.
+    pub fn instead(&self) -> impl Iterator<Item = &Instead> {
+        self.instead.iter()
+    }
+
+    /// Does a phrase of that name count behind these words?
+    #[must_use]
+    pub fn counts_behind(&self, phrase: &str, before: &str) -> bool {
+        let words = normalise(before);
+        self.phrases
+            .iter()
+            .position(|known| *known.name == *phrase)
+            .is_some_and(|n| !self.excluded(n, &words, words.len()))
+    }
+
+    /// The phrase of that name, as if it were heard for certain.
+    #[must_use]
+    pub fn named(&self, phrase: &str) -> Option<FoundPhrase> {
+        let known = self.phrases.iter().find(|known| *known.name == *phrase)?;
+        Some(FoundPhrase { confidence: Ratio::ONE, ..known.found() })
     }
 
     /// Patterns that may begin at a word.
@@ -291,14 +342,7 @@ impl Book {
             }
         }
         let heard = self.phrases.iter().zip(found).filter(|(_, found)| *found).map(|(phrase, _)| phrase);
-        heard
-            .map(|phrase| FoundPhrase {
-                phrase: Arc::clone(&phrase.name),
-                meaning: phrase.meaning,
-                weight: phrase.weight,
-                confidence: phrase.confidence,
-            })
-            .collect()
+        heard.map(Phrase::found).collect()
     }
 
     /// Does a phrase that begins at `start` stand behind words after which it does not count?
@@ -361,6 +405,19 @@ mod tests {
             assert!(!meanings(text).contains(&Meaning::KeyPrompt), "{text}");
             assert!(meanings(text).contains(&Meaning::Talk), "{text}");
         }
+    }
+
+    #[test]
+    fn what_may_be_misheard_does_not_count_where_people_tell_of_it() {
+        let book = Book::built_in();
+        let misheard: Vec<&Instead> = book.instead().collect();
+
+        let [Instead { phrase, words, .. }] = &misheard[..] else { panic!("{misheard:?}") };
+        assert_eq!(words, &["press", "one"]);
+        assert!(book.counts_behind(phrase, "To cancel the order, please") && book.counts_behind(phrase, ""));
+        assert!(!book.counts_behind(phrase, "and the lady said I should"));
+        assert_eq!(book.named(phrase).map(|found| found.meaning), Some(Meaning::KeyPrompt));
+        assert!(!book.counts_behind("nothing", "") && book.named("nothing").is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod text;
 mod tokenizer;
 mod wording;
 
-pub use book::{Book, BookError, Doubt, FoundPhrase};
-pub use recogniser::{ModelError, Recogniser, Transcript, Weighed, to_recogniser};
+pub use book::{Book, BookError, Doubt, FoundPhrase, Instead};
+pub use recogniser::{ModelError, PassedOver, Recogniser, Transcript, Weighed, to_recogniser};
 pub use schedule::{Schedule, ScheduleSettings, Window};
 pub use wording::{CallWording, Wording, WordingError, WordingOdds};

@@ -3,6 +3,7 @@
 //! In: mono audio at 16 kHz. Out: [`Transcript`]. Pure computation of bounded length; a driver gives it a thread. One
 //! recogniser computes on one core; [`Recogniser::another`] shares the weights for a second one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
-use super::book::{Book, Doubt};
-use super::text::with_digit;
+use super::book::{Book, Doubt, Instead};
+use super::pattern::is_digit;
+use super::text::{digit_words, with_digit};
 use super::tokenizer::Tokenizer;
 use crate::units::{Ratio, read_bytes};
 
@@ -38,6 +40,15 @@ const MOST_DOUBTS: usize = 2;
 
 /// Tokens behind the doubted words that are scored with them.
 const CONTEXT: usize = 4;
+
+/// Probability of a word, where another one was written, from which it is asked how the words behind it fit.
+const WORTH_ASKING: f32 = 0.003;
+
+/// Most places of one text at which is asked so; each takes one run of the decoder.
+const MOST_PASSED_OVER: usize = 2;
+
+/// Most phrases that are listened for so.
+const MOST_INSTEAD: usize = 8;
 
 /// A text in which the model has less confidence is noise or music.
 const NO_SPEECH: f32 = 0.35;
@@ -78,6 +89,30 @@ pub struct Transcript {
     pub confidence: Ratio,
     /// Words in it that may be misheard, and what the audio says of each.
     pub weighed: Vec<Weighed>,
+    /// Words that are not in it, though the audio bears them out.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// Words that the model held for possible where it wrote others. What a robot says through a bad line is misheard in
+/// more ways than a list can hold ("first one", "for us when"), but the right words are seldom far behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassedOver {
+    /// The phrase that they belong to.
+    pub phrase: Arc<str>,
+    /// Their probability at the likeliest place.
+    pub probability: Ratio,
+}
+
+/// A place of a text at which the first word of an [`Instead`] was possible, and another one was written.
+#[derive(Clone, Copy, Debug)]
+struct Possible {
+    /// Tokens before it.
+    at: usize,
+    /// Which phrase, as [`Book::instead`] counts them.
+    phrase: usize,
+    /// The word's first token.
+    token: u32,
+    probability: f32,
 }
 
 /// A [`Doubt`], with what the audio says of it.
@@ -124,6 +159,15 @@ impl Transcript {
     }
 }
 
+/// A text, as tokens.
+struct Decoded {
+    tokens: Vec<u32>,
+    /// Mean probability of the tokens.
+    confidence: Ratio,
+    /// Where something else was possible.
+    possible: Vec<Possible>,
+}
+
 /// The model, ready to run.
 pub struct Recogniser {
     shared: Arc<Shared>,
@@ -135,6 +179,8 @@ struct Shared {
     decoder: Model,
     tokenizer: Tokenizer,
     nodes: Nodes,
+    /// Tokens with which digits begin, as names and as numbers.
+    digits: BTreeSet<u32>,
 }
 
 /// Inputs and outputs of encoder and decoder.
@@ -195,7 +241,9 @@ impl Recogniser {
         let tokenizer = Tokenizer::read(&read("tokenizer.bin")?)?;
         let (encoder, decoder) = (model("encoder.onnx")?, model("decoder.onnx")?);
         let nodes = Nodes::find(&encoder, &decoder)?;
-        let shared = Arc::new(Shared { encoder, decoder, tokenizer, nodes });
+        // All numbers begin with one token, a space. As many as there are, it is one probability.
+        let digits: BTreeSet<u32> = digit_words().filter_map(|word| tokenizer.word(&word).first().copied()).collect();
+        let shared = Arc::new(Shared { encoder, decoder, tokenizer, nodes, digits });
         Ok(Self { shared, pool: Arc::new(ThreadPool::with_num_threads(1)) })
     }
 
@@ -215,11 +263,17 @@ impl Recogniser {
     pub fn transcribe(&self, audio: &[f32], book: &Book) -> Result<Transcript, ModelError> {
         let audio = audio.get(audio.len().saturating_sub(LONGEST)..).unwrap_or_default();
         if audio.len() < SHORTEST {
-            return Ok(Transcript { text: String::new(), confidence: Ratio::ZERO, weighed: Vec::new() });
+            return Ok(Transcript {
+                text: String::new(),
+                confidence: Ratio::ZERO,
+                weighed: Vec::new(),
+                passed_over: Vec::new(),
+            });
         }
         let failed = |error: Box<dyn std::error::Error>| ModelError::Run(error.to_string());
         let states = self.encode(audio).map_err(failed)?;
-        let (tokens, confidence) = self.decode(audio.len(), &states).map_err(failed)?;
+        let firsts = self.first_tokens(book);
+        let Decoded { tokens, confidence, possible } = self.decode(audio.len(), &states, &firsts).map_err(failed)?;
         let text = self.shared.tokenizer.text(&tokens);
         let mut weighed = Vec::new();
         for doubt in book.doubts(&text).into_iter().take(MOST_DOUBTS) {
@@ -227,7 +281,80 @@ impl Recogniser {
                 weighed.push(Weighed { phrase: doubt.phrase, log_ratio });
             }
         }
-        Ok(Transcript { text, confidence, weighed })
+        let passed_over = self.passed_over(audio.len(), &states, &tokens, &possible, book).map_err(failed)?;
+        Ok(Transcript { text, confidence, weighed, passed_over })
+    }
+
+    /// Tokens with which a phrase may begin that is listened for between the words, each with the phrase's place.
+    fn first_tokens(&self, book: &Book) -> Vec<(usize, u32)> {
+        let mut firsts = Vec::new();
+        for (n, Instead { words, .. }) in book.instead().enumerate().take(MOST_INSTEAD) {
+            let Some(word) = words.first() else { continue };
+            let tokens = [self.shared.tokenizer.word(word), self.shared.tokenizer.word(&capitalised(word))];
+            firsts.extend(tokens.iter().filter_map(|tokens| tokens.first()).map(|token| (n, *token)));
+        }
+        firsts
+    }
+
+    /// How probable is each phrase at the likeliest of the places where it is `possible`?
+    fn passed_over(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        tokens: &[u32],
+        possible: &[Possible],
+        book: &Book,
+    ) -> Result<Vec<PassedOver>, Box<dyn std::error::Error>> {
+        let mut likeliest = possible.to_vec();
+        likeliest.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        let mut found: Vec<PassedOver> = Vec::new();
+        for Possible { at, phrase, token, probability } in likeliest.into_iter().take(MOST_PASSED_OVER) {
+            let Some(Instead { phrase, words, .. }) = book.instead().nth(phrase) else { continue };
+            let before = tokens.get(..at).unwrap_or_default();
+            if !book.counts_behind(phrase, &self.shared.tokenizer.text(before)) {
+                continue;
+            }
+            let rest = self.goes_on(length, states, &[before, &[token]].concat(), words)?;
+            let probability = Ratio::clamped(probability * rest);
+            match found.iter_mut().find(|known| known.phrase == *phrase) {
+                Some(known) if known.probability >= probability => {}
+                Some(known) => known.probability = probability,
+                None => found.push(PassedOver { phrase: Arc::clone(phrase), probability }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Probability that behind `text`, which ends with the first token of `words`, the others follow. For a digit any
+    /// digit will do.
+    fn goes_on(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        text: &[u32],
+        words: &[String],
+    ) -> Result<f32, Box<dyn std::error::Error>> {
+        let Shared { tokenizer, digits, .. } = &*self.shared;
+        let Some((first, others)) = words.split_first() else { return Ok(0.0) };
+        let spellings = [first.clone(), capitalised(first)].map(|word| tokenizer.word(&word));
+        let begun = spellings.into_iter().find(|tokens| tokens.first() == text.last()).unwrap_or_default();
+        let mut steps: Vec<Vec<u32>> = begun.into_iter().skip(1).map(|token| vec![token]).collect();
+        for word in others {
+            if is_digit(&with_digit(word)) {
+                steps.push(digits.iter().copied().collect());
+            } else {
+                steps.extend(tokenizer.word(word).into_iter().map(|token| vec![token]));
+            }
+        }
+        let Some((_, before_the_last)) = steps.split_last() else { return Ok(1.0) };
+        let forced = before_the_last.iter().filter_map(|step| step.first().copied());
+        let text: Vec<u32> = text.iter().copied().chain(forced).collect();
+        let (rows, width) = self.logits(length, states, &text)?;
+        // The row behind all of `text` is the last one.
+        let rows = rows.chunks(width).skip(text.len() + 1 - steps.len()).map(Row::new);
+        let probability =
+            |(step, row): (&Vec<u32>, Row<'_>)| -> f32 { step.iter().map(|token| row.probability(*token)).sum() };
+        Ok(steps.iter().zip(rows).map(probability).product())
     }
 
     /// The log-ratio of a doubt, by forced scoring: how probable is the text with the words that are doubted, and with
@@ -274,6 +401,22 @@ impl Recogniser {
         text: &[u32],
         from: usize,
     ) -> Result<f32, Box<dyn std::error::Error>> {
+        let (rows, width) = self.logits(length, states, text)?;
+        let mut sum = 0.0;
+        for (row, token) in rows.chunks(width).zip(text).skip(from) {
+            sum += Row::new(row).log_probability(*token);
+        }
+        Ok(sum)
+    }
+
+    /// What the decoder makes of each place of `text` and of the one behind it, all in one run: the logits, row by
+    /// row, and the length of a row.
+    fn logits(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        text: &[u32],
+    ) -> Result<(Vec<f32>, usize), Box<dyn std::error::Error>> {
         let Shared { decoder, nodes, .. } = &*self.shared;
         let mut input = vec![START];
         for token in text {
@@ -293,16 +436,9 @@ impl Recogniser {
         inputs.extend(nodes.past.iter().zip(&past).map(|(node, value)| (*node, value.into())));
         let [logits] = decoder.run_n(inputs, [nodes.logits], self.options())?;
         let logits: Tensor<f32> = logits.try_into()?;
-        let rows = logits.data().ok_or("logits are not contiguous")?;
+        let rows = logits.data().ok_or("logits are not contiguous")?.to_vec();
         let width = rows.len() / count;
-        let mut sum = 0.0;
-        for (row, token) in rows.chunks(width).zip(text).skip(from) {
-            let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let total: f32 = row.iter().map(|logit| (logit - highest).exp()).sum();
-            let logit = row.get(*token as usize).ok_or("a token that the model does not know")?;
-            sum += logit - highest - total.ln();
-        }
-        Ok(sum)
+        Ok((rows, width))
     }
 
     fn options(&self) -> Option<RunOptions> {
@@ -320,13 +456,19 @@ impl Recogniser {
         Ok(states.try_into()?)
     }
 
-    fn decode(&self, length: usize, states: &Tensor<f32>) -> Result<(Vec<u32>, Ratio), Box<dyn std::error::Error>> {
+    /// The likeliest text, and where one of `firsts` was possible besides.
+    fn decode(
+        &self,
+        length: usize,
+        states: &Tensor<f32>,
+        firsts: &[(usize, u32)],
+    ) -> Result<Decoded, Box<dyn std::error::Error>> {
         let Shared { decoder, nodes, .. } = &*self.shared;
         let mask = Tensor::<i32>::full(&[1, length], 1);
         let mut past: Vec<Value> = vec![NdTensor::<f32, 4>::zeros([1, HEADS, 0, HEAD_SIZE]).into(); nodes.past.len()];
         let outputs: Vec<NodeId> = std::iter::once(nodes.logits).chain(nodes.present.iter().copied()).collect();
         let limit = (length as f32 / RATE as f32 * TOKENS_PER_SECOND).ceil() as usize;
-        let (mut tokens, mut probabilities) = (Vec::new(), 0.0f32);
+        let (mut tokens, mut probabilities, mut possible) = (Vec::new(), 0.0f32, Vec::new());
         let mut token = START;
         for step in 0..=limit {
             let input = Tensor::from_data(&[1, 1], vec![token]);
@@ -347,16 +489,18 @@ impl Recogniser {
                     *slot = value;
                 }
             }
-            let (best, probability) = best(logits.data().ok_or("logits are not contiguous")?);
+            let row = Row::new(logits.data().ok_or("logits are not contiguous")?);
+            let best = row.best();
+            possible.extend(row.passed_over(best, tokens.len(), firsts));
             if best == END || repeats(&tokens, best) {
                 break;
             }
             tokens.push(best);
-            probabilities += probability;
+            probabilities += row.probability(best);
             token = i32::try_from(best)?;
         }
         let confidence = Ratio::clamped(probabilities / tokens.len().max(1) as f32);
-        Ok((tokens, confidence))
+        Ok(Decoded { tokens, confidence, possible })
     }
 }
 
@@ -365,11 +509,50 @@ fn capitalised(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// The strongest token and its probability.
-fn best(logits: &[f32]) -> (u32, f32) {
-    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or((0, 0.0), |(n, logit)| (n, *logit));
-    let sum: f32 = logits.iter().map(|logit| (logit - best.1).exp()).sum();
-    (u32::try_from(best.0).unwrap_or(END), 1.0 / sum.max(1.0))
+/// What the decoder makes of one place of a text.
+struct Row<'a> {
+    logits: &'a [f32],
+    highest: f32,
+    /// Sum of all exponentials, with the highest logit at 0.
+    total: f32,
+}
+
+impl<'a> Row<'a> {
+    fn new(logits: &'a [f32]) -> Self {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total = logits.iter().map(|logit| (logit - highest).exp()).sum();
+        Self { logits, highest, total }
+    }
+
+    /// The strongest token.
+    fn best(&self) -> u32 {
+        let best = self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(n, _)| n);
+        u32::try_from(best).unwrap_or(END)
+    }
+
+    /// Natural logarithm of a token's probability. No token that the model does not know is probable.
+    fn log_probability(&self, token: u32) -> f32 {
+        let logit = self.logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        logit - self.highest - self.total.ln()
+    }
+
+    fn probability(&self, token: u32) -> f32 {
+        self.log_probability(token).exp()
+    }
+
+    /// Which of `firsts` were possible where `best` is written.
+    fn passed_over(&self, best: u32, at: usize, firsts: &[(usize, u32)]) -> Vec<Possible> {
+        if firsts.iter().any(|(_, token)| *token == best) {
+            return Vec::new();
+        }
+        let possible = |(phrase, token): &(usize, u32)| Possible {
+            at,
+            phrase: *phrase,
+            token: *token,
+            probability: self.probability(*token),
+        };
+        firsts.iter().map(possible).filter(|possible| possible.probability >= WORTH_ASKING).collect()
+    }
 }
 
 /// Does the model go round in circles? That is, do one to four tokens come for the fourth time in a row?
@@ -433,7 +616,13 @@ mod tests {
     #[test]
     fn what_the_model_writes_over_music_is_no_speech() {
         let said = |text: &str| {
-            Transcript { text: text.to_owned(), confidence: Ratio::clamped(0.8), weighed: Vec::new() }.is_speech()
+            Transcript {
+                text: text.to_owned(),
+                confidence: Ratio::clamped(0.8),
+                weighed: Vec::new(),
+                passed_over: Vec::new(),
+            }
+            .is_speech()
         };
 
         for text in ["", "You", "Thank you for watching!", "\u{266A}\u{266A}", "\u{00A9} transcript Emily Beynon"] {
@@ -441,6 +630,13 @@ mod tests {
         }
         assert!(!said(&"I'm going to go to the hospital. ".repeat(4)));
         assert!(said("Hello?") && said("Thank you for holding.") && said("Can I have a coffee? Can I have a coffee?"));
+    }
+
+    #[test]
+    fn what_all_numbers_begin_with_counts_once() {
+        let recogniser = Recogniser::load(Path::new("config/models/moonshine-tiny-en")).unwrap();
+
+        assert_eq!(recogniser.shared.digits.len(), 11, "ten names, and the space before a number");
     }
 
     #[test]

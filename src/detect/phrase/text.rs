@@ -36,8 +36,15 @@ pub(super) fn spans(text: &str) -> Vec<(String, Range<usize>)> {
     spans
 }
 
+/// Names of the digits.
+const DIGITS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+
 /// A word; the name of a digit as that digit. The recogniser writes both.
 pub(super) fn with_digit(word: &str) -> String {
-    const NAMES: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-    NAMES.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
+    DIGITS.iter().position(|name| *name == word).map_or_else(|| word.to_owned(), |digit| digit.to_string())
+}
+
+/// The digits, as names and as numbers.
+pub(super) fn digit_words() -> impl Iterator<Item = String> {
+    DIGITS.iter().enumerate().flat_map(|(digit, name)| [(*name).to_owned(), digit.to_string()])
 }
