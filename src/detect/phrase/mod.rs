@@ -10,9 +10,11 @@ mod recogniser;
 mod schedule;
 mod text;
 mod tokenizer;
+mod transcript;
 mod wording;
 
 pub use book::{Book, BookError, Doubt, FoundPhrase, Instead};
-pub use recogniser::{ModelError, PassedOver, Recogniser, Transcript, Weighed, to_recogniser};
+pub use recogniser::{ModelError, Recogniser, to_recogniser};
 pub use schedule::{Schedule, ScheduleSettings, Window};
+pub use transcript::{PassedOver, Transcript, Weighed};
 pub use wording::{CallWording, Wording, WordingError, WordingOdds};

@@ -27,8 +27,8 @@ const EVERY: Duration = Duration::from_millis(100);
 /// [`Weighed`]: crate::detect::phrase::Weighed
 const EVEN_RATIO: f32 = 8.0;
 
-/// Words that were passed over at this probability are as likely as not what was said. It is the joint probability of all
-/// of them where the model wrote others. Of 117 people of the corpora that anyone can make one came to a third of it.
+/// Words that were passed over at this joint probability are as likely as not what was said. It was set by own calls, of
+/// whose people none reaches it: see config/weights/README.md.
 const EVEN_PASSED_OVER: f32 = 0.003;
 
 /// A recogniser that hears noise or music is about this confident of the words that it makes up.
