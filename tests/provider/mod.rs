@@ -159,6 +159,8 @@ type Zone = HashMap<(String, u16), (u32, Vec<Vec<u8>>)>;
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
+    /// Names of which the server says that it failed.
+    broken: Arc<Mutex<Vec<String>>>,
     silent: Arc<AtomicBool>,
     questions: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
@@ -171,11 +173,13 @@ impl NameServer {
         let server = Self {
             address: socket.local_addr().unwrap(),
             zone: Arc::default(),
+            broken: Arc::default(),
             silent: Arc::default(),
             questions: Arc::default(),
             stop: Arc::default(),
         };
         let questions = Arc::clone(&server.questions);
+        let broken = Arc::clone(&server.broken);
         let (zone, silent, stop) = (Arc::clone(&server.zone), Arc::clone(&server.silent), Arc::clone(&server.stop));
         std::thread::spawn(move || {
             let mut buffer = [0; 1_500];
@@ -185,7 +189,8 @@ impl NameServer {
                 if silent.load(Ordering::Relaxed) {
                     continue;
                 }
-                if let Some(reply) = resolve(&buffer[..length], &zone.lock().unwrap()) {
+                let (zone, broken) = (zone.lock().unwrap(), broken.lock().unwrap());
+                if let Some(reply) = resolve(&buffer[..length], &zone, &broken) {
                     let _ = socket.send_to(&reply, from);
                 }
             }
@@ -201,6 +206,11 @@ impl NameServer {
     /// No name exists any more.
     pub(crate) fn clear(&self) {
         self.zone.lock().unwrap().clear();
+    }
+
+    /// From now on these names, and no others, are answered with SERVFAIL.
+    pub(crate) fn fail(&self, names: &[&str]) {
+        *self.broken.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
     }
 
     /// That have come.
@@ -220,7 +230,7 @@ impl Drop for NameServer {
 }
 
 /// RFC 1035 §4.1, one question, without EDNS in the answer.
-fn resolve(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+fn resolve(query: &[u8], zone: &Zone, broken: &[String]) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut name = Vec::new();
     while let Some(length) = query.get(at).copied().filter(|length| *length != 0) {
@@ -231,10 +241,15 @@ fn resolve(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let question = query.get(12..at + 5)?;
     let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
     let name = name.join(".");
-    let found = zone.get(&(name.clone(), kind));
+    let failed = broken.contains(&name);
+    let found = zone.get(&(name.clone(), kind)).filter(|_| !failed);
     let exists = zone.keys().any(|(other, _)| *other == name || other.ends_with(&format!(".{name}")));
     let mut out = query.get(..2)?.to_vec();
-    let code = if exists { 0 } else { 3 };
+    let code = match (failed, exists) {
+        (true, _) => 2,
+        (false, true) => 0,
+        (false, false) => 3,
+    };
     let count = u16::try_from(found.map_or(0, |(_, data)| data.len())).unwrap();
     out.extend([0x85, 0x80 | code, 0, 1]);
     out.extend(count.to_be_bytes());

@@ -17,12 +17,21 @@ use crate::sip::flow::{Hop, Transport};
 use crate::trunk::Target;
 
 /// Hosts that are kept of one name.
-const MAX_TARGETS: usize = 16;
+pub(super) const MAX_TARGETS: usize = 16;
 /// Hosts of SRV records that are looked up for one name.
 const MAX_LOOKUPS: usize = 16;
 
-/// Hosts of a name and how long that is true, or why there is no answer.
-pub(super) type Resolved = Result<(Vec<Target>, Duration), String>;
+/// What the DNS says of a name, or why it says nothing.
+pub(super) type Resolved = Result<Answer, String>;
+
+/// Hosts of a name.
+pub(super) struct Answer {
+    pub(super) targets: Vec<Target>,
+    /// How long that is true.
+    pub(super) ttl: Duration,
+    /// Some of them are missing, because the DNS did not answer for them: why.
+    pub(super) incomplete: Option<String>,
+}
 
 pub(super) fn resolver(settings: &Settings) -> Result<TokioResolver, String> {
     let provider = TokioRuntimeProvider::default();
@@ -55,7 +64,7 @@ pub(super) async fn ask(resolver: TokioResolver, question: Question, settings: S
     let limit = settings.timeout * 6;
     #[cfg(test)]
     assert_ne!(question.host, "panic.test", "a test asked for it");
-    let mut lookup = Lookup { resolver, ttl: settings.keep_at_most };
+    let mut lookup = Lookup { resolver, ttl: settings.keep_at_most, incomplete: None };
     match tokio::time::timeout(limit, lookup.targets(&question)).await {
         Ok(Ok(targets)) => {
             let mut targets: Vec<Target> = targets
@@ -65,7 +74,12 @@ pub(super) async fn ask(resolver: TokioResolver, question: Question, settings: S
                 .collect();
             targets.sort();
             targets.dedup_by_key(|target| target.hop);
-            if targets.is_empty() { Err("no usable address".to_owned()) } else { Ok((targets, lookup.ttl)) }
+            let Lookup { ttl, incomplete, .. } = lookup;
+            if targets.is_empty() {
+                Err(incomplete.unwrap_or_else(|| "no usable address".to_owned()))
+            } else {
+                Ok(Answer { targets, ttl, incomplete })
+            }
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err("no answer in time".to_owned()),
@@ -84,6 +98,8 @@ struct Lookup {
     resolver: TokioResolver,
     /// Of all records that were used: the shortest life.
     ttl: Duration,
+    /// Why hosts of SRV records have no addresses, where the DNS did not answer.
+    incomplete: Option<String>,
 }
 
 impl Lookup {
@@ -97,12 +113,14 @@ impl Lookup {
                 let mut hosts: Vec<_> = hosts.filter(|srv| !srv.target.is_root()).collect();
                 hosts.sort_by_key(|srv| srv.priority);
                 for srv in hosts.into_iter().take(MAX_LOOKUPS) {
-                    for ip in self.addresses(&srv.target.to_ascii(), question, transport).await.unwrap_or_default() {
+                    let ips = self.addresses(&srv.target.to_ascii(), question, transport).await;
+                    for ip in ips.unwrap_or_else(|error| self.lacks(error)) {
                         let hop = Hop { address: SocketAddr::new(ip, srv.port), transport };
                         found.push(Target { priority: srv.priority, weight: srv.weight, hop });
                     }
                 }
-                if !found.is_empty() {
+                // Where there are SRV records, the name's own address is not asked for (RFC 2782).
+                if !found.is_empty() || self.incomplete.is_some() {
                     return Ok(found);
                 }
             }
@@ -111,6 +129,12 @@ impl Lookup {
         let port = question.port.unwrap_or(transport.default_port());
         let ips = self.addresses(&absolute(&question.host), question, transport).await?;
         Ok(ips.into_iter().map(|ip| Target::only(Hop { address: SocketAddr::new(ip, port), transport })).collect())
+    }
+
+    /// A host goes without addresses for now.
+    fn lacks(&mut self, error: String) -> Vec<IpAddr> {
+        self.incomplete = Some(error);
+        Vec::new()
     }
 
     /// SRV names to ask, in order of preference.

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub use self::lookup::may_be_a_peer;
-use self::lookup::{Resolved, ask, resolver};
+use self::lookup::{Answer, MAX_TARGETS, Resolved, ask, resolver};
 use crate::io::clock;
 use crate::io::threads::StandBack;
 use crate::sip::flow::Transport;
@@ -138,6 +138,19 @@ struct Entry {
     failures: u32,
 }
 
+impl Entry {
+    /// There was no answer, or not a whole one.
+    fn fails(&mut self, settings: &Settings, name: &str, error: &str, kept: bool) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
+        self.due = clock::now() + pause.min(settings.keep_at_most);
+        // Once at the beginning of an outage; its end is seen in the answer.
+        if self.failures == 0 {
+            tracing::warn!(%name, error, kept, "A name cannot be resolved; the last answer stays");
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
 /// What the thread knows.
 struct Resolving<'a> {
     known: &'a Mutex<Known>,
@@ -226,9 +239,23 @@ impl Resolving<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.asked.insert(question.clone());
         match resolved {
-            Ok((targets, ttl)) => {
-                entry.failures = 0;
-                entry.due = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
+            Ok(Answer { mut targets, ttl, incomplete }) => {
+                match incomplete {
+                    None => {
+                        entry.failures = 0;
+                        entry.due = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
+                    }
+                    // A host that was known stays, as after no answer at all.
+                    Some(error) => {
+                        let before = known.answers.get(&question).into_iter().flatten();
+                        let is_there = |old: &&Target| targets.iter().any(|new| new.hop == old.hop);
+                        let missing: Vec<Target> = before.filter(|old| !is_there(old)).cloned().collect();
+                        targets.extend(missing);
+                        targets.sort();
+                        targets.truncate(MAX_TARGETS);
+                        entry.fails(settings, &question.host, &error, true);
+                    }
+                }
                 if known.answers.get(&question) != Some(&targets) {
                     let hosts: Vec<String> = targets.iter().map(|target| target.hop.to_string()).collect();
                     tracing::info!(name = %question.host, hosts = %hosts.join(", "), "Resolved");
@@ -237,15 +264,7 @@ impl Resolving<'_> {
                 }
             }
             Err(error) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << entry.failures.min(10)).min(LONGEST_PAUSE);
-                entry.due = clock::now() + pause.min(settings.keep_at_most);
-                // Once at the beginning of an outage; its end is seen in the answer.
-                if entry.failures == 0 {
-                    let kept = known.answers.contains_key(&question);
-                    let name = &question.host;
-                    tracing::warn!(%name, error, kept, "A name cannot be resolved; the last answer stays");
-                }
-                entry.failures = entry.failures.saturating_add(1);
+                entry.fails(settings, &question.host, &error, known.answers.contains_key(&question));
             }
         }
     }
