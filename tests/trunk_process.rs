@@ -262,6 +262,72 @@ fn without_any_dns_it_starts_and_calls_still_come_in() {
     phone.bye();
 }
 
+/// A process that starts waits for the one before it to give up its files.
+#[test]
+fn a_name_that_is_answered_while_the_process_starts_is_used() {
+    let dns = NameServer::start("127.0.4.6");
+    dns.be_silent(true);
+    dns.set("provider.test", 1, 60, vec![a("127.0.3.16")]);
+    let folder = tempfile::tempdir().unwrap();
+    let lock = std::fs::File::create(folder.path().join("calls.journal.lock")).unwrap();
+    lock.lock().unwrap();
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\ntimeout = \"200ms\"\n\
+         [[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
+        dns.address
+    );
+
+    let firewall = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(1_500));
+            dns.be_silent(false);
+            std::thread::sleep(Duration::from_millis(2_000));
+            drop(lock);
+        });
+        Firewall::start_in(folder, "127.0.0.3:5999".parse().unwrap(), &more)
+    });
+
+    firewall.until("the address", |firewall| state(firewall, "named") == "up");
+}
+
+#[test]
+fn a_host_that_the_dns_says_nothing_of_stays_known() {
+    let dns = NameServer::start("127.0.4.7");
+    let hosts = ["127.0.3.17", "127.0.3.18"];
+    let names = ["one.provider.test", "two.provider.test"];
+    dns.set("_sip._udp.provider.test", 33, 60, names.map(|name| srv(10, 5_060, name)).to_vec());
+    for (name, host) in names.iter().zip(hosts) {
+        dns.set(name, 1, 60, vec![a(host)]);
+    }
+    // A web server.
+    dns.set("provider.test", 1, 60, vec![a("127.0.3.19")]);
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\ntimeout = \"300ms\"\n\
+         [[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
+        dns.address
+    );
+    let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), &more);
+    let known = |firewall: &Firewall| {
+        let trunk = firewall.get("/api/trunks")["trunks"][1]["hosts"].clone();
+        let hosts = trunk.as_array().into_iter().flatten().map(|host| host["address"].as_str().unwrap().to_owned());
+        let mut hosts: Vec<String> = hosts.collect();
+        hosts.sort();
+        hosts
+    };
+    let both = hosts.map(|host| format!("{host}:5060"));
+    firewall.until("both hosts", |firewall| known(firewall) == both);
+
+    for broken in [&names[1..], &names[..]] {
+        dns.fail(broken);
+        let asked = dns.questions();
+        firewall.until("two rounds of questions", |_| dns.questions() >= asked + 10);
+        assert_eq!(known(&firewall), both, "{broken:?}");
+    }
+    dns.fail(&[]);
+    dns.set("_sip._udp.provider.test", 33, 60, vec![srv(10, 5_060, names[0])]);
+    firewall.until("the host that has gone", |firewall| known(firewall) == both[..1]);
+}
+
 #[test]
 fn a_public_address_that_is_a_name_is_registered_and_a_new_one_at_once() {
     let registrar = Host::start("127.0.3.9").demanding("441632960001", "open sesame");

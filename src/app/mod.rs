@@ -34,7 +34,7 @@ use self::events::Learning;
 use self::public::{Public, PublicNames};
 use self::resolve::{NoPbx, Resolved};
 use crate::admin::Admin;
-use crate::call::{Entry, Snapshot, Switchboard};
+use crate::call::{Entry, Local, Snapshot, Switchboard};
 use crate::config::Settings;
 use crate::gate::Gate;
 use crate::io::analysis::Analysis;
@@ -115,6 +115,15 @@ struct Told {
     resolved: Resolved,
     /// The count of changes of `names` that they came from.
     changes: u64,
+    /// This machine's own towards trunks and PBX. None: there was no route.
+    local: Option<[Local; 2]>,
+}
+
+impl Told {
+    fn new(settings: &Settings, resolved: Resolved, changes: u64, bound: &[Hop]) -> Self {
+        let local = resolve::local(settings, &resolved, bound).ok();
+        Self { resolved, changes, local }
+    }
 }
 
 impl Inner {
@@ -142,6 +151,8 @@ struct Shard {
     pbx_name: SystemName,
     public_names: PublicNames,
     resolved: Resolved,
+    /// Of `names`, up to the hosts in `resolved`.
+    changes: u64,
     bound: Bound,
     switchboard: Switchboard,
     gate: Gate,
@@ -152,13 +163,13 @@ impl Shard {
         let names = Names::start().map_err(failed("names"))?;
         let public_names = PublicNames::start().map_err(failed("names"))?;
         let public = public_names.follow(settings, Public::default());
-        let resolved = resolved(settings, &names, public)?;
+        let (resolved, changes) = resolved(settings, &names, public)?;
         let pbx_name = SystemName::start("pbx name").map_err(failed("names"))?;
         pbx_name.follow(resolve::pbx_name(settings));
         let bound = bind(settings, &resolved)?;
         let switchboard = switchboard(settings, &resolved, &bound.addresses)?;
         let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
-        Ok(Self { names, pbx_name, public_names, resolved, bound, switchboard, gate })
+        Ok(Self { names, pbx_name, public_names, resolved, changes, bound, switchboard, gate })
     }
 }
 
@@ -171,7 +182,8 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
-        let Shard { names, pbx_name, public_names, resolved, bound, switchboard, gate } = Shard::new(&settings)?;
+        let Shard { names, pbx_name, public_names, resolved, changes, bound, switchboard, gate } =
+            Shard::new(&settings)?;
         // Where a folder is missing, whoever looks for it says so below.
         doubts::log(&settings.doubts());
         let addresses = bound.addresses.clone();
@@ -209,6 +221,7 @@ impl App {
             take_small_pages();
         }
         let admin = settings.admin;
+        let told = Told::new(&settings, resolved, changes, &addresses);
         let inner = Arc::new(Inner {
             file,
             settings: ArcSwap::from_pointee(settings),
@@ -221,7 +234,7 @@ impl App {
             words_off: ear.words_off,
             unannounced,
             addresses,
-            told: Mutex::new(Told { resolved, changes: names.answers().1 }),
+            told: Mutex::new(told),
             names,
             pbx_name,
             public_names,
@@ -352,12 +365,13 @@ fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> StartError + '_ {
 }
 
 /// The addresses of PBX and trunks, as far as they are known at the start.
-fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<Resolved, StartError> {
+fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<(Resolved, u64), StartError> {
     let pbx = resolve::pbx(settings, None).map_err(|no_pbx| match no_pbx {
         NoPbx::Unknown(problem) => StartError::NoPbx(problem),
         NoPbx::Unusable(problem) => StartError::Run(problem),
     })?;
-    Ok(Resolved { pbx, trunks: trunks::resolve(names, settings, pbx), former: VecDeque::new(), public })
+    let (trunks, changes) = trunks::resolve(names, settings, pbx);
+    Ok((Resolved { pbx, trunks, former: VecDeque::new(), public }, changes))
 }
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {

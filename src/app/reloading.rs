@@ -122,9 +122,8 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
         }
         Err(problem) => return Err(problem.to_string()),
     };
-    let targets = trunks::resolve(&inner.names, settings, pbx);
+    let (targets, changes) = trunks::resolve(&inner.names, settings, pbx);
     let public = inner.public_names.follow(settings, public_before);
-    let changes = inner.names.answers().1;
     let resolved = {
         let told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
         Resolved::after(&told.resolved, pbx, targets, public)
@@ -140,7 +139,8 @@ fn apply(inner: &Inner, current: &Settings, settings: &Settings) -> Result<(), S
     }
     // Orders are followed one by one: what is told as applied is so for the next call.
     let _ = inner.signalling.calls();
-    *inner.told.lock().unwrap_or_else(PoisonError::into_inner) = Told { resolved, changes };
+    *inner.told.lock().unwrap_or_else(PoisonError::into_inner) =
+        Told::new(settings, resolved, changes, &inner.addresses);
     inner.pbx_name.follow(resolve::pbx_name(settings));
     inner.silence_limit.set(settings.media.timeout);
     inner.observer.set_records(parts::records(settings));

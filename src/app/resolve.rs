@@ -34,6 +34,10 @@ pub(super) struct Resolved {
     pub(super) public: Public,
 }
 
+/// Addresses that lead nowhere but outside (RFC 5737, RFC 3849).
+const SOMEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1))];
+
 /// Former addresses that are remembered: a trunk has a handful, and calls on them end.
 const MOST_FORMER: usize = 64;
 
@@ -178,7 +182,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         shows_identity: trunk.show_identity,
     };
     let trunks: Vec<call::Trunk> = ordered.iter().map(trunk).collect();
-    let outside = trunks.iter().flat_map(|trunk| &trunk.targets).next().map_or(pbx, |target| target.hop);
+    let [local_outside, local_inside] = local(settings, resolved, bound)?;
     Ok(call::Settings {
         generation: settings.generation,
         enforce: settings.enforce,
@@ -195,8 +199,8 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
             outside: ordered.iter().map(|trunk| trunk.srtp).collect(),
         },
         trunks,
-        local_outside: local_towards(outside.address, bound)?,
-        local_inside: local_towards(pbx.address, bound)?,
+        local_outside,
+        local_inside,
         public_address: resolved.public.sip,
         public_media_address: resolved.public.media,
         codecs: settings.media.codecs.clone(),
@@ -278,6 +282,23 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
     })
 }
 
+/// Our addresses as trunks and the PBX see them.
+pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<[Local; 2], String> {
+    let mut trunks: Vec<&TrunkSettings> = settings.trunks.iter().collect();
+    trunks.sort_by_key(|trunk| trunk.priority);
+    let inside = local_towards(resolved.pbx, bound)?;
+    let mut known = trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
+    if let Some(target) = known.next() {
+        return Ok([local_towards(target.hop.address, bound)?, inside]);
+    }
+    // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may be
+    // on this machine, whose address of itself is no use to anybody else.
+    let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(ipnet::IpNet::addr);
+    let mut peers = networks.chain(SOMEWHERE).map(|ip| SocketAddr::new(ip, 5_060));
+    let outside = peers.find_map(|peer| local_towards(peer, bound).ok());
+    Ok([outside.unwrap_or_else(|| inside.clone()), inside])
+}
+
 /// The listening addresses that `peer` sees, by transport.
 fn local_towards(peer: SocketAddr, bound: &[Hop]) -> Result<Local, String> {
     let reaches = |hop: &&Hop| hop.address.is_ipv4() == peer.is_ipv4();
@@ -329,6 +350,32 @@ mod tests {
 
         let names: Vec<&str> = call.trunks.iter().map(|trunk| &*trunk.name).collect();
         assert_eq!((names, call.srtp.outside), (vec!["first", "last"], vec![SrtpPolicy::Off, SrtpPolicy::Require]));
+    }
+
+    #[test]
+    fn before_any_trunk_is_resolved_the_outside_is_not_this_machine_itself() {
+        let text = "[pbx]\naddress = \"127.0.0.5\"\n[[trunk]]\nname = \"one\"\naddress = \"trunk.example\"\n\
+                    networks = [\"127.9.0.0/16\"]\n";
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks: targets(&settings, &Answers::default()),
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
+        let bound = [Hop::udp("0.0.0.0:5060".parse().unwrap())];
+        let mut settings = settings;
+        let towards = |settings: &Settings| {
+            let [outside, inside] = local(settings, &resolved, &bound).unwrap();
+            (outside.main.ip(), inside.main.ip())
+        };
+        let here: IpAddr = "127.0.0.1".parse().unwrap();
+
+        assert!(towards(&settings).0.is_loopback(), "where its calls come from");
+        settings.trunks.clear();
+        let somewhere = seen_by("192.0.2.1:5060".parse().unwrap(), bound[0].address);
+        // A machine without any route has only itself.
+        assert_eq!(towards(&settings), (somewhere.map_or(here, |address| address.ip()), here));
     }
 
     #[test]

@@ -16,10 +16,12 @@ use crate::trunk::State;
 /// `networks` alone, and takes calls out once it is resolved.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Resolves the names of these settings, and keeps them resolved.
-pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> Targets {
+/// Resolves the names of these settings, and keeps them resolved. With the hosts comes the count of changes that they
+/// are from: what changes later, [`follow_names`] brings.
+pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> (Targets, u64) {
     names.set(resolve::name_settings(settings, pbx), resolve::questions(settings), PATIENCE);
-    resolve::targets(settings, &names.answers().0)
+    let (answers, changes) = names.answers();
+    (resolve::targets(settings, &answers), changes)
 }
 
 /// Hands addresses of trunks and PBX that have changed to the shard. Running calls stay where they are.
@@ -37,14 +39,20 @@ pub(super) fn follow_names(inner: &Inner) {
     let pbx = resolve::pbx_among(&settings, &inner.pbx_name.addresses(), Some(before)).unwrap_or(before);
     let public = inner.public_names.public(&settings, told.resolved.public);
     let moved = public != told.resolved.public;
-    if told.changes == changes && pbx == before && !moved {
+    // A network card may have another address, too: by DHCP, or on a line that was dialled anew.
+    let local = resolve::local(&settings, &told.resolved, &inner.addresses).ok();
+    let same_local = local.is_none() || local == told.local;
+    if told.changes == changes && pbx == before && !moved && same_local {
         return;
     }
     let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers), public);
     match super::shard_settings(&settings, &resolved, &inner.addresses) {
         Ok(order) => {
             if inner.signalling.order(order) {
-                *told = Told { resolved, changes };
+                *told = Told::new(&settings, resolved, changes, &inner.addresses);
+                if !same_local && let Some([outside, inside]) = &told.local {
+                    tracing::info!(outside = %outside.main, inside = %inside.main, "This machine has another address");
+                }
                 if moved {
                     let shown = |ip: Option<IpAddr>| ip.map(tracing::field::display);
                     tracing::info!(

@@ -172,7 +172,8 @@ impl Switchboard {
     /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
     /// is.
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
-        let moved = settings.public_address != self.settings.public_address;
+        let ours = |settings: &Settings| (settings.public_address, settings.local_outside.clone());
+        let moved = ours(&settings) != ours(&self.settings);
         self.settings = settings;
         if moved {
             self.trunks.renew(now);
