@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::call::{Input, Settings, Trunk};
+use ringfence::call::{Input, Local, Settings, Trunk};
 use ringfence::sip::flow::Hop;
 use ringfence::trunk::{Credentials, Dice, Register, Secret, Target};
 use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, expect, header, response, sdp, settings};
@@ -130,6 +130,50 @@ fn a_registrar_that_is_away_is_asked_with_growing_pauses() {
     let failed: Vec<&String> = world.trunk_events.iter().filter(|event| event.contains("RegistrationFailed")).collect();
     assert!(failed.len() >= 3 && failed[0].contains("status: 0, failures: 1"), "{failed:?}");
     assert!(world.trunk_events[0].contains("Down"), "{:?}", world.trunk_events);
+}
+
+#[test]
+fn a_registrar_that_is_heard_again_is_asked_soon() {
+    let mut world = World::new(registering());
+    world.input(Input::Start);
+    world.run(MS(3_600_000));
+    while world.receive(TRUNK).is_some() {}
+
+    // By now it is asked every half an hour at most, but its host every minute.
+    let options = (0..90).find_map(|_| {
+        world.run(MS(1_000));
+        world.receive(TRUNK).filter(|message| message.starts_with("OPTIONS "))
+    });
+    world.send(TRUNK, &response(&options.unwrap(), "200 OK", "up", ""));
+    world.run(MS(11_000));
+
+    let received = std::iter::from_fn(|| world.receive(TRUNK));
+    assert!(received.into_iter().any(|message| message.starts_with("REGISTER ")));
+}
+
+#[test]
+fn a_registration_that_is_made_anew_has_a_call_id_of_its_own() {
+    let mut world = World::new(registering());
+    world.input(Input::Start);
+    let before = world.last(TRUNK);
+    world.send(TRUNK, &granted(&before, 600));
+    let mut settings = registering();
+    settings.trunks[0].register = Some(Register { expires: Duration::from_secs(300), ..register() });
+    world.input(Input::Settings(Arc::new(settings)));
+
+    let first = world.last(TRUNK);
+    assert_eq!((header(&first, "CSeq"), header(&first, "Expires")), ("1 REGISTER", "300"));
+    assert_ne!(header(&first, "Call-ID"), header(&before, "Call-ID"), "the registrar refuses that one at 1");
+}
+
+#[test]
+fn an_address_of_ours_that_is_another_is_registered_at_once() {
+    let mut world = registered();
+    let settings = Settings { local_outside: Local::only("192.0.2.99:5060".parse().unwrap()), ..registering() };
+    world.input(Input::Settings(Arc::new(settings)));
+
+    let request = world.last(TRUNK);
+    assert!(request.starts_with("REGISTER ") && header(&request, "Contact").contains("@192.0.2.99:5060;"), "{request}");
 }
 
 #[test]

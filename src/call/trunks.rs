@@ -99,7 +99,7 @@ pub(super) struct Trunks {
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) registration: Option<Registration>,
-    /// Of all its REGISTERs (RFC 3261 §10.2.4).
+    /// Of all REGISTERs of the registration (RFC 3261 §10.2.4).
     pub(super) call_id: String,
     /// The host that the last REGISTER went to: its nonces are its own.
     pub(super) registrar: Option<Hop>,
@@ -129,10 +129,14 @@ impl Trunks {
         standing.chain(self.guests.poll_timeout()).chain(pbx).min()
     }
 
+    fn registers(&self) -> bool {
+        self.standing.values().any(|standing| standing.registration.is_some())
+    }
+
     /// The trunk whose registered contact the message in `bytes` asks for: its token is looked for before the message
     /// is read.
     pub(super) fn registered_contact(&self, bytes: &[u8]) -> Option<Arc<str>> {
-        if self.standing.values().all(|standing| standing.registration.is_none()) {
+        if !self.registers() {
             return None;
         }
         let start = bytes.get(..bytes.len().min(LONGEST_START))?;
@@ -165,6 +169,10 @@ impl Trunks {
     pub(super) fn pending(&self) -> usize {
         self.own.len()
     }
+}
+
+fn call_id(dice: &mut Dice) -> String {
+    format!("{:016x}{:016x}", dice.number(), dice.number())
 }
 
 impl Switchboard {
@@ -202,10 +210,10 @@ impl Switchboard {
             self.trunks.standing.remove(&name);
         }
         for trunk in &settings.trunks {
-            let dice = &mut self.trunks.dice;
-            let standing = self.trunks.standing.entry(Arc::clone(&trunk.name)).or_insert_with(|| Standing {
+            let Trunks { standing, dice, .. } = &mut self.trunks;
+            let standing = standing.entry(Arc::clone(&trunk.name)).or_insert_with(|| Standing {
                 registration: None,
-                call_id: format!("{:016x}{:016x}", dice.number(), dice.number()),
+                call_id: call_id(dice),
                 registrar: None,
                 seen_at: None,
                 health: BTreeMap::new(),
@@ -220,6 +228,10 @@ impl Switchboard {
                 health.set_every(trunk.keep_alive, now);
             }
             if standing.registration.as_ref().map(Registration::register) != trunk.register.as_ref() && !self.draining {
+                if standing.registration.is_some() {
+                    // The new one counts from 1, and a registrar refuses what is no higher than before (RFC 3261 §10.3).
+                    standing.call_id = call_id(dice);
+                }
                 standing.registration = trunk.register.clone().map(|register| Registration::new(register, now));
             }
         }
@@ -251,6 +263,12 @@ impl Switchboard {
         }
     }
 
+    /// Does any trunk know where we are by our registration alone?
+    #[must_use]
+    pub fn registers(&self) -> bool {
+        self.trunks.registers()
+    }
+
     /// Takes all registrations back.
     pub(super) fn unregister(&mut self, now: Instant) {
         let settings = Arc::clone(&self.settings);
@@ -272,8 +290,12 @@ impl Switchboard {
 
     /// A host of a trunk has said something.
     pub(super) fn answers(&mut self, trunk: &Arc<str>, hop: Hop, now: Instant) {
-        let health = self.trunks.standing.get_mut(trunk).and_then(|one| one.health.get_mut(&hop));
-        if health.is_some_and(|health| health.answered(now)) {
+        let Trunks { standing, dice, .. } = &mut self.trunks;
+        let Some(standing) = standing.get_mut(trunk) else { return };
+        if standing.health.get_mut(&hop).is_some_and(|health| health.answered(now)) {
+            if let Some(registration) = &mut standing.registration {
+                registration.is_heard_again(dice, now);
+            }
             self.tell_of(trunk, TrunkChange::Up(hop));
         }
     }

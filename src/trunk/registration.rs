@@ -12,6 +12,8 @@ use crate::sip::wire::{Message, Name, StatusCode, Uri};
 const BASE_PAUSE: Duration = Duration::from_secs(30);
 /// Longest pause (RFC 5626 §4.5).
 const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
+/// Pause at most, once a registrar that was silent is heard again.
+const SOON: Duration = Duration::from_secs(10);
 /// Longest pause that a Retry-After may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// Longest life of a binding that is asked for, in seconds, whatever a registrar's Min-Expires says.
@@ -239,6 +241,15 @@ impl Registration {
         }
     }
 
+    /// A host of the trunk says something again. Where the registrar said nothing, it is asked soon, but not by
+    /// everybody at once: it may just have started.
+    pub fn is_heard_again(&mut self, dice: &mut Dice, now: Instant) {
+        if self.state == State::Failed && self.status == Some(0) {
+            let soon = now + dice.between(Duration::ZERO, SOON);
+            self.at = self.at.map(|at| at.min(soon));
+        }
+    }
+
     /// What is registered is another address now.
     pub fn renew(&mut self, now: Instant) {
         if self.at.is_some() {
@@ -320,8 +331,6 @@ impl Registration {
         if (may_be_right || (first_turn && self.failures == 0 && self.until.is_some())) && self.turn() {
             return Next::Send;
         }
-        // The answer was refused: the next attempt begins without this challenge.
-        self.challenge = None;
         self.failed(Some(code), None, dice, now)
     }
 
@@ -329,6 +338,8 @@ impl Registration {
         if self.ending {
             return self.over();
         }
+        // The answer was refused, or its nonce may be forgotten by the next attempt: that one begins without.
+        self.challenge = None;
         self.failures = self.failures.saturating_add(1);
         self.status = Some(status.map_or(0, |status| status.0));
         let longest = BASE_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);

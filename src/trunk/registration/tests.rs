@@ -87,6 +87,44 @@ fn a_wrong_password_is_not_tried_in_a_hurry() {
 }
 
 #[test]
+fn a_registrar_that_was_away_has_forgotten_its_nonce() {
+    let mut trunk = Trunk::new();
+    trunk.registration.handle_timeout(trunk.now);
+    trunk.send();
+    trunk.says("401 Unauthorized", NONCE);
+    trunk.send();
+    trunk.says("200 OK", "Expires: 100\r\n");
+    for _ in 0..8 {
+        trunk.wait();
+        if trunk.registration.handle_timeout(trunk.now) {
+            trunk.send();
+            trunk.registration.silence(&mut trunk.dice, trunk.now);
+        }
+    }
+    assert_eq!(trunk.registration.state(), State::Failed);
+
+    trunk.registration.is_heard_again(&mut trunk.dice, trunk.now);
+    assert!(trunk.wait() <= SOON && trunk.registration.handle_timeout(trunk.now));
+    trunk.send();
+    // Without `stale`.
+    assert_eq!(trunk.says("401 Unauthorized", &NONCE.replace("n1", "n2")), Next::Send);
+    assert!(trunk.send().authorization.unwrap().contains("nonce=\"n2\""));
+    trunk.says("200 OK", "");
+    assert_eq!(trunk.registration.state(), State::Registered);
+}
+
+#[test]
+fn a_registrar_that_asks_for_a_pause_has_it_whoever_else_is_heard() {
+    let mut trunk = Trunk::new();
+    trunk.registration.handle_timeout(trunk.now);
+    trunk.send();
+    trunk.says("503 Service Unavailable", "Retry-After: 600\r\n");
+
+    trunk.registration.is_heard_again(&mut trunk.dice, trunk.now);
+    assert!(trunk.wait() >= Duration::from_secs(600));
+}
+
+#[test]
 fn a_stale_nonce_is_replaced_but_not_for_ever() {
     let mut trunk = Trunk::new();
     trunk.registration.handle_timeout(trunk.now);
