@@ -1,7 +1,8 @@
 //! Keeps the worst flooders out before their datagrams reach this process: a kernel filter on the SIP sockets.
 //!
 //! In: addresses that the gate has blocked and that go on sending. Out: a socket filter (classic BPF) of a few compares
-//! a datagram, made anew when the addresses change. Where the kernel refuses it, the gate drops them as before.
+//! a datagram, made anew when the addresses change. Where the kernel refuses it, the gate drops them as before. So it
+//! does where we register: a blocked address may be a gateway's, forged, which what it says would clear.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -37,12 +38,12 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// Asks the gate whom to keep out, and does.
-    pub(crate) fn update(&mut self, gate: &Gate, sockets: &[Option<UdpSocket>], now: Instant) {
+    /// Asks the gate whom to keep out, and does. None: nobody is.
+    pub(crate) fn update(&mut self, gate: Option<&Gate>, sockets: &[Option<UdpSocket>], now: Instant) {
         if self.refused {
             return;
         }
-        let worst = gate.worst(WORTH, MOST, now);
+        let worst = gate.map(|gate| gate.worst(WORTH, MOST, now)).unwrap_or_default();
         let mut worst: Vec<Ipv4Addr> = worst
             .into_iter()
             .filter_map(|source| match source {
@@ -121,16 +122,19 @@ mod tests {
         let socket = sockets[0].as_ref().unwrap();
         let wild: IpAddr = "127.0.71.1".parse().unwrap();
 
-        sieve.update(&gate, &sockets, now);
+        sieve.update(Some(&gate), &sockets, now);
         assert_eq!((sieve.len(), arrivals(socket)), (0, 2));
 
         let passed = (0..2_000).filter(|_| gate.message(wild, now) == Admission::Pass).count();
         assert_eq!(passed, 50);
-        sieve.update(&gate, &sockets, now);
+        sieve.update(Some(&gate), &sockets, now);
         assert!(!sieve.refused, "this kernel takes no filter");
         assert_eq!((sieve.len(), arrivals(socket)), (1, 1));
 
-        sieve.update(&gate, &sockets, now + Duration::from_secs(16 * 60));
+        sieve.update(None, &sockets, now);
+        assert_eq!((sieve.len(), arrivals(socket)), (0, 2));
+        sieve.update(Some(&gate), &sockets, now);
+        sieve.update(Some(&gate), &sockets, now + Duration::from_secs(16 * 60));
         assert_eq!((sieve.len(), arrivals(socket)), (0, 2));
     }
 }

@@ -195,7 +195,7 @@ impl Shard {
     /// What is done once a second.
     fn report(&mut self, now: Instant) {
         self.gate.handle_timeout(now);
-        self.sieve.update(&self.gate, &self.sockets, now);
+        self.sift(now);
         if let Some(shed) = self.overload.handle_timeout(now) {
             match shed.worst {
                 Some((source, lost)) => tracing::warn!(
@@ -207,6 +207,11 @@ impl Shard {
         }
         self.streams.retry();
         self.publish(now);
+    }
+
+    fn sift(&mut self, now: Instant) {
+        let gate = (!self.switchboard.registers()).then_some(&self.gate);
+        self.sieve.update(gate, &self.sockets, now);
     }
 
     fn wait(&self, now: Instant) -> Duration {
@@ -256,7 +261,7 @@ impl Shard {
         match order {
             Order::Settings { call, gate, streams } => {
                 self.gate.set(gate, now);
-                self.sieve.update(&self.gate, &self.sockets, now);
+                self.sift(now);
                 self.streams.set(streams);
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
@@ -272,7 +277,7 @@ impl Shard {
             }
             Order::Lift(source, answer) => {
                 let lifted = self.gate.lift(source);
-                self.sieve.update(&self.gate, &self.sockets, now);
+                self.sift(now);
                 let _ = answer.try_send(lifted);
                 self.publish(now);
             }

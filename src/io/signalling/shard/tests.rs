@@ -142,6 +142,27 @@ fn a_gateway_whose_address_is_forged_is_still_heard_by_what_only_the_trunk_knows
 }
 
 #[test]
+fn the_kernel_drops_nothing_that_a_trunk_may_be_known_by() {
+    let kept_out = |register: Option<Register>| {
+        let mut shard = shard(wiring(), crossbeam_channel::never());
+        shard.sockets = vec![Some(UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap())];
+        let provider = Trunk::at("provider", Hop::udp("127.0.2.1:5060".parse().unwrap()));
+        let trunks = vec![Trunk { register, ..provider }];
+        shard.switchboard = Switchboard::new(0, 1, [1; 16], Arc::new(Settings { trunks, ..settings() }));
+        shard.begin();
+        for _ in 0..1_000 {
+            shard.take_datagram(b"x", "203.0.113.77:5060".parse().unwrap(), 0, clock::now());
+        }
+        shard.sift(clock::now());
+        shard.sieve.len()
+    };
+    let credentials = Credentials { user: "us".into(), password: Secret::new("secret"), realm: None };
+    let register = Register { credentials, expires: Duration::from_secs(600), token: "f00d".into() };
+
+    assert_eq!((kept_out(None), kept_out(Some(register))), (1, 0));
+}
+
+#[test]
 fn a_pbx_that_sends_too_much_can_still_call_for_help() {
     let mut shard = shard(wiring(), crossbeam_channel::never());
     let trunks = vec![Trunk::at("provider", Hop::udp("127.0.2.1:5060".parse().unwrap()))];
