@@ -82,6 +82,19 @@ impl Country {
         }
     }
 
+    /// The beginnings of normalised numbers that an operator means by the beginning of a number: with its international
+    /// or its trunk prefix it is that of an E.164 number, too.
+    fn prefixes(&self, text: &str) -> impl Iterator<Item = String> {
+        let bare: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+        let international = bare.strip_prefix(self.international_prefix).map(|rest| format!("+{rest}"));
+        let national = || {
+            let rest = bare.strip_prefix(self.trunk_prefix).filter(|_| !self.trunk_prefix.is_empty())?;
+            Some(format!("+{}{rest}", self.calling_code))
+        };
+        let e164 = international.or_else(national).filter(|e164| e164.len() > 1);
+        [Some(bare), e164].into_iter().flatten()
+    }
+
     /// A short number as it may be meant: as it stands, without separators (RFC 3966 §5.1.1), and without a `+` or the
     /// calling code, which some put before each.
     pub(super) fn spellings(&self, text: &str) -> [Option<String>; 3] {
@@ -166,8 +179,7 @@ impl NumberSet {
             if !fits || !body.bytes().any(|byte| byte.is_ascii_digit()) || body.len() > LONGEST {
                 bad.push((place, BadPattern));
             } else if prefix {
-                let bare: String = body.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
-                set.prefixes.push(bare.into());
+                set.prefixes.extend(country.prefixes(body).map(Into::into));
             } else {
                 set.exact.push(country.normalise(body).into());
             }
@@ -260,6 +272,21 @@ mod tests {
             assert_eq!(gb().caller(user), CallerNumber::Withheld);
         }
         assert!(matches!(gb().caller(Some("alice")), CallerNumber::NotANumber(_)));
+    }
+
+    #[test]
+    fn a_prefix_as_it_is_dialled_finds_numbers_as_they_are_shown() {
+        let set = NumberSet::new(["0900*", "0033 1*", "00*", "0116*", "2*"], gb()).unwrap();
+
+        for number in ["+44900123456", "+33123456789", "+441162960001", "201", "0900123"] {
+            assert!(set.contains(number), "{number}");
+        }
+        for number in ["+441632960001", "+33623456789", "+442079460001", "+12025550123"] {
+            assert!(!set.contains(number), "{number}");
+        }
+        // Without a trunk prefix a beginning is that of extensions, too.
+        let set = NumberSet::new(["2*", "011 44*"], Country::of("US").unwrap()).unwrap();
+        assert!(set.contains("201") && set.contains("+441632960001") && !set.contains("+12025550123"));
     }
 
     #[test]
