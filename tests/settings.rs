@@ -290,6 +290,10 @@ fn a_bad_number_is_shortened_as_in_the_log() {
     for (text, shown) in [
         ("[numbers]\nallow = [\"+44163296000x\"]", "numbers.allow[0] = \"+44163…x\"   "),
         ("[numbers]\nblock = [441632960001]", "numbers.block[0] = 441632…01   "),
+        (
+            "[[trunk]]\nname = \"n\"\naddress = \"192.0.2.2\"\nregister = { user = \"441632960001\\\"@x\" }",
+            "user = \"441632…",
+        ),
         ("[numbers]\nblock_file = \"block.txt\"", "numbers.block_file = +441632…0x   line 1 of block.txt: "),
     ] {
         assert!(told(text).contains(shown), "{}", told(text));
