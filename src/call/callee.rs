@@ -172,8 +172,9 @@ impl Switchboard {
         }
         let refused = described.as_ref().is_some_and(|described| described.refused);
         if let Some(described) = described {
-            if call.unheard == Some(NotAnalysed::NoSdp) {
-                // The callee makes the offer, and the caller answers it in its ACK or PRACK (RFC 3261 §13.2.1).
+            if matches!(call.unheard, Some(NotAnalysed::NoSdp | NotAnalysed::Codec)) {
+                // The callee makes the offer, and the caller answers it in its ACK or PRACK (RFC 3261 §13.2.1); or this
+                // is the answer, and says what will flow, whatever the offer or another phone has said.
                 call.unheard = described.unheard;
             }
             if described.plan.codecs.is_empty() && call.unheard.is_none() {

@@ -30,6 +30,20 @@ impl Codec {
         known.into_iter().find(is).map(|(_, codec)| codec)
     }
 
+    /// By its static payload type (RFC 3551 §6), where the description calls that something that nobody knows: PBXs go
+    /// by the number then, and talk goes on in it.
+    fn numbered(number: u8, encoding: &str) -> Option<Self> {
+        if ["telephone-event", "CN"].iter().any(|other| encoding.eq_ignore_ascii_case(other)) {
+            return None;
+        }
+        match number {
+            0 => Some(Self::Pcmu),
+            8 => Some(Self::Pcma),
+            9 => Some(Self::G722),
+            _ => None,
+        }
+    }
+
     /// At which its timestamps run.
     #[must_use]
     pub fn clock(self) -> SampleRate {
@@ -71,7 +85,7 @@ impl StreamPlan {
     pub fn described<'a>(rtp: Option<SocketAddr>, encodings: impl Iterator<Item = (u8, &'a str, u32)>) -> Self {
         let mut plan = Self { rtp, ..Self::default() };
         for (number, encoding, clock) in encodings {
-            if let Some(codec) = Codec::named(encoding, clock) {
+            if let Some(codec) = Codec::named(encoding, clock).or_else(|| Codec::numbered(number, encoding)) {
                 plan.codecs.push((number, codec));
             } else if encoding.eq_ignore_ascii_case("telephone-event") {
                 match SampleRate::hz(clock) {
