@@ -131,6 +131,8 @@ impl Switchboard {
             self.redirected(call, message, code, now)
         } else if hop_has_failed(code) {
             self.try_next(call, now)
+        } else if matches!(code.0, 488 | 606) {
+            self.without_keys(call, now)
         } else {
             Some(call)
         }

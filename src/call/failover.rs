@@ -83,9 +83,6 @@ impl Switchboard {
             call.trunk = trunk;
         }
         call.party.callee.target = uri;
-        // Whoever sent it on may get it again, and must not take it for the same over another path (RFC 3261 §8.1.3.5,
-        // §8.2.2.2).
-        call.party.callee.shift = call.retargets.len() as u32;
         call.last_invite.callee = LastInvite::default();
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
@@ -118,8 +115,29 @@ impl Switchboard {
         let found = contacts.iter().filter_map(|uri| self.same_side(&call, uri)).find(|next| !been(&next.uri));
         let Some(next) = found else { return Some(call) };
         call.retargets.push(Retarget { from, to: next.uri.clone(), status: code.0 });
-        call.candidates.insert(0, next);
         // Most phones that send a call on have rung before.
+        self.go_there_next(call, next, now)
+    }
+
+    /// The callee's side takes no description like that one. Some refuse keys in the plain profile, which others take
+    /// as an offer: once more without them. None: that has been tried.
+    pub(super) fn without_keys(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
+        let offered = call.invite.as_ref().is_some_and(|invite| invite.message().has_sdp());
+        if !offered || !call.stops_offering_keys(Leg::Callee) {
+            return Some(call);
+        }
+        let same = Candidate {
+            trunk: call.trunk_of(Leg::Callee).cloned(),
+            hop: call.flow.callee.hop(),
+            uri: call.party.callee.target.clone(),
+        };
+        self.go_there_next(call, same, now)
+    }
+
+    fn go_there_next(&mut self, mut call: Box<Call>, next: Candidate, now: Instant) -> Option<Box<Call>> {
+        // Whoever may get it again must not take it for the same over another path (RFC 3261 §8.1.3.5, §8.2.2.2).
+        call.party.callee.shift += 1;
+        call.candidates.insert(0, next);
         self.go_to_next(call, now)
     }
 

@@ -196,6 +196,17 @@ impl Call {
         Negotiated { plan, rewritten, refused }
     }
 
+    /// The peer of `leg` refuses what it was told. True: keys were in it that need not be, and will not be again.
+    pub(super) fn stops_offering_keys(&mut self, leg: Leg) -> bool {
+        let may = self.srtp_policy(leg) == SrtpPolicy::Offer;
+        let Some(security) = self.security.as_mut().filter(|one| may && !one.said.passes) else { return false };
+        let unknown = security.said.spoken[leg] == Spoken::Unknown;
+        if unknown {
+            security.said.spoken[leg] = Spoken::Plain;
+        }
+        unknown
+    }
+
     /// An offer of `from` that cannot go on: it is not encrypted where its side must, or is a fax where either must,
     /// which then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261
     /// §14.2).
@@ -232,7 +243,7 @@ fn told(policy: SrtpPolicy, spoken: Spoken, key: &MasterKey) -> Protection {
         }
         (SrtpPolicy::Offer | SrtpPolicy::Require, Spoken::Unknown | Spoken::Plain) => {
             let lines = Suite::ALL.into_iter().zip(1..).map(|(suite, tag)| attribute(tag, suite, key));
-            // In the plain profile, a peer that does not know keys still takes the call.
+            // In the plain profile, most peers that do not know keys still take the call.
             Protection::Encrypted { secure_profile: policy == SrtpPolicy::Require, attributes: lines.collect() }
         }
     }

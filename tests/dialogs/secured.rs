@@ -92,6 +92,59 @@ fn an_offer_without_the_encryption_that_must_be_is_refused_and_the_call_goes_on(
     hang_up(world, &mut caller);
 }
 
+/// FreeSWITCH refuses keys in the plain profile, unless it is told otherwise.
+#[test]
+fn a_pbx_that_refuses_the_keys_that_it_is_offered_is_asked_without_them() {
+    let inside = |policy| Settings { srtp: SrtpSettings { inside: policy, outside: Vec::new() }, ..settings() };
+    let mut world = World::new(inside(SrtpPolicy::Offer));
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let first = world.last(PBX);
+    assert_eq!(crypto(&first).len(), 2, "{first}");
+    world.send(PBX, &response(&first, "488 Not Acceptable Here", "pbx", ""));
+    let second = world.last(PBX);
+    assert!(second.starts_with("INVITE ") && crypto(&second).is_empty(), "{second}");
+    assert_eq!((header(&first, "CSeq"), header(&second, "CSeq")), ("1 INVITE", "2 INVITE"));
+    world.answer((PBX, "callee"), &second, (TRUNK, &mut caller));
+    world.hang_up((TRUNK, &mut caller), PBX);
+
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 488 Not Acceptable Here (1 INVITE)
+             0       > pbx ACK sip:201@10.0.0.5:5060
+             0       > pbx INVITE sip:201@10.0.0.5:5060 sdp
+             0 pbx > 200 OK (2 INVITE) sdp
+             0       > trunk 200 OK (1 INVITE) sdp
+             0 trunk > ACK sip:y@192.0.2.1:5060
+             0       > pbx ACK sip:y@10.0.0.5:5060
+             0 trunk > BYE sip:y@192.0.2.1:5060
+             0       > pbx BYE sip:y@10.0.0.5:5060
+             0 pbx > 200 OK (3 BYE)
+             0       > trunk 200 OK (2 BYE)
+        ",
+    );
+    world.rest();
+
+    // Once only, and never where keys must be.
+    for (policy, most) in [(SrtpPolicy::Offer, 2), (SrtpPolicy::Require, 1)] {
+        let mut world = World::new(inside(policy));
+        let caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let mut asked = 0;
+        while let Some(invite) = Some(world.last(PBX)).filter(|message| message.starts_with("INVITE ") && asked < 3) {
+            asked += 1;
+            world.send(PBX, &response(&invite, "488 Not Acceptable Here", "pbx", ""));
+        }
+        assert_eq!(asked, most, "{policy:?}");
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
+        world.send(TRUNK, &caller.request("ACK", ""));
+        world.rest();
+    }
+}
+
 #[test]
 fn an_answer_without_the_encryption_that_must_be_ends_the_call() {
     for delayed in [false, true] {
