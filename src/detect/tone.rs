@@ -12,21 +12,20 @@ use super::spectrum::{Spectrum, Tables, largest, sum};
 use crate::audio::{FRAME_SAMPLES, widely};
 use crate::units::{Dbov, SampleRate};
 
-/// Transform of four frames, padded: 7.8 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
-const SIZE: usize = 1_024;
+/// Transform of four frames: 12.5 Hz a bin. Long enough to part 440 from 480 Hz, and to smear a voice.
 const FRAMES: usize = 4;
-const WINDOW: usize = FRAMES * FRAME_SAMPLES;
+const SIZE: usize = FRAMES * FRAME_SAMPLES;
 const HZ_PER_BIN: f32 = SampleRate::TELEPHONE.get() as f32 / SIZE as f32;
 
 /// Tables of the transform, shared by all calls.
-static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, WINDOW));
+static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, SIZE));
 
 /// Bins that lines are looked for in: below 200 Hz is hum, above 3,600 Hz nothing passes.
-const FIRST: usize = 26;
-const LAST: usize = 460;
+const FIRST: usize = 16;
+const LAST: usize = 288;
 
-/// Main lobe of a Hann window over 640 of 1,024 samples: this many bins to each side hold nearly all of it.
-const LOBE: usize = 3;
+/// Main lobe of a Hann window: this many bins to each side hold nearly all of it.
+const LOBE: usize = 2;
 
 /// Bins that the transform is asked for: those, and a lobe to each side.
 const KEPT: Range<usize> = FIRST - LOBE..LAST + LOBE + 1;
@@ -252,9 +251,9 @@ fn take_line(power: &mut [f32]) -> (f32, f32) {
     (centre * HZ_PER_BIN, energy)
 }
 
-/// Bands of the music measure, of six bins: 250 to 3,250 Hz.
+/// Bands of the music measure, of four bins: 250 to 3,450 Hz.
 const BANDS: usize = 64;
-const LOWEST_BAND: usize = 32;
+const LOWEST_BAND: usize = 20;
 
 /// Frames that music is judged by: 2 s.
 const MUSIC_WINDOW: u32 = 100;
@@ -289,9 +288,9 @@ impl Music {
     fn spectrum(&mut self, power: &[f32]) {
         let mut bands = [0.0f32; BANDS];
         // Narrow enough that a moving voice crosses bands.
-        let sixes = power.get(LOWEST_BAND - KEPT.start..).unwrap_or_default().as_chunks::<6>().0;
-        for (band, six) in bands.iter_mut().zip(sixes) {
-            *band = six.iter().sum::<f32>();
+        let fours = power.get(LOWEST_BAND - KEPT.start..).unwrap_or_default().as_chunks::<4>().0;
+        for (band, four) in bands.iter_mut().zip(fours) {
+            *band = four.iter().sum::<f32>();
         }
         bands = bands.map(f32::sqrt);
         let product = |a: &[f32; BANDS], b: &[f32; BANDS]| sum(&std::array::from_fn::<f32, BANDS, _>(|n| a[n] * b[n]));
