@@ -234,6 +234,25 @@ fn naptr_says_the_transport_and_a_registration_shares_its_connection() {
 }
 
 #[test]
+fn a_registration_is_made_anew_where_its_connection_ends() {
+    let far = FarTrunk::tcp("127.0.3.20");
+    let more = format!(
+        "{QUIET}[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:0\"\n\
+         [[trunk]]\nname = \"far\"\naddress = \"{}\"\ntransport = \"tcp\"\n\
+         register = {{ user = \"u\", password_file = \"provider.password\" }}\n",
+        far.address
+    );
+    let firewall = Firewall::start_in(with_password(), "127.0.0.3:5999".parse().unwrap(), &more);
+    let next = |firewall: &Firewall| firewall.get("/api/trunks")["trunks"][1]["registration"]["next_in_s"].as_u64();
+    firewall.until("the registration", |firewall| next(firewall).is_some_and(|next| next > 60));
+
+    far.hang_up();
+
+    firewall.until("the next one", |firewall| next(firewall).is_some_and(|next| next <= 30));
+    assert_eq!(state(&firewall, "far"), "up", "the binding lives");
+}
+
+#[test]
 fn without_any_dns_it_starts_and_calls_still_come_in() {
     let dns = NameServer::start("127.0.4.2");
     dns.be_silent(true);

@@ -152,6 +152,20 @@ fn a_registrar_that_is_heard_again_is_asked_soon() {
 }
 
 #[test]
+fn where_the_connection_to_the_registrar_ends_a_new_one_is_registered_over() {
+    let mut world = registered();
+    world.input(Input::Ended { hop: Hop::udp(SPARE.parse().unwrap()) });
+    world.run(MS(30_000));
+    assert!(world.receive(TRUNK).is_none(), "that led to somebody else");
+
+    world.input(Input::Ended { hop: Hop::udp(TRUNK.parse().unwrap()) });
+    world.run(MS(14_000));
+    assert!(world.receive(TRUNK).is_none(), "some close one behind each answer");
+    world.run(MS(16_000));
+    assert!(world.last(TRUNK).starts_with("REGISTER "));
+}
+
+#[test]
 fn a_registration_that_is_made_anew_has_a_call_id_of_its_own() {
     let mut world = World::new(registering());
     world.input(Input::Start);

@@ -11,7 +11,7 @@ use super::trunks::TrunkEvent;
 use crate::policy::facts::{CallDirection, OverLimit};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{MediaCommand, MediaEvent};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::Transmit;
 use crate::sip::wire::BadMessage;
 use crate::units::{CallId, Redacted};
@@ -38,6 +38,11 @@ pub enum Input<'a> {
     Unsent {
         /// The message.
         bytes: &'a [u8],
+    },
+    /// A connection that we had opened has ended.
+    Ended {
+        /// Where it led.
+        hop: Hop,
     },
     /// Answer to [`Output::Consult`].
     Consulted {

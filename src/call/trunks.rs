@@ -160,6 +160,14 @@ impl Trunks {
         registrations.for_each(|registration| registration.renew(now));
     }
 
+    /// Registers anew with whoever is there: the connection may have been its only way to us (RFC 5626 §4.4).
+    pub(super) fn lost_way(&mut self, hop: Hop, now: Instant) {
+        let there = self.standing.values_mut().filter(|standing| standing.registrar == Some(hop));
+        for registration in there.filter_map(|standing| standing.registration.as_mut()) {
+            registration.lost_way(&mut self.dice, now);
+        }
+    }
+
     pub(super) fn forget(&mut self, client: ClientId) {
         self.own.remove(&client);
         self.credited.remove(&client);

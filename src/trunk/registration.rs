@@ -250,6 +250,15 @@ impl Registration {
         }
     }
 
+    /// The connection to the registrar has ended: a new one is made soon. Not at once, as some close one behind each
+    /// answer.
+    pub fn lost_way(&mut self, dice: &mut Dice, now: Instant) {
+        if self.state == State::Registered {
+            let soon = now + dice.between(BASE_PAUSE / 2, BASE_PAUSE);
+            self.at = self.at.map(|at| at.min(soon));
+        }
+    }
+
     /// What is registered is another address now.
     pub fn renew(&mut self, now: Instant) {
         if self.at.is_some() {

@@ -212,6 +212,8 @@ impl Waiting {
 pub(crate) struct FarTrunk {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicU32>,
+    /// The newest one.
+    line: Arc<Mutex<Option<TcpStream>>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -229,9 +231,12 @@ impl FarTrunk {
         let address = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (counted, heard) = (Arc::clone(&connections), Arc::clone(&requests));
+        let newest = Arc::new(Mutex::new(None));
+        let line = Arc::clone(&newest);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 counted.fetch_add(1, Ordering::Relaxed);
+                *newest.lock().unwrap() = stream.try_clone().ok();
                 let heard = Arc::clone(&heard);
                 let line = match &config {
                     None => Line::Plain(stream),
@@ -243,7 +248,7 @@ impl FarTrunk {
                 std::thread::spawn(move || Self::serve(line, address, &heard));
             }
         });
-        Self { address, connections, requests }
+        Self { address, connections, line, requests }
     }
 
     fn serve(mut line: Line, address: SocketAddr, heard: &Mutex<Vec<String>>) {
@@ -255,6 +260,11 @@ impl FarTrunk {
                 let _ = line.flush();
             }
         }
+    }
+
+    /// Closes the newest connection.
+    pub(crate) fn hang_up(&self) {
+        self.line.lock().unwrap().take().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     pub(crate) fn connections(&self) -> u32 {

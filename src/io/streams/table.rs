@@ -41,6 +41,8 @@ pub struct Streams {
     readable: VecDeque<ConnectionId>,
     deadlines: Deadlines,
     unsent: VecDeque<Arc<[u8]>>,
+    /// Where connections of ours led that have ended.
+    ended: VecDeque<Hop>,
     next: u64,
     counts: Counts,
 }
@@ -59,6 +61,7 @@ impl Streams {
             readable: VecDeque::new(),
             deadlines: Deadlines::default(),
             unsent: VecDeque::new(),
+            ended: VecDeque::new(),
             next: 0,
             counts: Counts::default(),
         }
@@ -229,6 +232,11 @@ impl Streams {
         self.unsent.pop_front()
     }
 
+    /// Where a connection of ours led that has ended: a registrar may know no other way to us.
+    pub fn poll_ended(&mut self) -> Option<Hop> {
+        self.ended.pop_front()
+    }
+
     /// When [`Streams::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -348,6 +356,7 @@ impl Streams {
             // Another one may lead there by now.
             if self.ours.get(&flow.hop()) == Some(&id) {
                 self.ours.remove(&flow.hop());
+                self.ended.push_back(flow.hop());
             }
         } else if let Some(count) = self.by_source.get_mut(&SourceKey::of(flow.peer.ip())) {
             *count = count.saturating_sub(1);
