@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::description::{rewrite, rewrite_sdp};
 use super::event::{EndReason, Event, NotAnalysed};
 use super::failover::hop_has_failed;
+use super::forks::Described;
 use super::forward;
 use super::identity;
 use super::input::Output;
@@ -87,9 +88,12 @@ impl Switchboard {
             self.hang_up_fork(&mut call, message, now);
             return self.keep(call);
         }
+        if code.is_provisional() {
+            call.forks.rings(message);
+        }
         let refused = self.pass_response(&mut call, message, code, now);
         if code.is_provisional() {
-            self.rings(&mut call, message, now);
+            self.rings(&mut call, now);
             self.keep(call);
         } else if code.is_success() {
             let id = call.id;
@@ -182,6 +186,10 @@ impl Switchboard {
             if described.plan.codecs.is_empty() && call.unheard.is_none() {
                 call.unheard = Some(NotAnalysed::Codec);
             }
+            if code.is_provisional() {
+                let plan = Box::new(described.plan.clone());
+                call.forks.describes(message, Described { plan, talk: described.talk });
+            }
             call.media.talk.callee = described.talk;
             self.plan(call, Leg::Callee, described.plan);
             self.plan_video(call, Leg::Callee, described.video);
@@ -194,8 +202,7 @@ impl Switchboard {
     }
 
     /// A 1xx: the phone rings, or says something before it does.
-    fn rings(&mut self, call: &mut Call, message: &Message<'_>, now: Instant) {
-        call.forks.rings(message);
+    fn rings(&mut self, call: &mut Call, now: Instant) {
         if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
             call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
             call.rang.get_or_insert(now);
@@ -210,7 +217,11 @@ impl Switchboard {
             return self.keep(call);
         }
         let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
-        call.forks.answers(message);
+        // With reliable provisional responses, an answer need not say again what it has said (RFC 3262 §5).
+        if let Some(early) = call.forks.answers(message).filter(|_| !message.has_sdp()) {
+            call.media.talk.callee = early.talk;
+            self.plan(&mut call, Leg::Callee, *early.plan);
+        }
         call.refresh_target(Leg::Callee, message);
         call.party.callee.routes = forward::routes_back(message);
         call.party.callee.remote.clone_from(&to);

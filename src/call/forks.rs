@@ -1,8 +1,10 @@
 //! The phones behind one INVITE to the callee's side, told apart by their tags: several may say something, and several
 //! may answer (RFC 3261 §13.2.2.4).
 
+use super::description::Talk;
 use super::forward::{self, Way};
 use super::orphan::MAX_FORKS;
+use crate::rtp::control::StreamPlan;
 use crate::sip::wire::Message;
 
 /// Those of a call.
@@ -22,6 +24,16 @@ struct Early {
     tag: Box<str>,
     target: String,
     routes: Vec<String>,
+    description: Option<Described>,
+    /// The media path has this description, not that of another one.
+    is_heard: bool,
+}
+
+/// What one says of its media before it answers.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub plan: Box<StreamPlan>,
+    pub talk: Talk,
 }
 
 impl Forks {
@@ -30,11 +42,23 @@ impl Forks {
         let tag = response.to().ok().and_then(|to| to.tag());
         let (Some(tag), Ok(Some(contact))) = (tag, response.contact()) else { return };
         let routes = forward::routes_back(response);
-        let early = Early { tag: tag.into(), target: contact.uri.to_owned(), routes };
+        let early =
+            Early { tag: tag.into(), target: contact.uri.to_owned(), routes, description: None, is_heard: false };
         if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
-            *other = early;
+            *other = Early { description: other.description.take(), is_heard: other.is_heard, ..early };
         } else if self.early.len() < MAX_FORKS {
             self.early.push(early);
+        }
+    }
+
+    /// A response of one describes its media.
+    pub(super) fn describes(&mut self, response: &Message<'_>, described: Described) {
+        let tag = response.to().ok().and_then(|to| to.tag());
+        for early in &mut self.early {
+            early.is_heard = Some(&*early.tag) == tag;
+            if early.is_heard {
+                early.description = Some(described.clone());
+            }
         }
     }
 
@@ -44,10 +68,13 @@ impl Forks {
         early.map(|early| target.clone_into(&mut early.target)).is_some()
     }
 
-    /// One answers, the first to do so.
-    pub(super) fn answers(&mut self, response: &Message<'_>) {
-        self.early = Vec::new();
+    /// One answers, the first to do so. What it has said of its media before counts again, where the media path has
+    /// another's description since.
+    pub(super) fn answers(&mut self, response: &Message<'_>) -> Option<Described> {
         self.first = response.to().ok().and_then(|to| to.tag()).map(Box::from);
+        let early = std::mem::take(&mut self.early);
+        let answers = |early: &Early| Some(&early.tag) == self.first.as_ref() && !early.is_heard;
+        early.into_iter().find(answers)?.description
     }
 
     /// The way to one that has not answered.

@@ -103,3 +103,27 @@ fn a_prack_goes_to_the_contact_and_the_routes_of_its_own_fork() {
     world.last(PBX);
     hang_up(world, &mut caller);
 }
+
+/// A tone server speaks before the phone that then answers, which has said where it listens already.
+#[test]
+fn an_answer_without_a_description_means_the_one_that_its_own_fork_has_given() {
+    let mut world = World::new(settings());
+    world.media_in_ladder = true;
+    let mut caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request_with("INVITE", "Supported: 100rel\r\n", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    for (tag, format, number) in [("one", "AVP 0 101", 7), ("two", "AVP 8 101", 8)] {
+        let progress = response(&invite, "183 Session Progress", tag, &sdp(PBX, "").replace("AVP 0 101", format));
+        world.send(PBX, &saying(&progress, &format!("Require: 100rel\r\nRSeq: {number}\r\n")));
+    }
+    let plans = |ladder: String| ladder.lines().filter(|line| line.contains("plan callee")).count();
+    let before = world.ladder();
+    assert!(before.contains("plan callee [(0, Pcmu)]") && before.contains("plan callee [(8, Pcma)]"), "{before}");
+    world.send(PBX, &response(&invite, "200 OK", "one", ""));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+
+    let after = world.ladder();
+    assert!(after.contains("plan callee [(0, Pcmu)]") && plans(after.clone()) == 1, "{after}");
+    hang_up(world, &mut caller);
+}
