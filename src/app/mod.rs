@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
@@ -159,7 +159,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(settings: &Settings) -> Result<Self, StartError> {
+    fn new(settings: &Settings, store: &Path) -> Result<Self, StartError> {
         let names = Names::start().map_err(failed("names"))?;
         let public_names = PublicNames::start().map_err(failed("names"))?;
         let public = public_names.follow(settings, Public::default());
@@ -167,7 +167,7 @@ impl Shard {
         let pbx_name = SystemName::start("pbx name").map_err(failed("names"))?;
         pbx_name.follow(resolve::pbx_name(settings));
         let bound = bind(settings, &resolved)?;
-        let switchboard = switchboard(settings, &resolved, &bound.addresses)?;
+        let switchboard = switchboard(settings, &resolved, &bound.addresses, store)?;
         let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
         Ok(Self { names, pbx_name, public_names, resolved, changes, bound, switchboard, gate })
     }
@@ -182,8 +182,9 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.generation(settings.generation);
+        let store = folder.join(&settings.store.path);
         let Shard { names, pbx_name, public_names, resolved, changes, bound, switchboard, gate } =
-            Shard::new(&settings)?;
+            Shard::new(&settings, &store)?;
         // Where a folder is missing, whoever looks for it says so below.
         doubts::log(&settings.doubts());
         let addresses = bound.addresses.clone();
@@ -192,7 +193,6 @@ impl App {
         let unannounced = parts::unannounced(&media.missing_prompts, &parts::announcements(&settings, folder));
         metrics.part(Part::Announcements, unannounced.is_none());
         let ear = parts::ear(&settings, folder, media.taps, bound.wake())?;
-        let store = folder.join(&settings.store.path);
         let observer = parts::observer(&settings, &store, &metrics)?;
         let (journal, restored) = parts::journal(&settings, folder, &metrics);
 
@@ -380,14 +380,30 @@ fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {
     Bound::bind(&listen, Arc::new(streams)).map_err(|error| StartError::Run(error.to_string()))
 }
 
-fn switchboard(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -> Result<Switchboard, StartError> {
+fn switchboard(
+    settings: &Settings,
+    resolved: &Resolved,
+    addresses: &[Hop],
+    store: &Path,
+) -> Result<Switchboard, StartError> {
     let settings = resolve::call_settings(settings, resolved, addresses).map_err(StartError::Run)?;
     // The least of three: what is set, what the ports hold, and what the system's limit of open files holds.
     tracing::info!(calls = settings.max_calls, "Room for calls at a time");
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(failed("random numbers"))?;
-    let started = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
-    Ok(Switchboard::new(0, started, secret, Arc::new(settings)))
+    Ok(Switchboard::new(0, started(clock::wall(), store), secret, Arc::new(settings)))
+}
+
+/// Seconds since 1970, for the names of calls. On a machine that has no clock of its own, and begins twice at the same
+/// time, it is later than the last record.
+fn started(now: SystemTime, store: &Path) -> u32 {
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    // What is new is in the write-ahead log at first.
+    let mut log = store.as_os_str().to_owned();
+    log.push("-wal");
+    let files = [store, Path::new(&log)];
+    let written = files.iter().filter_map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok());
+    written.map(|time| seconds(time).saturating_add(1)).fold(seconds(now), u32::max)
 }
 
 fn journal_door(journal: Option<&Journal>) -> Box<dyn FnMut(Entry) + Send> {
@@ -418,4 +434,27 @@ fn shard_settings(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -
         gate: Arc::new(resolve::gate_settings(settings, resolved)),
         streams: Arc::new(resolve::stream_settings(settings, resolved)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_begins_again_names_no_call_as_one_in_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, log) = (folder.path().join("calls.db"), folder.path().join("calls.db-wal"));
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let write = |file: &Path, seconds| {
+            std::fs::File::create(file).unwrap().set_modified(at(seconds)).unwrap();
+        };
+
+        assert_eq!(started(at(1_000), &store), 1_000, "the first start");
+        write(&store, 900);
+        assert_eq!(started(at(1_000), &store), 1_000, "as it usually is");
+        write(&log, 1_500);
+        assert_eq!(started(at(1_000), &store), 1_501);
+    }
 }
