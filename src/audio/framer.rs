@@ -60,7 +60,8 @@ pub enum Content {
     G722,
     /// Opus, decoded in that order too.
     Opus,
-    /// Comfort noise (RFC 3389): 20 ms of silence that has arrived. The frames of the pause after it are lost ones.
+    /// Comfort noise (RFC 3389): nothing that is said. Receivers that know nothing of it play what else has the same
+    /// time, so it takes nobody's place here: its frames are lost ones, as those of the pause behind it.
     Noise,
 }
 
@@ -167,7 +168,7 @@ impl Framer {
             Content::Audio(_) => packet.payload.len(),
             Content::G722 => packet.payload.len().min(MOST_G722),
             Content::Opus => opus::samples(packet.payload).unwrap_or(0),
-            Content::Noise => FRAME_SAMPLES,
+            Content::Noise => 0,
         };
         if samples == 0 {
             return;
@@ -197,7 +198,7 @@ impl Framer {
                 self.decoder = Some((packet.ssrc, Decoder::Opus(decoder)));
                 self.fill_with(start, linear.get(..samples).unwrap_or_default());
             }
-            Content::Noise => self.fill(start, samples, |range| Run::Silent(range.len())),
+            Content::Noise => {}
         }
         self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
     }
@@ -273,10 +274,14 @@ impl Framer {
         let Some(start) = start.filter(|start| start.abs_diff(arrival) <= JUMP * FRAME_SAMPLES as u64) else {
             return self.restart(packet, arrival, samples);
         };
-        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the
-        // clock.
         let is_newest = packet.sequence.since(anchor.newest) > 0;
-        if !anchor.is_new(packet.sequence) && start < anchor.end {
+        let is_new = anchor.is_new(packet.sequence);
+        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the clock.
+        // Another goes by the numbers, so that it takes no place from the packet that is next by these.
+        if !is_newest && start >= anchor.end {
+            return Some(start);
+        }
+        if !is_new {
             self.counters.duplicate += 1;
             self.repeated_run = self.repeated_run.saturating_add(1);
             return if self.repeated_run >= REPEATED_RUN { self.restart(packet, arrival, samples) } else { None };

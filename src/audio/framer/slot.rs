@@ -24,8 +24,6 @@ pub(super) struct Slot {
 pub(super) enum Run<'a> {
     Coded(Law, &'a [u8]),
     Linear(&'a [i16]),
-    /// So many of silence.
-    Silent(usize),
 }
 
 impl Run<'_> {
@@ -33,7 +31,6 @@ impl Run<'_> {
         match self {
             Self::Coded(_, coded) => coded.len(),
             Self::Linear(linear) => linear.len(),
-            Self::Silent(length) => *length,
         }
     }
 }
@@ -59,14 +56,12 @@ impl Slot {
                 (self.from, self.to) = (from as u8, to as u8);
                 return;
             }
-            Run::Silent(_) if untouched => return,
-            Run::Coded(..) | Run::Linear(_) | Run::Silent(_) => {}
+            Run::Coded(..) | Run::Linear(_) => {}
         }
         let Some(place) = self.linear().get_mut(offset..end) else { return };
         match run {
             Run::Coded(law, coded) => law.decode_into(coded, place),
             Run::Linear(linear) => place.copy_from_slice(linear),
-            Run::Silent(_) => place.fill(0),
         }
     }
 
