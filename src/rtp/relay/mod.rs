@@ -10,7 +10,7 @@ mod outcome;
 mod payloads;
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::companding::Laws;
 use super::control::{Codec, StreamPlan};
@@ -36,6 +36,9 @@ pub struct MediaPair {
     counters: Counters,
 }
 
+/// A peer that sends what it was not asked for, and nothing else for so long, has switched to it.
+const SWITCHES: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct LegMedia {
     plan: StreamPlan,
@@ -48,6 +51,8 @@ struct LegMedia {
     rtcp: Option<SocketAddr>,
     /// What each payload type of packets *from* this leg means.
     payloads: Payloads,
+    /// When audio came from it that the other peer has asked for.
+    asked: Option<Instant>,
     keys: Keys,
     reception: Reception,
     /// Media from this leg do not reach the other.
@@ -72,6 +77,19 @@ impl LegMedia {
 }
 
 impl LegMedia {
+    /// True for audio that the other peer has not asked for, while audio comes that it has. Most throw it away, and would
+    /// hear another voice than the ear.
+    fn is_beside(&mut self, payload: Payload, header: &Header, now: Instant) -> bool {
+        if !matches!(payload, Payload::Audio(_)) {
+            return false;
+        }
+        if self.payloads.is_asked_for(header.payload_type) {
+            self.asked = Some(now);
+            return false;
+        }
+        self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < SWITCHES)
+    }
+
     /// True for the rest of a press that began while the leg was cut: the key that takes a caller back is for nobody
     /// else.
     fn was_pressed_in_cut(&mut self, payload: Payload, header: &Header) -> bool {
@@ -97,6 +115,7 @@ impl MediaPair {
             elsewhere: None,
             rtcp: None,
             payloads: Payloads::default(),
+            asked: None,
             keys: Keys::default(),
             reception: Reception::default(),
             cut: false,
@@ -125,6 +144,7 @@ impl MediaPair {
         media.plan = plan;
         for leg in Leg::BOTH {
             self.legs[leg].payloads = self.payloads_from(leg);
+            self.legs[leg].asked = None;
         }
     }
 
@@ -231,6 +251,10 @@ impl MediaPair {
             // The packet that began the new stream, with its marker, may not have been believed, and a receiver sets
             // its jitter buffer anew at the marker (RFC 3551 §4.1).
             header.mark(packet);
+        }
+        if media.is_beside(payload, &header, now) {
+            self.legs[from.other()].outgoing.left_out(&header);
+            return self.dropped(DropReason::Unasked);
         }
         media.reception.count(header.ssrc, header.sequence);
         self.counters.packets_in[from] += 1;

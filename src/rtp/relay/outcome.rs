@@ -41,11 +41,13 @@ pub enum DropReason {
     Contradicts,
     /// A key, and keys of its leg are held back.
     KeyHeld,
+    /// Audio that the peer has not asked for, between audio that it has.
+    Unasked,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`Counters::dropped`].
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::NotRtp,
         DropReason::UnknownSource,
         DropReason::Forged,
@@ -56,6 +58,7 @@ impl DropReason {
         DropReason::BeforePrompt,
         DropReason::Contradicts,
         DropReason::KeyHeld,
+        DropReason::Unasked,
     ];
 
     /// Fixed word for metric labels.
@@ -72,6 +75,7 @@ impl DropReason {
             DropReason::BeforePrompt => "before_prompt",
             DropReason::Contradicts => "contradicts",
             DropReason::KeyHeld => "key_held",
+            DropReason::Unasked => "unasked",
         }
     }
 }

@@ -39,7 +39,11 @@ impl Payload {
 /// Those payload types that mean something: a handful in a call, so they are looked through. A description may name 64
 /// of them, and all are known: a caller must not escape the tap behind a long list.
 #[derive(Debug, Default)]
-pub struct Payloads(Box<[(u8, Payload)]>);
+pub struct Payloads {
+    known: Box<[(u8, Payload)]>,
+    /// The first of them were asked for by the peer that receives them.
+    asked: u8,
+}
 
 impl Payloads {
     /// RFC 3264 §5.1: packets carry the numbers of the description that their sender was given, which is `given`, the
@@ -47,7 +51,8 @@ impl Payloads {
     #[must_use]
     pub fn new(given: &StreamPlan, own: &StreamPlan) -> Self {
         let mut known: Vec<(u8, Payload)> = Vec::new();
-        for plan in [given, own] {
+        let mut asked = 0;
+        for (plan, is_given) in [(given, true), (own, false)] {
             let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
             let event = plan.telephone_event.map(|number| (number, Payload::Event));
             // Of a number that stands for two things in one description, the codec that stands last is meant.
@@ -57,6 +62,9 @@ impl Payloads {
                     known.push((number, payload));
                 }
             }
+            if is_given {
+                asked = known.len() as u8;
+            }
         }
         let unnamed = UNNAMED.map(|(number, codec)| (number, Payload::Audio(codec)));
         for (number, payload) in unnamed.into_iter().chain([(COMFORT_NOISE, Payload::Noise)]) {
@@ -64,13 +72,19 @@ impl Payloads {
                 known.push((number, payload));
             }
         }
-        Self(known.into())
+        Self { known: known.into(), asked }
+    }
+
+    /// Has the peer that receives it asked for this number?
+    #[must_use]
+    pub fn is_asked_for(&self, number: u8) -> bool {
+        self.known.iter().take(self.asked.into()).any(|(other, _)| *other == number)
     }
 
     /// What a packet with this number holds.
     #[must_use]
     pub fn of(&self, number: u8) -> Payload {
-        self.0.iter().find(|(other, _)| *other == number).map_or(Payload::Other, |(_, payload)| *payload)
+        self.known.iter().find(|(other, _)| *other == number).map_or(Payload::Other, |(_, payload)| *payload)
     }
 }
 

@@ -140,7 +140,7 @@ fn strangers_and_noise_are_counted_drops() {
     assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
     assert!(stranger.heard.is_none());
     assert_eq!(noise.way, Relay::Drop(DropReason::NotRtp));
-    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(call.pair.counters().dropped, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -415,4 +415,39 @@ fn rounds_of_numbers_in_reports_are_those_of_who_sends_the_stream() {
     assert_eq!(told(&mut call, &newest, 0, 7), (1, 4), "the callee's side has not come round yet");
     let newest = send(&mut call, 7, 5, 6);
     assert_eq!(told(&mut call, &newest, 1, 7), (1, 6));
+}
+
+/// A receiver throws away what it has not asked for, so that beside its voice a caller could show the ear another.
+#[test]
+fn audio_that_nobody_has_asked_for_does_not_come_between_audio_that_somebody_has() {
+    let mut call = Call::new();
+    let asks = StreamPlan { rtp: Some(address(CALLEE)), codecs: vec![(8, Codec::Pcma)], ..StreamPlan::default() };
+    call.pair.plan(Leg::Callee, asks, call.now);
+    let mut sequence = 0;
+    let mut sent = |call: &mut Call, payload_type: u8| {
+        sequence += 1;
+        let mut packet = rtp(payload_type, sequence, 7, &[0; 160]);
+        let relayed = call.send(Leg::Caller, &mut packet, CALLER);
+        (
+            matches!(relayed.way, Relay::Forward { .. }),
+            relayed.heard.is_some(),
+            u16::from_be_bytes([packet[2], packet[3]]),
+        )
+    };
+
+    // A gateway that goes by its own numbers is understood.
+    assert!((0..60).all(|_| matches!(sent(&mut call, 0), (true, true, _))));
+    let (_, _, first) = sent(&mut call, 8);
+    for n in 1..50u16 {
+        assert_eq!(sent(&mut call, 0).0, false);
+        assert!(!sent(&mut call, 9).1);
+        assert_eq!(sent(&mut call, 8), (true, true, first.wrapping_add(n)), "without a gap");
+    }
+    assert_eq!(
+        call.pair.counters().dropped[DropReason::ALL.iter().position(|r| *r == DropReason::Unasked).unwrap()],
+        98
+    );
+    // One that has switched is heard again within a second.
+    let lost = (0..200).position(|_| sent(&mut call, 0).0);
+    assert!(lost.is_some_and(|lost| lost <= 50), "{lost:?}");
 }
