@@ -156,6 +156,35 @@ mod tests {
         assert_ne!(speech, Class::NoSpeech);
     }
 
+    /// Two beeps before the message, and a line on which no window is heard very well.
+    #[test]
+    fn blips_do_not_hide_what_scams_say() {
+        let words = |confidence: f32| Finding::Words {
+            text: "your Amazon account was charged, press one".into(),
+            from: CallTime::from_millis(1_000),
+            to: CallTime::from_millis(7_000),
+            confidence: Ratio::clamped(confidence),
+            speech: true,
+        };
+        let class = |confidence: f32, signs: &[Finding]| {
+            let mut judge = judge();
+            for _ in 0..2 {
+                hear(&mut judge, 500, Finding::Tone { tone: crate::detect::tone::Tone::Key });
+            }
+            hear(&mut judge, 1_000, onset());
+            hear(&mut judge, 7_000, Finding::Monologue { length: Duration::from_secs(6) });
+            hear(&mut judge, 7_000, words(confidence));
+            signs.iter().for_each(|sign| hear(&mut judge, 7_000, sign.clone()));
+            judge.verdict(CallTime::from_millis(7_500)).class
+        };
+        let signs =
+            [phrase(Meaning::Scam, "charge"), phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one")];
+
+        assert_eq!(class(0.7, &signs), Class::PressKey);
+        assert_eq!(class(0.7, &[]), Class::NoSpeech, "music has words written of it, too");
+        assert_eq!(class(0.5, &signs), Class::NoSpeech);
+    }
+
     #[test]
     fn a_scam_opening_with_a_key_prompt_is_press_key() {
         let mut judge = judge();

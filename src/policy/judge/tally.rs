@@ -43,6 +43,9 @@ const TWO_PHRASES: f32 = 1.0;
 /// On a line with tones or music, the recogniser must be this confident before its words count as speech.
 const SURE: f32 = 0.8;
 
+/// So confident, it is believed all the same where it has written what scams say.
+const CONFIDENT: f32 = 0.65;
+
 /// Where words are off, so much speech with only breaths counts as speech on a line with tones or music too.
 const OUTLASTS_MUSIC: Duration = Duration::from_secs(2);
 
@@ -180,7 +183,8 @@ impl Tally {
                 (0, false) => true,
                 (0, true) => self.monologue >= OUTLASTS_MUSIC,
                 (_, false) => self.confidence > 0.0,
-                (_, true) => self.confidence >= SURE,
+                // Two blips are played over a line in no time: they do not outweigh two signs of a scam.
+                (_, true) => self.confidence >= SURE || (self.confidence >= CONFIDENT && self.has_enough_signs()),
             }
     }
 
@@ -209,17 +213,20 @@ impl Tally {
     /// speaks on as machines do, and has said nothing that people say.
     #[must_use]
     pub fn scam_limit(&self) -> f32 {
+        if self.has_enough_signs() { 1.0 } else { ONE_SIGN_ALONE }
+    }
+
+    fn has_enough_signs(&self) -> bool {
         let (phrases, wording) = (self.phrases_of(Meaning::Scam), self.wording.scam);
         let prompt = self.phrases_of(Meaning::KeyPrompt) > 0.0;
         let talks = self.phrases_of(Meaning::Talk) > 0.0;
         let person = talks && self.wording.automated < 0.0;
-        let enough = self.recording.is_some()
+        self.recording.is_some()
             || self.phrases_of(Meaning::CallBack) > 0.0
             || phrases >= TWO_PHRASES
             || (phrases > 0.0 && (prompt || (wording >= LIKELY_WORDING && !person)))
             || (prompt && wording >= SCAM_WORDING)
-            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && !talks);
-        if enough { 1.0 } else { ONE_SIGN_ALONE }
+            || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && !talks)
     }
 
     fn value(&self, measure: Measure) -> f32 {
