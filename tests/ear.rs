@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::audio::FRAME_SAMPLES;
@@ -11,7 +12,7 @@ use ringfence::audio::g711::Law;
 use ringfence::audio::wav::Wav;
 use ringfence::detect::ear::Opposite;
 use ringfence::detect::evidence::{Finding, Meaning, Screened};
-use ringfence::detect::phrase::{Book, PassedOver, Recogniser, Transcript, to_recogniser};
+use ringfence::detect::phrase::{Book, PassedOver, Recogniser, Transcript, Weighed, to_recogniser};
 use ringfence::io::media::LAWS;
 use ringfence::offline::{Ear, EarFiles, Heard, Recording, hear};
 use ringfence::policy::action::StepUp;
@@ -267,15 +268,17 @@ fn a_key_prompt_is_found_behind_words_that_were_misheard() {
 
 #[test]
 fn words_that_were_passed_over_are_evidence_by_their_probability() {
-    let prompts = |text: &str, probability: f32| {
+    let prompts = |text: &str, probability: f32, log_ratio: Option<f32>| {
         let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
         let heard = ear.with(|knowledge, _| {
             hear(&recording("neighbour"), knowledge, &Policy::default(), WATCH, &mut |run| {
-                let (phrase, probability) = ("press one, as misheard".into(), Ratio::clamped(probability));
+                let phrase: Arc<str> = "press one, as misheard".into();
+                let weighed = log_ratio.map(|log_ratio| Weighed { phrase: Arc::clone(&phrase), log_ratio });
+                let probability = Ratio::clamped(probability);
                 let transcript = Transcript {
                     text: text.to_owned(),
                     confidence: Ratio::ONE,
-                    weighed: Vec::new(),
+                    weighed: weighed.into_iter().collect(),
                     passed_over: vec![PassedOver { phrase, probability }],
                 };
                 Some((transcript, run.window.length() / 20))
@@ -292,11 +295,20 @@ fn words_that_were_passed_over_are_evidence_by_their_probability() {
         found
     };
 
-    let [(phrase, confidence)] = &prompts("So that is the first of them for me", 0.03)[..] else {
+    let [(phrase, confidence)] = &prompts("So that is the first of them for me", 0.03, None)[..] else {
         panic!("one prompt")
     };
     assert_eq!(phrase, "press one, as misheard");
     assert!((0.85..0.95).contains(&confidence.get()), "{confidence:?}");
-    let [(_, doubtful)] = &prompts("So that is the first of them for me", 0.0003)[..] else { panic!("one prompt") };
+    let [(_, doubtful)] = &prompts("So that is the first of them for me", 0.0003, None)[..] else {
+        panic!("one prompt")
+    };
     assert!((0.05..0.15).contains(&doubtful.get()), "{doubtful:?}");
+    // "First one" is not what it may be misheard of, but further on there was a prompt; and the other way round.
+    for (probability, log_ratio) in [(0.03, -20.0), (0.0003, -5.7)] {
+        let [(_, likelier)] = &prompts("So the first one is for me", probability, Some(log_ratio))[..] else {
+            panic!("one prompt")
+        };
+        assert!((0.85..0.95).contains(&likelier.get()), "{likelier:?}");
+    }
 }

@@ -14,7 +14,9 @@ use crate::audio::Frame;
 use crate::detect::ear::{Ear, Opposite};
 use crate::detect::evidence::{Evidence, Finding};
 use crate::detect::fingerprint::{Library, Word};
-use crate::detect::phrase::{Book, CallWording, PassedOver, Schedule, ScheduleSettings, Transcript, Window, Wording};
+use crate::detect::phrase::{
+    Book, CallWording, FoundPhrase, PassedOver, Schedule, ScheduleSettings, Transcript, Window, Wording,
+};
 use crate::policy::judge::{Class, Judge, Verdict, Weights};
 use crate::units::{CallTime, Leg, Ratio};
 
@@ -39,6 +41,12 @@ const FULL_BELIEF: f32 = 0.3;
 
 /// Words that are believed less than this do not count for the wording. Phrases count, but less.
 const LEAST_BELIEF: f32 = 0.5;
+
+/// From this probability of `press_key` on, a few words more may take the call away.
+const BRINK: f32 = 0.3;
+
+/// So much less urgent are the words of a call in which nobody seems to speak than those of a certain recording.
+const SAYS_NOTHING: f32 = 0.8;
 
 /// A verdict is given out when a probability has moved by this much, or the class has changed.
 const MOVED: f32 = 0.02;
@@ -79,6 +87,11 @@ fn belief(confidence: Ratio) -> f32 {
 /// Probability that doubted words were those that they may have been.
 fn supported(log_ratio: f32) -> Ratio {
     Ratio::clamped(1.0 / (1.0 + (-(log_ratio + EVEN_RATIO)).exp()))
+}
+
+/// Probability that words which were passed over at this joint probability were said.
+fn possible(probability: Ratio) -> Ratio {
+    Ratio::clamped(probability.get() / (probability.get() + EVEN_PASSED_OVER))
 }
 
 /// One call under analysis.
@@ -139,9 +152,13 @@ impl Hearing {
 
     /// A word run that pays now. No other comes until [`Hearing::recognised`] or [`Hearing::not_recognised`].
     pub fn poll_word_run(&mut self) -> Option<WordRun> {
-        let window = self.schedule.as_mut()?.due()?;
+        let on_the_brink = self.last.as_ref().is_some_and(|verdict| verdict.of(Class::PressKey).get() >= BRINK);
+        let window = self.schedule.as_mut()?.due(on_the_brink)?;
         let audio = self.ear.caller_audio(window.from, window.to);
-        let urgency = self.last.as_ref().map_or(0.0, |verdict| 1.0 - verdict.of(Class::Live).get());
+        // Who has not spoken is not suspicious for it: sound without words comes behind what begins like a scam.
+        let quiet = |verdict: &Verdict| SAYS_NOTHING * verdict.of(Class::NoSpeech).get();
+        let suspicion = |verdict: &Verdict| 1.0 - verdict.of(Class::Live).get() - quiet(verdict);
+        let urgency = self.last.as_ref().map_or(0.0, suspicion);
         Some(WordRun { window, audio, urgency, book: Arc::clone(&self.book) })
     }
 
@@ -171,19 +188,21 @@ impl Hearing {
             self.hear(Evidence { at, leg: Leg::Caller, finding });
         }
         let mut phrases = self.book.hear(text);
-        for PassedOver { phrase, probability } in passed_over {
-            if let (None, Some(mut heard)) =
-                (phrases.iter().find(|heard| heard.phrase == *phrase), self.book.named(phrase))
-            {
-                let probability = probability.get();
-                heard.confidence = Ratio::clamped(probability / (probability + EVEN_PASSED_OVER));
-                phrases.push(heard);
-            }
-        }
-        for mut heard in phrases {
+        for heard in &mut phrases {
             if let Some(weighed) = weighed.iter().find(|weighed| weighed.phrase == heard.phrase) {
                 heard.confidence = supported(weighed.log_ratio);
             }
+        }
+        // The same words may have been misheard in one place and passed over in another.
+        for PassedOver { phrase, probability } in passed_over {
+            let confidence = possible(*probability);
+            match phrases.iter_mut().find(|heard| heard.phrase == *phrase) {
+                Some(heard) if heard.confidence >= confidence => {}
+                Some(heard) => heard.confidence = confidence,
+                None => phrases.extend(self.book.named(phrase).map(|named| FoundPhrase { confidence, ..named })),
+            }
+        }
+        for heard in phrases {
             let finding = Finding::Phrase {
                 phrase: heard.phrase,
                 meaning: heard.meaning,
