@@ -318,7 +318,9 @@ mod tests {
             (111, "opus", 48_000),
             (18, "G729", 8_000),
             (8, "pcma", 8_000),
-            (9, "G722", 16_000),
+            (97, "G722", 16_000),
+            (0, "X", 8_000),
+            (9, "CN", 8_000),
             (101, "Telephone-Event", 8_000),
             (110, "telephone-event", 48_000),
             (102, "telephone-event", 16_000),
@@ -326,7 +328,7 @@ mod tests {
 
         let plan = StreamPlan::described(None, encodings.into_iter());
 
-        let codecs = vec![(111, Codec::Opus), (8, Codec::Pcma)];
+        let codecs = vec![(111, Codec::Opus), (8, Codec::Pcma), (0, Codec::Pcmu)];
         let expected =
             StreamPlan { codecs, telephone_event: Some(101), wide_event: Some(110), ..StreamPlan::default() };
         assert_eq!(plan, expected);
