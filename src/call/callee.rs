@@ -217,6 +217,11 @@ impl Switchboard {
             return self.keep(call);
         }
         let to = message.header(Name::To).map_or("", |header| header.value).to_owned();
+        // From here on only its own dialog counts.
+        let own = call.forks.cseq(message.to().ok().and_then(|to| to.tag())).unwrap_or_default();
+        let LastInvite { number, shift, .. } = call.last_invite.callee;
+        call.forks.highest = call.party.callee.cseq;
+        call.party.callee.cseq = own.max(number.saturating_add(shift));
         // With reliable provisional responses, an answer need not say again what it has said (RFC 3262 §5).
         if let Some(early) = call.forks.answers(message).filter(|_| !message.has_sdp()) {
             call.media.talk.callee = early.talk;

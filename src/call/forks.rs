@@ -16,6 +16,8 @@ pub(super) struct Forks {
     first: Option<Box<str>>,
     /// Others that answered too and were hung up.
     pub hung_up: Vec<Box<str>>,
+    /// Highest CSeq that any of them has had of us.
+    pub highest: u32,
 }
 
 /// A dialog before the answer: where requests of the caller go (RFC 3261 §12.1.2).
@@ -24,6 +26,8 @@ struct Early {
     tag: Box<str>,
     target: String,
     routes: Vec<String>,
+    /// Highest CSeq of a request in its dialog, which counts on from the INVITE by itself (RFC 3261 §12.1.2).
+    cseq: u32,
     description: Option<Described>,
     /// The media path has this description, not that of another one.
     is_heard: bool,
@@ -42,13 +46,31 @@ impl Forks {
         let tag = response.to().ok().and_then(|to| to.tag());
         let (Some(tag), Ok(Some(contact))) = (tag, response.contact()) else { return };
         let routes = forward::routes_back(response);
-        let early =
-            Early { tag: tag.into(), target: contact.uri.to_owned(), routes, description: None, is_heard: false };
+        let early = Early {
+            tag: tag.into(),
+            target: contact.uri.to_owned(),
+            routes,
+            cseq: 0,
+            description: None,
+            is_heard: false,
+        };
         if let Some(other) = self.early.iter_mut().find(|other| other.tag == early.tag) {
-            *other = Early { description: other.description.take(), is_heard: other.is_heard, ..early };
+            let Early { target, routes, .. } = early;
+            (other.target, other.routes) = (target, routes);
         } else if self.early.len() < MAX_FORKS {
             self.early.push(early);
         }
+    }
+
+    /// A request of the caller has gone to one, with this CSeq.
+    pub(super) fn hears(&mut self, tag: Option<&str>, cseq: u32) {
+        let early = self.early.iter_mut().find(|early| Some(&*early.tag) == tag);
+        early.into_iter().for_each(|early| early.cseq = early.cseq.max(cseq));
+    }
+
+    /// Highest CSeq in the dialog of one that has not answered; None: it is none of these.
+    pub(super) fn cseq(&self, tag: Option<&str>) -> Option<u32> {
+        self.early.iter().find(|early| Some(&*early.tag) == tag).map(|early| early.cseq)
     }
 
     /// A response of one describes its media.

@@ -252,7 +252,11 @@ impl Switchboard {
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         relayed.shift = call.party[to].shift;
         forward::renumber(edits, message, relayed.shift);
-        call.party[to].cseq = call.party[to].cseq.max(number.saturating_add(relayed.shift));
+        let renumbered = number.saturating_add(relayed.shift);
+        call.party[to].cseq = call.party[to].cseq.max(renumbered);
+        if to == Leg::Callee {
+            call.forks.hears(message.to().ok().and_then(|to| to.tag()), renumbered);
+        }
         relayed.trunk.clone_from(&call.trunk);
         call.screen(edits, message, leg);
         if relayed.invite {
@@ -418,7 +422,8 @@ fn edit_response(edits: &mut Edits, message: &Message<'_>, relayed: &RelayedRequ
 fn refusal(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
     let other = &call.party[leg.other()];
     let number = message.cseq().map_or(0, |cseq| cseq.number).saturating_add(other.shift);
-    if leg == Leg::Caller && number < other.cseq {
+    let highest = || call.forks.cseq(message.to().ok().and_then(|to| to.tag())).unwrap_or(other.cseq);
+    if leg == Leg::Caller && number < highest() {
         // Out of order (RFC 3261 §12.2.2).
         Some(StatusCode::SERVER_ERROR)
     } else if leg == Leg::Callee && !call.has_callee {

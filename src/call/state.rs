@@ -353,7 +353,7 @@ impl Call {
 
     /// What its callee's INVITE is once nobody waits for it.
     pub(super) fn orphan(&self) -> Orphan {
-        let highest_cseq = self.party.callee.cseq;
+        let highest_cseq = self.party.callee.cseq.max(self.forks.highest);
         let ended = self.forks.ended();
         Orphan { flow: self.flow.callee, local: self.local(Leg::Callee), highest_cseq, ended }
     }

@@ -127,3 +127,51 @@ fn an_answer_without_a_description_means_the_one_that_its_own_fork_has_given() {
     assert!(after.contains("plan callee [(0, Pcmu)]") && plans(after.clone()) == 1, "{after}");
     hang_up(world, &mut caller);
 }
+
+/// A phone that rings reliably, and then the mailbox that answers: the caller counts in each dialog by itself.
+#[test]
+fn the_callers_numbers_are_those_of_the_fork_that_it_speaks_to() {
+    let mut world = World::new(settings());
+    let caller = Phone::caller("call");
+    world.send(TRUNK, &caller.request_with("INVITE", "Supported: 100rel\r\n", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let mut one = caller.clone();
+    for number in [7, 8] {
+        let progress = response(&invite, "183 Session Progress", "one", &sdp(PBX, ""));
+        world.send(PBX, &saying(&progress, &format!("Require: 100rel\r\nRSeq: {number}\r\n")));
+        one.learn(&world.last(TRUNK));
+        one.cseq += 1;
+        world.send(TRUNK, &one.request_with("PRACK", &format!("RAck: {number} 1 INVITE\r\n"), ""));
+        let prack = world.last(PBX);
+        world.send(PBX, &response(&prack, "200 OK", "", ""));
+        world.last(TRUNK);
+    }
+    let mut two = caller.clone();
+    let progress = response(&invite, "183 Session Progress", "two", &sdp(PBX, ""));
+    world.send(PBX, &saying(&progress, "Require: 100rel\r\nRSeq: 9\r\n"));
+    two.learn(&world.last(TRUNK));
+    two.cseq += 1;
+    // The same number, and a branch of its own.
+    let prack = two.request_with("PRACK", "RAck: 9 1 INVITE\r\n", "").replace("branch=z9hG4bK", "branch=z9hG4bKtwo");
+    world.send(TRUNK, &prack);
+    let prack = world.last(PBX);
+    assert!(prack.starts_with("PRACK ") && header(&prack, "CSeq") == "2 PRACK", "{prack}");
+    world.send(PBX, &response(&prack, "200 OK", "", ""));
+    world.last(TRUNK);
+
+    let mut three = caller.clone();
+    world.send(PBX, &response(&invite, "200 OK", "three", &sdp(PBX, "")));
+    three.learn(&world.last(TRUNK));
+    world.send(TRUNK, &three.ack());
+    world.last(PBX);
+    world.send(TRUNK, &three.next("BYE", ""));
+    let bye = world.last(PBX);
+    assert!(bye.starts_with("BYE ") && header(&bye, "CSeq") == "2 BYE", "{bye}");
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+    // One that answers late is hung up with a number above all that it has had.
+    world.send(PBX, &response(&invite, "200 OK", "one", &sdp(PBX, "")));
+    let late: Vec<String> = std::iter::from_fn(|| world.receive(PBX)).collect();
+    assert!(late.iter().any(|message| message.starts_with("BYE ") && header(message, "CSeq") == "4 BYE"), "{late:?}");
+    world.send(PBX, &response(late.last().unwrap(), "200 OK", "", ""));
+    world.rest();
+}
