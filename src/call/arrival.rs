@@ -48,6 +48,8 @@ enum Refusal {
     NoTarget,
     /// A description that cannot be read, or without a codec that may pass.
     NotAcceptable,
+    /// It would take the place of a call that has been taken away.
+    Diverted,
 }
 
 impl Refusal {
@@ -60,6 +62,8 @@ impl Refusal {
             Self::UriScheme => (StatusCode::UNSUPPORTED_URI_SCHEME, &[]),
             Self::NoTarget => (StatusCode::SERVICE_UNAVAILABLE, &[]),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE_HERE, &[]),
+            // RFC 3891 §3: the dialog is over for whoever would take it.
+            Self::Diverted => (StatusCode::NO_SUCH_CALL, &[]),
         }
     }
 
@@ -73,6 +77,7 @@ impl Refusal {
             Self::UriScheme => "uri_scheme",
             Self::NoTarget => "no_target",
             Self::NotAcceptable => "not_acceptable",
+            Self::Diverted => "diverted",
         }
     }
 }
@@ -158,6 +163,9 @@ impl Switchboard {
         };
         if self.by_call_id.contains_key(message.call_id()) {
             return Err(Refusal::Loop);
+        }
+        if side == Side::Outside && self.would_replace_diverted(message) {
+            return Err(Refusal::Diverted);
         }
         let Ok(target) = Uri::parse(uri) else { return Err(Refusal::UriScheme) };
         let candidates = self.candidates(uri, &target, side, Order::ByLot);

@@ -35,6 +35,14 @@ impl Switchboard {
         edits.set_uri_at(message, old, &new);
     }
 
+    /// Would an INVITE take the place of a call that has been taken away? Its caller would have the callee again.
+    pub(super) fn would_replace_diverted(&self, message: &Message<'_>) -> bool {
+        let Some(replaces) = message.other("Replaces") else { return false };
+        let call_id = replaces.value.split(';').next().unwrap_or_default().trim();
+        let call = self.by_call_id.get(call_id).and_then(|id| self.calls.get(id));
+        call.is_some_and(|call| call.diversion.is_some())
+    }
+
     /// Who has the dialog that a Replaces of `uri` names, as `side`'s peer knows them.
     fn replaced_target(&self, uri: &Uri<'_>, side: Side) -> Option<String> {
         let call_id = replaced(uri.headers)?;

@@ -1,7 +1,7 @@
 //! Transfers: Refer-To names somebody whom its reader can reach, Replaces a dialog that its reader knows.
 
 use super::world::{PBX, Phone, TRUNK, US_INSIDE, US_OUTSIDE, header, response, sdp, settings};
-use super::{answered, expect, hang_up};
+use super::{MS, answered, expect, hang_up};
 
 #[test]
 fn a_blind_transfer_from_either_side() {
@@ -97,4 +97,20 @@ fn hang_up_first(world: &mut super::World, caller: &mut Phone) {
     let bye = world.last(TRUNK);
     assert!(bye.starts_with("BYE "), "{bye}");
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+}
+
+#[test]
+fn a_caller_who_was_taken_away_does_not_come_back_in_the_place_of_its_call() {
+    let (mut world, _, _) = answered(settings());
+    world.run(MS(5_000));
+    world.judge(0.95);
+    while world.receive(PBX).is_some() {}
+    let mut again = Phone::caller("again");
+    again.target = format!("sip:201@{US_OUTSIDE}");
+    let replaces = "Replaces: call@trunk ;to-tag=callee;from-tag=call\r\n";
+    world.send(TRUNK, &again.request_with("INVITE", replaces, &sdp(TRUNK, "")));
+
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 481 "));
+    assert!(world.receive(PBX).is_none());
+    assert_eq!(world.switchboard.sizes().calls, 1);
 }
