@@ -440,10 +440,11 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
     take_info(&mut world);
 
-    assert!(diverted.contains("hold keys of callee false") && diverted.contains("play callee-diverted"), "{diverted}");
+    assert!(diverted.contains("hold keys of callee true") && diverted.contains("play callee-diverted"), "{diverted}");
     assert!(world.events.contains(&"taken back".to_owned()), "the first nine is the key for that");
     let after = world.ladder();
-    assert!(!after.contains("hold keys") && !after.contains("press "), "{after}");
+    assert!(after.contains("hold keys of callee false\n") && !after.contains("press "), "{after}");
+    assert!(!after.contains("hold keys of callee true"), "{after}");
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
 }
@@ -487,6 +488,21 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
 
     assert!(!world.ladder().contains("hold keys"));
     world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.95);
+    world.run(S(2));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+
+    let ladder = world.ladder();
+    assert!(ladder.contains("hold keys of callee false but 9\n"), "{ladder}");
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 

@@ -251,7 +251,12 @@ impl MediaPair {
             let bytes = packet.get(header.payload.clone()).unwrap_or_default();
             digit = self.may_return(from, payload, bytes, digit, now);
         }
-        let way = if held { self.leave_out(from, &header) } else { self.forward(from, &header, payload, packet, now) };
+        // Of a leg that is cut, nothing passes that a key could be left out of.
+        let way = if held && !self.legs[from].cut {
+            self.leave_out(from, &header)
+        } else {
+            self.forward(from, &header, payload, packet, now)
+        };
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 

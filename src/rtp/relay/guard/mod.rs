@@ -149,6 +149,7 @@ impl MediaPair {
         key: Option<char>,
         now: Instant,
     ) -> Option<char> {
+        let cut = self.legs[from].cut;
         let sends_events = self.legs[from].keys.have_come();
         let Some(guard) = &mut self.legs[from.other()].guard else { return key };
         let (sounds, key) = match payload {
@@ -160,7 +161,8 @@ impl MediaPair {
             }
             Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise => (None, key),
         };
-        if let Some(key) = sounds {
+        // What goes nowhere does not come back.
+        if let Some(key) = sounds.filter(|_| !cut) {
             guard.sounded.note(key, now);
         }
         key
