@@ -49,10 +49,10 @@ struct HeardEvent {
 }
 
 impl Keys {
-    /// This leg presses keys as events.
+    /// Whoever sends this stream presses keys as events: another telephone behind a transfer may not.
     #[must_use]
-    pub(super) fn have_come(&self) -> bool {
-        self.last.is_some()
+    pub(super) fn have_come(&self, from: Ssrc) -> bool {
+        self.last.as_ref().is_some_and(|last| last.ssrc == from)
     }
 
     /// Hears one event packet by this clock; a key if this is the first of a press.

@@ -249,7 +249,7 @@ impl MediaPair {
         }
         if self.legs[from.other()].guard.is_some() {
             let bytes = packet.get(header.payload.clone()).unwrap_or_default();
-            digit = self.may_return(from, payload, bytes, digit, now);
+            digit = self.may_return(from, payload, (&header, bytes), digit, now);
         }
         // Of a leg that is cut, nothing passes that a key could be left out of.
         let way = if held && !self.legs[from].cut {

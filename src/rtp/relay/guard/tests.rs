@@ -268,6 +268,18 @@ fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     assert_eq!(told, "9");
 }
 
+#[test]
+fn a_telephone_that_presses_tones_is_told_of_behind_a_transfer_from_one_that_sends_events() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    assert_eq!(keys(&mut call, press(1, 160, 9)), ("9".to_owned(), 0));
+    call.now += Duration::from_secs(1);
+    let audio = [tone([852.0, 1_477.0], Law::A), vec![0xD5; 160 * 6]].concat();
+    let packets = audio.chunks(160).enumerate().map(|(n, payload)| rtp(8, n as u16, 88, payload)).collect();
+
+    assert_eq!(keys(&mut call, packets).0, "9");
+}
+
 /// Two nines of the caller as tones; what the callee's side returns of them comes so many packets later, half as loud.
 fn returned(call: &mut Call, later: usize) -> (String, String, usize) {
     let nine = |height: f32| -> Vec<u8> {
