@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::io::media::LAWS;
-use crate::rtp::control::Held;
+use crate::rtp::control::{Held, Rollovers, SrtpPlan};
 use crate::rtp::packet::HEADER;
 use crate::rtp::player::Late;
+use crate::rtp::srtp::{MOST_ADDED, MasterKey, Sealing, Suite};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -415,4 +416,46 @@ fn rounds_of_numbers_in_reports_are_those_of_who_sends_the_stream() {
     assert_eq!(told(&mut call, &newest, 0, 7), (1, 4), "the callee's side has not come round yet");
     let newest = send(&mut call, 7, 5, 6);
     assert_eq!(told(&mut call, &newest, 1, 7), (1, 6));
+}
+
+#[test]
+fn a_peer_that_changes_its_key_counts_on_or_begins_anew() {
+    let suite = Suite::Aes128Sha1_80;
+    let key = |n: u8| MasterKey::new([n; 30]);
+    let plan = |call: &mut Call, theirs: u8, heard: u32| {
+        let srtp = SrtpPlan {
+            suite,
+            ours: key(9),
+            theirs: Some(key(theirs)),
+            rollovers: Rollovers { heard, sent: 0 },
+            resumed: false,
+        };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+    };
+    let opens = |call: &mut Call, theirs: u8, rounds: u32, sequence: u16| {
+        let packet = rtp(0, sequence, 7, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        let length = Sealing::new(suite, &key(theirs), rounds).rtp(&mut buffer, packet.len()).unwrap();
+        call.pair.open(Leg::Caller, false, &mut buffer[..length]) == Some(packet.len())
+    };
+    // Where its numbers came round twice under the first key: they may have done so once more, or a peer counts anew.
+    for (rounds, ok) in [(2, true), (3, true), (0, true), (1, true), (4, false)] {
+        let mut call = Call::new();
+        plan(&mut call, 1, 2);
+        assert!(opens(&mut call, 1, 2, 100));
+        plan(&mut call, 2, 0);
+        assert_eq!(call.pair.rolled(Leg::Caller).map(|rolled| rolled.heard), Some(2), "until it is known");
+        assert!(!opens(&mut call, 1, 2, 101), "the old key");
+
+        assert_eq!(opens(&mut call, 2, rounds, 102), ok, "{rounds}");
+
+        if ok {
+            assert!(opens(&mut call, 2, rounds, 103) && !opens(&mut call, 2, (rounds + 2) % 4, 104), "settled");
+        }
+        // Each further key goes on from the one before, though nothing was sent under it.
+        plan(&mut call, 3, 0);
+        plan(&mut call, 4, 0);
+        assert!(!ok || opens(&mut call, 4, rounds, 105), "{rounds}");
+    }
 }
