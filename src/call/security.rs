@@ -10,7 +10,7 @@ use super::settings::Side;
 use super::state::Call;
 use crate::rtp::control::{Rollovers, SrtpPlan, StreamPlan};
 use crate::rtp::srtp::{MasterKey, Suite};
-use crate::sip::wire::sdp::{Crypto, Media, Protection};
+use crate::sip::wire::sdp::{BadSdp, Crypto, Media, Protection, Sdp};
 use crate::units::{CallId, Leg, PerLeg};
 
 /// `srtp` of a trunk or the PBX.
@@ -133,6 +133,16 @@ impl Call {
                 place.and_then(|place| settings.srtp.outside.get(place)).copied().unwrap_or_default()
             }
         }
+    }
+
+    /// Reads a description of `from`. Encryption beside the same audio in the clear is not seen, where that side has no
+    /// word on it: what would pass between the peers, the other one may not know.
+    pub(super) fn read_sdp<'b>(&self, body: &'b [u8], from: Leg) -> Result<Sdp<'b>, BadSdp> {
+        let mut sdp = self.settings.read_sdp(body)?;
+        if self.security.is_none() || self.srtp_policy(from) == SrtpPolicy::Off {
+            sdp.prefer_plain();
+        }
+        Ok(sdp)
     }
 
     /// The word that counts for what `leg` says or is told. Nobody who calls for help has to encrypt.
