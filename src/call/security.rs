@@ -1,7 +1,9 @@
 //! SRTP that ends here: what a peer has said of it, what it is told, and what the media path does about it (RFC 4568).
 //!
-//! Each side has its own word on it. Where neither has one, descriptions pass as they are, keys and all; so does
-//! encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
+//! Each side has its own word on it. Where neither has one, encryption passes with its keys, where its profile says that
+//! it is some; so does encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
+//! Beside the plain profile keys do not pass: peers that take them (RFC 8643) would encrypt what everybody here, and the
+//! ear, takes for plain.
 
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +166,10 @@ impl Call {
         let towards = self.srtp_wanted(from.other(), !plain(from.other()));
         let before = self.media.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
-        let Some(security) = &mut self.security else { return as_it_is };
+        let Some(security) = &mut self.security else {
+            let rewritten = if media.is_plain_rtp() { Protection::Plain } else { Protection::AsItIs };
+            return Negotiated { rewritten, ..as_it_is };
+        };
         if media.is_fax() {
             // T.38 knows no SRTP: it passes, or nothing does. The keys are those of the talk before and after.
             let refused = policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;

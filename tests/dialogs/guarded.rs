@@ -17,6 +17,8 @@ fn guarded() -> (World, Phone, Phone) {
     (world, caller, callee)
 }
 
+const KEY: &str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+
 fn press(world: &mut World, digit: char) {
     world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit });
 }
@@ -562,9 +564,7 @@ fn a_caller_who_will_be_listened_to_does_not_hide_before_the_answer() {
 #[test]
 fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
     let (mut world, mut caller, _) = guarded();
-    let secret =
-        super::sdp(TRUNK, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n");
-    let secret = secret.replace("RTP/AVP", "RTP/SAVP");
+    let secret = super::sdp(TRUNK, KEY).replace("RTP/AVP", "RTP/SAVP");
     world.send(TRUNK, &caller.next("INVITE", &secret));
     let answer = world.last(TRUNK);
     world.send(TRUNK, &caller.request("ACK", ""));
@@ -586,6 +586,41 @@ fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
     world.send(TRUNK, &caller.request("ACK", ""));
     world.forget_peer(PBX);
     world.forget_peer(TRUNK);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn keys_in_the_plain_profile_reach_nobody_and_the_caller_is_heard() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    // The second one cannot be read here, and may be elsewhere.
+    let keys = KEY.to_owned() + "a=crypto:2 AES_CM_128_HMAC_SHA1_32 Inline:x\r\n";
+    world.send(TRUNK, &caller.request("INVITE", &super::sdp(TRUNK, &keys)));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+    world.last(PBX);
+    world.judge(0.6);
+    for keys in [KEY, &keys, "a=crypto:2 AES_CM_128_HMAC_SHA1_32 Inline:x\r\n"] {
+        world.send(TRUNK, &caller.next("INVITE", &super::sdp(TRUNK, keys)));
+        let offer = world.last(PBX);
+        assert!(offer.starts_with("INVITE ") && offer.contains(" RTP/AVP ") && !offer.contains("a=crypto"), "{offer}");
+        world.send(PBX, &response(&offer, "200 OK", "", &super::sdp(PBX, keys)));
+        let answer = world.last(TRUNK);
+        assert!(answer.contains(" RTP/AVP ") && !answer.contains("a=crypto"), "{answer}");
+        world.send(TRUNK, &caller.ack());
+        world.last(PBX);
+    }
+    world.send(PBX, &callee.next("INVITE", &super::sdp(PBX, KEY)));
+    let offer = world.last(TRUNK);
+
+    assert!(!invite.contains("a=crypto"), "{invite}");
+    assert!(!offer.contains("a=crypto"), "{offer}");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    world.send(TRUNK, &response(&offer, "200 OK", "", &super::sdp(TRUNK, "")));
+    world.send(PBX, &callee.ack());
+    world.forget_peer(TRUNK);
+    world.forget_peer(PBX);
     hang_up(world, &mut caller);
 }
 
