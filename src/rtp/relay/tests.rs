@@ -296,6 +296,35 @@ fn a_fax_passes_between_its_peers_and_from_nobody_else() {
 }
 
 #[test]
+fn keys_are_agreed_on_beside_the_media_by_peers_that_said_so_and_by_nobody_else() {
+    let handshake = || vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut call = Call::new();
+    assert_eq!(call.send(Leg::Caller, &mut handshake(), CALLER).way, Relay::Drop(DropReason::NotRtp), "a plain call");
+    for leg in Leg::BOTH {
+        let plan = StreamPlan { dtls: true, ..call.pair.legs[leg].plan.clone() };
+        call.pair.plan(leg, plan, call.now);
+    }
+
+    let from_caller = call.send(Leg::Caller, &mut handshake(), CALLER);
+    let from_callee = call.send(Leg::Callee, &mut handshake(), CALLEE);
+    let reports = call.report(Leg::Caller, &mut handshake(), "192.0.2.1:4001");
+    let strangers = ["203.0.113.9:4000", "203.0.113.9:4001"].map(|src| {
+        (call.send(Leg::Caller, &mut handshake(), src).way, call.report(Leg::Caller, &mut handshake(), src))
+    });
+    let other = call.send(Leg::Caller, &mut [19, 254, 253, 0], CALLER).way;
+    call.pair.cut(Leg::Caller, true);
+    let cut = call.send(Leg::Caller, &mut handshake(), CALLER).way;
+
+    assert_eq!(from_caller.way, Relay::Forward { to: address(CALLEE) });
+    assert_eq!((from_caller.length, from_caller.heard), (13, None));
+    assert_eq!(from_callee.way, Relay::Forward { to: address(CALLER) });
+    assert_eq!(reports, Relay::Forward { to: address("198.51.100.2:6001") });
+    let unknown = Relay::Drop(DropReason::UnknownSource);
+    assert_eq!(strangers, [(unknown, unknown); 2]);
+    assert_eq!((other, cut), (Relay::Drop(DropReason::NotRtp), Relay::Drop(DropReason::Cut)));
+}
+
+#[test]
 fn reports_pass_beside_the_media_and_only_from_their_source() {
     let mut call = Call::new();
     call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
