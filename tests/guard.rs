@@ -1,5 +1,5 @@
 //! The real binary in a call that is suspect and not yet a scam: the callee is warned, and keys are held until the
-//! callee insists.
+//! callee insists. And in one that is taken away, and taken back by a tone.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
@@ -23,17 +23,34 @@ struct Talk {
     call: Call,
     scam: Vec<u8>,
     sent: usize,
+    /// What the callee says next; silence behind it.
+    callee_says: Vec<u8>,
     caller_hears: Vec<(u8, u16, Vec<u8>)>,
     callee_hears: Vec<(u8, u16, Vec<u8>)>,
 }
 
 impl Talk {
+    /// An answered call of a scam; `keys`: what both describe.
+    fn new(at: [&'static str; 2], settings: &str, keys: &str) -> (Self, String) {
+        let [caller, callee] = at.map(Phone::new);
+        let firewall = firewall(callee.here(), settings);
+        let mut call = Call::new(firewall, caller, callee);
+        let (asked, _) = call.agrees(keys, keys);
+        let wav = std::fs::read("src/demo/audio/scam.wav").unwrap();
+        let scam = Law::Mu.encode_all(&Wav::read(&wav).unwrap().telephone().unwrap()[0]);
+        let (caller_hears, callee_hears) = (Vec::new(), Vec::new());
+        (Self { call, scam, sent: 0, callee_says: Vec::new(), caller_hears, callee_hears }, asked)
+    }
+
     /// 20 ms.
     fn tick(&mut self) {
         let due = now() + Duration::from_millis(20);
         let from = self.sent * 160 % (self.scam.len() - 160);
         self.call.caller.send(PCMU, &self.scam[from..from + 160]);
-        self.call.callee.send(PCMU, &[0xFF; 160]);
+        let rest = self.callee_says.split_off(self.callee_says.len().min(160));
+        let mut says = std::mem::replace(&mut self.callee_says, rest);
+        says.resize(160, 0xFF);
+        self.call.callee.send(PCMU, &says);
         self.sent += 1;
         std::thread::sleep(due.saturating_duration_since(now()));
         for (phone, heard) in [(&self.call.caller, &mut self.caller_hears), (&self.call.callee, &mut self.callee_hears)]
@@ -81,14 +98,8 @@ impl Talk {
 
 #[test]
 fn the_callee_of_a_suspect_call_is_warned_and_its_keys_are_held_until_it_insists() {
-    let (caller, callee) = (Phone::new("127.0.2.76"), Phone::new("127.0.0.76"));
     let sure = "[detect]\nguard_at = 0.15\nwhisper_at = 0.15\ndivert_at = 1.0\n[detect.words]\nenabled = false";
-    let firewall = firewall(callee.here(), sure);
-    let mut call = Call::new(firewall, caller, callee);
-    let (asked, _) = call.agrees(WITH_KEYS, WITH_KEYS);
-    let wav = std::fs::read("src/demo/audio/scam.wav").unwrap();
-    let scam = Law::Mu.encode_all(&Wav::read(&wav).unwrap().telephone().unwrap()[0]);
-    let mut talk = Talk { call, scam, sent: 0, caller_hears: Vec::new(), callee_hears: Vec::new() };
+    let (mut talk, asked) = Talk::new(["127.0.2.76", "127.0.0.76"], sure, WITH_KEYS);
 
     talk.until("the whisper", |talk| talk.metric("step_ups_total{action=\"whisper\",enforcement=\"done\"}") == 1);
     assert_eq!(talk.metric("step_ups_total{action=\"guard\",enforcement=\"done\"}"), 1);
@@ -147,4 +158,29 @@ fn the_callee_of_a_suspect_call_is_warned_and_its_keys_are_held_until_it_insists
     };
     talk.call.firewall.until("its record", |_| explained().contains("Ended  by Ringfence"));
     assert!(explained().contains("keys reach the caller again: the callee pressed nine twice"), "{}", explained());
+}
+
+#[test]
+fn a_callee_whose_telephone_knows_tones_alone_takes_a_call_back() {
+    let sure = "[detect]\nguard_at = 0.15\nwhisper_at = 0.15\ndivert_at = 0.15\n[detect.words]\nenabled = false";
+    let (mut talk, _) = Talk::new(["127.0.2.77", "127.0.0.77"], sure, "0");
+    talk.until("the diversion", |talk| talk.metric("step_ups_total{action=\"divert\",enforcement=\"done\"}") == 1);
+    (0..80).for_each(|_| talk.tick());
+    let (to_caller, to_callee) = (talk.caller_hears.len(), talk.callee_hears.len());
+    let nine = |n: usize| {
+        let line = |hz: f32| (std::f32::consts::TAU * hz * n as f32 / 8_000.0).sin();
+        (6_000.0 * (line(852.0) + line(1_477.0))) as i16
+    };
+
+    talk.callee_says = (0..160 * 8).map(|n| Law::Mu.encode(nine(n))).collect();
+
+    talk.until("the caller", |talk| {
+        let said = |payload: &[u8]| talk.scam.chunks(160).any(|packet| packet == payload);
+        let speech =
+            talk.callee_hears[to_callee..].iter().filter(|(_, _, payload)| payload.iter().any(|&code| code != 0xFF));
+        speech.filter(|(_, _, payload)| said(payload)).count() >= 5
+    });
+    let heard = &talk.caller_hears[to_caller..];
+    assert!(heard.iter().rev().take(3).all(|(_, _, payload)| *payload == [0xFF; 160]), "and none of the key");
+    talk.call.firewall.hang_up_all();
 }

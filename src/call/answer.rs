@@ -11,7 +11,7 @@ use crate::sip::wire::sdp::{Direction, Media, Protection, Sdp};
 /// What `media` says to the media path.
 pub(super) fn plan(media: &Media<'_>) -> StreamPlan {
     let plan = StreamPlan::described(media.rtp(), media.encodings());
-    StreamPlan { rtcp: media.rtcp, fax: media.is_fax(), ..plan }
+    StreamPlan { rtcp: media.rtcp, fax: media.is_fax(), dtls: media.is_dtls(), ..plan }
 }
 
 /// What the media path is told of a video: where it goes. It is relayed as it is, whatever it holds.

@@ -3,7 +3,6 @@
 
 use super::answer;
 use super::event::NotAnalysed;
-use super::settings::Settings;
 use super::state::Call;
 use crate::policy::facts::CallDirection;
 use crate::rtp::control::StreamPlan;
@@ -54,9 +53,9 @@ pub(super) struct Described {
     pub unheard: Option<NotAnalysed>,
 }
 
-/// The session description of a message, where it has one that can be read.
-pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Option<Sdp<'a>> {
-    message.has_sdp().then(|| settings.read_sdp(message.sdp()).ok()).flatten()
+/// The session description of a message of `from`, where it has one that can be read.
+pub(super) fn description<'a>(call: &Call, message: &Message<'a>, from: Leg) -> Option<Sdp<'a>> {
+    message.has_sdp().then(|| call.read_sdp(message.sdp(), from).ok()).flatten()
 }
 
 /// Writes our address into the description of a message on its way from `from` to the other leg; gives what it says of
@@ -65,7 +64,7 @@ pub(super) fn description<'a>(settings: &Settings, message: &Message<'a>) -> Opt
 /// One of an inbound call's caller that cannot be read here goes no further, as somebody else may read it.
 pub(super) fn rewrite_sdp(call: &mut Call, message: &Message<'_>, from: Leg, edits: &mut Edits) -> Option<Described> {
     call.media.ports?;
-    if let Some(sdp) = description(&call.settings, message) {
+    if let Some(sdp) = description(call, message, from) {
         return rewrite(call, message, &sdp, from, edits);
     }
     let stranger = from == Leg::Caller && call.facts.direction == CallDirection::Inbound;

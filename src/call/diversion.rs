@@ -128,6 +128,7 @@ impl Switchboard {
 
     /// Goes on with a diversion of another process: who has not heard all hears it from its beginning.
     pub(super) fn divert_again(&mut self, call: &mut Call, diverting: Diverting, now: Instant) {
+        self.let_a_key_decide(call);
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
@@ -143,7 +144,7 @@ impl Switchboard {
     fn divert(&mut self, call: &mut Call, now: Instant) {
         // It has been decided: the ear is for calls that have not.
         call.listens_until = None;
-        self.guard_ends(call);
+        self.let_a_key_decide(call);
         self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
             self.cut(call, from, true);
@@ -203,6 +204,7 @@ impl Switchboard {
                 self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
                 self.cut(&call, to, false);
             }
+            self.key_decided(&call, digit, pressed);
             self.happened(&call, now, Event::TakenBack { at });
         }
         self.keep(call);

@@ -86,7 +86,7 @@ impl Switchboard {
         call.last_invite.callee = LastInvite::default();
         let invite = call.invite.take();
         if let Some(message) = invite.as_ref().map(|invite| invite.message()) {
-            let description = description(&call.settings, &message);
+            let description = description(&call, &message, Leg::Caller);
             self.invite_callee(&mut call, &message, description.as_ref(), now);
         }
         call.invite = invite;

@@ -110,11 +110,16 @@ impl Switchboard {
         }
     }
 
-    /// The call is taken away: its legs no longer hear each other anyway.
-    pub(super) fn guard_ends(&mut self, call: &mut Call) {
-        if call.guard.take().is_some() {
-            self.hold_keys(call, Held::Nothing);
-        }
+    /// The call is taken away, and a key of the callee takes it back: the media path looks for those that are pressed as
+    /// tones where keys are held.
+    pub(super) fn let_a_key_decide(&mut self, call: &mut Call) {
+        call.guard = None;
+        self.hold_keys(call, Held::All);
+    }
+
+    /// It has been taken back by this key, which is for nobody else.
+    pub(super) fn key_decided(&mut self, call: &Call, key: char, pressed: PressedIn) {
+        self.hold_keys(call, last_of(key, pressed));
     }
 
     /// The guard is lifted for the rest of the call; `held`: what is held all the same.
@@ -141,12 +146,7 @@ impl Switchboard {
         let within = |at: Instant, span| now.saturating_duration_since(at) < span;
         let knows = guard.first_told.is_some_and(|told| !within(told, HEARD));
         if key == ANYWAY && guard.nine.is_some_and(|(before, at)| before == pressed && within(at, TWICE)) {
-            let held = match pressed {
-                PressedIn::Media => Held::Nothing,
-                // It may come in the media too, and is one press.
-                PressedIn::Info => Held::Last(ANYWAY),
-            };
-            return self.lift(call, Lifted::Callee, held, now);
+            return self.lift(call, Lifted::Callee, last_of(key, pressed), now);
         }
         if key == ANYWAY && knows {
             if guard.nine.is_none_or(|(before, at)| before == pressed || !within(at, TWICE)) {
@@ -164,6 +164,15 @@ impl Switchboard {
 
     fn hold_keys(&mut self, call: &Call, held: Held) {
         self.out(Output::Media(MediaCommand::HoldKeys { call: call.id, from: Leg::Callee, held }));
+    }
+}
+
+/// What is held behind a key that ends the holding of keys.
+fn last_of(key: char, pressed: PressedIn) -> Held {
+    match pressed {
+        PressedIn::Media => Held::Nothing,
+        // It may come in the media too, and is one press.
+        PressedIn::Info => Held::Last(key),
     }
 }
 

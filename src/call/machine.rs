@@ -70,7 +70,7 @@ impl Switchboard {
             return false;
         }
         let Some(invite) = &call.invite else { return false };
-        call.settings.read_sdp(invite.message().sdp()).is_ok_and(|sdp| {
+        call.read_sdp(invite.message().sdp(), Leg::Caller).is_ok_and(|sdp| {
             let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
             answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
         })
@@ -182,8 +182,7 @@ impl Switchboard {
         now: Instant,
     ) -> Result<Option<String>, (StatusCode, EndReason)> {
         const NOT_ACCEPTABLE: (StatusCode, EndReason) = (StatusCode::NOT_ACCEPTABLE_HERE, EndReason::Rejected);
-        let settings = Arc::clone(&call.settings);
-        let sdp = description(&settings, invite);
+        let sdp = description(call, invite, Leg::Caller);
         if sdp.as_ref().is_some_and(|sdp| !self.take_offer(call, sdp)) {
             return Err(NOT_ACCEPTABLE);
         }

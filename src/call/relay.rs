@@ -450,7 +450,7 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
         return false;
     }
     // What nobody here can read, somebody may who helps.
-    let Ok(sdp) = call.settings.read_sdp(message.sdp()) else { return !call.is_emergency() };
+    let Ok(sdp) = call.read_sdp(message.sdp(), leg) else { return !call.is_emergency() };
     // What a PRACK says behind an INVITE without a description answers the callee's offer.
     let offered_nothing = call.invite.as_ref().is_some_and(|invite| !invite.message().has_sdp());
     let answers = message.method() == Some(Method::Prack) && offered_nothing;

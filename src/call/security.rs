@@ -1,7 +1,9 @@
 //! SRTP that ends here: what a peer has said of it, what it is told, and what the media path does about it (RFC 4568).
 //!
-//! Each side has its own word on it. Where neither has one, descriptions pass as they are, keys and all; so does
-//! encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
+//! Each side has its own word on it. Where neither has one, encryption passes with its keys, where its profile says that
+//! it is some; so does encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
+//! Beside the plain profile keys do not pass: peers that take them (RFC 8643) would encrypt what everybody here, and the
+//! ear, takes for plain.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use super::settings::Side;
 use super::state::Call;
 use crate::rtp::control::{Rollovers, SrtpPlan, StreamPlan};
 use crate::rtp::srtp::{MasterKey, Suite};
-use crate::sip::wire::sdp::{Crypto, Media, Protection};
+use crate::sip::wire::sdp::{BadSdp, Crypto, Media, Protection, Sdp};
 use crate::units::{CallId, Leg, PerLeg};
 
 /// `srtp` of a trunk or the PBX.
@@ -135,6 +137,16 @@ impl Call {
         }
     }
 
+    /// Reads a description of `from`. Encryption beside the same audio in the clear is not seen, where that side has no
+    /// word on it: what would pass between the peers, the other one may not know.
+    pub(super) fn read_sdp<'b>(&self, body: &'b [u8], from: Leg) -> Result<Sdp<'b>, BadSdp> {
+        let mut sdp = self.settings.read_sdp(body)?;
+        if self.security.is_none() || self.srtp_policy(from) == SrtpPolicy::Off {
+            sdp.prefer_plain();
+        }
+        Ok(sdp)
+    }
+
     /// The word that counts for what `leg` says or is told. Nobody who calls for help has to encrypt.
     fn srtp_wanted(&self, leg: Leg, encrypts: bool) -> SrtpPolicy {
         let policy = self.srtp_policy(leg);
@@ -154,7 +166,10 @@ impl Call {
         let towards = self.srtp_wanted(from.other(), !plain(from.other()));
         let before = self.media.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
-        let Some(security) = &mut self.security else { return as_it_is };
+        let Some(security) = &mut self.security else {
+            let rewritten = if media.is_plain_rtp() { Protection::Plain } else { Protection::AsItIs };
+            return Negotiated { rewritten, ..as_it_is };
+        };
         if media.is_fax() {
             // T.38 knows no SRTP: it passes, or nothing does. The keys are those of the talk before and after.
             let refused = policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;

@@ -254,13 +254,9 @@ pub const CODECS: [&str; 23] = [
 ];
 
 impl Settings {
-    /// Reads a description. Of its audio, codecs that may not pass are not seen and not written; nor is encryption
-    /// beside the same in the clear, where no side has a word on it.
+    /// Reads a description. Of its audio, codecs that may not pass are not seen and not written.
     pub(super) fn read_sdp<'b>(&self, body: &'b [u8]) -> Result<Sdp<'b>, BadSdp> {
         let mut sdp = Sdp::read(body)?;
-        if self.srtp.is_off() {
-            sdp.prefer_plain();
-        }
         if !self.codecs.is_empty() {
             sdp.keep_codecs(|encoding| self.codecs.iter().any(|codec| codec.eq_ignore_ascii_case(encoding)));
         }

@@ -121,7 +121,7 @@ impl Switchboard {
     /// Takes in a description of `leg`; our answer to it. None: we have none.
     fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
         let ports = call.media.ports?;
-        let sdp = call.settings.read_sdp(message.sdp()).ok()?;
+        let sdp = call.read_sdp(message.sdp(), leg).ok()?;
         let media = sdp.anchored_media();
         let negotiated = media.map(|media| call.negotiate(media, leg));
         if negotiated.as_ref().is_some_and(|negotiated| negotiated.refused) {
@@ -152,7 +152,7 @@ impl Switchboard {
             return !call.has_callee;
         }
         call.unacked = None;
-        if let (true, Ok(sdp)) = (message.has_sdp(), call.settings.read_sdp(message.sdp())) {
+        if let (true, Ok(sdp)) = (message.has_sdp(), call.read_sdp(message.sdp(), leg)) {
             let media = sdp.anchored_media();
             let negotiated = media.map(|media| call.negotiate(media, leg));
             self.take_description(call, media.zip(negotiated), leg);

@@ -77,6 +77,9 @@ pub struct StreamPlan {
     /// A fax by T.38: datagrams that are no RTP, relayed as they are.
     #[serde(default)]
     pub fax: bool,
+    /// SRTP between the peers, whose keys are agreed on beside the media (DTLS, RFC 5764).
+    #[serde(default)]
+    pub dtls: bool,
 }
 
 impl StreamPlan {

@@ -33,6 +33,10 @@ pub(super) fn is_key(payload: &[u8]) -> bool {
 /// timestamp with each update. A finger needs longer between two presses.
 const SAME_PRESS: Duration = Duration::from_millis(60);
 
+/// A packet of an earlier press is overtaken by this at most. What lies further back is by a clock that began anew: a
+/// gateway that passes another leg's timestamps on after a transfer, in the stream that it sent before.
+const OVERTAKEN: Duration = Duration::from_secs(5);
+
 /// The press that was heard last on one leg.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
@@ -49,10 +53,10 @@ struct HeardEvent {
 }
 
 impl Keys {
-    /// This leg presses keys as events.
+    /// Whoever sends this stream presses keys as events: another telephone behind a transfer may not.
     #[must_use]
-    pub(super) fn have_come(&self) -> bool {
-        self.last.is_some()
+    pub(super) fn have_come(&self, from: Ssrc) -> bool {
+        self.last.as_ref().is_some_and(|last| last.ssrc == from)
     }
 
     /// Hears one event packet by this clock; a key if this is the first of a press.
@@ -71,7 +75,8 @@ impl Keys {
             return Some(key);
         };
         let ticks = press.timestamp.ticks_since(last.timestamp);
-        if ticks < 0 {
+        let ended_ago = ticks.saturating_add(press.duration.into());
+        if ticks < 0 && ended_ago > -(clock.samples_in(OVERTAKEN) as i32) {
             // A straggler of an earlier press.
             return None;
         }
@@ -81,6 +86,7 @@ impl Keys {
             return None;
         }
         let same_press = event == last.event
+            && ticks > 0
             && !last.ended
             && !header.marker
             && ticks <= i32::from(last.duration) + clock.samples_in(SAME_PRESS) as i32;
@@ -147,6 +153,16 @@ mod tests {
     #[test]
     fn stragglers_do_not_press_again() {
         assert_eq!(heard(&[(0, true, 1, true, 800), (2_000, true, 2, false, 160), (0, false, 1, true, 800)]), "12");
+    }
+
+    #[test]
+    fn keys_of_a_clock_that_began_anew_are_heard() {
+        let press = |at: u32, event| [(at, true, event, false, 160), (at, false, event, true, 800)];
+
+        assert_eq!(heard(&[press(4_000_000, 1), press(1_000, 9), press(9_000, 9)].concat()), "199");
+        assert_eq!(heard(&[(4_000_000, false, 9, false, 160), (1_000, false, 9, false, 160)]), "99", "the same key");
+        let straggler = (0, false, 1, true, 0xFFFF);
+        assert_eq!(heard(&[(0, true, 1, false, 160), (70_000, true, 2, false, 160), straggler]), "12", "a long press");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
-use ringfence::call::{Input, Settings, ShownIdentity};
+use ringfence::call::{Input, Settings, ShownIdentity, SrtpPolicy, SrtpSettings, Trunk};
 use ringfence::rtp::control::MediaEvent;
-use ringfence::sip::flow::Flow;
+use ringfence::sip::flow::{Flow, Hop};
 
 use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up, saying};
@@ -278,24 +278,52 @@ fn an_offer_with_two_descriptions_is_refused() {
 fn of_the_same_audio_with_and_without_encryption_what_everybody_can_is_offered() {
     let keys = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
     let secure = format!("m=audio 4010 RTP/SAVP 0 101\r\n{keys}a=rtpmap:101 telephone-event/8000\r\n");
-    let mut world = World::new(settings());
-    let mut caller = Phone::caller("call");
-    let offer = sdp(TRUNK, "").replacen("m=audio", &format!("{secure}m=audio"), 1);
-    world.send(TRUNK, &caller.request("INVITE", &offer));
-    let invite = world.last(PBX);
-    assert!(
-        invite.contains("m=audio 0 RTP/SAVP 0 101\r\n") && invite.contains("m=audio 20006 RTP/AVP 0 101\r\n"),
-        "{invite}"
-    );
-    let answer = sdp(PBX, "").replacen("m=audio", "m=audio 0 RTP/SAVP 0\r\nm=audio", 1);
-    world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
-    let answer = world.last(TRUNK);
-    assert!(answer.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 20004 RTP/AVP 0 101\r\n"), "{answer}");
-    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
-    caller.learn(&answer);
-    world.send(TRUNK, &caller.ack());
+    let both = |at| sdp(at, "").replacen("m=audio", &format!("{secure}m=audio"), 1);
+    let mut two = settings();
+    two.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
+    // What another trunk has a word on does not matter here.
+    for outside in [vec![], vec![SrtpPolicy::Off, SrtpPolicy::Require]] {
+        let srtp = SrtpSettings { inside: SrtpPolicy::Off, outside };
+        let mut world = World::new(Settings { srtp, ..two.clone() });
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &both(TRUNK)));
+        let invite = world.last(PBX);
+        assert!(
+            invite.contains("m=audio 0 RTP/SAVP 0 101\r\n") && invite.contains("m=audio 20006 RTP/AVP 0 101\r\n"),
+            "{invite}"
+        );
+        let answer = sdp(PBX, "").replacen("m=audio", "m=audio 0 RTP/SAVP 0\r\nm=audio", 1);
+        world.send(PBX, &response(&invite, "200 OK", "callee", &answer));
+        let answer = world.last(TRUNK);
+        assert!(answer.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 20004 RTP/AVP 0 101\r\n"), "{answer}");
+        assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+        caller.learn(&answer);
+        world.send(TRUNK, &caller.ack());
+        world.last(PBX);
+        // What is offered within the call too.
+        world.send(TRUNK, &caller.next("INVITE", &both(TRUNK)));
+        let again = world.last(PBX);
+        assert!(again.contains("m=audio 0 RTP/SAVP ") && again.contains("m=audio 20006 RTP/AVP "), "{again}");
+        let answer = sdp(PBX, "").replacen("m=audio", "m=audio 0 RTP/SAVP 0\r\nm=audio", 1);
+        world.send(PBX, &response(&again, "200 OK", "", &answer));
+        world.send(TRUNK, &caller.ack());
+        world.last(PBX);
+        hang_up(world, &mut caller);
+    }
+
+    // A trunk that may know no encryption is offered it in the plain profile.
+    let srtp = SrtpSettings { inside: SrtpPolicy::Off, outside: vec![SrtpPolicy::Offer] };
+    let mut world = World::new(Settings { srtp, ..settings() });
+    let caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &both(PBX)));
+    let invite = world.last(TRUNK);
+    let (refused, taken) = invite.rsplit_once("m=audio ").unwrap();
+    assert!(refused.contains("m=audio 0 RTP/SAVP ") && taken.starts_with("20006 RTP/AVP "), "{invite}");
+    assert!(taken.contains("a=crypto:1 ") && !taken.contains("WVNf"), "{invite}");
+    world.send(TRUNK, &response(&invite, "486 Busy Here", "trunk", ""));
+    world.send(PBX, &caller.request("ACK", ""));
     world.last(PBX);
-    hang_up(world, &mut caller);
+    world.rest();
 }
 
 #[test]

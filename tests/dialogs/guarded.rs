@@ -17,6 +17,8 @@ fn guarded() -> (World, Phone, Phone) {
     (world, caller, callee)
 }
 
+const KEY: &str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+
 fn press(world: &mut World, digit: char) {
     world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit });
 }
@@ -440,10 +442,11 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
     take_info(&mut world);
 
-    assert!(diverted.contains("hold keys of callee false") && diverted.contains("play callee-diverted"), "{diverted}");
+    assert!(diverted.contains("hold keys of callee true") && diverted.contains("play callee-diverted"), "{diverted}");
     assert!(world.events.contains(&"taken back".to_owned()), "the first nine is the key for that");
     let after = world.ladder();
-    assert!(!after.contains("hold keys") && !after.contains("press "), "{after}");
+    assert!(after.contains("hold keys of callee false\n") && !after.contains("press "), "{after}");
+    assert!(!after.contains("hold keys of callee true"), "{after}");
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
 }
@@ -487,6 +490,21 @@ fn a_guard_outlives_a_kill_and_so_does_its_end() {
 
     assert!(!world.ladder().contains("hold keys"));
     world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.media_in_ladder = true;
+    world.judge(0.95);
+    world.run(S(2));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+
+    let ladder = world.ladder();
+    assert!(ladder.contains("hold keys of callee false but 9\n"), "{ladder}");
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 
@@ -546,9 +564,7 @@ fn a_caller_who_will_be_listened_to_does_not_hide_before_the_answer() {
 #[test]
 fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
     let (mut world, mut caller, _) = guarded();
-    let secret =
-        super::sdp(TRUNK, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n");
-    let secret = secret.replace("RTP/AVP", "RTP/SAVP");
+    let secret = super::sdp(TRUNK, KEY).replace("RTP/AVP", "RTP/SAVP");
     world.send(TRUNK, &caller.next("INVITE", &secret));
     let answer = world.last(TRUNK);
     world.send(TRUNK, &caller.request("ACK", ""));
@@ -570,6 +586,41 @@ fn a_caller_who_is_listened_to_does_not_hide_behind_encryption_of_its_own() {
     world.send(TRUNK, &caller.request("ACK", ""));
     world.forget_peer(PBX);
     world.forget_peer(TRUNK);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn keys_in_the_plain_profile_reach_nobody_and_the_caller_is_heard() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::caller("call");
+    // The second one cannot be read here, and may be elsewhere.
+    let keys = KEY.to_owned() + "a=crypto:2 AES_CM_128_HMAC_SHA1_32 Inline:x\r\n";
+    world.send(TRUNK, &caller.request("INVITE", &super::sdp(TRUNK, &keys)));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+    world.last(PBX);
+    world.judge(0.6);
+    for keys in [KEY, &keys, "a=crypto:2 AES_CM_128_HMAC_SHA1_32 Inline:x\r\n"] {
+        world.send(TRUNK, &caller.next("INVITE", &super::sdp(TRUNK, keys)));
+        let offer = world.last(PBX);
+        assert!(offer.starts_with("INVITE ") && offer.contains(" RTP/AVP ") && !offer.contains("a=crypto"), "{offer}");
+        world.send(PBX, &response(&offer, "200 OK", "", &super::sdp(PBX, keys)));
+        let answer = world.last(TRUNK);
+        assert!(answer.contains(" RTP/AVP ") && !answer.contains("a=crypto"), "{answer}");
+        world.send(TRUNK, &caller.ack());
+        world.last(PBX);
+    }
+    world.send(PBX, &callee.next("INVITE", &super::sdp(PBX, KEY)));
+    let offer = world.last(TRUNK);
+
+    assert!(!invite.contains("a=crypto"), "{invite}");
+    assert!(!offer.contains("a=crypto"), "{offer}");
+    assert!(world.events.contains(&"answered analysed=true ".to_owned()), "{:?}", world.events);
+    world.send(TRUNK, &response(&offer, "200 OK", "", &super::sdp(TRUNK, "")));
+    world.send(PBX, &callee.ack());
+    world.forget_peer(TRUNK);
+    world.forget_peer(PBX);
     hang_up(world, &mut caller);
 }
 

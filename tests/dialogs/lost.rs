@@ -30,6 +30,7 @@ fn a_call_that_talks_is_hung_up_as_it_was_kept_and_leaves_nothing() {
     expect(
         &mut world,
         "
+             0       * hold keys of callee true
              0       * stop listening
              0       * cut caller true
              0       * cut callee true

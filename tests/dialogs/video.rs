@@ -438,6 +438,7 @@ fn a_diversion_cuts_pictures_too_and_the_way_back_shows_them_again() {
     expect(
         &mut world,
         "
+             0       * hold keys of callee true
              0       * stop listening
              0       * cut caller true
              0       * video: cut caller true
@@ -451,6 +452,7 @@ fn a_diversion_cuts_pictures_too_and_the_way_back_shows_them_again() {
           2000       * stop playing to callee
           2000       * cut callee false
           2000       * video: cut callee false
+          2000       * hold keys of callee false
         ",
     );
     let [offer, _] = exchange(&mut world, (PBX, &mut callee), &shown(PBX), TRUNK, &shown(TRUNK));

@@ -103,7 +103,16 @@ fn plan(choices: &mut Choices<'_>, own: [&str; 3]) -> StreamPlan {
     };
     let rtcp = (at & 0x80 != 0).then(|| own[2].parse().unwrap());
     let (telephone_event, wide_event) = ((at & 0x40 != 0).then_some(101), (at & 0xC0 == 0xC0).then_some(102));
-    StreamPlan { rtp, rtcp, codecs, telephone_event, wide_event, srtp: None, fax: at.is_multiple_of(11) }
+    StreamPlan {
+        rtp,
+        rtcp,
+        codecs,
+        telephone_event,
+        wide_event,
+        srtp: None,
+        fax: at.is_multiple_of(11),
+        dtls: at.is_multiple_of(7),
+    }
 }
 
 /// Mostly something like RTP or RTCP.

@@ -28,6 +28,7 @@ fn a_scam_is_taken_away_and_both_legs_are_ended() {
     expect(
         &mut world,
         "
+          5000       * hold keys of callee true
           5000       * stop listening
           5000       * cut caller true
           5000       * cut callee true
@@ -58,6 +59,7 @@ fn nine_takes_the_call_back() {
     expect(
         &mut world,
         "
+             0       * hold keys of callee true
              0       * stop listening
              0       * cut caller true
              0       * cut callee true
@@ -67,6 +69,7 @@ fn nine_takes_the_call_back() {
           2000       * cut caller false
           2000       * stop playing to callee
           2000       * cut callee false
+          2000       * hold keys of callee false
           4000 trunk > BYE sip:y@192.0.2.1:5060
           4000       * close
           4000       > pbx BYE sip:y@10.0.0.5:5060
@@ -112,6 +115,7 @@ fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
     expect(
         &mut world,
         "
+             0       * hold keys of callee true
              0       * stop listening
              0       * cut caller true
              0       * cut callee true

@@ -128,6 +128,7 @@ fn after_a_kill_a_call_can_still_be_taken_away() {
         expect(
             &mut world,
             "
+              1000       * hold keys of callee true
               1000       * stop listening
               1000       * cut caller true
               1000       * cut callee true
@@ -159,6 +160,7 @@ fn a_diversion_that_was_under_way_goes_on_after_a_kill() {
           1000       * plan caller [(0, Pcmu)]
           1000       * plan callee [(0, Pcmu)]
           1000       * answered, analyse false
+          1000       * hold keys of callee true
           1000       * cut caller true
           1000       * cut callee true
           1000       * play callee-diverted to callee

@@ -21,7 +21,9 @@ impl LegSrtp {
         let (kept, was) = before.unzip();
         let same = kept.filter(|kept| kept.suite == srtp.suite);
         let (opening, sealing) = was.map(|was| (was.opening, was.sealing)).unzip();
-        let opening = opening.flatten().filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
+        let opening = opening.flatten();
+        let counted = opening.as_ref().map_or(0, Opening::rollovers);
+        let opening = opening.filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
         let sealing = sealing.filter(|_| same.is_some_and(|same| same.ours == srtp.ours)).unwrap_or_else(|| {
             let mut sealing = Sealing::new(srtp.suite, &srtp.ours, sent);
             if srtp.resumed {
@@ -29,7 +31,8 @@ impl LegSrtp {
             }
             sealing
         });
-        let opening = opening.or_else(|| srtp.theirs.as_ref().map(|key| Opening::new(srtp.suite, key, heard)));
+        let anew = |key| Opening::new(srtp.suite, key, heard).or_from(counted);
+        let opening = opening.or_else(|| srtp.theirs.as_ref().map(anew));
         Self { opening, sealing }
     }
 }

@@ -28,6 +28,9 @@ use guard::Guard;
 pub use outcome::{Counters, DropReason, Relay, Relayed};
 pub use payloads::{Payload, Payloads};
 
+/// First bytes of datagrams that are DTLS (RFC 7983 §7); RTP's are 128 to 191.
+const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
+
 /// Media of one call.
 #[derive(Debug)]
 pub struct MediaPair {
@@ -73,6 +76,12 @@ impl LegMedia {
     /// Where its media go; nowhere while its description holds them back with no address (RFC 3264 §8.4).
     fn destination(&self) -> Option<SocketAddr> {
         self.plan.rtp.and(self.latch.address())
+    }
+
+    /// Where its RTCP goes.
+    fn rtcp_destination(&self) -> Option<SocketAddr> {
+        let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
+        self.rtcp.or(self.plan.rtcp).or_else(|| self.latch.address().and_then(beside))
     }
 }
 
@@ -238,7 +247,10 @@ impl MediaPair {
             let (way, length) = self.relay_report(from, packet, src);
             return Relayed { way: self.counted(way), length, heard: None, digit: None, moved: false };
         }
-        let Some(mut header) = Header::read(packet) else { return self.dropped(DropReason::NotRtp) };
+        let Some(mut header) = Header::read(packet) else {
+            let way = self.relay_handshake(from, packet, src, LegMedia::destination);
+            return Relayed { way: self.counted(way), length: packet.len(), heard: None, digit: None, moved: false };
+        };
         let media = &mut self.legs[from];
         let payload = media.payloads.of(header.payload_type);
         // Where nothing can be decoded, no payload type is known to us.
@@ -273,9 +285,14 @@ impl MediaPair {
         }
         if self.legs[from.other()].guard.is_some() {
             let bytes = packet.get(header.payload.clone()).unwrap_or_default();
-            digit = self.may_return(from, payload, bytes, digit, now);
+            digit = self.may_return(from, payload, (&header, bytes), digit, now);
         }
-        let way = if held { self.leave_out(from, &header) } else { self.forward(from, &header, payload, packet, now) };
+        // Of a leg that is cut, nothing passes that a key could be left out of.
+        let way = if held && !self.legs[from].cut {
+            self.leave_out(from, &header)
+        } else {
+            self.forward(from, &header, payload, packet, now)
+        };
         Relayed { way: self.counted(way), length: packet.len(), heard: Some((header, payload)), digit, moved }
     }
 
@@ -283,7 +300,7 @@ impl MediaPair {
     /// says something that the other peer must not hear.
     pub fn relay_rtcp(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let (way, length) = self.relay_report(from, packet, src);
-        if matches!(way, Relay::Forward { .. }) {
+        if matches!(way, Relay::Forward { .. }) && is_rtcp(packet) {
             self.legs[from].rtcp = Some(src);
         }
         (self.counted(way), length)
@@ -324,7 +341,27 @@ impl MediaPair {
     }
 
     /// T.38 has neither SSRC nor numbers: its peer is known by the address that its description or its audio gave.
-    fn relay_fax(&mut self, from: Leg, src: SocketAddr) -> Relay {
+    fn relay_fax(&self, from: Leg, src: SocketAddr) -> Relay {
+        self.relay_opaque(from, src, |other| other.destination().filter(|_| other.plan.fax))
+    }
+
+    /// The peers agree on their keys beside the media (RFC 5764); `to`: where that goes to. Only where both speak of it:
+    /// in calls that are taken for plain, it would end in what nobody hears.
+    fn relay_handshake(
+        &self,
+        from: Leg,
+        packet: &[u8],
+        src: SocketAddr,
+        to: impl Fn(&LegMedia) -> Option<SocketAddr>,
+    ) -> Relay {
+        let is_dtls = packet.first().is_some_and(|first| DTLS.contains(first));
+        if !is_dtls || !Leg::BOTH.into_iter().all(|leg| self.legs[leg].plan.dtls) {
+            return Relay::Drop(DropReason::NotRtp);
+        }
+        self.relay_opaque(from, src, to)
+    }
+
+    fn relay_opaque(&self, from: Leg, src: SocketAddr, to: impl Fn(&LegMedia) -> Option<SocketAddr>) -> Relay {
         let (media, other) = (&self.legs[from], &self.legs[from.other()]);
         let known = [media.latch.address().map(|address| address.ip()), media.latch.signalled()];
         if !known.contains(&Some(src.ip())) {
@@ -333,13 +370,14 @@ impl MediaPair {
         if media.cut {
             return Relay::Drop(DropReason::Cut);
         }
-        let to = other.destination().filter(|_| other.plan.fax);
-        to.map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
+        to(other).map_or(Relay::Drop(DropReason::NoDestination), |to| Relay::Forward { to })
     }
 
     fn relay_report(&self, from: Leg, packet: &mut [u8], src: SocketAddr) -> (Relay, usize) {
         let dropped = |reason| (Relay::Drop(reason), 0);
-        let Some(compound) = Compound::read(packet) else { return dropped(DropReason::NotRtp) };
+        let Some(compound) = Compound::read(packet) else {
+            return (self.relay_handshake(from, packet, src, LegMedia::rtcp_destination), packet.len());
+        };
         let (media, other) = (&self.legs[from], &self.legs[from.other()]);
         // Reports come from the SSRC that the leg's media come from: a BYE of anyone else would end the stream.
         let sent_by_peer = match media.latch.source() {
@@ -360,8 +398,7 @@ impl MediaPair {
             (None, None) => packet.len(),
             (sender, about) => translate(packet, sender, about),
         };
-        let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
-        match other.rtcp.or(other.plan.rtcp).or_else(|| other.latch.address().and_then(beside)) {
+        match other.rtcp_destination() {
             _ if length == 0 => dropped(DropReason::Contradicts),
             None => dropped(DropReason::NoDestination),
             Some(to) => (Relay::Forward { to }, length),

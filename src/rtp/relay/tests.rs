@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::io::media::LAWS;
-use crate::rtp::control::Held;
+use crate::rtp::control::{Held, Rollovers, SrtpPlan};
 use crate::rtp::packet::HEADER;
 use crate::rtp::player::Late;
+use crate::rtp::srtp::{MOST_ADDED, MasterKey, Sealing, Suite};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -295,6 +296,35 @@ fn a_fax_passes_between_its_peers_and_from_nobody_else() {
 }
 
 #[test]
+fn keys_are_agreed_on_beside_the_media_by_peers_that_said_so_and_by_nobody_else() {
+    let handshake = || vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut call = Call::new();
+    assert_eq!(call.send(Leg::Caller, &mut handshake(), CALLER).way, Relay::Drop(DropReason::NotRtp), "a plain call");
+    for leg in Leg::BOTH {
+        let plan = StreamPlan { dtls: true, ..call.pair.legs[leg].plan.clone() };
+        call.pair.plan(leg, plan, call.now);
+    }
+
+    let from_caller = call.send(Leg::Caller, &mut handshake(), CALLER);
+    let from_callee = call.send(Leg::Callee, &mut handshake(), CALLEE);
+    let reports = call.report(Leg::Caller, &mut handshake(), "192.0.2.1:4001");
+    let strangers = ["203.0.113.9:4000", "203.0.113.9:4001"].map(|src| {
+        (call.send(Leg::Caller, &mut handshake(), src).way, call.report(Leg::Caller, &mut handshake(), src))
+    });
+    let other = call.send(Leg::Caller, &mut [19, 254, 253, 0], CALLER).way;
+    call.pair.cut(Leg::Caller, true);
+    let cut = call.send(Leg::Caller, &mut handshake(), CALLER).way;
+
+    assert_eq!(from_caller.way, Relay::Forward { to: address(CALLEE) });
+    assert_eq!((from_caller.length, from_caller.heard), (13, None));
+    assert_eq!(from_callee.way, Relay::Forward { to: address(CALLER) });
+    assert_eq!(reports, Relay::Forward { to: address("198.51.100.2:6001") });
+    let unknown = Relay::Drop(DropReason::UnknownSource);
+    assert_eq!(strangers, [(unknown, unknown); 2]);
+    assert_eq!((other, cut), (Relay::Drop(DropReason::NotRtp), Relay::Drop(DropReason::Cut)));
+}
+
+#[test]
 fn reports_pass_beside_the_media_and_only_from_their_source() {
     let mut call = Call::new();
     call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
@@ -450,4 +480,46 @@ fn audio_that_nobody_has_asked_for_does_not_come_between_audio_that_somebody_has
     // One that has switched is heard again within a second.
     let lost = (0..200).position(|_| sent(&mut call, 0).0);
     assert!(lost.is_some_and(|lost| lost <= 50), "{lost:?}");
+}
+
+#[test]
+fn a_peer_that_changes_its_key_counts_on_or_begins_anew() {
+    let suite = Suite::Aes128Sha1_80;
+    let key = |n: u8| MasterKey::new([n; 30]);
+    let plan = |call: &mut Call, theirs: u8, heard: u32| {
+        let srtp = SrtpPlan {
+            suite,
+            ours: key(9),
+            theirs: Some(key(theirs)),
+            rollovers: Rollovers { heard, sent: 0 },
+            resumed: false,
+        };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+    };
+    let opens = |call: &mut Call, theirs: u8, rounds: u32, sequence: u16| {
+        let packet = rtp(0, sequence, 7, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        let length = Sealing::new(suite, &key(theirs), rounds).rtp(&mut buffer, packet.len()).unwrap();
+        call.pair.open(Leg::Caller, false, &mut buffer[..length]) == Some(packet.len())
+    };
+    // Where its numbers came round twice under the first key: they may have done so once more, or a peer counts anew.
+    for (rounds, ok) in [(2, true), (3, true), (0, true), (1, true), (4, false)] {
+        let mut call = Call::new();
+        plan(&mut call, 1, 2);
+        assert!(opens(&mut call, 1, 2, 100));
+        plan(&mut call, 2, 0);
+        assert_eq!(call.pair.rolled(Leg::Caller).map(|rolled| rolled.heard), Some(2), "until it is known");
+        assert!(!opens(&mut call, 1, 2, 101), "the old key");
+
+        assert_eq!(opens(&mut call, 2, rounds, 102), ok, "{rounds}");
+
+        if ok {
+            assert!(opens(&mut call, 2, rounds, 103) && !opens(&mut call, 2, (rounds + 2) % 4, 104), "settled");
+        }
+        // Each further key goes on from the one before, though nothing was sent under it.
+        plan(&mut call, 3, 0);
+        plan(&mut call, 4, 0);
+        assert!(!ok || opens(&mut call, 4, rounds, 105), "{rounds}");
+    }
 }

@@ -26,6 +26,8 @@ pub struct Opening {
     rtcp: SessionKeys,
     /// How often the numbers of a new source have come round already.
     begins: u32,
+    /// Or this often: keys change, and the count goes on (RFC 3711 §3.3.1).
+    or_begins: Option<u32>,
     sources: SmallVec<[(u32, Window); 1]>,
     reports: Option<Window>,
 }
@@ -35,7 +37,13 @@ impl Opening {
     #[must_use]
     pub fn new(suite: Suite, key: &MasterKey, rollovers: u32) -> Self {
         let (rtp, rtcp) = (SessionKeys::rtp(key), SessionKeys::rtcp(key));
-        Self { suite, rtp, rtcp, begins: rollovers, sources: SmallVec::new(), reports: None }
+        Self { suite, rtp, rtcp, begins: rollovers, or_begins: None, sources: SmallVec::new(), reports: None }
+    }
+
+    /// The numbers may have come round this often too, under the key before.
+    #[must_use]
+    pub fn or_from(self, rollovers: u32) -> Self {
+        Self { or_begins: Some(rollovers).filter(|rollovers| *rollovers != self.begins), ..self }
     }
 
     /// Opens an RTP packet in place; its length without the tag. Only what opens moves the counts.
@@ -47,12 +55,14 @@ impl Opening {
         let (sequence, ssrc) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([r0, r1, r2, r3]));
         let place = self.sources.iter().position(|(known, _)| *known == ssrc);
         let known = place.and_then(|place| self.sources.get(place)).map(|(_, window)| *window);
-        let first = u64::from(self.begins) << 16 | u64::from(sequence);
         let index = match known {
             Some(window) if !window.is_new(window.index(sequence)) => return Err(BadSrtp::Repeated),
             Some(window) => self.verified(packet, tag, window.index(sequence)),
-            // A source whose first packets were lost may have turned already.
-            None => self.verified(packet, tag, first).or_else(|| self.verified(packet, tag, first + (1 << 16))),
+            None => [Some(self.begins), self.or_begins].into_iter().flatten().find_map(|rollovers| {
+                let first = u64::from(rollovers) << 16 | u64::from(sequence);
+                // A source whose first packets were lost may have turned already.
+                self.verified(packet, tag, first).or_else(|| self.verified(packet, tag, first + (1 << 16)))
+            }),
         };
         let index = index.ok_or(BadSrtp::Forged)?;
         self.rtp.apply(ssrc, index, packet.get_mut(start..).unwrap_or_default());
@@ -63,7 +73,7 @@ impl Opening {
                     self.sources.remove(0);
                 }
                 // A source that comes later begins to count anew.
-                self.begins = 0;
+                (self.begins, self.or_begins) = (0, None);
                 self.sources.push((ssrc, Window::at(index)));
             }
         }
@@ -102,6 +112,7 @@ impl Opening {
     /// How often the numbers of its newest source have come round.
     #[must_use]
     pub fn rollovers(&self) -> u32 {
-        self.sources.last().map_or(self.begins, |(_, window)| window.rollovers())
+        let begins = self.or_begins.unwrap_or(self.begins);
+        self.sources.last().map_or(begins, |(_, window)| window.rollovers())
     }
 }

@@ -116,7 +116,7 @@ impl LegMedia {
             Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
                 let key = guard.tone(codec, laws, bytes);
                 // Of one who sends events, a tone is the beginning of a key that comes as an event too.
-                (false, key.filter(|_| !self.keys.have_come()))
+                (false, key.filter(|_| !self.keys.have_come(header.ssrc)))
             }
             Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => (false, key),
         };
@@ -145,11 +145,12 @@ impl MediaPair {
         &mut self,
         from: Leg,
         payload: Payload,
-        bytes: &[u8],
+        (header, bytes): (&Header, &[u8]),
         key: Option<char>,
         now: Instant,
     ) -> Option<char> {
-        let sends_events = self.legs[from].keys.have_come();
+        let cut = self.legs[from].cut;
+        let sends_events = self.legs[from].keys.have_come(header.ssrc);
         let Some(guard) = &mut self.legs[from.other()].guard else { return key };
         let (sounds, key) = match payload {
             Payload::Event | Payload::WideEvent => (dtmf::key(bytes), key),
@@ -160,7 +161,8 @@ impl MediaPair {
             }
             Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise => (None, key),
         };
-        if let Some(key) = sounds {
+        // What goes nowhere does not come back.
+        if let Some(key) = sounds.filter(|_| !cut) {
             guard.sounded.note(key, now);
         }
         key

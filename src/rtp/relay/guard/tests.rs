@@ -204,6 +204,51 @@ fn a_key_pressed_as_a_tone_becomes_silence_that_is_forwarded() {
 }
 
 #[test]
+fn a_tone_of_a_callee_in_a_cut_is_told_once_and_its_rest_is_silence_when_the_cut_ends() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    for leg in Leg::BOTH {
+        call.pair.cut(leg, true);
+    }
+    let nine = tone([852.0, 1_477.0], Law::A).repeat(2);
+    let (mut told, mut reached) = (String::new(), Vec::new());
+    for (n, payload) in nine.chunks(160).enumerate() {
+        // The caller presses it too, which nobody hears and no line returns.
+        call.send(Leg::Caller, &mut rtp(8, n as u16, 7, payload), CALLER);
+        let mut packet = rtp(8, n as u16, 8, payload);
+        let relayed = call.send(Leg::Callee, &mut packet, CALLEE);
+        match relayed.way {
+            Relay::Forward { .. } => reached.extend_from_slice(&packet[HEADER..]),
+            Relay::Drop(reason) => assert_eq!(reason, DropReason::Cut),
+        }
+        if relayed.digit.is_some() {
+            for leg in Leg::BOTH {
+                call.pair.cut(leg, false);
+            }
+            call.hold(Held::Nothing);
+        }
+        told.extend(relayed.digit);
+    }
+
+    assert_eq!(told, "9");
+    assert!(reached.len() >= 160 * 5 && reached.iter().all(|&code| code == 0xD5), "{}", reached.len());
+}
+
+#[test]
+fn keys_of_a_leg_that_is_cut_are_left_out_of_nothing() {
+    let mut call = Call::new();
+    call.send(Leg::Callee, &mut rtp(8, 1, 8, &[0xD5; 160]), CALLEE);
+    call.hold(Held::All);
+    call.pair.cut(Leg::Callee, true);
+    assert_eq!(keys(&mut call, press(2, 320, 1)), ("1".to_owned(), 0));
+    call.pair.cut(Leg::Callee, false);
+    call.hold(Held::Nothing);
+
+    assert_eq!(held(call.pair.counters()), 0);
+    assert_eq!(reaches(&mut call, rtp(8, 9, 8, &[0xD5; 160])), Some((9, 9 * 160, false)), "as it came");
+}
+
+#[test]
 fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     let mut call = Call::new();
     call.hold(Held::All);
@@ -221,6 +266,18 @@ fn whoever_sends_events_is_told_of_once_though_the_tone_is_in_the_audio_too() {
     told += &keys(&mut call, after).0;
 
     assert_eq!(told, "9");
+}
+
+#[test]
+fn a_telephone_that_presses_tones_is_told_of_behind_a_transfer_from_one_that_sends_events() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    assert_eq!(keys(&mut call, press(1, 160, 9)), ("9".to_owned(), 0));
+    call.now += Duration::from_secs(1);
+    let audio = [tone([852.0, 1_477.0], Law::A), vec![0xD5; 160 * 6]].concat();
+    let packets = audio.chunks(160).enumerate().map(|(n, payload)| rtp(8, n as u16, 88, payload)).collect();
+
+    assert_eq!(keys(&mut call, packets).0, "9");
 }
 
 /// Two nines of the caller as tones; what the callee's side returns of them comes so many packets later, half as loud.

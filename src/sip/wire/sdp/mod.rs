@@ -113,6 +113,12 @@ impl Media<'_> {
         self.protocol.eq_ignore_ascii_case("RTP/AVP") || self.protocol.eq_ignore_ascii_case("RTP/AVPF")
     }
 
+    /// Its keys are agreed on beside the media, in DTLS (RFC 5764 §8).
+    #[must_use]
+    pub fn is_dtls(&self) -> bool {
+        self.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"))
+    }
+
     /// A fax by T.38: no RTP (RFC 7345, ITU-T T.38 annex D).
     #[must_use]
     pub fn is_fax(&self) -> bool {
@@ -250,8 +256,7 @@ impl<'a> Sdp<'a> {
     #[must_use]
     pub fn anchored(&self) -> Option<usize> {
         let is_talk = |media: &Media<'_>| {
-            let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/"))
-                || media.protocol.get(..7).is_some_and(|seven| seven.eq_ignore_ascii_case("UDP/TLS"));
+            let rtp = media.protocol.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("RTP/")) || media.is_dtls();
             media.kind.eq_ignore_ascii_case("audio") && media.port > 0 && rtp && media.left != Left::None
         };
         let plain = || self.media.iter().position(|media| is_talk(media) && media.is_plain_rtp());

@@ -138,12 +138,12 @@ impl Sdp<'_> {
                 let feedback = line.starts_with(FEEDBACK) && here().is_some_and(|(n, _)| ours.beside(n).is_some());
                 if feedback { None } else { GONE }
             }
-            "a=" if line.starts_with("a=crypto:") => {
+            "a=" if begins(line, "a=crypto:") => {
                 // Where nothing flows, there is nobody to tell a key.
                 let rewritten = *ours.protection != Protection::AsItIs;
                 if ours.section.is_none() || anchored() && rewritten { GONE } else { None }
             }
-            "a=" if line.starts_with("a=rtcp:") => {
+            "a=" if begins(line, "a=rtcp:") => {
                 let beside = here().and_then(|(number, _)| ours.beside(number)).map(|beside| &beside.rtcp_port);
                 match beside.or_else(|| ours.rtcp_port.as_ref().filter(|_| anchored())) {
                     Some(port) => Some(["a=rtcp:", port, ending, "", "", ""]),
@@ -223,6 +223,11 @@ fn origin(line: &str) -> &str {
     line.get(..=end).unwrap_or_default()
 }
 
+/// True for an attribute of this name in whatever case: some who read it do not look (RFC 8866 §9 does).
+fn begins(line: &str, name: &str) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
 fn leads_around_us(line: &str) -> bool {
     const PREFIXES: [&str; 11] = [
         "a=alt:",
@@ -238,6 +243,6 @@ fn leads_around_us(line: &str) -> bool {
         "a=altc:",
     ];
     // Most lines are told apart by the first letter of their name.
-    let letter = line.as_bytes().get(2);
-    PREFIXES.iter().any(|prefix| prefix.as_bytes().get(2) == letter && line.starts_with(prefix))
+    let letter = line.as_bytes().get(2).map(u8::to_ascii_lowercase);
+    PREFIXES.iter().any(|prefix| prefix.as_bytes().get(2).copied() == letter && begins(line, prefix))
 }

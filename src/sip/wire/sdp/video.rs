@@ -121,6 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn ways_around_us_and_keys_leave_in_whatever_case_they_are_written() {
+        let lines = "a=Candidate:1 1 UDP 1 203.0.113.8 9 typ host\r\na=ICE-ufrag:x\r\na=Rtcp-Mux\r\na=MID:1\r\n\
+                     a=Crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+                     a=RTCP:4100 IN IP4 203.0.113.7\r\n";
+        let text = format!("{HEAD}{AUDIO}{lines}");
+        let sdp = Sdp::read(text.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        sdp.protected(0, None, "192.0.2.9:5000".parse().unwrap(), &Protection::Plain, &mut out);
+
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.ends_with("m=audio 5000 RTP/AVP 0\r\na=rtcp:5001\r\n"), "{out}");
+    }
+
+    #[test]
     fn in_the_other_family_the_address_changes_with_the_family() {
         let text = format!("{HEAD}{AUDIO}{VIDEO}c=IN IP4 192.0.2.7\r\n");
         let sdp = Sdp::read(text.as_bytes()).unwrap();
