@@ -31,8 +31,9 @@ impl Recording {
     /// One line: its name and its words.
     #[must_use]
     pub fn to_line(&self) -> String {
-        let name: String =
-            self.name.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();
+        // A line that begins with # is a remark.
+        let is_other = |(n, c): (usize, char)| c.is_whitespace() || c.is_control() || (n == 0 && c == '#');
+        let name: String = self.name.char_indices().map(|(n, c)| if is_other((n, c)) { '_' } else { c }).collect();
         let mut line = format!("{name} ");
         for word in self.words.iter() {
             // Writing to a String cannot fail.

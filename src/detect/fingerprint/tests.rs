@@ -125,3 +125,12 @@ fn a_file_with_too_many_recordings_is_read_from_its_end_and_cut_to_what_there_is
     assert_eq!(Library::without_oldest(&text(4)), None);
     assert_eq!(Library::parse(&text(4)).unwrap().to_text(), library.to_text());
 }
+
+#[test]
+fn no_name_makes_a_remark_of_a_recording() {
+    let recording = Recording::new("#1 of\tmany", &[Some(7); 50]).unwrap();
+
+    let library = Library::parse(&recording.to_line()).unwrap();
+
+    assert!(library.has("_1_of_many") && library.len() == 1);
+}
