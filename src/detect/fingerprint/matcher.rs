@@ -71,6 +71,19 @@ impl Matcher {
         None
     }
 
+    /// `words` without what is also in a recording of `library`.
+    #[must_use]
+    pub fn unlike(words: &[Word], library: &Library) -> Vec<Word> {
+        let (mut matcher, mut left) = (Self::default(), words.to_vec());
+        for (n, word) in words.iter().enumerate() {
+            if matcher.word(Probe::certain(*word), library).is_some() {
+                let compared = (n + 1).saturating_sub(COMPARED)..=n;
+                left.get_mut(compared).into_iter().flatten().for_each(|word| *word = None);
+            }
+        }
+        left
+    }
+
     /// Agreement of the last words with `words` up to `place`, if it is that of the same recording.
     fn agreement(&self, words: &[Word], place: usize) -> Option<Ratio> {
         let known = words.get(..=place)?.iter().rev();

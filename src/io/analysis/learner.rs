@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::hearing::Knowledge;
-use crate::detect::fingerprint::{Library, Recording, Word};
+use crate::detect::fingerprint::{Library, Matcher, Recording, Word};
 use crate::units::CallId;
 
 /// Begins the names of recordings that were learned here. Others were put into the file by people.
@@ -28,6 +28,8 @@ pub(super) struct Heard {
     pub(super) words: Vec<Word>,
     /// The recording that it was taken for.
     pub(super) known: Option<Arc<str>>,
+    /// A person called, as far as could be told.
+    pub(super) live: bool,
 }
 
 #[derive(Default)]
@@ -40,6 +42,14 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// What was heard of people.
+    fn people(&self) -> Library {
+        let mut people = Library::default();
+        let live = self.recent.iter().filter(|(_, heard)| heard.live);
+        live.filter_map(|(_, heard)| Recording::new("", &heard.words)).for_each(|one| people.add(one));
+        people
+    }
+
     fn take(&mut self, call: CallId) -> Option<Heard> {
         let place = self.recent.iter().position(|(known, _)| *known == call)?;
         Some(self.recent.remove(place)?.1)
@@ -112,12 +122,14 @@ impl Learner {
         forgotten
     }
 
-    /// Takes the call's recording for a scam's: the next call that plays it is recognised. Returns the line for the
-    /// file of known recordings; None if the call was too short, or its recording is known already.
+    /// Takes the call's recording for a scam's: the next call that plays it is recognised. What calls of people have in
+    /// common with it is left out: it is the line's own, as the words of a service that forwards calls. Returns the line
+    /// for the file of known recordings; None if the call was too short, or its recording is known already.
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let heard = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
-        let recording = Recording::new(&format!("{LEARNED}{call}"), &heard.words)?;
+        let people = self.with(|waiting| waiting.people());
+        let recording = Recording::new(&format!("{LEARNED}{call}"), &Matcher::unlike(&heard.words, &people))?;
         let known = self.knowledge.load_full();
         if known.campaigns.knows(&recording) {
             return None;
@@ -149,7 +161,7 @@ mod tests {
 
     fn heard(call: u32) -> Heard {
         let mixed = |n: u32| (call * 1_000 + n).wrapping_mul(0x9E37_79B9) >> 8;
-        Heard { words: (0..100).map(|n| Some(mixed(n))).collect(), known: None }
+        Heard { words: (0..100).map(|n| Some(mixed(n))).collect(), known: None, live: false }
     }
 
     #[test]
@@ -167,6 +179,27 @@ mod tests {
             assert!(learner.learn(CallId(0)).is_some(), "wanted first: {wanted_first}");
             assert!(learner.learn(CallId(1)).is_none(), "nobody has wanted it");
         }
+    }
+
+    /// "This call may be recorded": a service says so before each caller.
+    #[test]
+    fn what_the_line_says_before_every_call_is_not_learned_with_a_scam() {
+        let learner = learner();
+        let behind_the_same = |call| {
+            let words = [&heard(7).words[..60], &heard(call).words].concat();
+            Heard { words, live: call == 1, ..heard(call) }
+        };
+        learner.keep(CallId(1), behind_the_same(1));
+        learner.want(CallId(2));
+        learner.keep(CallId(2), behind_the_same(2));
+        assert!(learner.learn(CallId(2)).is_some());
+
+        let knows = |words: &[Word]| {
+            let recording = Recording::new("", words).unwrap();
+            learner.knowledge.load().campaigns.knows(&recording)
+        };
+        assert!(!knows(&heard(7).words[..60]), "it would take every caller away");
+        assert!(knows(&heard(2).words), "the scam's own words");
     }
 
     #[test]
@@ -200,7 +233,7 @@ mod tests {
         learner.want(CallId(4));
         // Two seconds, each word of which has a bit that is another one.
         let short = heard(0).words.into_iter().take(50).map(|word| word.map(|word| word ^ 1)).collect();
-        learner.keep(CallId(4), Heard { words: short, known: Some("call-0000000000000003".into()) });
+        learner.keep(CallId(4), Heard { words: short, known: Some("call-0000000000000003".into()), live: false });
         assert_eq!(learner.unlearn(CallId(4)), ["call-0000000000000003".into()]);
 
         let by_hand = Library::parse(&line.replace("call-", "hand-")).unwrap();

@@ -19,7 +19,7 @@ use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::ear::Opposite;
 use crate::io::clock;
 use crate::io::media::{TapItem, TapReader};
-use crate::policy::judge::Verdict;
+use crate::policy::judge::{Class, Verdict};
 use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
 /// In a round every call has its turn. By then four frames of each leg have come, and what an ear remembers is fetched
@@ -182,7 +182,9 @@ impl Listener {
             }
             TapItem::Stopped { call } => {
                 if let Some(live) = self.calls.remove(call) {
-                    let heard = Heard { words: live.hearing.fingerprint(), known: live.hearing.known() };
+                    let Live { hearing, .. } = &*live;
+                    let (words, known) = (hearing.fingerprint(), hearing.known());
+                    let heard = Heard { words, known, live: hearing.judge().opinion().0 == Class::Live };
                     self.shared.learner.keep(call, heard);
                 }
             }

@@ -469,7 +469,7 @@ fn audio_that_nobody_has_asked_for_does_not_come_between_audio_that_somebody_has
     assert!((0..60).all(|_| matches!(sent(&mut call, 0), (true, true, _))));
     let (_, _, first) = sent(&mut call, 8);
     for n in 1..50u16 {
-        assert_eq!(sent(&mut call, 0).0, false);
+        assert!(!sent(&mut call, 0).0);
         assert!(!sent(&mut call, 9).1);
         assert_eq!(sent(&mut call, 8), (true, true, first.wrapping_add(n)), "without a gap");
     }
