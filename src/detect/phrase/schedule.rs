@@ -53,9 +53,6 @@ const MUCH: Duration = Duration::from_millis(1_000);
 /// It must also be this share of the window: a run over more words must bring more new ones.
 const PER_WINDOW: f32 = 0.2;
 
-/// On the brink of a decision, this share of the new speech is worth a run: the next words decide.
-const ON_THE_BRINK: f32 = 0.6;
-
 /// So much new speech is worth a run at a pause.
 const SOME: Duration = Duration::from_millis(500);
 
@@ -145,13 +142,12 @@ impl Schedule {
     }
 
     /// A window that is worth a run now. There is no other until [`Schedule::done`], or until that run is taken for
-    /// lost. `on_the_brink`: a few words more may decide the call.
+    /// lost.
     #[must_use]
-    pub fn due(&mut self, on_the_brink: bool) -> Option<Window> {
+    pub fn due(&mut self) -> Option<Window> {
         let start = self.start?;
         let paused = self.now.since(self.last_voiced) >= PAUSE;
-        let patience = self.patience(start).mul_f32(if on_the_brink { ON_THE_BRINK } else { 1.0 });
-        let due = self.fresh >= patience || (paused && self.fresh >= SOME);
+        let due = self.fresh >= self.patience(start) || (paused && self.fresh >= SOME);
         if self.under_way.is_some_and(|since| self.now.since(since) < LOST) || !due {
             return None;
         }
@@ -225,7 +221,7 @@ mod tests {
             for _ in 0..span / 20 {
                 now += 20;
                 schedule.speech(CallTime::from_millis(now), n % 2 == 0);
-                if let Some(window) = schedule.due(false) {
+                if let Some(window) = schedule.due() {
                     windows.push((now, window));
                     schedule.done(window, window.length().mul_f32(rate));
                 }
@@ -239,25 +235,6 @@ mod tests {
         let (windows, _) = windows(&[5_000], 0.05);
 
         assert!(windows.first().is_some_and(|(at, _)| *at <= 1_600), "{windows:?}");
-    }
-
-    #[test]
-    fn on_the_brink_of_a_decision_the_next_words_are_heard_sooner() {
-        let second_run = |on_the_brink| {
-            let (mut schedule, mut ends) = (Schedule::new(ScheduleSettings::default()), Vec::new());
-            for end in (20..=10_000).step_by(20).map(CallTime::from_millis) {
-                schedule.speech(end, true);
-                if let Some(window) = schedule.due(on_the_brink && !ends.is_empty()) {
-                    ends.push(window.to.as_millis());
-                    schedule.done(window, window.length().mul_f32(0.05));
-                }
-            }
-            (ends.get(1).copied(), schedule.spent())
-        };
-
-        let [(usual, cost), (sooner, more)] = [false, true].map(second_run);
-        assert_eq!((usual, sooner), (Some(2_000), Some(1_620)));
-        assert!(more > cost && more <= Duration::from_millis(2_200), "{cost:?} {more:?}");
     }
 
     #[test]
@@ -294,7 +271,7 @@ mod tests {
         let mut begun = Vec::new();
         for now in (20..=30_000).step_by(20) {
             schedule.speech(CallTime::from_millis(now), true);
-            begun.extend(schedule.due(false).map(|_| now));
+            begun.extend(schedule.due().map(|_| now));
         }
 
         assert!(matches!(begun[..], [first, second, _] if second == first + 10_000), "{begun:?}");

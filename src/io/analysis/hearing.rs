@@ -42,9 +42,6 @@ const FULL_BELIEF: f32 = 0.3;
 /// Words that are believed less than this do not count for the wording. Phrases count, but less.
 const LEAST_BELIEF: f32 = 0.5;
 
-/// From this probability of `press_key` on, a few words more may take the call away.
-const BRINK: f32 = 0.3;
-
 /// So much less urgent are the words of a call in which nobody seems to speak than those of a certain recording.
 const SAYS_NOTHING: f32 = 0.8;
 
@@ -152,8 +149,7 @@ impl Hearing {
 
     /// A word run that pays now. No other comes until [`Hearing::recognised`] or [`Hearing::not_recognised`].
     pub fn poll_word_run(&mut self) -> Option<WordRun> {
-        let on_the_brink = self.last.as_ref().is_some_and(|verdict| verdict.of(Class::PressKey).get() >= BRINK);
-        let window = self.schedule.as_mut()?.due(on_the_brink)?;
+        let window = self.schedule.as_mut()?.due()?;
         let audio = self.ear.caller_audio(window.from, window.to);
         // Who has not spoken is not suspicious for it: sound without words comes behind what begins like a scam.
         let quiet = |verdict: &Verdict| SAYS_NOTHING * verdict.of(Class::NoSpeech).get();
