@@ -28,6 +28,9 @@ use guard::Guard;
 pub use outcome::{Counters, DropReason, Relay, Relayed};
 pub use payloads::{Payload, Payloads};
 
+/// A peer that sends what it was not asked for, and nothing else for so long, has switched to it.
+const SWITCHES: Duration = Duration::from_secs(1);
+
 /// First bytes of datagrams that are DTLS (RFC 7983 §7); RTP's are 128 to 191.
 const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
 
@@ -38,9 +41,6 @@ pub struct MediaPair {
     legs: PerLeg<LegMedia>,
     counters: Counters,
 }
-
-/// A peer that sends what it was not asked for, and nothing else for so long, has switched to it.
-const SWITCHES: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct LegMedia {
