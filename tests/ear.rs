@@ -189,6 +189,27 @@ fn ten_minutes_of_talk_stay_within_their_budget() {
     );
 }
 
+#[test]
+fn sound_without_words_comes_behind_calls_that_begin() {
+    let mut urgencies = Vec::new();
+    let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
+    ear.with(|knowledge, _| {
+        hear(&recording("neighbour"), knowledge, &Policy::default(), WATCH, &mut |run| {
+            urgencies.push(run.urgency);
+            let transcript = Transcript {
+                text: String::new(),
+                confidence: Ratio::ZERO,
+                weighed: Vec::new(),
+                passed_over: Vec::new(),
+            };
+            Some((transcript, run.window.length() / 20))
+        })
+    });
+
+    let later = urgencies.get(1..).unwrap_or_default();
+    assert!(later.len() > 3 && later.iter().all(|urgency| *urgency <= 0.25), "{urgencies:?}");
+}
+
 /// The warning's own voice stands for a prompt: real speech, one pause, 8 kHz.
 #[test]
 fn a_machine_talks_on_over_a_prompt_and_a_person_answers_it() {
