@@ -328,6 +328,36 @@ fn a_call_out_answers_the_trunks_challenge_and_the_pbx_sees_none_of_it() {
 
 /// Whoever calls may answer in the trunk's name, where that passes on what it says.
 #[test]
+fn a_prack_names_the_invite_as_the_trunk_knows_it_though_it_was_challenged_itself() {
+    let mut world = registered();
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request_with("INVITE", "Supported: 100rel\r\n", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.send(TRUNK, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+    let invite = world.last(TRUNK);
+    assert_eq!(header(&invite, "CSeq"), "2 INVITE");
+    let mut names = Vec::new();
+    for number in [7, 8] {
+        let rings = response(&invite, "180 Ringing", "callee", "");
+        let reliable = format!("Require: 100rel\r\nRSeq: {number}\r\nContact:");
+        world.send(TRUNK, &rings.replacen("Contact:", &reliable, 1));
+        caller.learn(&world.last(PBX));
+        caller.cseq += 1;
+        world.send(PBX, &caller.request_with("PRACK", &format!("RAck: {number} 1 INVITE\r\n"), ""));
+        let mut prack = world.last(TRUNK);
+        if number == 7 {
+            world.send(TRUNK, &challenge(&prack, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+            prack = world.last(TRUNK);
+        }
+        names.push(header(&prack, "RAck").to_owned());
+        world.send(TRUNK, &response(&prack, "200 OK", "", ""));
+        world.last(PBX);
+    }
+
+    assert_eq!(names, ["7 2 INVITE", "8 2 INVITE"]);
+}
+
+#[test]
 fn a_caller_that_challenges_requests_of_its_call_gets_no_digest_of_our_password() {
     for ours in [false, true] {
         let mut world = registered();

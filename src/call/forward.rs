@@ -198,19 +198,26 @@ pub(super) fn reasons(message: &Message<'_>) -> Vec<String> {
     message.others("Reason").take(MAX_REASONS).map(|reason| format!("Reason: {}", reason.value)).collect()
 }
 
-/// CSeq, and the RAck of a PRACK, as the leg knows them that the request goes to.
+/// CSeq as the leg knows it that the request goes to.
 pub(super) fn renumber(edits: &mut Edits, message: &Message<'_>, shift: u32) {
     let Ok(cseq) = message.cseq() else { return };
     if shift == 0 {
         return;
     }
     edits.set(message, Name::CSeq, &format!("{} {}", cseq.number.saturating_add(shift), cseq.method.as_str()));
-    if let Some(rack) = message.other("RAck") {
-        let parts: Vec<&str> = rack.value.split_ascii_whitespace().collect();
-        if let [number, cseq, method] = parts[..]
-            && let Ok(cseq) = cseq.parse::<u32>()
-        {
-            edits.replace(message, rack.value, &format!("{number} {} {method}", cseq.saturating_add(shift)));
+}
+
+/// The RAck of a PRACK: the INVITE that it names may be shifted by less than the PRACK is. `shift`: of a request by its
+/// number.
+pub(super) fn renumber_rack(edits: &mut Edits, message: &Message<'_>, shift: impl FnOnce(u32) -> u32) {
+    let Some(rack) = message.other("RAck") else { return };
+    let parts: Vec<&str> = rack.value.split_ascii_whitespace().collect();
+    if let [number, cseq, method] = parts[..]
+        && let Ok(cseq) = cseq.parse::<u32>()
+    {
+        let shifted = cseq.saturating_add(shift(cseq));
+        if shifted != cseq {
+            edits.replace(message, rack.value, &format!("{number} {shifted} {method}"));
         }
     }
 }

@@ -252,6 +252,7 @@ impl Switchboard {
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         relayed.shift = call.party[to].shift;
         forward::renumber(edits, message, relayed.shift);
+        forward::renumber_rack(edits, message, |invite| call.shift(to, invite, true));
         let renumbered = number.saturating_add(relayed.shift);
         call.party[to].cseq = call.party[to].cseq.max(renumbered);
         if to == Leg::Callee {
