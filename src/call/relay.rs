@@ -57,6 +57,8 @@ pub(super) struct RelayedRequest {
     pub(super) paths: Vec<String>,
     /// What an INVITE or UPDATE inside a call asks of the session timer.
     pub(super) timer: Option<TimerWish>,
+    /// What a reliable 1xx to it describes: a 2xx need not say it again (RFC 3262 §5).
+    pub(super) early: Option<Box<Described>>,
     /// What we wrote into its 2xx; repetitions say it too.
     pub(super) granted: Option<Duration>,
     /// Where else it may go, outside any call and while nothing has come back.
@@ -83,6 +85,7 @@ impl RelayedRequest {
             trunk: None,
             paths: Vec::new(),
             timer: None,
+            early: None,
             granted: None,
             again: None,
         }
@@ -351,9 +354,12 @@ impl Switchboard {
     ) -> bool {
         edit_response(edits, message, relayed);
         let from = call.leg_of(relayed.from.other());
-        let described = rewrite_sdp(&mut call, message, from, edits);
+        let mut described = rewrite_sdp(&mut call, message, from, edits);
         // A repeated 2xx is passed on, but a later offer may be in force by now.
         let accepted = code.is_success() && !relayed.accepted;
+        if accepted {
+            described = described.or_else(|| relayed.early.take().map(|early| *early));
+        }
         let refused = accepted && described.as_ref().is_some_and(|described| described.refused);
         if let (true, Some(wish)) = (accepted, relayed.timer) {
             relayed.granted = call.session.refreshed(wish, message, now);
@@ -364,12 +370,14 @@ impl Switchboard {
         if relayed.video.is_some() && code.is_final() && !code.is_success() {
             self.settle_video(&mut call);
         }
+        // A reliable 1xx says it too (RFC 6141 §4.3).
+        let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
         if accepted {
             self.accepted(&mut call, relayed, described, from);
             self.changed(call.id);
+        } else if reliable && described.is_some() {
+            relayed.early = described.map(Box::new);
         }
-        // A reliable 1xx says it too (RFC 6141 §4.3).
-        let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
         if relayed.timer.is_some() && (accepted || reliable) {
             call.refresh_target(from, message);
         }

@@ -187,6 +187,29 @@ fn a_hold_whose_answer_has_no_word_on_it_keeps_a_silent_call() {
 }
 
 #[test]
+fn a_hold_that_is_answered_in_a_reliable_183_keeps_a_silent_call() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "a=sendonly\r\n")));
+    let offer = world.last(TRUNK);
+    let progress = response(&offer, "183 Session Progress", "", &sdp(TRUNK, "a=recvonly\r\n"));
+    world.send(TRUNK, &saying(&progress, "Require: 100rel\r\nRSeq: 1\r\n"));
+    world.last(PBX);
+    world.send(PBX, &callee.next("PRACK", ""));
+    let prack = world.last(TRUNK);
+    world.send(TRUNK, &response(&prack, "200 OK", "", ""));
+    world.last(PBX);
+    world.send(TRUNK, &response(&offer, "200 OK", "", ""));
+    callee.cseq -= 1;
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+
+    world.media_says(MediaEvent::Silent);
+
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn an_answer_from_another_address_of_the_same_peer_counts() {
     let pbx_networks = vec!["10.0.0.0/29".parse().unwrap()];
     let mut world = World::new(Settings { pbx_networks, ..settings() });
