@@ -200,7 +200,9 @@ impl Framer {
             }
             Content::Noise => {}
         }
-        self.due = self.due.max((start / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
+        // What is ahead of its number says nothing of what is lost before it.
+        let reached = self.anchor.as_ref().map_or(start, |anchor| anchor.end.min(start));
+        self.due = self.due.max((reached / FRAME_SAMPLES as u64).saturating_sub(REORDER_FRAMES));
     }
 
     /// Takes the decoder of a source out. One that panics does not come back.
@@ -269,12 +271,15 @@ impl Framer {
         let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.goes_on_with(packet)) else {
             return self.restart(packet, arrival, samples);
         };
+        let is_newest = packet.sequence.since(anchor.newest) > 0;
         let ticks = i64::from(packet.timestamp.ticks_since(anchor.timestamp));
         let start = anchor.sample.checked_add_signed(ticks / anchor.ticks_per_sample);
         let Some(start) = start.filter(|start| start.abs_diff(arrival) <= JUMP * FRAME_SAMPLES as u64) else {
-            return self.restart(packet, arrival, samples);
+            // A stray one by its number restarts nobody's clock.
+            self.repeated_run = if is_newest { 0 } else { self.repeated_run.saturating_add(1) };
+            let restarts = is_newest || self.repeated_run >= REPEATED_RUN;
+            return if restarts { self.restart(packet, arrival, samples) } else { None };
         };
-        let is_newest = packet.sequence.since(anchor.newest) > 0;
         let is_new = anchor.is_new(packet.sequence);
         // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the clock.
         // Another goes by the numbers, so that it takes no place from the packet that is next by these.
