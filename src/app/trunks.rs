@@ -74,7 +74,7 @@ pub(super) fn follow_names(inner: &Inner) {
         }
         Err(problem) => {
             tracing::warn!(problem, "New addresses of a trunk or of the PBX cannot be used; the old ones stay");
-            told.changes = changes;
+            (told.changes, told.local) = (changes, local);
             inner.pbx_name.forget();
         }
     }
