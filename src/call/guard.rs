@@ -71,10 +71,14 @@ impl Call {
 
     /// Whether an INFO with a key of `leg` goes no further.
     pub(super) fn holds_info(&self, leg: Leg, key: Option<char>, now: Instant) -> bool {
+        // As in the media: what has been taken away is cut both ways.
+        if self.diversion.is_some() {
+            return true;
+        }
         let lifted = self.record.lifted.filter(|(_, by)| *by == Lifted::Callee);
         // The second nine may come by INFO too, a little later, and is no key for the caller.
         let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_KEY);
-        leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY) && self.diversion.is_none())
+        leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY))
     }
 }
 

@@ -429,6 +429,31 @@ fn a_late_end_of_one_prompt_is_not_the_end_of_the_next() {
 }
 
 #[test]
+fn a_call_that_is_taken_away_passes_no_key_by_info_either_way() {
+    let (mut world, mut caller, mut callee) = guarded();
+    world.judge(0.95);
+    world.run(S(3));
+    world.ladder();
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    // Played to the callee, it could come back from an analogue line and take the call back.
+    world.send(TRUNK, &info(&mut caller, "Signal=9\r\n"));
+
+    expect(
+        &mut world,
+        "
+          3000 pbx > INFO sip:x@10.0.0.1:5060
+          3000       > pbx 200 OK (101 INFO)
+          3000 trunk > INFO sip:y@192.0.2.1:5060
+          3000       > trunk 200 OK (2 INFO)
+        ",
+    );
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    assert!(world.events.contains(&"taken back".to_owned()));
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     let (mut world, mut caller, mut callee) = guarded();
     press(&mut world, '1');
@@ -504,7 +529,6 @@ fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
     let ladder = world.ladder();
     assert!(ladder.contains("hold keys of callee false but 9\n"), "{ladder}");
     world.forget_peer(PBX);
-    world.forget_peer(TRUNK);
     hang_up(world, &mut caller);
 }
 
