@@ -180,7 +180,13 @@ mod tests {
         let signs =
             [phrase(Meaning::Scam, "charge"), phrase(Meaning::Scam, "amazon"), phrase(Meaning::KeyPrompt, "press one")];
 
+        let known = Finding::KnownRecording {
+            recording: "amazon".into(),
+            agreement: Ratio::clamped(0.9),
+            offset: CallTime::ZERO,
+        };
         assert_eq!(class(0.7, &signs), Class::PressKey);
+        assert_eq!(class(0.5, &[known]), Class::PressKey, "it is found in speech alone");
         assert_eq!(class(0.7, &[]), Class::NoSpeech, "music has words written of it, too");
         assert_eq!(class(0.5, &signs), Class::NoSpeech);
     }

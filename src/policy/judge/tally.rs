@@ -176,16 +176,17 @@ impl Tally {
     #[must_use]
     pub fn has_spoken(&self) -> bool {
         // Two witnesses: the voice detector, and the speech model. Music and tones can fool the first, and have the
-        // second write words in which it has little confidence.
+        // second write words in which it has little confidence. What plays a known recording is a caller: it is found in
+        // speech alone.
         let doubtful = self.tones >= 2 || self.music;
-        self.onset.is_some()
-            && match (self.runs, doubtful) {
-                (0, false) => true,
-                (0, true) => self.monologue >= OUTLASTS_MUSIC,
-                (_, false) => self.confidence > 0.0,
-                // Two blips are played over a line in no time: they do not outweigh two signs of a scam.
-                (_, true) => self.confidence >= SURE || (self.confidence >= CONFIDENT && self.has_enough_signs()),
-            }
+        let speaks = || match (self.runs, doubtful) {
+            (0, false) => true,
+            (0, true) => self.monologue >= OUTLASTS_MUSIC,
+            (_, false) => self.confidence > 0.0,
+            // Two blips are played over a line in no time: they do not outweigh two signs of a scam.
+            (_, true) => self.confidence >= SURE || (self.confidence >= CONFIDENT && self.has_enough_signs()),
+        };
+        self.onset.is_some() && (self.recording.is_some() || speaks())
     }
 
     /// Why the class is `no_speech`.
