@@ -19,7 +19,7 @@ use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::ear::Opposite;
 use crate::io::clock;
 use crate::io::media::{TapItem, TapReader};
-use crate::policy::judge::{Class, Verdict};
+use crate::policy::judge::{Judge, Verdict};
 use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
 /// In a round every call has its turn. By then four frames of each leg have come, and what an ear remembers is fetched
@@ -39,6 +39,10 @@ const MOST_CALLS: usize = 2_000;
 
 /// The log says that there are too many calls no more often than this.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// From this probability on, a call that has ended was one of a person. Every call begins as one: of somebody who hangs
+/// up before words are heard, a scam's opening would be known as what people play, and never be learned.
+const SURELY_LIVE: f32 = 0.9;
 
 /// Recognised words that may wait for this thread.
 const WORDS: usize = 256;
@@ -184,7 +188,7 @@ impl Listener {
                 if let Some(live) = self.calls.remove(call) {
                     let Live { hearing, .. } = &*live;
                     let (words, known) = (hearing.fingerprint(), hearing.known());
-                    let heard = Heard { words, known, live: hearing.judge().opinion().0 == Class::Live };
+                    let heard = Heard { words, known, live: is_surely_live(hearing.judge()) };
                     self.shared.learner.keep(call, heard);
                 }
             }
@@ -263,6 +267,11 @@ struct Step {
     verdict: Option<Verdict>,
 }
 
+fn is_surely_live(judge: &Judge) -> bool {
+    let (_, [_, live, ..]) = judge.opinion();
+    live.get() >= SURELY_LIVE
+}
+
 fn step(live: &mut Live, now: Instant) -> Step {
     let time = live.time(now);
     let mut frames = 0;
@@ -286,8 +295,10 @@ fn step(live: &mut Live, now: Instant) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning};
     use crate::detect::phrase::{Book, Wording};
-    use crate::policy::judge::Weights;
+    use crate::policy::judge::{Class, Weights};
+    use crate::units::Ratio;
 
     fn knowledge() -> Knowledge {
         Knowledge {
@@ -329,6 +340,22 @@ mod tests {
             calls: calls(2),
             warned_at: None,
         }
+    }
+
+    #[test]
+    fn whoever_hangs_up_before_words_are_heard_has_not_been_a_person() {
+        let mut judge = Judge::new(Arc::new(Weights::built_in()));
+        let mut hear = |finding| judge.hear(&Evidence { at: CallTime::from_millis(1_900), leg: Leg::Caller, finding });
+        hear(Finding::Onset { after_answer: Duration::from_millis(400), callee: CalleeThen::Speaking });
+        hear(Finding::Monologue { length: Duration::from_millis(1_500) });
+        assert!(judge.opinion().0 == Class::Live && !is_surely_live(&judge));
+
+        let mut hear = |finding| judge.hear(&Evidence { at: CallTime::from_millis(4_000), leg: Leg::Caller, finding });
+        for said in ["is that", "it's me", "how are you"] {
+            let confidence = Ratio::ONE;
+            hear(Finding::Phrase { phrase: said.into(), meaning: Meaning::Talk, weight: 2.0, confidence });
+        }
+        assert!(is_surely_live(&judge));
     }
 
     #[test]
