@@ -1,6 +1,8 @@
-//! What earlier calls say about a number. So far: the PBX has dialled it, so its owner is no stranger.
+//! What earlier calls say about a number. So far: the PBX has dialled it, so its owner is no stranger. One that was
+//! dialled back is: whoever rings once and is called back could make itself known that way.
 //!
-//! In: numbers dialled and `now`. Out: whether a number is known. Bounded: the oldest is forgotten first.
+//! In: numbers that call, numbers dialled and `now`. Out: whether a number is known. Bounded: the oldest is forgotten
+//! first.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -11,6 +13,10 @@ use lru::LruCache;
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// At most this many numbers are remembered.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// A number that has called as a stranger is dialled back within this time, or not for having called.
+const DIALLED_BACK: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// At most this many strangers are remembered.
+const STRANGERS: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// Fewer digits are those of a service that everybody dials (an emergency, a voice mailbox, an operator): whoever shows
 /// such a number would be trusted for it, and anybody can guess it.
 const SHORTEST_NUMBER: usize = 7;
@@ -22,19 +28,33 @@ const LONGEST_NUMBER: usize = 64;
 pub struct Dialled {
     /// When last; the one that was dialled longest ago goes first.
     last: LruCache<Box<str>, Instant>,
+    /// When numbers that were not known called last.
+    strangers: LruCache<Box<str>, Instant>,
 }
 
 impl Default for Dialled {
     fn default() -> Self {
-        Self { last: LruCache::new(CAPACITY) }
+        Self { last: LruCache::new(CAPACITY), strangers: LruCache::new(STRANGERS) }
     }
 }
 
 impl Dialled {
+    /// `number` calls.
+    pub fn called_by(&mut self, number: &str, now: Instant) {
+        if !self.knows(number, now) && number.len() <= LONGEST_NUMBER {
+            self.strangers.put(significant(number).into(), now);
+        }
+    }
+
     /// The PBX dials `number`.
     pub fn remember(&mut self, number: &str, now: Instant) {
+        let is_known = self.knows(number, now);
         let number = significant(number);
         if number.is_empty() || number.len() > LONGEST_NUMBER || is_short(number) {
+            return;
+        }
+        let called = self.strangers.peek(number);
+        if !is_known && called.is_some_and(|at| now.saturating_duration_since(*at) < DIALLED_BACK) {
             return;
         }
         while self.last.peek_lru().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= KNOWN_FOR) {
@@ -79,6 +99,24 @@ mod tests {
         assert!(dialled.knows("+441632960001", now));
         assert!(!dialled.knows("+441632960002", now));
         assert!(!dialled.knows("+441632960001", now + KNOWN_FOR));
+    }
+
+    #[test]
+    fn a_number_that_is_dialled_back_is_a_strangers() {
+        let now = crate::io::clock::now();
+        let mut dialled = Dialled::default();
+        let [stranger, friend] = ["+441632960001", "+441632960002"];
+
+        dialled.called_by(stranger, now);
+        dialled.remember("01632960001", now);
+        dialled.remember("01632960002", now);
+        dialled.called_by(friend, now);
+        dialled.remember("01632960002", now);
+
+        assert!(!dialled.knows(stranger, now));
+        assert!(dialled.knows(friend, now));
+        dialled.remember("01632960001", now + DIALLED_BACK);
+        assert!(dialled.knows(stranger, now + DIALLED_BACK), "that has another reason");
     }
 
     #[test]

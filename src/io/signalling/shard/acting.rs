@@ -45,6 +45,9 @@ impl Shard {
                     },
                 };
                 let dialled_before = number.is_some_and(|number| self.dialled.knows(number, now));
+                if let (CallDirection::Inbound, Some(number)) = (direction, number) {
+                    self.dialled.called_by(number, now);
+                }
                 let (hour, weekday) = clock::local_hour();
                 self.answer(Input::Consulted { call, over_limit, dialled_before, hour, weekday }, now);
             }
