@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::action::{Rejection, Route, RouteDecision, RuleId, StepUp, StepUpDecision};
-use super::facts::{CallDirection, CallerNumber, Facts};
+use super::facts::{CallDirection, CallerNumber, Facts, OverLimit};
 use super::judge::{Class, Verdict};
 use super::number::{Country, NumberSet};
 use crate::units::Ratio;
@@ -144,7 +144,9 @@ impl Policy {
         if number.is_some_and(|number| self.block.contains(number)) {
             return decide(Route::Reject(Rejection::Rejected), "numbers.block");
         }
-        if let Some(limit) = facts.over_limit {
+        // Whoever knows a number that is known here could shut its owner out by showing it a few times.
+        let spared = facts.dialled_before && facts.over_limit == Some(OverLimit::Number);
+        if let Some(limit) = facts.over_limit.filter(|_| !spared) {
             return decide(Route::Reject(self.over_limit), limit.setting());
         }
         if let Some(rule) = self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts))) {
@@ -239,11 +241,22 @@ mod tests {
     fn the_allow_list_is_stronger_than_limits_and_blocks() {
         let set = |pattern| NumberSet::new([pattern], Policy::default().country).unwrap();
         let policy = Policy { allow: set("+441632960001"), block: set("+44163296*"), ..Policy::default() };
-        let over = |caller| Facts { over_limit: Some(super::super::facts::OverLimit::Source), ..facts(caller) };
+        let over = |caller| Facts { over_limit: Some(OverLimit::Source), ..facts(caller) };
 
         assert_eq!(policy.route(&over("+441632960001")).route, Route::Connect);
         assert_eq!(policy.route(&over("+441632960002")).route, Route::Reject(Rejection::Rejected));
         assert_eq!(policy.route(&over("+12025550123")).route, Route::Reject(Rejection::Busy));
+    }
+
+    /// A few calls that show a number are enough to bring it over its limit.
+    #[test]
+    fn a_number_that_is_known_is_not_shut_out_by_calls_that_show_it() {
+        let over = |limit, dialled_before| Facts { over_limit: Some(limit), dialled_before, ..facts("+441632960001") };
+        let policy = Policy::default();
+
+        assert_eq!(policy.route(&over(OverLimit::Number, true)).route, Route::Connect);
+        assert_eq!(policy.route(&over(OverLimit::Number, false)).route, Route::Reject(Rejection::Busy));
+        assert_eq!(policy.route(&over(OverLimit::Source, true)).route, Route::Reject(Rejection::Busy));
     }
 
     #[test]
