@@ -436,6 +436,10 @@ fn an_answered_call_without_media_is_told_once() {
 
     assert_eq!(world.event(), MediaEvent::Silent);
     assert!(world.media.events.recv_timeout(Duration::from_millis(1_200)).is_err());
+    // Behind a hold, silence is another one than within it.
+    let plan = StreamPlan { codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
+    world.send(MediaCommand::Plan { call: CALL, leg: Leg::Callee, plan });
+    assert_eq!(world.event(), MediaEvent::Silent);
 }
 
 #[test]

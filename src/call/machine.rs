@@ -145,8 +145,7 @@ impl Switchboard {
             // Of something that another prompt has replaced meanwhile.
             MediaEvent::Finished { to, play } if play != call.media.plays[to] => self.keep(call),
             MediaEvent::Finished { to, .. } => self.finished(call, to, now),
-            // On hold nobody need send anything; and whoever has called for help may be unable to.
-            MediaEvent::Silent if call.media.is_on_hold() || call.is_emergency() => self.held_and_silent(call, now),
+            MediaEvent::Silent if call.may_be_silent() => self.held_and_silent(call, now),
             MediaEvent::Silent => self.hang_up(call, EndReason::Media, now),
             MediaEvent::Unheard => self.falls_unheard(call, now),
         }

@@ -112,6 +112,10 @@ impl Switchboard {
             self.hang_up(call, EndReason::Expired, now);
             return None;
         }
+        if call.session.check_at.is_some_and(|at| now >= at) && !call.may_be_silent() {
+            // Off hold, a silence is told anew.
+            call.session.check_at = None;
+        }
         if call.session.check_at.is_some_and(|at| now >= at) {
             call.session.check_at = Some(now + call.settings.held_check);
             for leg in Leg::BOTH {
@@ -151,7 +155,8 @@ impl Switchboard {
         // if neither answers.
         let other = call.session.checks[leg.other()];
         let twice = silent && before.silent && before.answers;
-        if gone || twice || silent && other.silent && !other.pending {
+        let ended = gone || twice || silent && other.silent && !other.pending;
+        if ended && call.may_be_silent() {
             return self.hang_up(call, EndReason::Expired, now);
         }
         self.keep(call);

@@ -301,6 +301,11 @@ impl Call {
         self.settings.policy.helps(&self.facts)
     }
 
+    /// On hold nobody need send anything; and whoever has called for help may be unable to.
+    pub(super) fn may_be_silent(&self) -> bool {
+        self.media.is_on_hold() || self.is_emergency()
+    }
+
     /// The trunk of a leg; the PBX is none.
     pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
         self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)

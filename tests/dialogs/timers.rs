@@ -233,6 +233,37 @@ fn a_held_call_whose_ends_are_there_goes_on_for_ever() {
 }
 
 #[test]
+fn a_call_that_was_on_hold_is_not_asked_for_signs_of_life() {
+    let (mut world, mut caller, mut callee) = held();
+    world.run(S(10));
+    for (from, phone, to) in [(PBX, &mut callee, TRUNK), (TRUNK, &mut caller, PBX)] {
+        world.send(from, &phone.next("INVITE", &sdp(from, "")));
+        let resume = world.last(to);
+        world.send(to, &response(&resume, "200 OK", "", &sdp(to, "")));
+        world.last(from);
+        world.send(from, &phone.ack());
+        world.last(to);
+    }
+    world.ladder();
+    world.run(S(400));
+
+    assert_eq!(world.ladder(), "");
+    // Where the question is on its way when the hold ends, its answer ends no talk.
+    let (mut world, mut caller, mut callee) = held();
+    world.run(S(300));
+    let to_trunk = world.last(TRUNK);
+    world.forget_peer(PBX);
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "")));
+    let resume = world.last(TRUNK);
+    world.send(TRUNK, &response(&resume, "200 OK", "", &sdp(TRUNK, "")));
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    world.send(TRUNK, &response(&to_trunk, "481 Call/Transaction Does Not Exist", "", ""));
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_held_call_whose_ends_have_both_gone_is_ended() {
     let (mut world, _, _) = held();
     world.run(S(331));

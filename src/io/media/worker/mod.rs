@@ -320,6 +320,8 @@ impl Worker {
             }
             MediaCommand::Plan { call, leg, plan } => {
                 if let Some(call) = self.call(call) {
+                    // Whoever describes its media is there; and silence behind a hold is another one than within it.
+                    (call.heard, call.silent_told) = (now, false);
                     call.pair.plan(leg, plan, now);
                 }
             }
