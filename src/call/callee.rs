@@ -16,6 +16,7 @@ use super::session;
 use super::state::{Call, LastInvite, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::facts::CallDirection;
+use crate::policy::watch;
 use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::{ClientId, ClientKind, T1X64};
 use crate::sip::wire::sdp::Sdp;
@@ -241,7 +242,7 @@ impl Switchboard {
         call.invite = None;
         call.phase = Phase::Answered { ack_by: Some(now + T1X64) };
         let analyse = call.unheard.is_none() && call.facts.direction == CallDirection::Inbound;
-        call.listens_until = analyse.then(|| now + call.settings.watch_for);
+        call.listens_until = analyse.then(|| now + watch::longest(call.settings.watch_for).0);
         self.out(Output::Media(MediaCommand::Answered { call: call.id, analyse }));
         self.answered_video(&call);
         let not_analysed = if analyse { None } else { call.unheard.or(Some(NotAnalysed::Outbound)) };

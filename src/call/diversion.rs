@@ -13,6 +13,7 @@ use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
 use crate::policy::judge::{Class, Verdict};
+use crate::policy::watch;
 use crate::rtp::control::{Held, MediaCommand};
 use crate::units::{CallTime, Leg, Ratio};
 
@@ -68,6 +69,11 @@ impl Switchboard {
             told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
         });
         if moved {
+            let before = call.record.verdict.as_ref().map(|told| told.class);
+            let until = watch::watched_until(call.settings.watch_for, before, verdict.class, verdict.at);
+            if let (Some(until), Some(listens), Some(answered)) = (until, &mut call.listens_until, call.answered) {
+                *listens = answered + until.0;
+            }
             self.changed(call.id);
             self.happened(&call, now, Event::Judged { verdict: verdict.clone() });
             call.record.verdict = Some(Box::new(verdict.clone()));

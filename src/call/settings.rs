@@ -204,7 +204,7 @@ pub struct Settings {
     pub redirects: Redirects,
     /// Rules and thresholds.
     pub policy: Arc<Policy>,
-    /// How long after the answer a caller is listened to.
+    /// How long a caller is listened to, from its first speech on.
     pub watch_for: Duration,
     /// On a diversion.
     pub callee_hears: DivertCallee,

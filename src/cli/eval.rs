@@ -36,7 +36,7 @@ pub(crate) struct Eval {
     /// Calls that are heard at a time [default: the number of cores]
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
-    /// How long after the answer to listen
+    /// How long to listen, from the caller's first speech on
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     watch_for: Duration,
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub(crate) struct Listen {
     /// Draw a picture: waveforms, talkspurts, words, evidence, decision
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// How long after the answer to listen
+    /// How long to listen, from the caller's first speech on
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     watch_for: Duration,
     /// The right channel is a prompt that was played to the caller before anybody was rung

@@ -237,7 +237,7 @@ pub struct MediaSettings {
 /// `[detect]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectSettings {
-    /// How long after the answer a caller is listened to.
+    /// How long a caller is listened to, from its first speech on.
     pub watch_for: Duration,
     /// File of known recordings; those of diverted calls are added to it.
     pub campaigns: PathBuf,

@@ -16,6 +16,7 @@ use crate::io::clock;
 use crate::policy::action::{StepUp, StepUpDecision};
 use crate::policy::judge::{Tally, Verdict};
 use crate::policy::rules::Policy;
+use crate::policy::watch;
 use crate::units::{CallTime, SampleRate};
 
 use super::recording::Recording;
@@ -89,7 +90,7 @@ struct Pending {
     lag: Duration,
 }
 
-/// Hears `recording` for `watch_for`, frame by frame, and decides by `policy`. `recognise` makes a word run, and says
+/// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise` makes a word run, and says
 /// how much computing time it took; None: it failed, or words are off.
 #[must_use]
 pub fn hear(
@@ -106,9 +107,12 @@ pub fn hear(
     // Time inside `recognise` is not counted as ours: it may wait for the speech model.
     let (begun, mut recognising) = (clock::now(), Duration::ZERO);
     let frames = recording.caller.len().div_ceil(FRAME_SAMPLES) + TAIL_FRAMES;
-    let last = frames.min((watch_for.as_millis() / FRAME_TIME.as_millis()) as usize);
-    for n in 0..last {
+    let mut until = watch::longest(watch_for);
+    for n in 0..frames {
         let now = CallTime(FRAME_TIME * n as u32);
+        if now >= until {
+            break;
+        }
         hearing.frames(&frame(&recording.caller, n, now), &frame(&recording.callee, n, now));
         if let Some(words) = pending.take_if(|words| words.due <= hearing.now()) {
             match &words.transcript {
@@ -126,6 +130,8 @@ pub fn hear(
             pending = Some(Pending { due: CallTime(hearing.now().0 + lag), window: run.window, transcript, lag });
         }
         if let Some(verdict) = hearing.poll_verdict() {
+            let before = heard.verdicts.last().map(|told| told.class);
+            until = watch::watched_until(watch_for, before, verdict.class, verdict.at).unwrap_or(until);
             let mut taken: Vec<StepUp> = heard.steps.iter().map(|step| step.decision.action).collect();
             while let Some(decision) = policy.step_up(&verdict, &taken, false) {
                 taken.push(decision.action);

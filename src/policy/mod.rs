@@ -9,3 +9,4 @@ pub mod judge;
 pub mod number;
 pub mod reputation;
 pub mod rules;
+pub mod watch;

@@ -540,7 +540,7 @@ fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() 
     world.send(TRUNK, &caller.next("INVITE", &other));
     assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
     world.send(TRUNK, &caller.request("ACK", ""));
-    world.run(S(30));
+    world.run(S(101));
     world.send(TRUNK, &caller.next("INVITE", &other));
 
     assert!(world.last(PBX).starts_with("INVITE "), "nobody listens any more");

@@ -1,7 +1,9 @@
 //! Session timers (RFC 4028), and what ends a call whose ends have gone without a word.
 
-use ringfence::call::Settings;
+use ringfence::call::{Input, Settings};
+use ringfence::policy::judge::{Class, Verdict};
 use ringfence::rtp::control::MediaEvent;
+use ringfence::units::{CallTime, Ratio};
 
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
 use super::{MS, S, answered, answered_with, both_ended, expect, hang_up, saying};
@@ -260,6 +262,32 @@ fn a_call_that_was_on_hold_is_not_asked_for_signs_of_life() {
     world.last(TRUNK);
     world.send(TRUNK, &response(&to_trunk, "481 Call/Transaction Does Not Exist", "", ""));
     assert_eq!(world.switchboard.sizes().calls, 1);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_caller_is_listened_to_from_its_first_speech_on() {
+    let judged = |world: &mut World, class, at| {
+        let probabilities = Class::ALL.map(|of| if of == class { Ratio::ONE } else { Ratio::ZERO });
+        let call = *world.calls.last().unwrap();
+        let verdict = Verdict { at: CallTime(at), class, probabilities, reasons: Vec::new() };
+        world.input(Input::Judged { call, verdict });
+    };
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    judged(&mut world, Class::NoSpeech, MS(500));
+    world.run(S(40));
+    judged(&mut world, Class::Live, S(40));
+    world.run(S(24));
+    assert_eq!(world.ladder(), "");
+    world.run(S(1));
+    assert!(world.ladder().contains("65000       * stop listening"));
+    hang_up(world, &mut caller);
+
+    let (mut world, mut caller, _) = answered(settings());
+    world.media_in_ladder = true;
+    world.run(S(100));
+    assert!(world.ladder().contains("100000       * stop listening"), "nobody ever speaks");
     hang_up(world, &mut caller);
 }
 
