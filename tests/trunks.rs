@@ -358,6 +358,22 @@ fn a_prack_names_the_invite_as_the_trunk_knows_it_though_it_was_challenged_itsel
 }
 
 #[test]
+fn a_challenge_to_a_call_that_was_given_up_makes_no_new_one() {
+    let mut world = registered();
+    let caller = Phone::caller("call");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.run(MS(300));
+    world.send(PBX, &caller.request("CANCEL", ""));
+    world.forget_peer(PBX);
+    world.send(TRUNK, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+
+    assert!(world.last(TRUNK).starts_with("ACK "), "nobody would take an answer to another INVITE");
+    unregister(&mut world);
+    world.rest();
+}
+
+#[test]
 fn a_caller_that_challenges_requests_of_its_call_gets_no_digest_of_our_password() {
     for ours in [false, true] {
         let mut world = registered();

@@ -285,7 +285,9 @@ impl Switchboard {
         if let Some(call) = self.take_by_client(client) {
             return self.invite_response(call, client, message, code, now);
         }
+        // Where nobody waits for it any more, it would be a new call.
         if code.is_challenge()
+            && !self.orphans.contains_key(&client)
             && let Some((again, line)) = self.answer_challenge(client, message, now)
         {
             return self.sent_again(client, again, line);
