@@ -19,6 +19,7 @@ mod diversion;
 mod ending;
 mod event;
 mod failover;
+mod farewell;
 mod forks;
 mod forward;
 mod guard;

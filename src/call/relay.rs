@@ -67,7 +67,7 @@ pub(super) struct RelayedRequest {
 
 impl RelayedRequest {
     /// Of a request that nothing has been done with yet.
-    fn new(message: &Message<'_>, server: ServerId, from: Side, local: Hop) -> Self {
+    pub(super) fn new(message: &Message<'_>, server: ServerId, from: Side, local: Hop) -> Self {
         Self {
             server,
             call: None,
@@ -153,7 +153,10 @@ impl Switchboard {
             }
         };
         if of_call {
-            self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+            let bye = message.method() == Some(Method::Bye);
+            if !(bye && self.says_bye_again(message, server, flow, side, now)) {
+                self.reply(message, server, flow, StatusCode::NO_SUCH_CALL, &[], now);
+            }
         } else if self.may_only_call(message, flow) {
             // Anyone can invent a To tag.
             self.reply(message, server, flow, StatusCode::FORBIDDEN, &[], now);
@@ -299,6 +302,9 @@ impl Switchboard {
             return;
         }
         if let Some(mut relayed) = self.relayed.remove(&client) {
+            if code.is_challenge() {
+                self.challenged(client, message, &relayed, now);
+            }
             self.relayed_response(message, code, &mut relayed, now);
             relayed.accepted |= code.is_success();
             self.relayed.insert(client, relayed);

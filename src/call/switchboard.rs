@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{Counters, EndReason, Event, Happened};
+use super::farewell::Farewell;
 use super::forward;
 use super::input::{Input, Output, Sizes};
 use super::large::NoStream;
@@ -56,6 +57,8 @@ pub struct Switchboard {
     pub(super) relayed: OwnMap<ClientId, Box<RelayedRequest>>,
     pub(super) relayed_by_server: OwnMap<ServerId, ClientId>,
     pub(super) orphans: OwnMap<ClientId, Box<Orphan>>,
+    /// BYEs that were challenged, the oldest first.
+    pub(super) farewells: VecDeque<Farewell>,
     pub(super) questions: OwnMap<ClientId, Question>,
     pub(super) deadlines: BTreeSet<(Instant, CallId)>,
     /// The request that is being read.
@@ -101,6 +104,7 @@ impl Switchboard {
             relayed: OwnMap::default(),
             relayed_by_server: OwnMap::default(),
             orphans: OwnMap::default(),
+            farewells: VecDeque::new(),
             questions: OwnMap::default(),
             deadlines: BTreeSet::new(),
             in_hand: None,

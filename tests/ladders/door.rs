@@ -70,6 +70,43 @@ fn a_challenge_passes_from_end_to_end() {
 }
 
 #[test]
+fn a_challenged_bye_is_said_again_by_whoever_knows_the_password() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer((TRUNK, "trunk"), &invite, (PBX, &mut caller));
+    let bye = caller.next("BYE", "");
+    world.send(PBX, &bye);
+    let sent = world.last(TRUNK);
+    let challenge = response(&sent, "407 Proxy Authentication Required", "trunk", "")
+        .replace("Contact:", "Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\nContact:");
+    world.send(TRUNK, &challenge);
+    assert!(world.last(PBX).starts_with("SIP/2.0 407 "));
+    world.ladder();
+    caller.cseq += 1;
+    let again = caller.request_with("BYE", "Proxy-Authorization: Digest username=\"u\"\r\n", "");
+    world.send(PBX, &again.replace(";tag=", ";tag=not-").replace("z9hG4bK", "z9hG4bKnot"));
+    world.send(PBX, &again);
+    let sent = world.last(TRUNK);
+    assert!(sent.contains("Proxy-Authorization: Digest username=\"u\""), "{sent}");
+    world.send(TRUNK, &response(&sent, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 pbx > BYE sip:y@10.0.0.1:5060
+             0       > pbx 481 Call/Transaction Does Not Exist (3 BYE)
+             0 pbx > BYE sip:y@10.0.0.1:5060
+             0       > trunk BYE sip:y@192.0.2.10:5060
+             0 trunk > 200 OK (3 BYE)
+             0       > pbx 200 OK (3 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
 fn what_is_refused_at_the_door() {
     let mut world = World::new(settings());
     let caller = Phone::caller("call");
