@@ -23,6 +23,12 @@ use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Message, Name, StatusCode};
 use crate::units::Leg;
 
+/// True where a trunk does not put a call for help through: another one may. Whoever is busy or declines is there, and what
+/// asks for credentials is no refusal.
+fn refuses_help(code: StatusCode) -> bool {
+    code.0 >= 400 && !matches!(code.0, 401 | 407 | 422 | 486 | 487 | 600 | 603)
+}
+
 impl Switchboard {
     /// Sends a call's INVITE, read again as `message` with the description `sdp`, to the callee's side.
     pub(super) fn invite_callee(
@@ -138,6 +144,8 @@ impl Switchboard {
             self.try_next(call, now)
         } else if matches!(code.0, 488 | 606) {
             self.without_keys(call, now)
+        } else if call.is_emergency() && refuses_help(code) {
+            self.try_next(call, now)
         } else {
             Some(call)
         }

@@ -169,6 +169,41 @@ fn a_trunk_that_is_down_is_not_the_only_way_to_help() {
     }
 }
 
+/// A line that is barred, or a provider that does not serve the number.
+#[test]
+fn a_trunk_that_refuses_a_call_for_help_is_not_the_only_way_either() {
+    let both = || {
+        let mut settings = settings();
+        settings.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
+        World::new(settings)
+    };
+    for refusal in ["403 Forbidden", "404 Not Found", "500 Server Internal Error"] {
+        let mut world = both();
+        let mut caller = calls("sip:112@10.0.0.1");
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        world.send(TRUNK, &response(&invite, refusal, "no", ""));
+        world.last(TRUNK);
+        let invite = world.last(SPARE);
+        world.answer((SPARE, "psap"), &invite, (PBX, &mut caller));
+        world.last(SPARE);
+        world.hang_up((PBX, &mut caller), SPARE);
+        world.rest();
+    }
+    for (uri, answer) in [("sip:112@10.0.0.1", "486 Busy Here"), ("sip:01632960002@10.0.0.1", "403 Forbidden")] {
+        let mut world = both();
+        let caller = calls(uri);
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        world.send(TRUNK, &response(&invite, answer, "no", ""));
+        world.last(TRUNK);
+        assert!(world.last(PBX).starts_with(&format!("SIP/2.0 {answer}")));
+        world.send(PBX, &caller.request("ACK", ""));
+        assert_eq!(world.receive(SPARE), None);
+        world.rest();
+    }
+}
+
 #[test]
 fn helpers_learn_who_calls_unless_no_identity_is_for_that_trunk() {
     const WHO: &str = "P-Asserted-Identity: <sip:201@pbx.example>\r\nPrivacy: id\r\n";
