@@ -4,7 +4,9 @@
 
 mod world;
 
-use ringfence::call::{Redirects, Settings, ShownIdentity, Trunk};
+use std::sync::Arc;
+
+use ringfence::call::{Input, Redirects, Settings, ShownIdentity, Trunk};
 use ringfence::sip::flow::Hop;
 use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, expect, header, response, sdp, settings};
 
@@ -89,6 +91,61 @@ fn an_identity_inside_a_call_is_screened_too() {
     world.send(TRUNK, &response(&update, "200 OK", "", ""));
     world.hang_up((TRUNK, &mut caller), PBX);
     world.rest();
+}
+
+const ALL_WORDS: &str = "P-Asserted-Identity: <sip:+441632960099@pbx.example>\r\n\
+                         Remote-Party-ID: <sip:+441632960099@pbx.example>\r\n\
+                         Diversion: <sip:201@pbx.example>;reason=user-busy\r\n\
+                         History-Info: <sip:201@pbx.example>;index=1\r\n";
+
+#[test]
+fn what_a_trunk_learns_of_a_running_call_outlives_other_settings_and_a_new_name() {
+    let secretive = |message: &str| assert!(!message.contains("pbx.example"), "{message}");
+    let renamed = || {
+        let mut settings = settings();
+        settings.trunks[0].name = "new name".into();
+        settings
+    };
+    for later in [trusting(true, ShownIdentity::Trusted), renamed()] {
+        let mut world = World::new(trusting(true, ShownIdentity::Never));
+        let mut caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+        let invite = world.last(PBX);
+        world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
+        world.input(Input::Settings(Arc::new(later)));
+
+        for method in ["INVITE", "UPDATE"] {
+            world.send(TRUNK, &caller.next(method, &sdp(TRUNK, "")));
+            let again = world.last(PBX);
+            let ok = response(&again, "200 OK", "", &sdp(PBX, ""));
+            world.send(PBX, &ok.replace("Contact:", &format!("{ALL_WORDS}Contact:")));
+            let ok = world.last(TRUNK);
+            assert!(ok.starts_with("SIP/2.0 200 ") && header(&ok, "CSeq").ends_with(method), "{ok}");
+            secretive(&ok);
+            if method == "INVITE" {
+                world.send(TRUNK, &caller.ack());
+                world.last(PBX);
+            }
+        }
+        // The next process knows the call by a name that nobody has.
+        world.settings = Arc::new(renamed());
+        world.kill_and_start(std::time::Duration::from_secs(1));
+        let mut callee = Phone::callee(&invite, "callee");
+        callee.cseq += 10;
+        world.send(PBX, &callee.request_with("UPDATE", ALL_WORDS, ""));
+        let update = world.last(TRUNK);
+        assert!(update.starts_with("UPDATE "), "{update}");
+        secretive(&update);
+        world.send(TRUNK, &response(&update, "200 OK", "", ""));
+        // Nor is the PBX told what such a trunk asserts.
+        world.send(TRUNK, &caller.next("INFO", "").replace("Contact:", &format!("{ALL_WORDS}Contact:")));
+        let info = world.last(PBX);
+        assert!(info.starts_with("INFO "), "{info}");
+        secretive(&info);
+        world.send(PBX, &response(&info, "200 OK", "", ""));
+        world.hang_up((TRUNK, &mut caller), PBX);
+        world.rest();
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ fn mounted_files_exist_and_the_settings_are_good() {
         mounted += 1;
     }
     assert_eq!(mounted, 4);
+    let zone = read("docker/compose.yaml").lines().any(|line| line.trim() == "- /etc/localtime:/etc/localtime:ro");
+    assert!(zone, "hours and weekdays of rules are those of the host");
 
     let settings =
         ringfence::config::load(&read("docker/ringfence/ringfence.toml"), &|path: &str| Err(path.to_owned())).unwrap();

@@ -96,6 +96,19 @@ fn eight_media_ports_are_the_fewest_at_the_end_of_the_range_too() {
 }
 
 #[test]
+fn each_media_thread_has_ports_for_a_call() {
+    let told = |ports: &str, threads: usize| {
+        let text = format!("{LEAST}[media]\nports = \"{ports}\"\nthreads = {threads}\n");
+        config::load(&text, &no_files).map_or_else(|_| problems(&text), |_| Vec::new())
+    };
+    let hint = "line 8  media.threads = 4   must be at most 2: media.ports hold no call for more (a call takes four)";
+    assert_eq!(told("20000-20007", 4), [hint]);
+    for (ports, most) in [("20000-20007", 2), ("20001-20008", 1), ("20000-20011", 3), ("20000-20999", 64)] {
+        assert!(told(ports, most).is_empty() && told(ports, most + 1).len() == 1, "{ports}");
+    }
+}
+
+#[test]
 fn five_mistakes_are_told_at_once_with_line_and_way_out() {
     let text = r#"enforce = "yes"
 [pbx]

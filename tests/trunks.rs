@@ -191,6 +191,26 @@ fn an_address_of_ours_that_is_another_is_registered_at_once() {
 }
 
 #[test]
+fn behind_a_sleep_of_the_machine_a_trunk_is_registered_with_at_once() {
+    let mut world = registered();
+    world.run(MS(60_000));
+    assert!(world.receive(TRUNK).is_none());
+
+    world.input(Input::Awake);
+
+    let request = world.last(TRUNK);
+    assert!(request.starts_with("REGISTER ") && header(&request, "Expires") == "600", "{request}");
+    // The one that is under way serves the next sleep too.
+    world.input(Input::Awake);
+    assert!(world.receive(TRUNK).is_none());
+    world.send(TRUNK, &granted(&request, 600));
+    unregister(&mut world);
+    world.input(Input::Awake);
+    assert!(world.receive(TRUNK).is_none(), "a registration that was taken back stays so");
+    world.rest();
+}
+
+#[test]
 fn a_call_to_the_registered_contact_is_the_trunks_wherever_it_comes_from() {
     let mut world = registered();
     let contact = format!("sip:441632960001@{US_OUTSIDE};line={}", register().token);

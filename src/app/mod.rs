@@ -106,6 +106,7 @@ struct Inner {
     /// No new calls are taken any more.
     draining: AtomicBool,
     logged: health::Logged,
+    sleep: Mutex<clock::Sleep>,
     told: Mutex<Told>,
     log: Weak<Log>,
 }
@@ -241,6 +242,7 @@ impl App {
             silence_limit: media_path.silence_limit(),
             draining: AtomicBool::new(false),
             logged: health::Logged::default(),
+            sleep: Mutex::new(clock::Sleep::watch(clock::Anchor::take())),
             log,
         });
         let admin = admin.and_then(|address| api::start(address, &inner, &store));
@@ -267,10 +269,11 @@ impl App {
         reloading::reload(&self.inner)
     }
 
-    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard. To be called about
-    /// once a second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard, which also hears of
+    /// a sleep of this machine. To be called about once a second.
     pub fn tick(&self) {
         trunks::follow_names(&self.inner);
+        trunks::follow_sleep(&self.inner);
         health::tick(&self.inner, &self.media);
     }
 

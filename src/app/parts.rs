@@ -150,8 +150,12 @@ fn campaigns(path: &Path) -> Library {
 /// Keeps the newest recordings only. Done at the start: while calls run, a line is added for each
 /// recording, and taken out again where its call is taken back.
 fn shorten(path: &Path, text: &str, kept: usize) {
-    let new = path.with_extension("new");
-    match std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)) {
+    let replace = |file: PathBuf| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file))
+    };
+    // A link stays one.
+    match std::fs::canonicalize(path).and_then(replace) {
         Ok(()) => tracing::warn!(
             path = %path.display(), kept,
             "The file of known recordings was too long: the oldest are no longer in it"
@@ -209,6 +213,19 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert!(campaigns(&pipe).is_empty() && campaigns(Path::new("/dev/zero")).is_empty());
+    }
+
+    #[test]
+    fn a_shared_file_of_known_recordings_is_shortened_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("shared.txt"), folder.path().join("campaigns.txt"));
+        std::fs::write(&file, "one 00\ntwo 00\n").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+
+        shorten(&link, "two 00\n", 1);
+
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "two 00\n");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use super::resolve::{self, Resolved, Targets};
 use super::{Inner, Told};
 use crate::call::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
 use crate::config::Settings;
+use crate::io::clock::Anchor;
 use crate::io::names::Names;
-use crate::io::signalling::Report;
+use crate::io::signalling::{Order, Report};
 use crate::trunk::State;
 
 /// How long a start or a reload waits for the DNS. A trunk whose name is not resolved by then is known by its
@@ -22,6 +23,15 @@ pub(super) fn resolve(names: &Names, settings: &Settings, pbx: SocketAddr) -> (T
     names.set(resolve::name_settings(settings, pbx), resolve::questions(settings), PATIENCE);
     let (answers, changes) = names.answers();
     (resolve::targets(settings, &answers), changes)
+}
+
+/// Registers anew behind a sleep of this machine. The binding may have ended in it, which no clock of ours has seen: no
+/// call would come in until it seems to be old.
+pub(super) fn follow_sleep(inner: &Inner) {
+    let slept = inner.sleep.lock().unwrap_or_else(PoisonError::into_inner).is_over(Anchor::take());
+    if slept && inner.signalling.order(Order::Awake) {
+        tracing::info!("This machine has slept, or its clock was set: trunks are registered with anew");
+    }
 }
 
 /// Hands addresses of trunks and PBX that have changed to the shard. Running calls stay where they are.

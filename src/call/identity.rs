@@ -59,11 +59,12 @@ pub(super) fn screen(
     side: Side,
     trunk: Option<&str>,
 ) -> History {
-    let trunk = trunk.and_then(|name| settings.trunk(name));
-    let shown = match (side, trunk) {
-        (Side::Outside, Some(trunk)) if !trunk.believes_identity => ShownIdentity::Never,
-        (Side::Inside, Some(trunk)) => trunk.shows_identity,
-        (Side::Outside | Side::Inside, _) => ShownIdentity::Trusted,
+    let shown = match (side, trunk.map(|name| settings.trunk(name))) {
+        // Renamed or removed since: nobody says any more what it may learn, and whether it is believed.
+        (Side::Outside | Side::Inside, Some(None)) => ShownIdentity::Never,
+        (Side::Outside, Some(Some(trunk))) if !trunk.believes_identity => ShownIdentity::Never,
+        (Side::Inside, Some(Some(trunk))) => trunk.shows_identity,
+        (Side::Outside, Some(Some(_))) | (Side::Outside | Side::Inside, None) => ShownIdentity::Trusted,
     };
     // The same in the words of older equipment, which wrote each wish beside the address.
     let private = || message.other_addresses(REMOTE_PARTY).any(|party| party.map_or(true, |party| is_marked(&party)));

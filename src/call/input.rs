@@ -97,6 +97,8 @@ pub enum Input<'a> {
         /// As it was when something of it last changed.
         snapshot: Box<Snapshot>,
     },
+    /// The machine has slept: what is registered is older than it seems.
+    Awake,
     /// No new calls, and no registration that brings any; running ones go on.
     Drain,
     /// End what is left.

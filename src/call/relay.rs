@@ -327,9 +327,12 @@ impl Switchboard {
             return;
         }
         let mut edits = self.blank_edits();
-        identity::screen(&mut edits, message, &self.settings, relayed.from.other(), relayed.trunk.as_deref());
         let mut refused = None;
-        match relayed.call.map(|id| self.take(id)) {
+        let call = relayed.call.map(|id| self.take(id));
+        // A call keeps what it began with.
+        let settings = call.as_ref().and_then(Option::as_ref).map_or(&self.settings, |call| &call.settings);
+        identity::screen(&mut edits, message, settings, relayed.from.other(), relayed.trunk.as_deref());
+        match call {
             Some(Some(call)) => {
                 let id = call.id;
                 refused = self.edit_response_inside(call, &mut edits, message, code, relayed, now).then_some(id);

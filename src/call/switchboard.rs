@@ -151,6 +151,10 @@ impl Switchboard {
             }
             Input::Start => self.set_trunks(now),
             Input::Settings(settings) => self.new_settings(settings, now),
+            Input::Awake => {
+                self.trunks.renew(now);
+                self.trunks_due(now);
+            }
             Input::HangUp { call } => {
                 if let Some(call) = self.take(call) {
                     self.hang_up(call, EndReason::HungUp, now);

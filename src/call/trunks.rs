@@ -154,7 +154,7 @@ impl Trunks {
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
     }
 
-    /// Registers anew: the outside sees us elsewhere.
+    /// Registers anew: the outside sees us elsewhere, or the binding may have ended.
     pub(super) fn renew(&mut self, now: Instant) {
         let registrations = self.standing.values_mut().filter_map(|standing| standing.registration.as_mut());
         registrations.for_each(|registration| registration.renew(now));

@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Between two questions for a PBX's name that is not known at the start.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Looks at files that are being written for so long, a second each, wait for their end.
+/// Looks at files that are being written, or are empty now, for so long, a second each, wait for their end.
 const MOST_LOOKS: u32 = 10;
 
 #[derive(Args)]
@@ -198,7 +198,8 @@ impl Watch {
     }
 
     /// True where something has changed and the last look found the same: whoever writes has finished. One who never does
-    /// is read all the same, now and then.
+    /// is read all the same, now and then. So is a file that is emptied, if it stays so: a shell empties a list before
+    /// the program that is to fill it has even begun.
     fn has_changed(&mut self) -> bool {
         let found: Vec<Option<Mark>> = self.files.iter().map(|(file, _)| Mark::of(file)).collect();
         if found.iter().eq(self.files.iter().map(|(_, mark)| mark)) {
@@ -206,7 +207,10 @@ impl Watch {
             return false;
         }
         let (before, looks) = self.changing.take().unwrap_or_default();
-        let reads = before == found || looks >= MOST_LOOKS;
+        let holds = |mark: &Option<Mark>| mark.as_ref().map(|mark| mark.length > 0);
+        let mut known = self.files.iter().map(|(_, mark)| mark).zip(&found);
+        let emptied = known.any(|(known, found)| (holds(known), holds(found)) == (Some(true), Some(false)));
+        let reads = before == found && !emptied || looks >= MOST_LOOKS;
         self.changing = (!reads).then_some((found, looks + 1));
         reads
     }
@@ -289,7 +293,7 @@ mod tests {
         seen("a list that grows", &|| write(at("allow.txt"), "+441632960001").unwrap());
         seen("a list that was missing", &|| write(at("block.txt"), "").unwrap());
         seen("a mistake", &|| write(at("r.toml"), "[numbers").unwrap());
-        seen("a list while there is a mistake", &|| write(at("allow.txt"), "").unwrap());
+        seen("a list while there is a mistake", &|| write(at("allow.txt"), "+441632960002").unwrap());
         seen("a link for the file", &|| {
             remove_file(at("r.toml")).unwrap();
             symlink("one/r.toml", at("r.toml")).unwrap();
@@ -303,6 +307,28 @@ mod tests {
         };
         assert!(std::iter::repeat_with(growing).take(12).any(|reads| reads), "one who never stops is read too");
         assert!(grown > 10, "{grown}");
+    }
+
+    #[test]
+    fn a_list_that_its_writer_has_emptied_first_is_not_read_empty() {
+        use std::fs::write;
+        let folder = tempfile::tempdir().unwrap();
+        let (file, list) = (folder.path().join("r.toml"), folder.path().join("block.txt"));
+        write(&file, "[numbers]\nblock_file = \"block.txt\"\n").unwrap();
+        write(&list, "+441632960001\n").unwrap();
+        let mut watch = Watch::of(&file);
+
+        write(&list, "").unwrap();
+        assert!((0..5).all(|_| !watch.has_changed()), "a query may take seconds before it says anything");
+        write(&list, "+441632960002\n").unwrap();
+        assert!(!watch.has_changed() && watch.has_changed(), "it is whole");
+        watch.look();
+
+        // One that stays empty is meant to be.
+        write(&list, "").unwrap();
+        assert!((0..MOST_LOOKS).all(|_| !watch.has_changed()) && watch.has_changed());
+        watch.look();
+        assert!(!watch.has_changed());
     }
 
     #[test]

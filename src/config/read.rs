@@ -190,6 +190,14 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
     let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
     let announcements = section.path(reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
+    // As they are shared out: whole pairs, two of them a call.
+    let most = (first_port..last_port).filter(|port| port % 2 == 0).count() / 2;
+    if threads > most
+        && let Some(item) = section.item(reading, "threads")
+    {
+        let hint = format!("must be at most {most}: media.ports hold no call for more (a call takes four)");
+        reading.problem(item.at, &item.path, item.source, hint);
+    }
     let dscp = section.count(reading, "dscp", 46, 0..=63) as u8;
     section.finish(reading);
     MediaSettings { first_port, last_port, public_address, codecs, timeout, announcements, threads, dscp }

@@ -18,6 +18,10 @@ const BUSY: Duration = Duration::from_secs(1);
 const SLICE: i64 = 500;
 /// Transactions of one [`Store::retain`], so that new records never wait long behind it.
 const SLICES: usize = 20;
+/// Calls that one [`Store::retain`] deletes at most.
+pub const MOST_RETIRED: usize = SLICES * SLICE as usize;
+/// A day, in milliseconds.
+const DAY: i64 = 24 * 3_600 * 1_000;
 /// A write-ahead log that a long reader made grow is cut back to this, in bytes.
 const WAL_LIMIT: i64 = 16 << 20;
 
@@ -133,7 +137,9 @@ impl Store {
         self.checked(ids.and_then(read))
     }
 
-    /// Deletes what is too old or too much, at most 10,000 calls at a time. Returns how many went.
+    /// Deletes what is too old or too much, at most [`MOST_RETIRED`] calls at a time. Returns how many went.
+    ///
+    /// Of what is too old, it takes no more than one day's (UTC): a clock that is ahead for an hour must not cost all.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -254,6 +260,8 @@ impl Store {
 
     fn delete_beyond(&mut self, retention: &Retention, now: SystemTime) -> rusqlite::Result<usize> {
         let oldest = UtcMillis::from(now.checked_sub(retention.keep).unwrap_or(SystemTime::UNIX_EPOCH));
+        let first: Option<i64> = self.connection.query_row("SELECT min(began_utc) FROM calls", [], |row| row.get(0))?;
+        let oldest = oldest.0.min(first.map_or(i64::MAX, next_day));
         let surplus = count(&self.connection)?.saturating_sub(retention.most);
         let mut surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
         let mut old = self.connection.prepare(
@@ -261,7 +269,7 @@ impl Store {
         )?;
         let mut gone = 0;
         for _ in 0..SLICES {
-            let mut deleted = old.execute(params![oldest.0, SLICE])?;
+            let mut deleted = old.execute(params![oldest, SLICE])?;
             if deleted == 0 && surplus > 0 {
                 // None is too old any more: now the oldest are too many.
                 deleted =
@@ -306,6 +314,11 @@ fn log_of(path: &Path) -> PathBuf {
 pub(super) fn unchanging(path: &Path) -> PathBuf {
     let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     PathBuf::from(format!("file:{escaped}?immutable=1"))
+}
+
+/// When the day of `at` is over.
+fn next_day(at: i64) -> i64 {
+    at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY)
 }
 
 fn count(connection: &Connection) -> rusqlite::Result<u64> {

@@ -146,6 +146,30 @@ fn what_is_too_old_or_too_much_goes_with_all_that_belongs_to_it() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_costs_a_day_of_records_at_a_time() {
+    const DAY: i64 = 24 * 3_600 * 1_000;
+    let many = 10_500;
+    let on_day = |id: u64, day| {
+        let began = UtcMillis(diverted_call().began.0 + day * DAY);
+        CallRecord { began, verdicts: Vec::new(), steps: Vec::new(), ..call_at(id) }
+    };
+    let mut records: Vec<_> = (0..10).map(|day| on_day(day, day.cast_signed())).collect();
+    records.extend((10..10 + many).map(|id| on_day(id, 1)));
+    let (_folder, mut store) = with(&records);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 24 * 3_600);
+    let mut look = || store.retain(&Retention::default(), now).unwrap();
+
+    // The second of a day that is too much for one look ends where the day does.
+    assert_eq!([look(), look(), look(), look()], [1, 10_000, 501, 1]);
+
+    assert_eq!(store.count().unwrap(), 7);
+    let most = Retention { most: 3, ..Retention::default() };
+    assert_eq!(store.retain(&most, now).unwrap(), 4, "the number alone needs no clock");
+    let back = SystemTime::UNIX_EPOCH + Duration::from_millis(diverted_call().began.0.unsigned_abs());
+    assert_eq!(store.retain(&Retention::default(), back).unwrap(), 0);
+}
+
+#[test]
 fn an_empty_file_gets_the_schema_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new").join("calls.db");

@@ -259,7 +259,7 @@ impl Registration {
         }
     }
 
-    /// What is registered is another address now.
+    /// What is registered is another address now, or may be registered no more.
     pub fn renew(&mut self, now: Instant) {
         if self.at.is_some() {
             self.at = Some(now);

@@ -68,7 +68,8 @@ pub(crate) fn settings() -> call::Settings {
 
 pub(crate) struct World {
     pub(crate) switchboard: Switchboard,
-    settings: Arc<call::Settings>,
+    /// Those of the next process.
+    pub(crate) settings: Arc<call::Settings>,
     /// What the journal would hold, as text, and since when.
     kept: BTreeMap<CallId, (String, Instant)>,
     /// The media path refuses ports.

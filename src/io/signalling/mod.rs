@@ -50,6 +50,8 @@ pub enum Order {
         /// For the connections.
         streams: Arc<streams::Settings>,
     },
+    /// The machine has slept, and this process with it.
+    Awake,
     /// End one call.
     HangUp(CallId),
     /// Take one call away from its caller.

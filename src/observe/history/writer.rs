@@ -16,7 +16,7 @@ use crate::io::clock;
 use crate::io::threads::StandBack;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::observer::Shared;
-use crate::store::{CallRecord, Store, StoreError};
+use crate::store::{CallRecord, MOST_RETIRED, Store, StoreError};
 
 /// Records that wait for the thread.
 const WAITING: usize = 4_096;
@@ -30,7 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Old records are looked for this often.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
-/// After a look that found some, the next comes this soon: there may be more.
+/// After a look that took as many as it may, the next comes this soon: the rest of their day. The next day waits for an
+/// hour, in which a clock that is wrong may be set right.
 const RETAIN_ON: Duration = Duration::from_secs(1);
 
 /// The near end of the thread: takes records.
@@ -186,7 +187,7 @@ impl Writing {
         }
         let retention = self.shared.records().retention;
         let gone = self.store.as_mut().map_or(Ok(0), |store| store.retain(&retention, clock::wall()))?;
-        self.retain_at = now + if gone > 0 { RETAIN_ON } else { RETAIN_EVERY };
+        self.retain_at = now + if gone >= MOST_RETIRED { RETAIN_ON } else { RETAIN_EVERY };
         Ok(())
     }
 
@@ -240,8 +241,8 @@ impl Writing {
 mod tests {
     use super::*;
     use crate::observe::Records;
-    use crate::store::Retention;
     use crate::store::fixture::diverted_call;
+    use crate::store::{Retention, UtcMillis};
     use crate::units::CallId;
 
     /// One that nobody runs, with this many records before it.
@@ -298,6 +299,29 @@ mod tests {
         assert_eq!((writing.shared.metrics.written_records(), writing.due()), (256, now));
         writing.work(now);
         assert_eq!((writing.shared.metrics.written_records(), writing.due()), (512, now + GATHER));
+    }
+
+    #[test]
+    fn old_records_go_day_after_day_an_hour_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, waiting) = bounded(WAITING);
+        for day in 0..2 {
+            let began = UtcMillis(day * 24 * 3_600 * 1_000);
+            sender.send(Box::new(CallRecord { id: CallId(day.cast_unsigned()), began, ..diverted_call() })).unwrap();
+        }
+        let shared = Shared::new(Arc::default(), Records::default());
+        let mut writing = Writing::new(folder.path().join("calls.db"), waiting, Arc::new(shared));
+        let mut now = clock::now();
+
+        let mut left = Vec::new();
+        for _ in 0..2 {
+            writing.work(now);
+            left.push(writing.store.as_ref().unwrap().count().unwrap());
+            assert_eq!(writing.due(), now + RETAIN_EVERY);
+            now = writing.due();
+        }
+
+        assert_eq!(left, [1, 0]);
     }
 
     #[test]

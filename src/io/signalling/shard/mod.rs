@@ -269,6 +269,7 @@ impl Shard {
                 self.streams.set(streams);
                 self.step(|switchboard| switchboard.handle_input(Input::Settings(call), now), now);
             }
+            Order::Awake => self.step(|switchboard| switchboard.handle_input(Input::Awake, now), now),
             Order::HangUp(call) => self.step(|switchboard| switchboard.handle_input(Input::HangUp { call }, now), now),
             Order::Divert(call) => self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now),
             Order::Drain => self.step(|switchboard| switchboard.handle_input(Input::Drain, now), now),
