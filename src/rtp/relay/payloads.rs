@@ -55,8 +55,8 @@ impl Payloads {
         for (plan, is_given) in [(given, true), (own, false)] {
             let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
             let event = plan.telephone_event.map(|number| (number, Payload::Event));
-            // Of a number that stands for two things in one description, the codec that stands last is meant.
-            let codecs = plan.codecs.iter().rev().map(|&(number, codec)| (number, Payload::Audio(codec)));
+            // A number that is said to be keys is never taken for a codec, and no key gets past as audio.
+            let codecs = plan.codecs.iter().map(|&(number, codec)| (number, Payload::Audio(codec)));
             for (number, payload) in wide.into_iter().chain(event).chain(codecs) {
                 if known.iter().all(|(other, _)| *other != number) {
                     known.push((number, payload));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use super::codecs::{Left, is_of_none};
+use super::codecs::{Left, Meaning, is_of_none, meaning};
 use super::video::{Beside, FEEDBACK, Written};
 use super::{Media, Sdp, address, lines};
 use crate::sip::wire::span;
@@ -133,7 +133,12 @@ impl Sdp<'_> {
                 let (number, media) = here()?;
                 Some(ours.media_line(line, number, media, ending))
             }
-            "a=" if here().is_some_and(|(_, media)| is_of_none(line, media)) => GONE,
+            "a=" if here().is_some_and(|(_, media)| is_of_none(value, media)) => GONE,
+            "a=" if let Some(meaning) = here().and_then(|(_, media)| meaning(value, media)) => match meaning {
+                Meaning::Stays => None,
+                Meaning::Said(number, said) => Some(["a=rtpmap:", number, " ", said, ending, ""]),
+                Meaning::Goes => GONE,
+            },
             "a=" if leads_around_us(line) => {
                 let feedback = line.starts_with(FEEDBACK) && here().is_some_and(|(n, _)| ours.beside(n).is_some());
                 if feedback { None } else { GONE }
