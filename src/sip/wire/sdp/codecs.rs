@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Media, Sdp, behind, number_and_rest, payload_type, rtpmap};
+use super::{Media, RtpMap, Sdp, behind, number_and_rest, payload_type, rtpmap};
 
 /// Formats of a section that may pass.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,6 +59,13 @@ impl Sdp<'_> {
                 let formats: String = kept.iter().map(|number| format!(" {number}")).collect();
                 (media.formats, media.left) = (kept, Left::Some(formats.into()));
             }
+        }
+    }
+
+    /// Takes from its audio what is said of these payload types: their number says what they are.
+    pub fn forget_names(&mut self, of: impl Fn(&RtpMap<'_>) -> bool) {
+        for media in self.media.iter_mut().filter(|media| media.kind.eq_ignore_ascii_case("audio")) {
+            media.rtpmaps.retain(|map| !of(map));
         }
     }
 
