@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
+use crate::rtp::control::Codec;
 use crate::sip::flow::{Hop, Transport};
 use crate::sip::wire::sdp::{BadSdp, Sdp};
 use crate::sip::wire::{Limits, Uri};
@@ -254,9 +255,11 @@ pub const CODECS: [&str; 23] = [
 ];
 
 impl Settings {
-    /// Reads a description. Of its audio, codecs that may not pass are not seen and not written.
+    /// Reads a description. Of its audio, codecs that may not pass are not seen and not written; nor are names that one
+    /// PBX knows and another does not, where the number says what it is: the ear and every PBX go by the number.
     pub(super) fn read_sdp<'b>(&self, body: &'b [u8]) -> Result<Sdp<'b>, BadSdp> {
         let mut sdp = Sdp::read(body)?;
+        sdp.forget_names(|map| Codec::is_misnamed(map.payload_type, map.encoding, map.clock));
         if !self.codecs.is_empty() {
             sdp.keep_codecs(|encoding| self.codecs.iter().any(|codec| codec.eq_ignore_ascii_case(encoding)));
         }

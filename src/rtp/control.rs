@@ -25,15 +25,24 @@ impl Codec {
     /// By its name and clock in a description (RFC 3551 §6, RFC 7587 §7). None: it is only relayed.
     #[must_use]
     pub fn named(encoding: &str, clock: u32) -> Option<Self> {
-        let known = [("PCMU", Self::Pcmu), ("PCMA", Self::Pcma), ("G722", Self::G722), ("opus", Self::Opus)];
+        let known = [
+            ("PCMU", Self::Pcmu),
+            ("PCMA", Self::Pcma),
+            ("G722", Self::G722),
+            ("opus", Self::Opus),
+            // In Asterisk.
+            ("G711U", Self::Pcmu),
+            ("G711A", Self::Pcma),
+        ];
         let is = |(name, codec): &(&str, Self)| encoding.eq_ignore_ascii_case(name) && codec.clock().get() == clock;
         known.into_iter().find(is).map(|(_, codec)| codec)
     }
 
-    /// By its static payload type (RFC 3551 §6), where the description calls that something that nobody knows: PBXs go
-    /// by the number then, and talk goes on in it.
-    fn numbered(number: u8, encoding: &str) -> Option<Self> {
-        if ["telephone-event", "CN"].iter().any(|other| encoding.eq_ignore_ascii_case(other)) {
+    /// By its static payload type (RFC 3551 §6), where the description calls that something that nobody knows at this
+    /// clock: PBXs go by the number then, and talk goes on in it. A name that they know stands in its place.
+    fn numbered(number: u8, encoding: &str, clock: u32) -> Option<Self> {
+        let is_other = |(name, clocks): &(&str, &[u32])| encoding.eq_ignore_ascii_case(name) && clocks.contains(&clock);
+        if OTHERS.iter().any(is_other) {
             return None;
         }
         match number {
@@ -42,6 +51,14 @@ impl Codec {
             9 => Some(Self::G722),
             _ => None,
         }
+    }
+
+    /// True for a static payload type that is what its number says, whatever its description calls it.
+    #[must_use]
+    pub fn is_misnamed(number: u8, encoding: &str, clock: u32) -> bool {
+        OURS.contains(&number)
+            && Self::named(encoding, clock).is_none()
+            && Self::numbered(number, encoding, clock).is_some()
     }
 
     /// At which its timestamps run.
@@ -53,6 +70,36 @@ impl Codec {
         }
     }
 }
+
+/// Static payload types of our codecs.
+const OURS: [u8; 3] = [0, 8, 9];
+
+/// What Asterisk knows by name beside our codecs, with its clocks: what is only relayed, and what is no audio.
+const OTHERS: [(&str, &[u32]); 20] = {
+    const NARROW: &[u32] = &[8_000];
+    [
+        ("telephone-event", NARROW),
+        ("cisco-telephone-event", NARROW),
+        ("CN", NARROW),
+        ("GSM", NARROW),
+        ("G723", NARROW),
+        ("G729", NARROW),
+        ("G729A", NARROW),
+        ("G.729", NARROW),
+        ("G726-32", NARROW),
+        ("AAL2-G726-32", NARROW),
+        ("iLBC", NARROW),
+        ("LPC", NARROW),
+        ("DVI4", NARROW),
+        ("CODEC2", NARROW),
+        ("L16-256", &[16_000]),
+        ("G7221", &[16_000, 32_000]),
+        ("G719", &[48_000]),
+        ("speex", &[8_000, 16_000, 32_000]),
+        ("SILK", &[8_000, 12_000, 16_000, 24_000]),
+        ("L16", &[8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]),
+    ]
+};
 
 /// RTP clock of Opus, whatever is in the packet (RFC 7587 §4.1).
 pub const OPUS_CLOCK: SampleRate = SampleRate::hz(48_000);
@@ -71,6 +118,10 @@ pub struct StreamPlan {
     /// The same of `telephone-event/48000`, by the clock of Opus (RFC 4733 §2.1).
     #[serde(default)]
     pub wide_event: Option<u8>,
+    /// Static payload types of our codecs that the description calls something else, which is only relayed: a bit for
+    /// each of [`StreamPlan::renamed`].
+    #[serde(default)]
+    pub renamed: u8,
     /// SRTP that ends here; None: plain RTP, or SRTP between the peers that passes as it is.
     #[serde(default)]
     pub srtp: Option<Box<SrtpPlan>>,
@@ -88,7 +139,7 @@ impl StreamPlan {
     pub fn described<'a>(rtp: Option<SocketAddr>, encodings: impl Iterator<Item = (u8, &'a str, u32)>) -> Self {
         let mut plan = Self { rtp, ..Self::default() };
         for (number, encoding, clock) in encodings {
-            if let Some(codec) = Codec::named(encoding, clock).or_else(|| Codec::numbered(number, encoding)) {
+            if let Some(codec) = Codec::named(encoding, clock).or_else(|| Codec::numbered(number, encoding, clock)) {
                 plan.codecs.push((number, codec));
             } else if encoding.eq_ignore_ascii_case("telephone-event") {
                 match SampleRate::hz(clock) {
@@ -96,9 +147,16 @@ impl StreamPlan {
                     OPUS_CLOCK => plan.wide_event = Some(number),
                     _ => {}
                 }
+            } else if let Some(bit) = OURS.iter().position(|ours| *ours == number) {
+                plan.renamed |= 1 << bit;
             }
         }
         plan
+    }
+
+    /// Payload types that are not what their number says, and nothing that the tap can decode.
+    pub fn renamed(&self) -> impl Iterator<Item = u8> {
+        OURS.into_iter().enumerate().filter(|(bit, _)| self.renamed & 1 << bit != 0).map(|(_, number)| number)
     }
 }
 
@@ -332,8 +390,39 @@ mod tests {
         let plan = StreamPlan::described(None, encodings.into_iter());
 
         let codecs = vec![(111, Codec::Opus), (8, Codec::Pcma), (0, Codec::Pcmu)];
-        let expected =
-            StreamPlan { codecs, telephone_event: Some(101), wide_event: Some(110), ..StreamPlan::default() };
+        let expected = StreamPlan {
+            codecs,
+            renamed: 0b100,
+            telephone_event: Some(101),
+            wide_event: Some(110),
+            ..StreamPlan::default()
+        };
         assert_eq!(plan, expected);
+    }
+
+    /// Asterisk takes a static number for what its line says only where it knows that name at that clock.
+    #[test]
+    fn a_static_number_is_what_a_known_name_says_and_else_what_it_is() {
+        let codec = |number: u8, encoding: &str, clock: u32| {
+            StreamPlan::described(None, [(number, encoding, clock)].into_iter()).codecs.first().map(|(_, codec)| *codec)
+        };
+
+        for (encoding, clock) in
+            [("GSM", 8_000), ("gsm", 8_000), ("AAL2-G726-32", 8_000), ("speex", 16_000), ("CN", 8_000)]
+        {
+            assert_eq!([0, 8, 9].map(|number| codec(number, encoding, clock)), [None; 3], "{encoding}/{clock}");
+        }
+        let numbers = [Codec::Pcmu, Codec::Pcma, Codec::G722].map(Some);
+        for (encoding, clock) in [
+            ("X", 8_000),
+            ("PCMA", 16_000),
+            ("GSM", 16_000),
+            ("CN", 16_000),
+            ("AMR", 8_000),
+            ("telephone-event", 16_000),
+        ] {
+            assert_eq!([0, 8, 9].map(|number| codec(number, encoding, clock)), numbers, "{encoding}/{clock}");
+        }
+        assert_eq!((codec(0, "G711A", 8_000), codec(8, "g711u", 8_000)), (Some(Codec::Pcma), Some(Codec::Pcmu)));
     }
 }

@@ -127,3 +127,39 @@ fn an_answer_of_our_own_is_in_a_codec_that_may_pass() {
     let ok = world.last(TRUNK);
     assert!(ok.starts_with("SIP/2.0 200 ") && ok.contains(" RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n"), "{ok}");
 }
+
+/// Some PBXs go by the first line, some by the last, and some read more spellings than others.
+#[test]
+fn a_number_that_is_said_to_be_a_codec_and_keys_is_one_of_them_for_everybody() {
+    let keys = "a=rtpmap:101 telephone-event/8000\r\n";
+    for (first, then) in [("a=rtpmap:101 PCMU/8000\r\n", keys), ("a=RTPMAP: 101 PCMU/8000\r\n", keys)] {
+        let mut world = World::new(settings());
+        world.media_in_ladder = true;
+        let caller = Phone::caller("call");
+        let offer = sdp(TRUNK, "").replace(keys, &format!("{first}{then}"));
+        world.send(TRUNK, &caller.request("INVITE", &offer));
+
+        let invite = world.last(PBX);
+        let ladder = world.ladder();
+
+        assert!(invite.contains("a=rtpmap:101 PCMU/8000\r\n") && !invite.contains("telephone-event"), "{invite}");
+        assert!(ladder.contains("plan caller [(0, Pcmu), (101, Pcmu)]"), "{ladder}");
+    }
+}
+
+/// What one PBX knows by name, another takes for what its number says.
+#[test]
+fn a_static_number_under_a_name_that_not_everybody_knows_is_its_number_for_everybody() {
+    for name in ["AMR/8000", "GSM-EFR/8000", "G726-16/8000", "GSM/16000", "X/8000"] {
+        let mut world = World::new(passing(&["PCMA", "PCMU"]));
+        world.media_in_ladder = true;
+        let caller = Phone::caller("call");
+        world.send(TRUNK, &caller.request("INVITE", &of(TRUNK, "8 101", &format!("a=rtpmap:8 {name}\r\n"))));
+
+        let invite = world.last(PBX);
+        let ladder = world.ladder();
+
+        assert!(invite.contains(" RTP/AVP 8 101\r\na=rtpmap:101 ") && !invite.contains("a=rtpmap:8"), "{invite}");
+        assert!(ladder.contains("plan caller [(8, Pcma)]"), "{ladder}");
+    }
+}

@@ -535,13 +535,28 @@ fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
 #[test]
 fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() {
     let (mut world, mut caller, _) = answered(settings());
-    let other = super::sdp(TRUNK, "").replace("RTP/AVP 0 101", "RTP/AVP 3 101");
+    let other = |formats: &str| super::sdp(TRUNK, "").replace("RTP/AVP 0 101", &format!("RTP/AVP {formats}"));
 
-    world.send(TRUNK, &caller.next("INVITE", &other));
-    assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "));
-    world.send(TRUNK, &caller.request("ACK", ""));
+    for formats in ["3 101", "0 101\r\na=rtpmap:0 GSM/8000", "8 0 101\r\na=rtpmap:0 g729/8000\r\na=RTPMAP: 8 iLBC/8000"]
+    {
+        world.send(TRUNK, &caller.next("INVITE", &other(formats)));
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 488 "), "{formats}");
+        world.send(TRUNK, &caller.request("ACK", ""));
+    }
+    // Whichever of the two the PBX would have gone by, it is told of one.
+    let two = "96 101\r\na=rtpmap:96 PCMU/8000\r\na=rtpmap:96 iLBC/8000";
+    world.send(TRUNK, &caller.next("INVITE", &other(two)));
+    let offer = world.last(PBX);
+    assert!(offer.contains("a=rtpmap:96 PCMU/8000\r\n") && !offer.contains("iLBC"), "{offer}");
+    world.send(
+        PBX,
+        &response(&offer, "200 OK", "", &super::sdp(PBX, "a=rtpmap:96 PCMU/8000\r\n").replace(" 0 101", " 96 101")),
+    );
+    world.last(TRUNK);
+    world.send(TRUNK, &caller.ack());
+    world.last(PBX);
     world.run(S(101));
-    world.send(TRUNK, &caller.next("INVITE", &other));
+    world.send(TRUNK, &caller.next("INVITE", &other("3 101")));
 
     assert!(world.last(PBX).starts_with("INVITE "), "nobody listens any more");
 }

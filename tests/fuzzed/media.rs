@@ -109,6 +109,7 @@ fn plan(choices: &mut Choices<'_>, own: [&str; 3]) -> StreamPlan {
         codecs,
         telephone_event,
         wide_event,
+        renamed: at % 8,
         srtp: None,
         fax: at.is_multiple_of(11),
         dtls: at.is_multiple_of(7),

@@ -8,7 +8,11 @@ use crate::world::{PBX, Phone, TRUNK, World, response, sdp, settings};
 
 #[test]
 fn calls_without_usable_media_go_on_unheard() {
-    for (format, why) in [("RTP/SAVP 0 101", "srtp"), ("RTP/AVP 96\r\na=rtpmap:96 iLBC/8000", "codec")] {
+    for (format, why) in [
+        ("RTP/SAVP 0 101", "srtp"),
+        ("RTP/AVP 96\r\na=rtpmap:96 iLBC/8000", "codec"),
+        ("RTP/AVP 0\r\na=rtpmap:0 GSM/8000", "codec"),
+    ] {
         let mut world = World::new(settings());
         let mut caller = Phone::caller("call");
         let body = |at| sdp(at, "").replace("RTP/AVP 0 101", format);
@@ -61,7 +65,7 @@ fn nobody_misses_what_is_not_listened_to() {
 /// Asterisk goes by the number of a static payload type whose name it does not know, and G.711 flows.
 #[test]
 fn a_name_that_nobody_knows_hides_no_static_payload_type() {
-    for (number, map) in [(0, "X/8000"), (8, "X/8000"), (8, "PCMA/16000"), (9, "G722/16000")] {
+    for (number, map) in [(0, "X/8000"), (8, "X/8000"), (8, "PCMA/16000"), (9, "G722/16000"), (0, "GSM/16000")] {
         let format = format!("RTP/AVP {number} 101");
         let mut world = World::new(settings());
         let mut caller = Phone::caller("call");

@@ -55,9 +55,10 @@ impl Payloads {
         for (plan, is_given) in [(given, true), (own, false)] {
             let wide = plan.wide_event.map(|number| (number, Payload::WideEvent));
             let event = plan.telephone_event.map(|number| (number, Payload::Event));
-            // Of a number that stands for two things in one description, the codec that stands last is meant.
-            let codecs = plan.codecs.iter().rev().map(|&(number, codec)| (number, Payload::Audio(codec)));
-            for (number, payload) in wide.into_iter().chain(event).chain(codecs) {
+            // A number that is said to be keys is never taken for a codec, and no key gets past as audio.
+            let codecs = plan.codecs.iter().map(|&(number, codec)| (number, Payload::Audio(codec)));
+            let renamed = plan.renamed().map(|number| (number, Payload::Other));
+            for (number, payload) in wide.into_iter().chain(event).chain(codecs).chain(renamed) {
                 if known.iter().all(|(other, _)| *other != number) {
                     known.push((number, payload));
                 }
@@ -125,6 +126,21 @@ mod tests {
             [Codec::Opus, Codec::Pcma, Codec::G722].map(Payload::Audio)
         );
         assert_eq!(payloads.of(3), Payload::Other);
+    }
+
+    #[test]
+    fn a_static_number_under_the_name_of_a_codec_that_is_only_relayed_is_not_heard() {
+        let described = [(8, "PCMA", 8_000), (0, "GSM", 8_000)];
+        let own = StreamPlan::described(None, described.into_iter());
+        let given = StreamPlan { codecs: vec![(8, Codec::Pcma)], ..StreamPlan::default() };
+
+        assert_eq!(Payloads::new(&given, &own).of(0), Payload::Other);
+        let given = StreamPlan { codecs: vec![(0, Codec::Pcmu)], ..StreamPlan::default() };
+        assert_eq!(
+            Payloads::new(&given, &own).of(0),
+            Payload::Audio(Codec::Pcmu),
+            "what the receiver says counts first"
+        );
     }
 
     #[test]

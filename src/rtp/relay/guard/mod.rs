@@ -109,7 +109,8 @@ impl LegMedia {
         let bytes = packet.get_mut(header.payload.clone()).unwrap_or_default();
         let (held, key) = match payload {
             Payload::Event | Payload::WideEvent => (guard.event(key), key),
-            Payload::Other if dtmf::is_key(bytes) => {
+            // No audio is that short: whoever reads it takes the number for another one than we do.
+            Payload::Other | Payload::Audio(Codec::Pcmu | Codec::Pcma | Codec::G722) if dtmf::is_key(bytes) => {
                 let key = self.keys.hear(header, bytes, SampleRate::TELEPHONE);
                 (guard.event(key), key)
             }
@@ -154,12 +155,14 @@ impl MediaPair {
         let Some(guard) = &mut self.legs[from.other()].guard else { return key };
         let (sounds, key) = match payload {
             Payload::Event | Payload::WideEvent => (dtmf::key(bytes), key),
-            Payload::Other => (dtmf::key(bytes).filter(|_| dtmf::is_key(bytes)), key),
+            Payload::Other | Payload::Audio(Codec::Pcmu | Codec::Pcma | Codec::G722) if dtmf::is_key(bytes) => {
+                (dtmf::key(bytes), key)
+            }
             Payload::Audio(codec @ (Codec::Pcmu | Codec::Pcma)) => {
                 let key = self.laws.of(codec).and_then(|law| guard.others.hear(law, bytes));
                 (guard.others.sounding(), key.filter(|_| !sends_events))
             }
-            Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise => (None, key),
+            Payload::Audio(Codec::G722 | Codec::Opus) | Payload::Noise | Payload::Other => (None, key),
         };
         // What goes nowhere does not come back.
         if let Some(key) = sounds.filter(|_| !cut) {

@@ -151,6 +151,33 @@ fn an_event_by_a_clock_that_no_description_named_is_held_too() {
 }
 
 #[test]
+fn an_event_under_the_number_of_a_codec_is_held_too_and_audio_is_not() {
+    for (number, codec) in [(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)] {
+        let mut call = Call::new();
+        call.hold(Held::All);
+        let plan = StreamPlan { codecs: vec![(number, codec)], ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+        let voice = call.send(Leg::Callee, &mut rtp(number, 1, 8, &[1; 160]), CALLEE);
+
+        let relayed = call.send(Leg::Callee, &mut rtp(number, 2, 8, &[1, 10, 0, 160]), CALLEE);
+        let again = call.send(Leg::Callee, &mut rtp(number, 3, 8, &[1, 0x8A, 0, 160]), CALLEE);
+
+        assert!(matches!(voice.way, Relay::Forward { .. }), "{codec:?}");
+        assert_eq!((relayed.way, relayed.digit), (Relay::Drop(DropReason::KeyHeld), Some('1')), "{codec:?}");
+        assert_eq!(again.way, Relay::Drop(DropReason::KeyHeld), "{codec:?}");
+    }
+}
+
+#[test]
+fn an_event_of_the_caller_under_the_number_of_a_codec_may_come_back_too() {
+    let mut call = Call::new();
+    call.hold(Held::All);
+    call.send(Leg::Caller, &mut rtp(8, 1, 7, &[9, 10, 0, 160]), CALLER);
+
+    assert_eq!(keys(&mut call, press(1, 160, 9)), (String::new(), 0));
+}
+
+#[test]
 fn a_guard_outlives_a_new_description_and_a_hold() {
     let mut call = Call::new();
     call.hold(Held::All);

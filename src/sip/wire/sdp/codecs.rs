@@ -2,8 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Media, Sdp};
-use crate::sip::wire::number;
+use super::{Media, RtpMap, Sdp, behind, number_and_rest, payload_type, rtpmap};
 
 /// Formats of a section that may pass.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +14,9 @@ pub(super) enum Left {
     /// No codec: the section counts as refused.
     None,
 }
+
+/// From here on a payload type means what is said of it, and nothing by itself (RFC 3551 §3).
+const DYNAMIC: u8 = 96;
 
 /// Payload types of telephony that need no statement, all at 8 kHz (RFC 3551 §6).
 const STATIC: [(u8, &str); 10] = [
@@ -60,6 +62,13 @@ impl Sdp<'_> {
         }
     }
 
+    /// Takes from its audio what is said of these payload types: their number says what they are.
+    pub fn forget_names(&mut self, of: impl Fn(&RtpMap<'_>) -> bool) {
+        for media in self.media.iter_mut().filter(|media| media.kind.eq_ignore_ascii_case("audio")) {
+            media.rtpmaps.retain(|map| !of(map));
+        }
+    }
+
     /// True where a section that is not refused has no codec left.
     #[must_use]
     pub fn has_nothing_left(&self) -> bool {
@@ -67,14 +76,46 @@ impl Sdp<'_> {
     }
 }
 
-/// An attribute of a payload type that has been taken out of this section.
-pub(super) fn is_of_none(line: &str, Media { left, formats, .. }: &Media<'_>) -> bool {
+/// An attribute, by its name and on, of a payload type that has been taken out of this section.
+pub(super) fn is_of_none(value: &str, Media { left, formats, .. }: &Media<'_>) -> bool {
     if !matches!(left, Left::Some(_)) {
         return false;
     }
-    let value = line.strip_prefix("a=rtpmap:").or_else(|| line.strip_prefix("a=fmtp:"));
-    let number = value.and_then(|value| value.split([' ', '\t']).next());
-    number.is_some_and(|number| self::number::<u8>(number).is_none_or(|number| !formats.contains(&number)))
+    let said = behind(value, "rtpmap").or_else(|| behind(value, "fmtp"));
+    let number = said.map(|said| payload_type(number_and_rest(said).0));
+    number.is_some_and(|number| number.is_none_or(|number| !formats.contains(&number)))
+}
+
+/// How a line goes on that says what a payload type means.
+pub(super) enum Meaning<'a> {
+    /// As it is.
+    Stays,
+    /// This of this number.
+    Said(&'a str, &'a str),
+    /// Not at all.
+    Goes,
+}
+
+/// The other side is to read what we have read and decided on: some PBXs go by the first line of a number and some by
+/// the last, and each overlooks other slips. So what contradicts the first line goes, and the rest is in plain spelling.
+/// What cannot be read goes too, but for the only line of a number that some refuse to be told nothing of. None: another
+/// attribute.
+pub(super) fn meaning<'a>(value: &'a str, media: &Media<'_>) -> Option<Meaning<'a>> {
+    let text = behind(value, "rtpmap")?;
+    let (digits, said) = number_and_rest(text);
+    let Some(number) = payload_type(digits) else { return Some(Meaning::Goes) };
+    let first = media.rtpmaps.iter().find(|map| map.payload_type == number);
+    let stands = match (first, rtpmap(text)) {
+        (Some(first), Some(this)) => first.clock == this.clock && first.encoding.eq_ignore_ascii_case(this.encoding),
+        (Some(_), None) => false,
+        (None, _) => number >= DYNAMIC,
+    };
+    let plain = || value.strip_prefix("rtpmap:")?.strip_prefix(digits)?.strip_prefix(' ');
+    Some(match stands {
+        false => Meaning::Goes,
+        true if plain() == Some(said) => Meaning::Stays,
+        true => Meaning::Said(digits, said),
+    })
 }
 
 #[cfg(test)]
@@ -133,6 +174,43 @@ mod tests {
         assert!(
             left.ends_with("m=audio 4000 RTP/AVP 8\r\n") && left.starts_with("m=audio 0 RTP/AVP 111 101\r\n"),
             "{left}"
+        );
+    }
+
+    #[test]
+    fn of_what_is_said_of_a_number_only_what_we_go_by_goes_on() {
+        let head = "m=audio 4000 RTP/AVP 0 96 97 101\r\n";
+        let lines = "a=rtpmap:101 PCMU/8000\r\na=rtpmap:96 PCMU/8000\r\na=rtpmap:97 opus/48000/2\r\n";
+        let left = |more: &str| kept(&format!("{head}{lines}{more}a=ptime:20\r\n"), &["PCMU", "opus", "iLBC"]).0;
+
+        for other in [
+            "a=rtpmap:101 telephone-event/8000\r\na=rtpmap:96 iLBC/8000\r\n",
+            "a=rtpmap:101 PCMU/16000\r\n",
+            "a=RTPMAP:101 telephone-event/8000\r\na= Rtpmap \t:\t101 telephone-event/8000\r\n",
+            "a=rtpmap:: 101telephone-event/8000\r\na=rtpmap 101\ttelephone-event/8000\r\n",
+            "a=rtpmap:101 telephone-event 8000\r\na=rtpmap:101 telephone-event\r\n",
+            "a=rtpmap:+101 telephone-event/8000\r\na=rtpmap:0101 telephone-event/8000\r\n",
+            "a=rtpmap:4294967397 telephone-event/8000\r\n",
+            "a=rtpmap:0 GSM 8000/8000\r\na=rtpmap:0 GSM;8000\r\na=rtpmap:0 GSM/0\r\na=rtpmap:0 GSM\r\n",
+        ] {
+            assert_eq!(left(other), format!("{head}{lines}a=ptime:20\r\n"), "{other}");
+        }
+        let more =
+            "a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 pcmu/8000/1\r\na=rtpmap:98 telephone-event\r\na=rtpmaps:101 X\r\n";
+        assert_eq!(left(more), format!("{head}{lines}{more}a=ptime:20\r\n"), "nothing else is said");
+    }
+
+    #[test]
+    fn what_some_read_and_others_do_not_goes_on_as_everybody_reads_it() {
+        let media = "m=audio 4000 RTP/AVP 0 96 101 18\r\na=RTPMAP:0 PCMA/8000\r\na=rtpmap:\t96 opus/48000/2\r\n\
+                     a= Rtpmap : 101\ttelephone-event/8000\r\na=rtpmap: 101 PCMU/8000\r\na=FMTP: 18 annexb=no\r\n";
+
+        let (left, ..) = kept(media, &["PCMA", "opus"]);
+
+        assert_eq!(
+            left,
+            "m=audio 4000 RTP/AVP 0 96 101\r\na=rtpmap:0 PCMA/8000\r\na=rtpmap:96 opus/48000/2\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n"
         );
     }
 

@@ -16,7 +16,7 @@ use self::codecs::{Left, static_encoding};
 pub use self::rewrite::Protection;
 pub use self::video::{Beside, may_show};
 use super::number;
-use super::seek::{line_feed, pieces, split_before, split_once};
+use super::seek::{is_token, line_feed, pieces, split_before, split_once};
 
 /// Sections of one description.
 pub const MAX_MEDIA: usize = 16;
@@ -26,6 +26,8 @@ pub const MAX_FORMATS: usize = 64;
 const MAX_KEYS: usize = 8;
 /// Lines of one description.
 pub const MAX_LINES: usize = 1_024;
+
+const BLANK: [char; 2] = [' ', '\t'];
 
 /// Which way media flow (RFC 8866 §6.7), from the describing side's view.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +95,7 @@ pub struct Media<'a> {
     pub rtcp: Option<SocketAddr>,
     /// Its own direction, or the session's.
     pub direction: Direction,
-    /// As stated; some need no statement (RFC 3551 §6).
+    /// As stated; some need no statement (RFC 3551 §6). Of those of one number, the first one counts.
     pub rtpmaps: SmallVec<[RtpMap<'a>; 12]>,
     /// Keys for SRTP, in order of preference; those that can be read.
     pub crypto: SmallVec<[Crypto<'a>; 1]>,
@@ -341,10 +343,10 @@ fn section(
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
     // Most attributes begin with another letter.
-    if !matches!(value.as_bytes().first(), Some(b'c' | b'i' | b'r' | b's')) {
+    if !matches!(value.as_bytes().first(), Some(b'c' | b'i' | b'r' | b's' | b'R' | b' ' | b'\t')) {
         return Ok(());
     }
-    if let Some(map) = value.strip_prefix("rtpmap:") {
+    if let Some(map) = behind(value, "rtpmap") {
         if section.rtpmaps.len() == MAX_FORMATS {
             return Err(BadSdp::OverLimit);
         }
@@ -377,11 +379,34 @@ fn crypto(text: &str) -> Option<Crypto<'_>> {
     Some(Crypto { tag, suite, key, plain })
 }
 
+/// What follows an attribute's name, if this is its name. PBXs overlook much: its case, blanks around it, and what
+/// stands in place of the colon.
+fn behind<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    let (start, rest) = value.trim_start_matches(BLANK).split_at_checked(name.len())?;
+    let is_name = start.eq_ignore_ascii_case(name) && !rest.bytes().next().is_some_and(is_token);
+    is_name.then(|| rest.get(1..))?.map(|rest| rest.trim_start_matches([':', ' ', '\t']))
+}
+
+/// A payload type as it is written in front of what is said of it, and that.
+fn number_and_rest(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at_checked(digits).unwrap_or_default();
+    (number, rest.trim_start_matches(BLANK))
+}
+
+/// None for a spelling that not everybody reads alike.
+fn payload_type(digits: &str) -> Option<u8> {
+    number(digits).filter(|number| *number < 128 && (digits.len() == 1 || !digits.starts_with('0')))
+}
+
+/// None for what some PBXs read as one thing and some as another.
 fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
-    let (number, rest) = split_once(text, b' ')?;
-    let payload_type = self::number(number).filter(|number| *number < 128)?;
-    let mut parts = pieces(rest.trim(), b'/');
-    Some(RtpMap { payload_type, encoding: parts.next()?, clock: self::number(parts.next()?)? })
+    let (number, rest) = number_and_rest(text);
+    let payload_type = payload_type(number)?;
+    let mut parts = pieces(rest.trim_end_matches(BLANK), b'/');
+    let encoding = parts.next().filter(|encoding| !encoding.is_empty() && encoding.bytes().all(is_token))?;
+    let clock = self::number(parts.next()?).filter(|clock| *clock > 0)?;
+    Some(RtpMap { payload_type, encoding, clock })
 }
 
 /// `IN IP4 192.0.2.1`, a TTL ignored; None for a host name.

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use super::codecs::{Left, is_of_none};
+use super::codecs::{Left, Meaning, is_of_none, meaning};
 use super::video::{Beside, FEEDBACK, Written};
-use super::{Media, Sdp, address, lines};
+use super::{BLANK, Media, Sdp, address, behind, lines};
 use crate::sip::wire::span;
 use crate::units::Plain;
 
@@ -133,7 +133,12 @@ impl Sdp<'_> {
                 let (number, media) = here()?;
                 Some(ours.media_line(line, number, media, ending))
             }
-            "a=" if here().is_some_and(|(_, media)| is_of_none(line, media)) => GONE,
+            "a=" if here().is_some_and(|(_, media)| is_of_none(value, media)) => GONE,
+            "a=" if let Some(meaning) = here().and_then(|(_, media)| meaning(value, media)) => match meaning {
+                Meaning::Stays => None,
+                Meaning::Said(number, said) => Some(["a=rtpmap:", number, " ", said, ending, ""]),
+                Meaning::Goes => GONE,
+            },
             "a=" if leads_around_us(line) => {
                 let feedback = line.starts_with(FEEDBACK) && here().is_some_and(|(n, _)| ours.beside(n).is_some());
                 if feedback { None } else { GONE }
@@ -223,9 +228,14 @@ fn origin(line: &str) -> &str {
     line.get(..=end).unwrap_or_default()
 }
 
-/// True for an attribute of this name in whatever case: some who read it do not look (RFC 8866 §9 does).
+/// True for an attribute of this name in whatever case and spelling: some who read it do not look (RFC 8866 §9 does).
 fn begins(line: &str, name: &str) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    let value = line.get(2..).unwrap_or_default().trim_start_matches(BLANK);
+    let name = name.get(2..).unwrap_or_default();
+    match name.strip_suffix(':') {
+        Some(name) => behind(value, name).is_some(),
+        None => value.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)),
+    }
 }
 
 fn leads_around_us(line: &str) -> bool {
@@ -243,6 +253,7 @@ fn leads_around_us(line: &str) -> bool {
         "a=altc:",
     ];
     // Most lines are told apart by the first letter of their name.
-    let letter = line.as_bytes().get(2).map(u8::to_ascii_lowercase);
+    let value = line.get(2..).unwrap_or_default().trim_start_matches(BLANK);
+    let letter = value.as_bytes().first().map(u8::to_ascii_lowercase);
     PREFIXES.iter().any(|prefix| prefix.as_bytes().get(2).copied() == letter && begins(line, prefix))
 }

@@ -121,10 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn ways_around_us_and_keys_leave_in_whatever_case_they_are_written() {
+    fn ways_around_us_and_keys_leave_in_whatever_spelling_they_are_written() {
         let lines = "a=Candidate:1 1 UDP 1 203.0.113.8 9 typ host\r\na=ICE-ufrag:x\r\na=Rtcp-Mux\r\na=MID:1\r\n\
                      a=Crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
-                     a=RTCP:4100 IN IP4 203.0.113.7\r\n";
+                     a=RTCP:4100 IN IP4 203.0.113.7\r\na=\tice-pwd:x\r\na= candidate:2 1 UDP 1 203.0.113.8 9 typ host\r\n\
+                     a=crypto 2 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+                     a=mid :1\r\n";
         let text = format!("{HEAD}{AUDIO}{lines}");
         let sdp = Sdp::read(text.as_bytes()).unwrap();
         let mut out = Vec::new();
