@@ -160,7 +160,7 @@ impl MediaPair {
     /// The callee answered: both may begin to send.
     pub fn answered(&mut self, now: Instant) {
         for leg in Leg::BOTH {
-            self.legs[leg].latch.open_window(now);
+            self.legs[leg].latch.answered(now);
         }
     }
 
