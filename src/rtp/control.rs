@@ -80,6 +80,9 @@ pub struct StreamPlan {
     /// SRTP between the peers, whose keys are agreed on beside the media (DTLS, RFC 5764).
     #[serde(default)]
     pub dtls: bool,
+    /// Beside what is named above, there are codecs that are only relayed.
+    #[serde(default)]
+    pub others: bool,
 }
 
 impl StreamPlan {
@@ -96,6 +99,8 @@ impl StreamPlan {
                     OPUS_CLOCK => plan.wide_event = Some(number),
                     _ => {}
                 }
+            } else if !encoding.eq_ignore_ascii_case("CN") {
+                plan.others = true;
             }
         }
         plan
@@ -332,8 +337,15 @@ mod tests {
         let plan = StreamPlan::described(None, encodings.into_iter());
 
         let codecs = vec![(111, Codec::Opus), (8, Codec::Pcma), (0, Codec::Pcmu)];
-        let expected =
-            StreamPlan { codecs, telephone_event: Some(101), wide_event: Some(110), ..StreamPlan::default() };
+        let expected = StreamPlan {
+            codecs,
+            telephone_event: Some(101),
+            wide_event: Some(110),
+            others: true,
+            ..StreamPlan::default()
+        };
         assert_eq!(plan, expected);
+        let companions = [(8, "PCMA", 8_000), (13, "CN", 8_000), (101, "telephone-event", 16_000)];
+        assert!(!StreamPlan::described(None, companions.into_iter()).others);
     }
 }

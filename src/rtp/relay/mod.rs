@@ -253,8 +253,8 @@ impl MediaPair {
         };
         let media = &mut self.legs[from];
         let payload = media.payloads.of(header.payload_type);
-        // Where nothing can be decoded, no payload type is known to us.
-        let known = payload != Payload::Other || media.plan.codecs.is_empty();
+        // Of codecs that cannot be decoded, no payload type is known to us.
+        let known = payload != Payload::Other || media.plan.others || media.plan.codecs.is_empty();
         let before = media.latch.source();
         if !media.latch.accepts(src, &header, known, now) {
             return self.dropped(DropReason::UnknownSource);

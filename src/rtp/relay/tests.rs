@@ -295,6 +295,26 @@ fn a_fax_passes_between_its_peers_and_from_nobody_else() {
     assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
 }
 
+/// G.729, of which nothing can be decoded here, was agreed on; the caller's offer named G.711 too.
+#[test]
+fn a_codec_that_is_only_relayed_introduces_its_sender_behind_nat_and_makes_way_for_the_port_that_is_named() {
+    for (named, comes_from) in [("10.0.0.5:4000", "198.51.100.9:31000"), (CALLER, CALLER)] {
+        let mut call = Call::new();
+        let offered = [(18, "G729", 8_000), (8, "PCMA", 8_000), (101, "telephone-event", 8_000)];
+        let answered = [(18, "G729", 8_000), (101, "telephone-event", 8_000)];
+        let offer = StreamPlan::described(Some(address(named)), offered.into_iter());
+        call.pair.plan(Leg::Caller, offer, call.now);
+        let answer = StreamPlan::described(Some(address(CALLEE)), answered.into_iter());
+        call.pair.plan(Leg::Callee, answer, call.now);
+        call.send(Leg::Caller, &mut rtp(18, 1, 99, &[9; 20]), "192.0.2.1:9");
+
+        let ways = [1, 2, 3].map(|n| call.send(Leg::Caller, &mut rtp(18, n, 7, &[9; 20]), comes_from).way);
+
+        let passes = Relay::Forward { to: address(CALLEE) };
+        assert_eq!(ways, [Relay::Drop(DropReason::UnknownSource), passes, passes], "{named}");
+    }
+}
+
 #[test]
 fn keys_are_agreed_on_beside_the_media_by_peers_that_said_so_and_by_nobody_else() {
     let handshake = || vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
