@@ -12,8 +12,9 @@
 //!   soon as it falters. Two packets to each port every few seconds, from before a caller says anything, would else
 //!   have all the calls.
 //! - Latched: that address with that SSRC, nobody else, until it has been silent for a while; then only the same IP or
-//!   the signalled one. A session description that moves the address starts all over; one that repeats it does not, as
-//!   a mere session refresh must not open a door.
+//!   the signalled one. A session description that moves the address starts all over, though the peer may come from the
+//!   IP that it had while only the port is another; one that repeats it does not, as a mere session refresh must not
+//!   open a door.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ struct Source {
     talked: u8,
     /// Was silent when its description came again: the peer says that it is somewhere, and not here.
     missed: bool,
+    /// Of a description before, at the same IP: nothing goes there any more, but the peer's NAT has this IP.
+    left: bool,
 }
 
 impl Source {
@@ -87,8 +90,12 @@ impl Latch {
     pub(super) fn plan(&mut self, address: Option<SocketAddr>, now: Instant) {
         let Some(address) = address else { return };
         if self.signalled != Some(address) {
-            self.source = None;
-        } else if let Some(source) = &mut self.source {
+            let stays = self.signalled().is_some_and(|ip| ip == address.ip());
+            self.source = self.source.filter(|source| stays && (!source.guessed || source.talked >= PROOF));
+            if let Some(source) = &mut self.source {
+                source.left = true;
+            }
+        } else if let Some(source) = self.source.as_mut().filter(|source| !source.left) {
             source.missed = now.saturating_duration_since(source.heard) >= RELATCH_AFTER;
             if !source.missed {
                 return;
@@ -117,20 +124,21 @@ impl Latch {
     pub(super) fn resume(&mut self, address: SocketAddr, now: Instant) {
         let guessed = self.signalled.is_none_or(|signalled| signalled.ip() != address.ip());
         let heard = now.checked_sub(RELATCH_AFTER).unwrap_or(now);
-        self.source = Some(Source { address, ssrc: Ssrc(0), heard, guessed, talked: PROVED, missed: false });
+        self.source =
+            Some(Source { address, ssrc: Ssrc(0), heard, guessed, talked: PROVED, missed: false, left: false });
     }
 
     /// Where its media come from, where that is not what its description says.
     #[must_use]
     pub(super) fn elsewhere(&self) -> Option<SocketAddr> {
-        self.source.map(|source| source.address).filter(|address| Some(*address) != self.signalled)
+        self.current().map(|source| source.address).filter(|address| Some(*address) != self.signalled)
     }
 
     /// Whether this packet is the leg's. `known`: its payload type was agreed on.
     pub(super) fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
         let Some(signalled) = self.signalled else { return false };
         let right_ip = from.ip() == signalled.ip();
-        if let Some(source) = &mut self.source {
+        if let Some(source) = self.source.as_mut().filter(|source| !source.left) {
             let silence = now.saturating_duration_since(source.heard);
             if source.address == from && (source.ssrc == header.ssrc || silence >= NEW_SSRC_AFTER) {
                 source.ssrc = header.ssrc;
@@ -148,24 +156,58 @@ impl Latch {
             if !may_take_over {
                 return false;
             }
-        } else if !right_ip && !self.introduces_itself(from, header, known, now) {
+        } else if !self.knows(from.ip()) && !self.introduces_itself(from, header, known, now) {
             return false;
         }
         let (ssrc, guessed) = (header.ssrc, !right_ip);
-        self.source = Some(Source { address: from, ssrc, heard: now, guessed, talked: 0, missed: false });
+        self.source = Some(Source { address: from, ssrc, heard: now, guessed, talked: 0, missed: false, left: false });
         true
+    }
+
+    /// The same of a datagram that has neither SSRC nor number, as a fax: from an IP that the description or the leg's
+    /// media have shown. It is answered where it comes from, unless another port there is in use.
+    pub(super) fn accepts_datagram(&mut self, from: SocketAddr, now: Instant) -> bool {
+        if !self.knows(from.ip()) {
+            return false;
+        }
+        let (guessed, is_named) = (self.signalled().is_some_and(|ip| ip != from.ip()), self.signalled == Some(from));
+        // Audio that was still on its way may have come from another port.
+        let in_use = |source: &Source| {
+            let pause = if source.talked < PROOF { FALTERS } else { RELATCH_AFTER };
+            now.saturating_duration_since(source.heard) < pause
+        };
+        match &mut self.source {
+            Some(source) if !source.left && source.address == from => source.goes_on(now),
+            Some(source) if !source.left && !is_named && in_use(source) => {}
+            source => {
+                let ssrc = source.map_or(Ssrc(0), |source| source.ssrc);
+                *source =
+                    Some(Source { address: from, ssrc, heard: now, guessed, talked: 0, missed: false, left: false });
+            }
+        }
+        true
+    }
+
+    /// Whether the leg's description, or its media so far, came from `ip`.
+    #[must_use]
+    pub(super) fn knows(&self, ip: IpAddr) -> bool {
+        self.signalled() == Some(ip) || self.source.is_some_and(|source| source.address.ip() == ip)
     }
 
     /// Where packets for this leg are sent: where its own come from, or else where its description says.
     #[must_use]
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.source.map(|source| source.address).or(self.signalled)
+        self.current().map(|source| source.address).or(self.signalled)
     }
 
     /// The source that is latched.
     #[must_use]
     pub(super) fn source(&self) -> Option<(SocketAddr, Ssrc)> {
-        self.source.map(|source| (source.address, source.ssrc))
+        self.current().map(|source| (source.address, source.ssrc))
+    }
+
+    fn current(&self) -> Option<Source> {
+        self.source.filter(|source| !source.left)
     }
 
     /// The signalled IP.
@@ -470,5 +512,46 @@ mod tests {
         leg.packet("198.51.100.9:31002", 2, 1);
         assert!(leg.packet("198.51.100.9:31002", 2, 2));
         assert_eq!(leg.goes_to(), "198.51.100.9:31002");
+    }
+
+    #[test]
+    fn a_peer_whose_description_names_another_port_comes_from_the_same_ip_at_any_time() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.talks(NATTED, 1, 0..100);
+
+        leg.latch.plan(Some("10.0.0.5:4002".parse().unwrap()), leg.now);
+        assert_eq!(leg.goes_to(), "10.0.0.5:4002", "until something comes");
+        assert_eq!((leg.latch.source(), leg.latch.elsewhere()), (None, None));
+        assert!(!leg.after(20_000).packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
+        assert!(leg.packet("198.51.100.9:31002", 2, 1));
+    }
+
+    #[test]
+    fn the_ip_of_a_stranger_who_has_proved_nothing_is_forgotten() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(STRANGER, 9, 1) && leg.packet(STRANGER, 9, 2));
+
+        leg.latch.plan(Some("10.0.0.5:4002".parse().unwrap()), leg.now);
+        assert!(!leg.after(20_000).packet(STRANGER, 9, 3) && !leg.packet(STRANGER, 9, 4));
+        assert!(!leg.latch.accepts_datagram(STRANGER.parse().unwrap(), leg.now));
+    }
+
+    #[test]
+    fn a_fax_is_answered_where_it_comes_from_and_nobody_draws_it_away() {
+        let mut leg = Leg::planned("192.0.2.1:4100");
+        let fax = |leg: &mut Leg, from: &str| {
+            let accepted = leg.latch.accepts_datagram(from.parse().unwrap(), leg.now);
+            (accepted, leg.goes_to())
+        };
+        let went = |accepted, to: &str| (accepted, to.to_owned());
+
+        assert_eq!(fax(&mut leg, "192.0.2.1:31100"), went(true, "192.0.2.1:31100"));
+        assert_eq!(fax(&mut leg, STRANGER), went(false, "192.0.2.1:31100"));
+        for _ in 0..30 {
+            fax(leg.after(20), "192.0.2.1:31100");
+        }
+        assert_eq!(fax(leg.after(2_000), "192.0.2.1:9"), went(true, "192.0.2.1:31100"), "while it lives");
+        assert_eq!(fax(&mut leg, "192.0.2.1:4100"), went(true, "192.0.2.1:4100"), "who is named goes first");
+        assert_eq!(fax(leg.after(200), "192.0.2.1:31102"), went(true, "192.0.2.1:31102"), "and says nothing");
     }
 }
