@@ -310,7 +310,7 @@ pub enum MediaEvent {
         /// The last of it: another one may have been asked for meanwhile.
         play: PlayId,
     },
-    /// Neither leg has sent RTP for the media timeout.
+    /// Neither leg has sent RTP or reports for the media timeout.
     Silent,
     /// A caller who is copied to the tap sends a payload that the tap cannot decode.
     Unheard,
