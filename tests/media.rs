@@ -442,6 +442,28 @@ fn an_answered_call_without_media_is_told_once() {
     assert_eq!(world.event(), MediaEvent::Silent);
 }
 
+/// Two who listen, and send no sound meanwhile.
+#[test]
+fn reports_of_the_peers_are_a_sign_of_life_and_those_of_strangers_are_not() {
+    let world = World::with_timeout(24_200, Duration::from_secs(1));
+    let (caller, callee) = world.connected(false);
+    let report = |ssrc: u32| [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes()].concat();
+    caller.send(1, &[1; 160]);
+    callee.receive();
+    let mut relay = caller.relay();
+    relay.set_port(relay.port() + 1);
+    let told = |ssrc: u32, most: usize| {
+        let sent = || caller.send_to(relay, &report(ssrc));
+        (0..most).find_map(|_| {
+            sent();
+            world.media.events.recv_timeout(Duration::from_millis(250)).ok()
+        })
+    };
+
+    assert_eq!(told(caller.ssrc, 10), None, "for 2.5 s");
+    assert_eq!(told(99, 20).map(|(_, event)| event), Some(MediaEvent::Silent));
+}
+
 #[test]
 fn a_caller_who_sends_what_the_ear_cannot_decode_gets_through_and_is_told_of() {
     let world = World::new(24_100);

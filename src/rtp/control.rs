@@ -131,6 +131,9 @@ pub struct StreamPlan {
     /// SRTP between the peers, whose keys are agreed on beside the media (DTLS, RFC 5764).
     #[serde(default)]
     pub dtls: bool,
+    /// Beside what is named above, there are codecs that are only relayed.
+    #[serde(default)]
+    pub others: bool,
 }
 
 impl StreamPlan {
@@ -147,8 +150,11 @@ impl StreamPlan {
                     OPUS_CLOCK => plan.wide_event = Some(number),
                     _ => {}
                 }
-            } else if let Some(bit) = OURS.iter().position(|ours| *ours == number) {
-                plan.renamed |= 1 << bit;
+            } else {
+                plan.others |= !encoding.eq_ignore_ascii_case("CN");
+                if let Some(bit) = OURS.iter().position(|ours| *ours == number) {
+                    plan.renamed |= 1 << bit;
+                }
             }
         }
         plan
@@ -363,7 +369,7 @@ pub enum MediaEvent {
         /// The last of it: another one may have been asked for meanwhile.
         play: PlayId,
     },
-    /// Neither leg has sent RTP for the media timeout.
+    /// Neither leg has sent RTP or reports for the media timeout.
     Silent,
     /// A caller who is copied to the tap sends a payload that the tap cannot decode.
     Unheard,
@@ -395,9 +401,12 @@ mod tests {
             renamed: 0b100,
             telephone_event: Some(101),
             wide_event: Some(110),
+            others: true,
             ..StreamPlan::default()
         };
         assert_eq!(plan, expected);
+        let companions = [(8, "PCMA", 8_000), (13, "CN", 8_000), (101, "telephone-event", 16_000)];
+        assert!(!StreamPlan::described(None, companions.into_iter()).others);
     }
 
     /// Asterisk takes a static number for what its line says only where it knows that name at that clock.

@@ -8,9 +8,13 @@
 //!   would else have each call's media before the peer has said anything.
 //! - Signalled address private: the signalled IP latches at any time; any other source only in a short window after the
 //!   description or the answer, with two packets in sequence of a known payload type, and it yields to the signalled IP.
+//!   It is a guess: until it has talked for a while since the answer, it yields to the next who introduces itself as
+//!   soon as it falters. Two packets to each port every few seconds, from before a caller says anything, would else
+//!   have all the calls.
 //! - Latched: that address with that SSRC, nobody else, until it has been silent for a while; then only the same IP or
-//!   the signalled one. A session description that moves the address starts all over; one that repeats it does not, as
-//!   a mere session refresh must not open a door.
+//!   the signalled one. A session description that moves the address starts all over, though the peer may come from the
+//!   IP that it had while only the port is another; one that repeats it does not, as a mere session refresh must not
+//!   open a door.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -29,6 +33,19 @@ const RELATCH_AFTER: Duration = Duration::from_secs(3);
 /// An interloper's packets meanwhile fall between those of the living stream.
 const NEW_SSRC_AFTER: Duration = Duration::from_millis(60);
 
+/// Packets after which a guess has proved to be somebody who talks: half a second of most codecs.
+const PROOF: u8 = 25;
+
+/// Of a source that another process knew: the answer of a call that goes on asks nothing of it.
+const PROVED: u8 = u8::MAX;
+
+/// Packets closer to one another prove nothing: a burst, of a stranger or behind a stalled network, is no talk.
+const APART: Duration = Duration::from_millis(5);
+
+/// Silence after which a guess that has proved nothing yields: a stranger has sent its packets, or a peer has moved to
+/// another port and what was still on its way has come. Several packets of somebody who talks.
+const FALTERS: Duration = Duration::from_millis(100);
+
 /// Where one leg's media come from.
 #[derive(Clone, Debug)]
 pub(super) struct Latch {
@@ -45,8 +62,21 @@ struct Source {
     heard: Instant,
     /// Came in through the window; the signalled IP may take its place.
     guessed: bool,
+    /// Packets since the answer, up to [`PROOF`].
+    talked: u8,
     /// Was silent when its description came again: the peer says that it is somewhere, and not here.
     missed: bool,
+    /// Of a description before, at the same IP: nothing goes there any more, but the peer's NAT has this IP.
+    left: bool,
+}
+
+impl Source {
+    fn goes_on(&mut self, now: Instant) {
+        if self.talked < PROOF && now.saturating_duration_since(self.heard) >= APART {
+            self.talked += 1;
+        }
+        (self.heard, self.missed) = (now, false);
+    }
 }
 
 impl Latch {
@@ -60,8 +90,12 @@ impl Latch {
     pub(super) fn plan(&mut self, address: Option<SocketAddr>, now: Instant) {
         let Some(address) = address else { return };
         if self.signalled != Some(address) {
-            self.source = None;
-        } else if let Some(source) = &mut self.source {
+            let stays = self.signalled().is_some_and(|ip| ip == address.ip());
+            self.source = self.source.filter(|source| stays && (!source.guessed || source.talked >= PROOF));
+            if let Some(source) = &mut self.source {
+                source.left = true;
+            }
+        } else if let Some(source) = self.source.as_mut().filter(|source| !source.left) {
             source.missed = now.saturating_duration_since(source.heard) >= RELATCH_AFTER;
             if !source.missed {
                 return;
@@ -71,8 +105,16 @@ impl Latch {
         self.open_window(now);
     }
 
-    /// Media are about to begin: a source that had nothing to say while it rang may introduce itself.
-    pub(super) fn open_window(&mut self, now: Instant) {
+    /// The callee answered, media are about to begin: a source that had nothing to say while it rang may introduce
+    /// itself, and who was guessed meanwhile has to show that it talks.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.open_window(now);
+        if let Some(source) = self.source.as_mut().filter(|source| source.talked != PROVED) {
+            source.talked = 0;
+        }
+    }
+
+    fn open_window(&mut self, now: Instant) {
         self.window_until = Some(now + NAT_WINDOW);
         self.candidate = None;
     }
@@ -82,54 +124,90 @@ impl Latch {
     pub(super) fn resume(&mut self, address: SocketAddr, now: Instant) {
         let guessed = self.signalled.is_none_or(|signalled| signalled.ip() != address.ip());
         let heard = now.checked_sub(RELATCH_AFTER).unwrap_or(now);
-        self.source = Some(Source { address, ssrc: Ssrc(0), heard, guessed, missed: false });
+        self.source =
+            Some(Source { address, ssrc: Ssrc(0), heard, guessed, talked: PROVED, missed: false, left: false });
     }
 
     /// Where its media come from, where that is not what its description says.
     #[must_use]
     pub(super) fn elsewhere(&self) -> Option<SocketAddr> {
-        self.source.map(|source| source.address).filter(|address| Some(*address) != self.signalled)
+        self.current().map(|source| source.address).filter(|address| Some(*address) != self.signalled)
     }
 
     /// Whether this packet is the leg's. `known`: its payload type was agreed on.
     pub(super) fn accepts(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
         let Some(signalled) = self.signalled else { return false };
         let right_ip = from.ip() == signalled.ip();
-        if let Some(source) = &mut self.source {
+        if let Some(source) = self.source.as_mut().filter(|source| !source.left) {
             let silence = now.saturating_duration_since(source.heard);
             if source.address == from && (source.ssrc == header.ssrc || silence >= NEW_SSRC_AFTER) {
-                (source.ssrc, source.heard, source.missed) = (header.ssrc, now, false);
+                source.ssrc = header.ssrc;
+                source.goes_on(now);
                 return true;
             }
             let same_ip = from.ip() == source.address.ip();
             let yields = source.guessed && right_ip && !same_ip;
             let gone = silence >= RELATCH_AFTER && (right_ip || same_ip);
-            let named = from == signalled && from != source.address && same_ip && known;
-            let missed = source.missed;
-            let may_take_over = yields
-                || gone
-                || named && self.follows(from, header)
-                || missed && self.introduces_itself(from, header, known, now);
+            let named = from == signalled && from != source.address && same_ip;
+            let behind_nat = is_private(signalled.ip());
+            let unproven = behind_nat && source.guessed && source.talked < PROOF && silence >= FALTERS;
+            let missed = behind_nat && source.missed && self.is_window_open(now);
+            let may_take_over = yields || gone || (named || unproven || missed) && known && self.follows(from, header);
             if !may_take_over {
                 return false;
             }
-        } else if !right_ip && !self.introduces_itself(from, header, known, now) {
+        } else if !self.knows(from.ip()) && !self.introduces_itself(from, header, known, now) {
             return false;
         }
-        self.source = Some(Source { address: from, ssrc: header.ssrc, heard: now, guessed: !right_ip, missed: false });
+        let (ssrc, guessed) = (header.ssrc, !right_ip);
+        self.source = Some(Source { address: from, ssrc, heard: now, guessed, talked: 0, missed: false, left: false });
         true
+    }
+
+    /// The same of a datagram that has neither SSRC nor number, as a fax: from an IP that the description or the leg's
+    /// media have shown. It is answered where it comes from, unless another port there is in use.
+    pub(super) fn accepts_datagram(&mut self, from: SocketAddr, now: Instant) -> bool {
+        if !self.knows(from.ip()) {
+            return false;
+        }
+        let (guessed, is_named) = (self.signalled().is_some_and(|ip| ip != from.ip()), self.signalled == Some(from));
+        // Audio that was still on its way may have come from another port.
+        let in_use = |source: &Source| {
+            let pause = if source.talked < PROOF { FALTERS } else { RELATCH_AFTER };
+            now.saturating_duration_since(source.heard) < pause
+        };
+        match &mut self.source {
+            Some(source) if !source.left && source.address == from => source.goes_on(now),
+            Some(source) if !source.left && !is_named && in_use(source) => {}
+            source => {
+                let ssrc = source.map_or(Ssrc(0), |source| source.ssrc);
+                *source =
+                    Some(Source { address: from, ssrc, heard: now, guessed, talked: 0, missed: false, left: false });
+            }
+        }
+        true
+    }
+
+    /// Whether the leg's description, or its media so far, came from `ip`.
+    #[must_use]
+    pub(super) fn knows(&self, ip: IpAddr) -> bool {
+        self.signalled() == Some(ip) || self.source.is_some_and(|source| source.address.ip() == ip)
     }
 
     /// Where packets for this leg are sent: where its own come from, or else where its description says.
     #[must_use]
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.source.map(|source| source.address).or(self.signalled)
+        self.current().map(|source| source.address).or(self.signalled)
     }
 
     /// The source that is latched.
     #[must_use]
     pub(super) fn source(&self) -> Option<(SocketAddr, Ssrc)> {
-        self.source.map(|source| (source.address, source.ssrc))
+        self.current().map(|source| (source.address, source.ssrc))
+    }
+
+    fn current(&self) -> Option<Source> {
+        self.source.filter(|source| !source.left)
     }
 
     /// The signalled IP.
@@ -140,9 +218,12 @@ impl Latch {
 
     /// Second packet in sequence of an unsignalled source, where one is expected.
     fn introduces_itself(&mut self, from: SocketAddr, header: &Header, known: bool, now: Instant) -> bool {
-        let expected = self.signalled.is_some_and(|address| is_private(address.ip()))
-            && self.window_until.is_some_and(|until| now < until);
+        let expected = self.signalled.is_some_and(|address| is_private(address.ip())) && self.is_window_open(now);
         expected && known && self.follows(from, header)
+    }
+
+    fn is_window_open(&self, now: Instant) -> bool {
+        self.window_until.is_some_and(|until| now < until)
     }
 
     /// Second packet in sequence of a source that is not latched.
@@ -302,7 +383,7 @@ mod tests {
 
         leg.after(10_000);
         assert!(!leg.packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
-        leg.latch.open_window(leg.now);
+        leg.latch.answered(leg.now);
         assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
     }
 
@@ -351,5 +432,126 @@ mod tests {
             !leg.packet("198.51.100.77:2", 1, 3) && leg.packet("198.51.100.77:2", 1, 4),
             "its NAT has a new address"
         );
+    }
+
+    impl Leg {
+        /// So many packets of a stream, 20 ms apart; how many of them were let in.
+        fn talks(&mut self, from: &str, ssrc: u32, numbers: std::ops::Range<u16>) -> usize {
+            numbers.filter(|&number| self.after(20).packet(from, ssrc, number)).count()
+        }
+    }
+
+    #[test]
+    fn a_stranger_who_was_first_and_fell_silent_gives_way() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(STRANGER, 9, 1) && leg.packet(STRANGER, 9, 2));
+
+        leg.after(5_000);
+        leg.latch.answered(leg.now);
+        assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+        assert_eq!(leg.goes_to(), NATTED);
+
+        // Between the description and the answer, and long after both.
+        for wait in [200, 5_000, 60_000] {
+            let mut leg = Leg::planned(PRIVATE);
+            assert!(!leg.packet(STRANGER, 9, 1) && leg.packet(STRANGER, 9, 2));
+            assert!(!leg.after(wait).packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2), "{wait}");
+        }
+    }
+
+    #[test]
+    fn many_packets_of_a_stranger_at_once_or_before_the_answer_prove_nothing() {
+        let mut leg = Leg::planned(PRIVATE);
+        for number in 0..200 {
+            leg.packet(STRANGER, 9, number);
+        }
+        assert!(!leg.after(200).packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+
+        let mut leg = Leg::planned(PRIVATE);
+        assert_eq!(leg.talks(STRANGER, 9, 0..100), 99);
+        leg.after(200);
+        leg.latch.answered(leg.now);
+        assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+    }
+
+    #[test]
+    fn who_talks_behind_nat_is_not_taken_away_nor_once_it_has_talked_for_a_while() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.latch.answered(leg.now);
+        assert_eq!(leg.talks(NATTED, 1, 0..2), 1);
+        for number in 2..30 {
+            assert!(leg.after(20).packet(NATTED, 1, number));
+            assert!(!leg.packet(STRANGER, 9, 2 * number) && !leg.packet(STRANGER, 9, 2 * number + 1));
+        }
+        assert_eq!(leg.goes_to(), NATTED);
+        for number in 100..110 {
+            assert!(!leg.after(500).packet(STRANGER, 9, number), "in a pause");
+        }
+        assert_eq!(leg.talks(NATTED, 1, 300..310), 10);
+    }
+
+    #[test]
+    fn who_was_latched_before_a_restart_need_not_prove_anything() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.latch.resume(NATTED.parse().unwrap(), leg.now);
+        leg.latch.answered(leg.now);
+
+        assert!(!leg.packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
+        assert!(leg.packet(NATTED, 1, 1));
+        assert!(!leg.after(500).packet(STRANGER, 9, 3) && !leg.packet(STRANGER, 9, 4));
+    }
+
+    #[test]
+    fn what_was_still_on_its_way_from_the_port_before_keeps_the_next_one_out_for_a_moment_alone() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.talks(NATTED, 1, 0..100);
+
+        leg.latch.plan(Some("10.0.0.5:4002".parse().unwrap()), leg.now);
+        leg.talks(NATTED, 1, 100..102);
+        leg.after(200);
+        leg.packet("198.51.100.9:31002", 2, 1);
+        assert!(leg.packet("198.51.100.9:31002", 2, 2));
+        assert_eq!(leg.goes_to(), "198.51.100.9:31002");
+    }
+
+    #[test]
+    fn a_peer_whose_description_names_another_port_comes_from_the_same_ip_at_any_time() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.talks(NATTED, 1, 0..100);
+
+        leg.latch.plan(Some("10.0.0.5:4002".parse().unwrap()), leg.now);
+        assert_eq!(leg.goes_to(), "10.0.0.5:4002", "until something comes");
+        assert_eq!((leg.latch.source(), leg.latch.elsewhere()), (None, None));
+        assert!(!leg.after(20_000).packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
+        assert!(leg.packet("198.51.100.9:31002", 2, 1));
+    }
+
+    #[test]
+    fn the_ip_of_a_stranger_who_has_proved_nothing_is_forgotten() {
+        let mut leg = Leg::planned(PRIVATE);
+        assert!(!leg.packet(STRANGER, 9, 1) && leg.packet(STRANGER, 9, 2));
+
+        leg.latch.plan(Some("10.0.0.5:4002".parse().unwrap()), leg.now);
+        assert!(!leg.after(20_000).packet(STRANGER, 9, 3) && !leg.packet(STRANGER, 9, 4));
+        assert!(!leg.latch.accepts_datagram(STRANGER.parse().unwrap(), leg.now));
+    }
+
+    #[test]
+    fn a_fax_is_answered_where_it_comes_from_and_nobody_draws_it_away() {
+        let mut leg = Leg::planned("192.0.2.1:4100");
+        let fax = |leg: &mut Leg, from: &str| {
+            let accepted = leg.latch.accepts_datagram(from.parse().unwrap(), leg.now);
+            (accepted, leg.goes_to())
+        };
+        let went = |accepted, to: &str| (accepted, to.to_owned());
+
+        assert_eq!(fax(&mut leg, "192.0.2.1:31100"), went(true, "192.0.2.1:31100"));
+        assert_eq!(fax(&mut leg, STRANGER), went(false, "192.0.2.1:31100"));
+        for _ in 0..30 {
+            fax(leg.after(20), "192.0.2.1:31100");
+        }
+        assert_eq!(fax(leg.after(2_000), "192.0.2.1:9"), went(true, "192.0.2.1:31100"), "while it lives");
+        assert_eq!(fax(&mut leg, "192.0.2.1:4100"), went(true, "192.0.2.1:4100"), "who is named goes first");
+        assert_eq!(fax(leg.after(200), "192.0.2.1:31102"), went(true, "192.0.2.1:31102"), "and says nothing");
     }
 }

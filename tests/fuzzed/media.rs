@@ -113,6 +113,7 @@ fn plan(choices: &mut Choices<'_>, own: [&str; 3]) -> StreamPlan {
         srtp: None,
         fax: at.is_multiple_of(11),
         dtls: at.is_multiple_of(7),
+        others: at.is_multiple_of(5),
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) struct MediaCall {
     pub(super) plays: PerLeg<PlayId>,
     /// A prompt last played to the callee.
     pub(super) told: Option<Instant>,
-    /// Last RTP of either leg; the answer counts as such.
+    /// Last RTP or report of either leg; the answer counts as such.
     pub(super) heard: Instant,
     /// So long a silence is told.
     pub(super) silence_limit: Duration,

@@ -78,6 +78,16 @@ impl LegMedia {
         self.plan.rtp.and(self.latch.address())
     }
 
+    /// Its media come from somewhere else than before.
+    fn has_moved(&mut self) -> bool {
+        let elsewhere = self.latch.elsewhere();
+        let moved = self.elsewhere.as_deref() != elsewhere.as_ref();
+        if moved {
+            self.elsewhere = elsewhere.map(Box::new);
+        }
+        moved
+    }
+
     /// Where its RTCP goes.
     fn rtcp_destination(&self) -> Option<SocketAddr> {
         let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
@@ -160,7 +170,7 @@ impl MediaPair {
     /// The callee answered: both may begin to send.
     pub fn answered(&mut self, now: Instant) {
         for leg in Leg::BOTH {
-            self.legs[leg].latch.open_window(now);
+            self.legs[leg].latch.answered(now);
         }
     }
 
@@ -239,8 +249,9 @@ impl MediaPair {
     /// Decides on one datagram that came in on the RTP port of `from`. Runs for every packet of every call.
     pub fn relay(&mut self, from: Leg, packet: &mut [u8], src: SocketAddr, now: Instant) -> Relayed {
         if self.legs[from].plan.fax {
-            let way = self.relay_fax(from, src);
-            return Relayed { way: self.counted(way), length: packet.len(), heard: None, digit: None, moved: false };
+            let way = self.relay_fax(from, src, now);
+            let moved = self.legs[from].has_moved();
+            return Relayed { way: self.counted(way), length: packet.len(), heard: None, digit: None, moved };
         }
         if is_rtcp(packet) {
             // Both on one port (RFC 5761), unasked: `a=rtcp-mux` passes in no description, so the other side keeps two.
@@ -253,8 +264,8 @@ impl MediaPair {
         };
         let media = &mut self.legs[from];
         let payload = media.payloads.of(header.payload_type);
-        // Where nothing can be decoded, no payload type is known to us.
-        let known = payload != Payload::Other || media.plan.codecs.is_empty();
+        // Of codecs that cannot be decoded, no payload type is known to us.
+        let known = payload != Payload::Other || media.plan.others || media.plan.codecs.is_empty();
         let before = media.latch.source();
         if !media.latch.accepts(src, &header, known, now) {
             return self.dropped(DropReason::UnknownSource);
@@ -278,11 +289,7 @@ impl MediaPair {
             (held, digit) = media.hold(payload, &header, packet, digit, self.laws, now);
         }
         held |= media.was_pressed_in_cut(payload, &header);
-        let elsewhere = media.latch.elsewhere();
-        let moved = media.elsewhere.as_deref() != elsewhere.as_ref();
-        if moved {
-            media.elsewhere = elsewhere.map(Box::new);
-        }
+        let moved = media.has_moved();
         if self.legs[from.other()].guard.is_some() {
             let bytes = packet.get(header.payload.clone()).unwrap_or_default();
             digit = self.may_return(from, payload, (&header, bytes), digit, now);
@@ -340,8 +347,11 @@ impl MediaPair {
         Relay::Forward { to }
     }
 
-    /// T.38 has neither SSRC nor numbers: its peer is known by the address that its description or its audio gave.
-    fn relay_fax(&self, from: Leg, src: SocketAddr) -> Relay {
+    /// T.38 has no SSRC: its peer is known by the address that its description or its audio gave.
+    fn relay_fax(&mut self, from: Leg, src: SocketAddr, now: Instant) -> Relay {
+        if !self.legs[from].latch.accepts_datagram(src, now) {
+            return Relay::Drop(DropReason::UnknownSource);
+        }
         self.relay_opaque(from, src, |other| other.destination().filter(|_| other.plan.fax))
     }
 
@@ -363,8 +373,7 @@ impl MediaPair {
 
     fn relay_opaque(&self, from: Leg, src: SocketAddr, to: impl Fn(&LegMedia) -> Option<SocketAddr>) -> Relay {
         let (media, other) = (&self.legs[from], &self.legs[from.other()]);
-        let known = [media.latch.address().map(|address| address.ip()), media.latch.signalled()];
-        if !known.contains(&Some(src.ip())) {
+        if !media.latch.knows(src.ip()) {
             return Relay::Drop(DropReason::UnknownSource);
         }
         if media.cut {

@@ -296,6 +296,55 @@ fn a_fax_passes_between_its_peers_and_from_nobody_else() {
 }
 
 #[test]
+fn a_fax_passes_behind_nat_where_the_audio_did() {
+    let mut call = Call::new();
+    let (audio, fax) = ("198.51.100.9:31000", "198.51.100.9:31100");
+    let plan = StreamPlan { rtp: Some(address("10.0.0.5:4000")), ..call.pair.legs.caller.plan.clone() };
+    call.pair.plan(Leg::Caller, plan, call.now);
+    for n in 1..=50 {
+        call.send(Leg::Caller, &mut rtp(0, n, 7, &[1; 160]), audio);
+    }
+    for (leg, at) in [(Leg::Caller, "10.0.0.5:4100"), (Leg::Callee, "198.51.100.2:6100")] {
+        let plan = StreamPlan { rtp: Some(address(at)), fax: true, ..StreamPlan::default() };
+        call.pair.plan(leg, plan, call.now);
+    }
+    let udptl = [0, 1, 3, 6, 0, 0];
+
+    // Audio that was still on its way.
+    call.send(Leg::Caller, &mut rtp(0, 51, 7, &[1; 160]), audio);
+    call.now += Duration::from_millis(100);
+    let stranger = call.send(Leg::Caller, &mut udptl.clone(), "203.0.113.9:31100");
+    let from_caller = call.send(Leg::Caller, &mut udptl.clone(), fax);
+    let from_callee = call.send(Leg::Callee, &mut udptl.clone(), "198.51.100.2:6100");
+
+    assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
+    assert_eq!(from_caller.way, Relay::Forward { to: address("198.51.100.2:6100") });
+    assert_eq!(from_callee.way, Relay::Forward { to: address(fax) });
+    assert!(from_caller.moved && !from_callee.moved, "it is there after a restart too");
+    assert_eq!(call.pair.elsewhere(Leg::Caller), Some(address(fax)));
+}
+
+/// G.729, of which nothing can be decoded here, was agreed on; the caller's offer named G.711 too.
+#[test]
+fn a_codec_that_is_only_relayed_introduces_its_sender_behind_nat_and_makes_way_for_the_port_that_is_named() {
+    for (named, comes_from) in [("10.0.0.5:4000", "198.51.100.9:31000"), (CALLER, CALLER)] {
+        let mut call = Call::new();
+        let offered = [(18, "G729", 8_000), (8, "PCMA", 8_000), (101, "telephone-event", 8_000)];
+        let answered = [(18, "G729", 8_000), (101, "telephone-event", 8_000)];
+        let offer = StreamPlan::described(Some(address(named)), offered.into_iter());
+        call.pair.plan(Leg::Caller, offer, call.now);
+        let answer = StreamPlan::described(Some(address(CALLEE)), answered.into_iter());
+        call.pair.plan(Leg::Callee, answer, call.now);
+        call.send(Leg::Caller, &mut rtp(18, 1, 99, &[9; 20]), "192.0.2.1:9");
+
+        let ways = [1, 2, 3].map(|n| call.send(Leg::Caller, &mut rtp(18, n, 7, &[9; 20]), comes_from).way);
+
+        let passes = Relay::Forward { to: address(CALLEE) };
+        assert_eq!(ways, [Relay::Drop(DropReason::UnknownSource), passes, passes], "{named}");
+    }
+}
+
+#[test]
 fn keys_are_agreed_on_beside_the_media_by_peers_that_said_so_and_by_nobody_else() {
     let handshake = || vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut call = Call::new();

@@ -213,6 +213,8 @@ impl Worker {
                 Port::Rtcp(leg) => {
                     let packet = buffer.get_mut(..opened).unwrap_or_default();
                     if let (Relay::Forward { to }, length) = call.pair.relay_rtcp(leg, packet, src) {
+                        // Peers that only listen send no sound (RFC 3551 §4.1), but reports.
+                        (call.heard, call.silent_told) = (now, false);
                         call.send(Port::Rtcp(leg.other()), buffer, length, to, &mut self.counts);
                     }
                 }

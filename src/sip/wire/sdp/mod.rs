@@ -413,16 +413,40 @@ fn rtpmap(text: &str) -> Option<RtpMap<'_>> {
 fn address(value: &str) -> Option<IpAddr> {
     let mut words = pieces(value, b' ').filter(|word| !word.is_empty());
     let (Some("IN"), Some("IP4" | "IP6"), Some(host)) = (words.next(), words.next(), words.next()) else { return None };
-    split_before(host, b'/').0.parse().ok()
+    ip(host)
+}
+
+/// Without a TTL. Who writes IPv4 as `::ffff:192.0.2.1` sends and is sent plain IPv4.
+fn ip(host: &str) -> Option<IpAddr> {
+    split_before(host, b'/').0.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// The value of a c= line. A host name is one too; what is not `IN`, a kind and one word is none.
 fn connection(value: &str) -> Result<Option<IpAddr>, BadSdp> {
     let mut words = pieces(value.trim_end_matches(' '), b' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some("IN"), Some("IP4" | "IP6"), Some(host), None) if !host.is_empty() => {
-            Ok(split_before(host, b'/').0.parse().ok())
-        }
+        (Some("IN"), Some("IP4" | "IP6"), Some(host), None) if !host.is_empty() => Ok(ip(host)),
         _ => Err(BadSdp::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_in_the_clothes_of_ipv6_is_one_of_ipv4() {
+        let text = "v=0\r\no=- 1 1 IN IP6 ::ffff:192.0.2.1\r\ns=-\r\nc=IN IP6 ::ffff:192.0.2.1\r\nt=0 0\r\n\
+                    m=audio 4000 RTP/AVP 8\r\na=rtcp:4009 IN IP6 ::FFFF:C000:0202\r\n\
+                    m=audio 4002 RTP/AVP 8\r\nc=IN IP6 ::ffff:0.0.0.0\r\n";
+
+        let sdp = Sdp::read(text.as_bytes()).unwrap();
+
+        let [first, second] = sdp.media.as_slice() else { panic!("two sections") };
+        assert_eq!(first.rtp(), "192.0.2.1:4000".parse().ok());
+        assert_eq!(first.rtcp, "192.0.2.2:4009".parse().ok());
+        assert!(second.is_held() && second.rtp().is_none());
     }
 }
