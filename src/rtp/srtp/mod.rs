@@ -127,6 +127,25 @@ mod tests {
     }
 
     #[test]
+    fn a_talk_that_music_interrupts_time_and_again_counts_on() {
+        let suite = Suite::Aes128Sha1_80;
+        let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));
+        for n in (0..140_000u32).step_by(100) {
+            opened(&mut opening, &sealed(&mut sealing, &rtp(n as u16, 5), false), false).unwrap();
+        }
+        for hold in 0..10 {
+            opened(&mut opening, &sealed(&mut sealing, &rtp(9, 100 + hold), false), false).unwrap();
+            let talk = rtp((140_000 + hold) as u16, 5);
+            let packet = sealed(&mut sealing, &talk, false);
+
+            assert!(opened(&mut Opening::new(suite, &key(1), 2), &packet, false).is_ok(), "{hold}");
+            let packet = sealed(&mut Sealing::new(suite, &key(1), 2), &talk, false);
+            assert!(opened(&mut opening, &packet, false).is_ok(), "{hold}");
+        }
+        assert_eq!((sealing.rollovers(), opening.rollovers()), (2, 2));
+    }
+
+    #[test]
     fn nothing_is_sealed_twice_under_one_number() {
         let mut sealing = Sealing::new(Suite::Aes128Sha1_80, &key(1), 0);
         let mut buffer = [rtp(5, 1), vec![0; MOST_ADDED]].concat();

@@ -111,7 +111,7 @@ impl Opening {
         Ok(length)
     }
 
-    /// How often the numbers of its newest source have come round.
+    /// How often the numbers of the source that was used last have come round.
     #[must_use]
     pub fn rollovers(&self) -> u32 {
         self.sources.rollovers().unwrap_or(self.or_begins.unwrap_or(self.begins))

@@ -78,7 +78,7 @@ impl Sealing {
         Some(sealed)
     }
 
-    /// How often the numbers of the newest source have come round.
+    /// How often the numbers of the source that was used last have come round.
     #[must_use]
     pub fn rollovers(&self) -> u32 {
         self.sources.rollovers().unwrap_or(self.begins)

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 
 use super::window::Window;
 
-/// Sources that one peer may have at a time; the one that was heard first goes.
+/// Sources that one peer may have at a time. The one that was used longest ago goes: a talk that the music of each hold
+/// interrupts counts on.
 const MOST_SOURCES: usize = 4;
 
 /// How far the numbers of a source have come.
@@ -30,7 +31,7 @@ impl Stand {
     }
 }
 
-/// By SSRC.
+/// By SSRC, the one that was used last at the end.
 #[derive(Debug, Default)]
 pub(super) struct Sources(SmallVec<[(u32, Window); 1]>);
 
@@ -46,8 +47,13 @@ impl Sources {
 
     /// The packet of `ssrc` with this index has been.
     pub(super) fn mark(&mut self, ssrc: u32, index: u64) {
-        if let Some((_, window)) = self.0.iter_mut().find(|(known, _)| *known == ssrc) {
-            return window.mark(index);
+        let place = self.0.iter().position(|(known, _)| *known == ssrc);
+        if let Some(since) = place.and_then(|place| self.0.get_mut(place..)) {
+            since.rotate_left(1);
+            if let Some((_, window)) = since.last_mut() {
+                window.mark(index);
+            }
+            return;
         }
         if self.0.len() >= MOST_SOURCES {
             self.0.remove(0);
@@ -55,7 +61,7 @@ impl Sources {
         self.0.push((ssrc, Window::at(index)));
     }
 
-    /// How often the numbers of the newest one have come round; None: nothing has been here.
+    /// How often the numbers of the one that was used last have come round; None: nothing has been here.
     pub(super) fn rollovers(&self) -> Option<u32> {
         self.0.last().filter(|(_, window)| !window.is_left()).map(|(_, window)| window.rollovers())
     }
