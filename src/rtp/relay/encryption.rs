@@ -24,7 +24,9 @@ impl LegSrtp {
         let opening = opening.flatten();
         let counted = opening.as_ref().map_or(0, Opening::rollovers);
         let opening = opening.filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
-        let sealing = sealing.filter(|_| same.is_some_and(|same| same.ours == srtp.ours)).unwrap_or_else(|| {
+        // In another suite too: what is sent under one key has each number once.
+        let goes_on = kept.is_some_and(|kept| kept.ours == srtp.ours);
+        let sealing = sealing.filter(|_| goes_on).map(|sealing| sealing.in_suite(srtp.suite)).unwrap_or_else(|| {
             let mut sealing = Sealing::new(srtp.suite, &srtp.ours, *sent).left_at(sent_of);
             if srtp.resumed {
                 sealing.without_reports();

@@ -557,6 +557,28 @@ fn another_process_seals_on_where_the_numbers_have_just_come_round() {
 }
 
 #[test]
+fn in_another_suite_no_number_is_sealed_again() {
+    let key = |n: u8| MasterKey::new([n; 30]);
+    let mut call = Call::new();
+    let mut reader = Opening::new(Suite::Aes128Sha1_80, &key(9), 0);
+    let mut sealed = Vec::new();
+    for suite in [Suite::Aes128Sha1_80, Suite::Aes128Sha1_32, Suite::Aes128Sha1_80] {
+        let (ours, theirs, rollovers) = (key(9), Some(key(1)), Rollovers::default());
+        let srtp = SrtpPlan { suite, ours, theirs, rollovers, resumed: false };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+
+        let mut report = [rtcp(201, 7), vec![0; MOST_ADDED]].concat();
+        let length = call.pair.seal(Leg::Caller, true, &mut report, 8).unwrap();
+        assert_eq!(reader.rtcp(&mut report[..length]), Ok(8), "{suite:?}");
+        let packet = rtp(0, 5, 7, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        sealed.push(call.pair.seal(Leg::Caller, false, &mut buffer, packet.len()));
+    }
+    assert_eq!(sealed, [Some(182), None, None]);
+}
+
+#[test]
 fn where_a_process_of_an_older_version_was_is_read() {
     let told: Rollovers = serde_json::from_str(r#"{"heard":1,"sent":2}"#).unwrap();
 

@@ -26,6 +26,12 @@ impl Sealing {
         Self { suite, rtp, rtcp, begins: rollovers, sources: Sources::default(), report: Some(0) }
     }
 
+    /// Goes on in this suite.
+    #[must_use]
+    pub(crate) fn in_suite(self, suite: Suite) -> Self {
+        Self { suite, ..self }
+    }
+
     /// Another process has sent so much with this key: these sources go on where they were, and others begin anew, as
     /// the peer counts them.
     #[must_use]
