@@ -35,6 +35,17 @@ fn runs(of: &Snapshot, call: u64, cseq: u32) -> Entry {
     Entry::Runs(Box::new(snapshot))
 }
 
+/// The same as a record of 900 kB.
+fn runs_long(of: &Snapshot, call: u64, cseq: u32) -> Entry {
+    let long = Snapshot { sip_call_id: format!("{call}{}", "x".repeat(900_000)).into(), ..of.clone() };
+    match runs(&long, call, cseq) {
+        Entry::Runs(snapshot) => {
+            Entry::Runs(Box::new(Snapshot { sip_call_id: Arc::clone(&long.sip_call_id), ..*snapshot }))
+        }
+        over @ Entry::Over(_) => over,
+    }
+}
+
 /// What a file with these records must say.
 fn living(entries: &[Entry]) -> Vec<Snapshot> {
     let mut calls = BTreeMap::new();
@@ -173,13 +184,7 @@ fn a_file_never_grows_longer_than_what_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.journal");
     let of = snapshot();
-    let long = |call, round| match runs(&of, call, round) {
-        Entry::Runs(snapshot) => Entry::Runs(Box::new(Snapshot {
-            sip_call_id: format!("{call}{}", "x".repeat(900_000)).into(),
-            ..*snapshot
-        })),
-        over @ Entry::Over(_) => over,
-    };
+    let long = |call, round| runs_long(&of, call, round);
     let (journal, _) = start(&path);
     let mut keep = journal.door();
     // 68 MB, of which 25 live: not so much of it is dead that it would be written anew for that.
@@ -193,6 +198,29 @@ fn a_file_never_grows_longer_than_what_is_read_back() {
     assert!(std::fs::metadata(&path).unwrap().len() <= 64 << 20);
     let (journal, again) = start(&path);
     assert_eq!(again.iter().map(|call| call.party.callee.cseq).collect::<Vec<_>>(), [3; 28]);
+    journal.stop();
+}
+
+#[test]
+fn a_change_without_room_leaves_what_was_kept_until_the_call_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.journal");
+    let of = snapshot();
+    let (journal, _) = start(&path);
+    let mut keep = journal.door();
+    let counts = journal.counts();
+    (0..2).for_each(|call| keep(runs(&of, call, 1)));
+    // Of 32 MiB, so little is left that neither of the two may become long.
+    (2..39).for_each(|call| keep(runs_long(&of, call, 1)));
+    until("all are written", || counts.written.load(Ordering::Relaxed) == 39);
+    (0..2).for_each(|call| keep(runs_long(&of, call, 2)));
+    until("there is no room", || counts.lost.load(Ordering::Relaxed) == 2);
+    keep(Entry::Over(CallId(0)));
+    journal.stop();
+    drop(journal);
+
+    let (journal, again) = start(&path);
+    assert_eq!((again[0].call, again[0].party.callee.cseq), (CallId(1), 1));
     journal.stop();
 }
 

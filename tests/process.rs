@@ -478,6 +478,24 @@ fn a_journal_that_cannot_be_written_costs_no_call_and_is_shown() {
 }
 
 #[test]
+fn an_upgrade_without_a_journal_that_works_ends_calls_with_a_bye() {
+    let mut mass = Mass::new("127.0.2.22", "127.0.0.22", 3);
+    let more = format!("{FOR_MANY}\n[restart]\njournal = \"j/calls.journal\"");
+    let mut firewall = Firewall::start_on("127.0.0.1", mass.pbx(), &more);
+    assert!(mass.dial(firewall.sip), "all are answered");
+    std::fs::remove_dir_all(firewall.folder.path().join("j")).unwrap();
+    firewall.until("the journal is shown as down", |firewall| {
+        let parts = firewall.get("/health")["parts"].clone();
+        parts.as_array().unwrap().iter().any(|part| part["part"] == "journal" && part["up"] == false)
+    });
+
+    firewall.signal("USR2");
+
+    assert!(mass.until(PATIENCE, |mass| mass.lines.iter().all(|line| line.over == [true; 2])), "every end is told");
+    assert_eq!(firewall.ended(), Some(0));
+}
+
+#[test]
 fn a_store_that_cannot_be_written_costs_records_and_no_calls() {
     let pbx = Pbx::start("127.0.0.3");
     let firewall = Firewall::start(pbx.address, "[store]\npath = \"/proc/ringfence.db\"");

@@ -322,10 +322,10 @@ impl App {
 
     /// Ends without a BYE to anybody, so that the next process can go on with the calls; audio flows until the end.
     /// Waits for a moment in which no call is being set up, for `sip.drain_for` at most (or until something comes on
-    /// `hurry`); calls that are not answered by then are refused. Without a journal it does what [`App::stop`] does.
+    /// `hurry`); calls that are not answered by then are refused. Without a journal, or with one that cannot be written,
+    /// it does what [`App::stop`] does.
     pub fn hand_over(self, hurry: &Receiver<()>) {
-        if self.inner.journal.is_none() {
-            tracing::warn!("There is no journal to hand calls over with");
+        if !self.has_journal() {
             return self.stop(hurry);
         }
         let signalling = &self.inner.signalling;
@@ -337,12 +337,26 @@ impl App {
             }
             self.tick();
         }
+        if !self.has_journal() {
+            return self.stop(hurry);
+        }
         if signalling.unanswered() > 0 {
             signalling.order(Order::EndUnanswered);
             // So long, refusals are sent and repeated.
             std::thread::sleep(LAST_BYES);
         }
         self.end();
+    }
+
+    /// The next process will find the calls. If not, the log says why.
+    fn has_journal(&self) -> bool {
+        let works = self.inner.journal.as_ref().map(|journal| journal.counts().up.load(Ordering::Relaxed));
+        match works {
+            Some(true) => {}
+            Some(false) => tracing::warn!("The journal cannot be written: calls cannot be handed over"),
+            None => tracing::warn!("There is no journal to hand calls over with"),
+        }
+        works == Some(true)
     }
 
     fn end(self) {

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::description;
+use super::description::{self, Described, Talk};
+use super::event::EndReason;
 use super::forward;
 use super::settings::Side;
 use super::state::Call;
@@ -53,8 +54,8 @@ impl Switchboard {
         }
     }
 
-    /// A 2xx whose INVITE another process passed on, and whose ACK was lost with it: the ACK comes again if the peer
-    /// hears the 2xx again. The Via below ours leads there, and so does the call.
+    /// A 2xx whose INVITE another process passed on, and which was lost with it, or its ACK was: the ACK comes if the
+    /// peer hears the 2xx. The Via below ours leads there, and so does the call.
     pub(super) fn repeated_success(&mut self, message: &Message<'_>, side: Side, now: Instant) {
         let to_invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         // An INVITE of this process has its own transaction, which has absorbed it.
@@ -62,8 +63,8 @@ impl Switchboard {
         if own || !to_invite || !message.status().is_some_and(StatusCode::is_success) {
             return;
         }
-        let id = self.by_call_id.get(message.call_id());
-        let Some(call) = id.and_then(|id| self.calls.get_mut(id)) else { return };
+        let Some(id) = self.by_call_id.get(message.call_id()).copied() else { return };
+        let Some(call) = self.calls.get(&id) else { return };
         let from = call.leg_of(side);
         let ours = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip == call.local(from).address.ip());
         let through_us = message.via().is_ok_and(|via| ours(via.host));
@@ -71,13 +72,14 @@ impl Switchboard {
         if call.resumed_until.is_none_or(|until| now >= until) {
             return;
         }
+        let Some(mut call) = self.take(id) else { return };
         let first = call.invited.as_ref().is_some_and(|invited| invited.branch() == asker.branch());
         let to = from.other();
         let mut edits = Edits::new();
         forward::edit_response(&mut edits, message, call.local(to), &call.party[to].routes);
         forward::renumber_back(&mut edits, message, call.party[from].shift);
         call.screen(&mut edits, message, from);
-        description::rewrite_sdp(call, message, from, &mut edits);
+        let described = description::rewrite_sdp(&mut call, message, from, &mut edits);
         let (flow, server, mut bytes) = (call.flow[to], call.server, Vec::new());
         edits.apply(message, &mut bytes);
         match (first && to == Leg::Caller, server) {
@@ -86,5 +88,39 @@ impl Switchboard {
             (true, None) => {}
             (false, _) => self.transmit(flow, &bytes),
         }
+        if !first && self.accepted_meanwhile(&mut call, message, described, from, now) {
+            return self.hang_up(call, EndReason::Media, now);
+        }
+        self.keep(call);
+    }
+
+    /// A 2xx of `from` to an INVITE inside the call is in force, unless another one has been passed on since. Whether
+    /// what it describes is an answer is not known. True: its side must encrypt, and does not.
+    fn accepted_meanwhile(
+        &mut self,
+        call: &mut Call,
+        message: &Message<'_>,
+        described: Option<Described>,
+        from: Leg,
+        now: Instant,
+    ) -> bool {
+        let (to, number) = (from.other(), message.cseq().map_or(0, |cseq| cseq.number));
+        let number = number.saturating_sub(call.party[from].shift);
+        if call.last_invite[to].number != 0 || ![0, number].contains(&call.last_invite[from].number) {
+            return false;
+        }
+        call.session.timer = message.session_expires().map(|interval| (interval, now + interval));
+        call.refresh_target(from, message);
+        self.changed(call.id);
+        let Some(described) = described else { return false };
+        call.media.talk[from] = described.talk;
+        // What was said to it is lost, and cannot be more than this.
+        call.media.talk[to] = Talk { speaks: described.talk.hears, hears: described.talk.speaks };
+        call.media.answer_due = Some((to, number));
+        self.plan(call, from, described.plan);
+        self.plan_video(call, from, described.video);
+        self.settle_video(call);
+        self.whisper_late(call);
+        described.refused
     }
 }

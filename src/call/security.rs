@@ -188,9 +188,11 @@ impl Call {
         let same_ours = before.as_ref().filter(|before| before.ours == ours);
         let plan = |suite: Suite, theirs: Option<MasterKey>| SrtpPlan {
             suite,
-            rollovers: Rollovers {
-                heard: same_ours.filter(|before| before.theirs == theirs).map_or(0, |before| before.rollovers.heard),
-                sent: same_ours.map_or(0, |before| before.rollovers.sent),
+            rollovers: match same_ours {
+                Some(before) if before.theirs == theirs => before.rollovers.clone(),
+                // A new key has been heard with nothing yet.
+                Some(before) => Rollovers { heard: 0, heard_of: Vec::new(), ..before.rollovers.clone() },
+                None => Rollovers::default(),
             },
             resumed: same_ours.is_some_and(|before| before.resumed),
             ours: ours.clone(),

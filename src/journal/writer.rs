@@ -343,18 +343,19 @@ impl Writing {
     fn note(&mut self, at: u64, entry: &Entry) -> Option<Vec<u8>> {
         let call = entry.call();
         let record = frame(at, entry);
-        let before = self.living.remove(&call);
-        self.living_bytes -= before.as_ref().map_or(0, Kept::length);
+        let others = self.living_bytes - self.living.get(&call).map_or(0, Kept::length);
         if let Entry::Over(_) = entry {
+            self.living_bytes = others;
             // A call that ends before it was written leaves nothing to take back.
-            return before.and(record);
+            return self.living.remove(&call).and(record);
         }
-        let record = record.filter(|record| self.living_bytes + record.len() as u64 <= LARGEST / 2);
+        let record = record.filter(|record| others + record.len() as u64 <= LARGEST / 2);
         match &record {
             Some(record) => {
-                self.living_bytes += record.len() as u64;
+                self.living_bytes = others + record.len() as u64;
                 self.living.insert(call, Kept::Here(record.clone()));
             }
+            // What was kept before stays: it is in the file, and must be taken back there when the call is over.
             None => {
                 self.counts.lost.fetch_add(1, Ordering::Relaxed);
             }

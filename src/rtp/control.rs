@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::srtp::{MasterKey, Suite};
+use super::srtp::{MasterKey, Stand, Suite};
 use crate::units::{CallId, Leg, PerLeg, SampleRate};
 
 /// A payload that the tap can decode or that a prompt can be encoded into; anything else is relayed as it is.
@@ -182,12 +182,18 @@ pub struct SrtpPlan {
 }
 
 /// How often the 16-bit numbers of a leg's packets have come round: both ends count it, and no packet says it.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Rollovers {
     /// Of what the peer sends.
     pub heard: u32,
     /// Of what it is sent.
     pub sent: u32,
+    /// Of each source that the peer sends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard_of: Vec<Stand>,
+    /// Of each one that it is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent_of: Vec<Stand>,
 }
 
 /// Name of a prompt: the stem of its file, `callee-diverted`.
@@ -355,7 +361,7 @@ pub enum MediaEvent {
         /// Where from; None: from where its description says.
         address: Option<SocketAddr>,
     },
-    /// Numbers of a leg's SRTP have come round, which somebody who goes on with the call must know.
+    /// Numbers of a leg's SRTP have come so far that somebody who goes on with the call must know.
     Rolled {
         /// Which leg.
         leg: Leg,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ringfence::call::{Input, Snapshot};
+use ringfence::rtp::control::MediaEvent;
 use ringfence::units::CallId;
 
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
-use super::{MS, S, answered, expect};
+use super::{MS, S, answered, answered_with, both_ended, expect, hang_up, saying};
 
 #[test]
 fn an_invite_repeated_after_a_kill_is_absorbed_and_its_2xx_comes_again() {
@@ -73,7 +74,99 @@ fn once_nobody_can_repeat_the_invite_its_2xx_is_nobodys() {
     world.send(TRUNK, &again);
     assert!(world.last(TRUNK).starts_with("SIP/2.0 482 "));
     world.send(TRUNK, &again.replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
-    super::hang_up(world, &mut caller);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_hold_whose_answer_comes_after_a_kill_is_one_until_it_ends() {
+    let (mut world, _, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "a=inactive\r\n")));
+    let hold = response(&world.last(TRUNK), "200 OK", "", &sdp(TRUNK, "a=inactive\r\n"));
+    world.kill_and_start(MS(300));
+    world.ladder();
+    world.media_in_ladder = true;
+    for _ in 0..2 {
+        world.send(TRUNK, &hold);
+        assert!(world.last(PBX).contains("a=inactive"));
+    }
+    world.send(PBX, &callee.ack());
+    expect(
+        &mut world,
+        "
+          300 trunk > 200 OK (101 INVITE) sdp
+          300       > pbx 200 OK (101 INVITE) sdp
+          300       * plan caller [(0, Pcmu)]
+          300 trunk > 200 OK (101 INVITE) sdp
+          300       > pbx 200 OK (101 INVITE) sdp
+          300       * plan caller [(0, Pcmu)]
+          300 pbx > ACK sip:x@10.0.0.1:5060
+          300       > trunk ACK sip:y@192.0.2.10:5060
+        ",
+    );
+    world.media_in_ladder = false;
+    world.last(TRUNK);
+    // Another process is told of it.
+    world.kill_and_start(MS(300));
+    world.media_says(MediaEvent::Silent);
+    assert_eq!(world.switchboard.sizes().calls, 1, "nobody need send anything");
+
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "")));
+    let resume = world.last(TRUNK);
+    world.send(TRUNK, &response(&resume, "200 OK", "", &sdp(TRUNK, "")));
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    // A straggler of the hold changes nothing any more.
+    world.send(TRUNK, &hold);
+    world.last(PBX);
+    world.media_says(MediaEvent::Silent);
+    both_ended(world, "ended media by us ");
+}
+
+#[test]
+fn the_end_of_a_hold_that_is_answered_after_a_kill_is_one() {
+    let (mut world, _, mut callee) = answered(settings());
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "a=sendonly\r\n")));
+    let hold = world.last(TRUNK);
+    world.send(TRUNK, &response(&hold, "200 OK", "", &sdp(TRUNK, "a=recvonly\r\n")));
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+    world.send(PBX, &callee.next("INVITE", &sdp(PBX, "")));
+    let resume = world.last(TRUNK);
+    world.last(PBX);
+    world.kill_and_start(MS(300));
+    world.send(TRUNK, &response(&resume, "200 OK", "", &sdp(TRUNK, "")));
+    world.last(PBX);
+    world.send(PBX, &callee.ack());
+    world.last(TRUNK);
+
+    world.media_says(MediaEvent::Silent);
+
+    both_ended(world, "ended media by us ");
+}
+
+#[test]
+fn a_refresh_that_is_answered_after_a_kill_sets_the_timer_anew() {
+    let (asks, grants) = ("Supported: timer\r\nSession-Expires: 100\r\n", "Session-Expires: 100;refresher=uac\r\n");
+    for refreshed in [true, false] {
+        let (mut world, mut caller, mut callee) = answered_with(settings(), asks, grants);
+        world.run(S(80));
+        callee.cseq += 1;
+        world.send(PBX, &callee.request_with("INVITE", asks, &sdp(PBX, "")));
+        let answer = response(&world.last(TRUNK), "200 OK", "", &sdp(TRUNK, ""));
+        world.kill_and_start(MS(300));
+        if refreshed {
+            world.send(TRUNK, &saying(&answer, grants));
+            world.last(PBX);
+            world.send(PBX, &callee.ack());
+            world.last(TRUNK);
+        }
+        world.run(S(80));
+        if refreshed {
+            hang_up(world, &mut caller);
+        } else {
+            both_ended(world, "ended expired by us ");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token, Waker};
 
@@ -253,21 +253,31 @@ impl Signalling {
     /// Calls now. Asks the shard, and waits for it at most a second.
     #[must_use]
     pub fn calls(&self) -> usize {
-        let (answer, calls) = bounded(1);
-        if !self.order(Order::Calls(answer)) {
-            return 0;
-        }
-        calls.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_| self.report().sizes.calls)
+        self.count(Order::Calls)
     }
 
-    /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
+    /// Calls that are not answered yet. Waits for the shard, at most a second; while it says nothing, any may be.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        let (answer, calls) = bounded(1);
-        if !self.order(Order::Unanswered(answer)) {
-            return 0;
+        self.count(Order::Unanswered)
+    }
+
+    /// The shard's answer. One that is late still has its calls, as many as it last reported; one that is gone has none.
+    fn count(&self, order: impl FnOnce(Sender<usize>) -> Order) -> usize {
+        let (answer, count) = bounded(1);
+        let reported = || self.report().sizes.calls;
+        match self.orders.try_send(order(answer)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return reported(),
+            Err(TrySendError::Disconnected(_)) => return 0,
         }
-        calls.recv_timeout(ANSWER_WITHIN).unwrap_or(0)
+        // A failed wake-up costs at most LONGEST_WAIT.
+        let _ = self.waker.wake();
+        match count.recv_timeout(ANSWER_WITHIN) {
+            Ok(count) => count,
+            Err(RecvTimeoutError::Timeout) => reported(),
+            Err(RecvTimeoutError::Disconnected) => 0,
+        }
     }
 
     /// Blocks a source; refused where it is trusted. Waits for the shard, at most a second.
@@ -320,6 +330,23 @@ fn open(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shard_that_says_nothing_has_the_calls_that_it_had_and_one_that_is_gone_has_none() -> io::Result<()> {
+        let (orders, inbox) = bounded(1);
+        let report = Report { sizes: Sizes { calls: 3, ..Sizes::default() }, ..Report::default() };
+        let signalling = Signalling {
+            orders,
+            waker: Arc::new(Waker::new(Poll::new()?.registry(), WAKE)?),
+            report: Arc::new(ArcSwap::from_pointee(report)),
+            thread: Mutex::new(None),
+        };
+
+        assert_eq!((signalling.unanswered(), signalling.calls()), (3, 3), "late, then full");
+        drop(inbox);
+        assert_eq!((signalling.unanswered(), signalling.calls()), (0, 0));
+        Ok(())
+    }
 
     #[test]
     fn a_shard_that_says_nothing_has_not_refused() {

@@ -17,21 +17,23 @@ pub(super) struct LegSrtp {
 impl LegSrtp {
     /// For this plan; what has not changed since the one before goes on counting.
     pub(super) fn new(srtp: &SrtpPlan, before: Option<(&SrtpPlan, LegSrtp)>) -> Self {
-        let Rollovers { heard, sent } = srtp.rollovers;
+        let Rollovers { heard, sent, heard_of, sent_of } = &srtp.rollovers;
         let (kept, was) = before.unzip();
         let same = kept.filter(|kept| kept.suite == srtp.suite);
         let (opening, sealing) = was.map(|was| (was.opening, was.sealing)).unzip();
         let opening = opening.flatten();
         let counted = opening.as_ref().map_or(0, Opening::rollovers);
         let opening = opening.filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
-        let sealing = sealing.filter(|_| same.is_some_and(|same| same.ours == srtp.ours)).unwrap_or_else(|| {
-            let mut sealing = Sealing::new(srtp.suite, &srtp.ours, sent);
+        // In another suite too: what is sent under one key has each number once.
+        let goes_on = kept.is_some_and(|kept| kept.ours == srtp.ours);
+        let sealing = sealing.filter(|_| goes_on).map(|sealing| sealing.in_suite(srtp.suite)).unwrap_or_else(|| {
+            let mut sealing = Sealing::new(srtp.suite, &srtp.ours, *sent).left_at(sent_of);
             if srtp.resumed {
                 sealing.without_reports();
             }
             sealing
         });
-        let anew = |key| Opening::new(srtp.suite, key, heard).or_from(counted);
+        let anew = |key| Opening::new(srtp.suite, key, *heard).or_from(counted).left_at(heard_of);
         let opening = opening.or_else(|| srtp.theirs.as_ref().map(anew));
         Self { opening, sealing }
     }
@@ -77,12 +79,21 @@ impl MediaPair {
         sealed
     }
 
-    /// How often the numbers of a leg's SRTP have come round, if that has changed since it was asked.
+    /// Where the numbers of a leg's SRTP are, if they have come to another quarter since it was asked.
     pub fn rolled(&mut self, leg: Leg) -> Option<Rollovers> {
         let media = &mut self.legs[leg];
         let (srtp, plan) = media.srtp.as_ref().zip(media.plan.srtp.as_mut())?;
-        let heard = srtp.opening.as_ref().map_or(0, Opening::rollovers);
-        let now = Rollovers { heard, sent: srtp.sealing.rollovers() };
-        (std::mem::replace(&mut plan.rollovers, now) != now).then_some(now)
+        let (opening, sealing) = (srtp.opening.as_ref(), &srtp.sealing);
+        let now = Rollovers {
+            heard: opening.map_or(0, Opening::rollovers),
+            sent: sealing.rollovers(),
+            heard_of: opening.map(Opening::stands).unwrap_or_default(),
+            sent_of: sealing.stands(),
+        };
+        if plan.rollovers == now {
+            return None;
+        }
+        plan.rollovers.clone_from(&now);
+        Some(now)
     }
 }

@@ -5,7 +5,7 @@ use crate::io::media::LAWS;
 use crate::rtp::control::{Held, Rollovers, SrtpPlan};
 use crate::rtp::packet::HEADER;
 use crate::rtp::player::Late;
-use crate::rtp::srtp::{MOST_ADDED, MasterKey, Sealing, Suite};
+use crate::rtp::srtp::{MOST_ADDED, MasterKey, Opening, Sealing, Suite};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -540,7 +540,7 @@ fn a_peer_that_changes_its_key_counts_on_or_begins_anew() {
             suite,
             ours: key(9),
             theirs: Some(key(theirs)),
-            rollovers: Rollovers { heard, sent: 0 },
+            rollovers: Rollovers { heard, ..Rollovers::default() },
             resumed: false,
         };
         let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
@@ -571,4 +571,66 @@ fn a_peer_that_changes_its_key_counts_on_or_begins_anew() {
         plan(&mut call, 4, 0);
         assert!(!ok || opens(&mut call, 4, rounds, 105), "{rounds}");
     }
+}
+
+#[test]
+fn another_process_seals_on_where_the_numbers_have_just_come_round() {
+    let (suite, key) = (Suite::Aes128Sha1_80, |n: u8| MasterKey::new([n; 30]));
+    let plan = |call: &mut Call, rollovers: Rollovers, resumed: bool| {
+        let srtp = SrtpPlan { suite, ours: key(9), theirs: Some(key(1)), rollovers, resumed };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+    };
+    let mut theirs = Opening::new(suite, &key(9), 0);
+    let mut heard = |call: &mut Call, sequence: u16, ssrc: u32| {
+        let packet = rtp(0, sequence, ssrc, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        let length = call.pair.seal(Leg::Caller, false, &mut buffer, packet.len()).unwrap();
+        theirs.rtp(&mut buffer[..length]).is_ok()
+    };
+    let mut before = Call::new();
+    plan(&mut before, Rollovers::default(), false);
+    for sequence in [40_000, 65_400, 65_500] {
+        assert!(heard(&mut before, sequence, 7));
+    }
+    let told = before.pair.rolled(Leg::Caller).unwrap();
+    assert!(heard(&mut before, 65_501, 7) && before.pair.rolled(Leg::Caller).is_none(), "once in a quarter");
+
+    let mut after = Call::new();
+    plan(&mut after, told, true);
+    assert_eq!(after.pair.rolled(Leg::Caller), None, "that is known");
+    for (sequence, ssrc) in [(114, 7), (5, 8), (115, 7), (6, 8)] {
+        assert!(heard(&mut after, sequence, ssrc), "{sequence} {ssrc}");
+    }
+    assert_eq!(after.pair.rolled(Leg::Caller).map(|told| told.sent_of.len()), Some(2));
+}
+
+#[test]
+fn in_another_suite_no_number_is_sealed_again() {
+    let key = |n: u8| MasterKey::new([n; 30]);
+    let mut call = Call::new();
+    let mut reader = Opening::new(Suite::Aes128Sha1_80, &key(9), 0);
+    let mut sealed = Vec::new();
+    for suite in [Suite::Aes128Sha1_80, Suite::Aes128Sha1_32, Suite::Aes128Sha1_80] {
+        let (ours, theirs, rollovers) = (key(9), Some(key(1)), Rollovers::default());
+        let srtp = SrtpPlan { suite, ours, theirs, rollovers, resumed: false };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+
+        let mut report = [rtcp(201, 7), vec![0; MOST_ADDED]].concat();
+        let length = call.pair.seal(Leg::Caller, true, &mut report, 8).unwrap();
+        assert_eq!(reader.rtcp(&mut report[..length]), Ok(8), "{suite:?}");
+        let packet = rtp(0, 5, 7, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        sealed.push(call.pair.seal(Leg::Caller, false, &mut buffer, packet.len()));
+    }
+    assert_eq!(sealed, [Some(182), None, None]);
+}
+
+#[test]
+fn where_a_process_of_an_older_version_was_is_read() {
+    let told: Rollovers = serde_json::from_str(r#"{"heard":1,"sent":2}"#).unwrap();
+
+    assert_eq!(told, Rollovers { heard: 1, sent: 2, ..Rollovers::default() });
+    assert_eq!(serde_json::to_string(&told).unwrap(), r#"{"heard":1,"sent":2}"#);
 }

@@ -7,19 +7,18 @@
 mod keys;
 mod opening;
 mod sealing;
+mod sources;
 mod window;
 
 pub use keys::{MasterKey, Suite};
 pub use opening::{BadSrtp, Opening};
 pub use sealing::Sealing;
+pub use sources::Stand;
 
 use keys::SessionKeys;
 
 /// What a datagram grows by at most: SRTCP's index and an 80-bit tag.
 pub const MOST_ADDED: usize = 14;
-
-/// Sources that one peer may have at a time; the one that was heard first goes.
-const MOST_SOURCES: usize = 4;
 
 /// Fixed part of an RTCP packet: header and SSRC, which stay readable.
 const RTCP_HEADER: usize = 8;
@@ -128,6 +127,25 @@ mod tests {
     }
 
     #[test]
+    fn a_talk_that_music_interrupts_time_and_again_counts_on() {
+        let suite = Suite::Aes128Sha1_80;
+        let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));
+        for n in (0..140_000u32).step_by(100) {
+            opened(&mut opening, &sealed(&mut sealing, &rtp(n as u16, 5), false), false).unwrap();
+        }
+        for hold in 0..10 {
+            opened(&mut opening, &sealed(&mut sealing, &rtp(9, 100 + hold), false), false).unwrap();
+            let talk = rtp((140_000 + hold) as u16, 5);
+            let packet = sealed(&mut sealing, &talk, false);
+
+            assert!(opened(&mut Opening::new(suite, &key(1), 2), &packet, false).is_ok(), "{hold}");
+            let packet = sealed(&mut Sealing::new(suite, &key(1), 2), &talk, false);
+            assert!(opened(&mut opening, &packet, false).is_ok(), "{hold}");
+        }
+        assert_eq!((sealing.rollovers(), opening.rollovers()), (2, 2));
+    }
+
+    #[test]
     fn nothing_is_sealed_twice_under_one_number() {
         let mut sealing = Sealing::new(Suite::Aes128Sha1_80, &key(1), 0);
         let mut buffer = [rtp(5, 1), vec![0; MOST_ADDED]].concat();
@@ -154,6 +172,56 @@ mod tests {
             assert!(opened(&mut opening, &bytes, false).is_ok());
             bytes
         });
+    }
+
+    #[test]
+    fn another_process_goes_on_on_both_sides_of_the_turn_of_the_numbers() {
+        let suite = Suite::Aes128Sha1_80;
+        // Where the one before was, and where the call goes on: never at a number that has been.
+        for (last, next) in [
+            (65_500u64, 65_650u64),
+            (65_500, 65_530),
+            (65_530, 81_000),
+            (65_540, 65_700),
+            (32_760, 32_900),
+            (98_300, 98_400),
+        ] {
+            let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));
+            for n in (last.saturating_sub(40_000)..last).step_by(100).chain([last]) {
+                opened(&mut opening, &sealed(&mut sealing, &rtp(n as u16, 5), false), false).unwrap();
+            }
+            let mut sealing = Sealing::new(suite, &key(1), sealing.rollovers()).left_at(&sealing.stands());
+            let mut other = Opening::new(suite, &key(1), opening.rollovers()).left_at(&opening.stands());
+            assert_eq!((sealing.stands(), other.stands()), (opening.stands(), opening.stands()), "nothing is new");
+
+            for n in next..next + 200 {
+                let packet = sealed(&mut sealing, &rtp(n as u16, 5), false);
+                assert!(opened(&mut opening, &packet, false).is_ok(), "{last} {n}");
+                assert!(opened(&mut other, &packet, false).is_ok(), "{last} {n}");
+                assert_eq!(opened(&mut other, &packet, false), Err(BadSrtp::Repeated), "{last} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_another_process_each_source_has_its_own_count() {
+        let suite = Suite::Aes128Sha1_32;
+        let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));
+        // A long talk, and the music of a hold.
+        for (ssrc, numbers) in [(5, 0..140_000u32), (6, 100..200)] {
+            for n in numbers.step_by(50) {
+                opened(&mut opening, &sealed(&mut sealing, &rtp(n as u16, ssrc), false), false).unwrap();
+            }
+        }
+        let mut sealing = Sealing::new(suite, &key(1), 2).left_at(&sealing.stands());
+        let mut other = Opening::new(suite, &key(1), 0).left_at(&opening.stands());
+
+        // A prompt, the music, the talk.
+        for (ssrc, number) in [(7, 9), (6, 300), (5, 140_200u32), (7, 10), (5, 140_201)] {
+            let packet = sealed(&mut sealing, &rtp(number as u16, ssrc), false);
+            assert!(opened(&mut opening, &packet, false).is_ok(), "{ssrc}");
+            assert!(opened(&mut other, &packet, false).is_ok(), "{ssrc}");
+        }
     }
 
     #[test]

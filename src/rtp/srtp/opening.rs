@@ -1,10 +1,9 @@
 //! What comes from a peer (RFC 3711 §3.3, §3.4).
 
-use smallvec::SmallVec;
-
 use super::keys::RTCP_TAG;
+use super::sources::{Sources, Stand};
 use super::window::Window;
-use super::{ENCRYPTED, INDEX, MOST_SOURCES, MasterKey, RTCP_HEADER, SessionKeys, Suite};
+use super::{ENCRYPTED, INDEX, MasterKey, RTCP_HEADER, SessionKeys, Suite};
 use crate::rtp::packet::header_length;
 
 /// Why a datagram does not open.
@@ -28,7 +27,7 @@ pub struct Opening {
     begins: u32,
     /// Or this often: keys change, and the count goes on (RFC 3711 §3.3.1).
     or_begins: Option<u32>,
-    sources: SmallVec<[(u32, Window); 1]>,
+    sources: Sources,
     reports: Option<Window>,
 }
 
@@ -37,13 +36,19 @@ impl Opening {
     #[must_use]
     pub fn new(suite: Suite, key: &MasterKey, rollovers: u32) -> Self {
         let (rtp, rtcp) = (SessionKeys::rtp(key), SessionKeys::rtcp(key));
-        Self { suite, rtp, rtcp, begins: rollovers, or_begins: None, sources: SmallVec::new(), reports: None }
+        Self { suite, rtp, rtcp, begins: rollovers, or_begins: None, sources: Sources::default(), reports: None }
     }
 
     /// The numbers may have come round this often too, under the key before.
     #[must_use]
     pub fn or_from(self, rollovers: u32) -> Self {
         Self { or_begins: Some(rollovers).filter(|rollovers| *rollovers != self.begins), ..self }
+    }
+
+    /// Another process has heard these sources with this key.
+    #[must_use]
+    pub fn left_at(self, stands: &[Stand]) -> Self {
+        Self { sources: Sources::left_at(stands), ..self }
     }
 
     /// Opens an RTP packet in place; its length without the tag. Only what opens moves the counts.
@@ -53,29 +58,26 @@ impl Opening {
         let start = header_length(packet).ok_or(BadSrtp::Malformed)?;
         let &[_, _, s0, s1, _, _, _, _, r0, r1, r2, r3] = packet.first_chunk().ok_or(BadSrtp::Malformed)?;
         let (sequence, ssrc) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([r0, r1, r2, r3]));
-        let place = self.sources.iter().position(|(known, _)| *known == ssrc);
-        let known = place.and_then(|place| self.sources.get(place)).map(|(_, window)| *window);
-        let index = match known {
-            Some(window) if !window.is_new(window.index(sequence)) => return Err(BadSrtp::Repeated),
-            Some(window) => self.verified(packet, tag, window.index(sequence)),
-            None => [Some(self.begins), self.or_begins].into_iter().flatten().find_map(|rollovers| {
+        let known = self.sources.get(ssrc);
+        let likely = known.map(|window| window.index(sequence));
+        if known.zip(likely).is_some_and(|(window, index)| !window.is_new(index)) {
+            return Err(BadSrtp::Repeated);
+        }
+        let settled = known.is_some_and(|window| !window.is_left());
+        let or_else = || {
+            [Some(self.begins), self.or_begins].into_iter().flatten().filter(|_| !settled).find_map(|rollovers| {
                 let first = u64::from(rollovers) << 16 | u64::from(sequence);
                 // A source whose first packets were lost may have turned already.
                 self.verified(packet, tag, first).or_else(|| self.verified(packet, tag, first + (1 << 16)))
-            }),
+            })
         };
+        let index = likely.and_then(|index| self.verified(packet, tag, index)).or_else(or_else);
         let index = index.ok_or(BadSrtp::Forged)?;
         self.rtp.apply(ssrc, index, packet.get_mut(start..).unwrap_or_default());
-        match place.and_then(|place| self.sources.get_mut(place)) {
-            Some((_, window)) => window.mark(index),
-            None => {
-                if self.sources.len() >= MOST_SOURCES {
-                    self.sources.remove(0);
-                }
-                // A source that comes later begins to count anew.
-                (self.begins, self.or_begins) = (0, None);
-                self.sources.push((ssrc, Window::at(index)));
-            }
+        self.sources.mark(ssrc, index);
+        if known.is_none() {
+            // A source that comes later begins to count anew.
+            (self.begins, self.or_begins) = (0, None);
         }
         Ok(length)
     }
@@ -109,10 +111,15 @@ impl Opening {
         Ok(length)
     }
 
-    /// How often the numbers of its newest source have come round.
+    /// How often the numbers of the source that was used last have come round.
     #[must_use]
     pub fn rollovers(&self) -> u32 {
-        let begins = self.or_begins.unwrap_or(self.begins);
-        self.sources.last().map_or(begins, |(_, window)| window.rollovers())
+        self.sources.rollovers().unwrap_or(self.or_begins.unwrap_or(self.begins))
+    }
+
+    /// How far each source has come.
+    #[must_use]
+    pub fn stands(&self) -> Vec<Stand> {
+        self.sources.stands()
     }
 }

@@ -1,10 +1,8 @@
 //! What goes to a peer (RFC 3711 §3.3, §3.4).
 
-use smallvec::SmallVec;
-
 use super::keys::RTCP_TAG;
-use super::window::Window;
-use super::{ENCRYPTED, INDEX, MOST_SOURCES, MasterKey, RTCP_HEADER, SessionKeys, Suite};
+use super::sources::{Sources, Stand};
+use super::{ENCRYPTED, INDEX, MasterKey, RTCP_HEADER, SessionKeys, Suite};
 use crate::rtp::packet::header_length;
 
 /// Keys and counts of what one peer is sent.
@@ -13,8 +11,9 @@ pub struct Sealing {
     suite: Suite,
     rtp: SessionKeys,
     rtcp: SessionKeys,
+    /// How often the numbers of the first source have come round, where no more is known.
     begins: u32,
-    sources: SmallVec<[(u32, Window); 1]>,
+    sources: Sources,
     /// Index of the next report; None: where another process was is not known, and no index may be used twice.
     report: Option<u32>,
 }
@@ -24,7 +23,21 @@ impl Sealing {
     #[must_use]
     pub fn new(suite: Suite, key: &MasterKey, rollovers: u32) -> Self {
         let (rtp, rtcp) = (SessionKeys::rtp(key), SessionKeys::rtcp(key));
-        Self { suite, rtp, rtcp, begins: rollovers, sources: SmallVec::new(), report: Some(0) }
+        Self { suite, rtp, rtcp, begins: rollovers, sources: Sources::default(), report: Some(0) }
+    }
+
+    /// Goes on in this suite.
+    #[must_use]
+    pub(crate) fn in_suite(self, suite: Suite) -> Self {
+        Self { suite, ..self }
+    }
+
+    /// Another process has sent so much with this key: these sources go on where they were, and others begin anew, as
+    /// the peer counts them.
+    #[must_use]
+    pub fn left_at(self, stands: &[Stand]) -> Self {
+        let begins = if stands.is_empty() { self.begins } else { 0 };
+        Self { begins, sources: Sources::left_at(stands), ..self }
     }
 
     /// Another process has sent reports with this key: there are none from here on.
@@ -40,25 +53,11 @@ impl Sealing {
         let start = header_length(packet)?;
         let &[_, _, s0, s1, _, _, _, _, r0, r1, r2, r3] = packet.first_chunk()?;
         let (sequence, ssrc) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([r0, r1, r2, r3]));
-        let known = self.sources.iter_mut().find(|(known, _)| *known == ssrc);
-        let index = match known {
-            Some((_, window)) => {
-                let index = window.index(sequence);
-                if !window.is_new(index) {
-                    return None;
-                }
-                window.mark(index);
-                index
-            }
-            None => {
-                if self.sources.len() >= MOST_SOURCES {
-                    self.sources.remove(0);
-                }
-                let index = u64::from(std::mem::take(&mut self.begins)) << 16 | u64::from(sequence);
-                self.sources.push((ssrc, Window::at(index)));
-                index
-            }
+        let index = match self.sources.get(ssrc) {
+            Some(window) => Some(window.index(sequence)).filter(|&index| window.is_new(index))?,
+            None => u64::from(std::mem::take(&mut self.begins)) << 16 | u64::from(sequence),
         };
+        self.sources.mark(ssrc, index);
         self.rtp.apply(ssrc, index, packet.get_mut(start..)?);
         let full = self.rtp.tag(packet, &((index >> 16) as u32).to_be_bytes());
         for (to, from) in tag.iter_mut().zip(full) {
@@ -85,9 +84,15 @@ impl Sealing {
         Some(sealed)
     }
 
-    /// How often the numbers of the newest source have come round.
+    /// How often the numbers of the source that was used last have come round.
     #[must_use]
     pub fn rollovers(&self) -> u32 {
-        self.sources.last().map_or(self.begins, |(_, window)| window.rollovers())
+        self.sources.rollovers().unwrap_or(self.begins)
+    }
+
+    /// How far each source has come.
+    #[must_use]
+    pub fn stands(&self) -> Vec<Stand> {
+        self.sources.stands()
     }
 }

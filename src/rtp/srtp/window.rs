@@ -8,7 +8,7 @@ const WIDTH: u64 = 128;
 pub(super) struct Window {
     /// Index of the newest packet.
     newest: u64,
-    /// Bit n: `newest - n` has been.
+    /// Bit n: `newest - n` has been. None has in this process while it is known from another one alone, roughly.
     seen: u128,
 }
 
@@ -16,6 +16,21 @@ impl Window {
     /// Opens at the first packet.
     pub(super) fn at(index: u64) -> Self {
         Self { newest: index, seen: 1 }
+    }
+
+    /// Opens at the first packet that comes, which is somewhere near this one.
+    pub(super) fn left_at(index: u64) -> Self {
+        Self { newest: index, seen: 0 }
+    }
+
+    /// Nothing has been in this process.
+    pub(super) fn is_left(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Index of the newest packet.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// How often the sequence number has come round, as far as the newest packet says.
@@ -39,6 +54,7 @@ impl Window {
     /// Whether a packet may still come.
     pub(super) fn is_new(&self, index: u64) -> bool {
         match self.newest.checked_sub(index) {
+            _ if self.is_left() => true,
             None => true,
             Some(behind) => behind < WIDTH && self.seen >> behind & 1 == 0,
         }
@@ -46,6 +62,9 @@ impl Window {
 
     /// It has come.
     pub(super) fn mark(&mut self, index: u64) {
+        if self.is_left() {
+            *self = Self::at(index);
+        }
         match self.newest.checked_sub(index) {
             Some(behind) if behind < WIDTH => self.seen |= 1 << behind,
             Some(_) => {}
