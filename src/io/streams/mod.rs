@@ -12,6 +12,8 @@ mod deadlines;
 mod pipe;
 mod table;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use connection::Incoming;
 pub use counts::{CloseReason, Counts};
@@ -34,7 +36,7 @@ pub struct Settings {
     pub max: usize,
     /// Connections that one source may open.
     pub max_per_source: usize,
-    /// A connection on which no whole message has passed for this long is closed.
+    /// A connection on which no whole message has passed for this long is closed, or kept alive if it is ours.
     pub idle_for: Duration,
     /// A TLS handshake, or a message that has begun, must be complete within this.
     pub handshake_for: Duration,
