@@ -317,6 +317,28 @@ fn a_tls_trunk_is_believed_by_its_own_authority_alone() {
 }
 
 #[test]
+fn a_call_from_a_trunks_network_outlives_its_connection_over_tls() {
+    let pbx = Pbx::start("127.0.0.3");
+    let (ours, theirs) = (certificate("ringfence.test"), certificate("127.0.4.6"));
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), &ours);
+    std::fs::write(folder.path().join("ca.pem"), &theirs.0).unwrap();
+    let trunk = "[[trunk]]\nname = \"far\"\naddress = \"127.0.4.6\"\ntransport = \"tls\"\nca = \"ca.pem\"\n\
+                 networks = [\"127.0.5.0/24\"]\n";
+    let firewall = Firewall::start_in(folder, pbx.address, &format!("{TLS}{trunk}"));
+    let mut phone = Phone::tls("127.0.5.1", firewall.address("tls"), &believes(&ours.0));
+    assert!(phone.invite("201").starts_with("SIP/2.0 200"));
+
+    let listener = phone.loses_its_line();
+    firewall.until("the connection is gone", |firewall| firewall.live() == 0);
+    firewall.hang_up_all();
+
+    let bye = listener.next_request_over_tls(shows(&theirs));
+    assert!(bye.starts_with("BYE ") && bye.contains("Via: SIP/2.0/TLS"), "{bye}");
+    firewall.until("the call is over", |firewall| firewall.get("/health")["calls"] == 0);
+}
+
+#[test]
 fn a_handshake_that_drips_is_closed_and_calls_go_on() {
     let pbx = Pbx::start("127.0.0.3");
     let (firewall, client) = tls(pbx.address, "[connections]\nhandshake_for = \"1s\"\n");
