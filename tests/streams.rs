@@ -98,6 +98,24 @@ fn a_stream_that_cannot_be_cut_is_told_and_closed() {
 }
 
 #[test]
+fn a_message_that_is_too_much_to_read_leaves_its_connection_to_others() {
+    let pbx = Pbx::start("127.0.0.3");
+    let firewall = tcp(pbx.address, "");
+    let mut phone = Phone::tcp("127.0.2.1", firewall.address("tcp"));
+    let many = phone.request("OPTIONS", 1, "").replace("Content-Length", &("X: y\r\n".repeat(200) + "Content-Length"));
+    let wrong = phone.request("OPTIONS", 2, "").replace("Content-Length", "no header\r\nContent-Length");
+    let good = phone.request("OPTIONS", 3, "");
+
+    phone.send(&format!("{many}{wrong}{good}"));
+
+    let mut answers = [phone.receive(), phone.receive(), phone.receive()];
+    answers.sort_by_key(|answer| answer.split("CSeq: ").nth(1).map(str::to_owned));
+    assert!(answers[0].starts_with("SIP/2.0 513") && answers[0].contains("CSeq: 1 OPTIONS"), "{answers:?}");
+    assert!(answers[1].starts_with("SIP/2.0 400") && answers[1].contains("CSeq: 2 OPTIONS"), "{answers:?}");
+    assert!(answers[2].starts_with("SIP/2.0 200") && answers[2].contains("CSeq: 3 OPTIONS"), "{answers:?}");
+}
+
+#[test]
 fn a_stranger_is_closed_without_a_word() {
     let firewall = tcp("127.0.0.3:5999".parse().unwrap(), "");
     let mut stranger = Phone::tcp("127.0.7.7", firewall.address("tcp"));
@@ -296,6 +314,28 @@ fn a_tls_trunk_is_believed_by_its_own_authority_alone() {
         requests[0].contains("Via: SIP/2.0/TLS 127.0.0.1:") && requests[0].contains(";transport=tls>"),
         "{requests:?}"
     );
+}
+
+#[test]
+fn a_call_from_a_trunks_network_outlives_its_connection_over_tls() {
+    let pbx = Pbx::start("127.0.0.3");
+    let (ours, theirs) = (certificate("ringfence.test"), certificate("127.0.4.6"));
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), &ours);
+    std::fs::write(folder.path().join("ca.pem"), &theirs.0).unwrap();
+    let trunk = "[[trunk]]\nname = \"far\"\naddress = \"127.0.4.6\"\ntransport = \"tls\"\nca = \"ca.pem\"\n\
+                 networks = [\"127.0.5.0/24\"]\n";
+    let firewall = Firewall::start_in(folder, pbx.address, &format!("{TLS}{trunk}"));
+    let mut phone = Phone::tls("127.0.5.1", firewall.address("tls"), &believes(&ours.0));
+    assert!(phone.invite("201").starts_with("SIP/2.0 200"));
+
+    let listener = phone.loses_its_line();
+    firewall.until("the connection is gone", |firewall| firewall.live() == 0);
+    firewall.hang_up_all();
+
+    let bye = listener.next_request_over_tls(shows(&theirs));
+    assert!(bye.starts_with("BYE ") && bye.contains("Via: SIP/2.0/TLS"), "{bye}");
+    firewall.until("the call is over", |firewall| firewall.get("/health")["calls"] == 0);
 }
 
 #[test]

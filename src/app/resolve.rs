@@ -4,10 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::public::Public;
 use crate::call::{self, Local};
 use crate::config::{
-    DnsSettings, HostPort, ListenSettings, PublicAddress, Roots, Settings, SipSettings, TrunkSettings,
+    ClientIdentity, DnsSettings, HostPort, ListenSettings, PublicAddress, Roots, Settings, SipSettings, TrunkSettings,
 };
 use crate::gate;
 use crate::io::names::{self, Answers, Question};
@@ -29,9 +31,17 @@ pub(super) struct Resolved {
     pub(super) pbx: SocketAddr,
     pub(super) trunks: Targets,
     /// Where trunks and PBX were before. Running calls may still come from there, and are not limited like strangers'.
-    pub(super) former: VecDeque<IpAddr>,
+    pub(super) former: VecDeque<Former>,
     /// What the outside sees of us.
     pub(super) public: Public,
+}
+
+/// An address that somebody had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Former {
+    ip: IpAddr,
+    /// None: the PBX.
+    trunk: Option<Arc<str>>,
 }
 
 /// Addresses that lead nowhere but outside (RFC 5737, RFC 3849).
@@ -45,10 +55,11 @@ impl Resolved {
     /// The addresses that follow `before`.
     pub(super) fn after(before: &Self, pbx: SocketAddr, trunks: Targets, public: Public) -> Self {
         let mut former = before.former.clone();
-        let trunks_before = before.trunks.values().flatten().map(|target| target.hop.address);
-        for ip in trunks_before.chain([before.pbx]).map(|address| address.ip()) {
-            if !former.contains(&ip) {
-                former.push_back(ip);
+        let targets = before.trunks.iter().flat_map(|(name, targets)| targets.iter().map(move |target| (name, target)));
+        let hosts = targets.map(|(name, target)| Former { ip: target.hop.address.ip(), trunk: Some(Arc::clone(name)) });
+        for one in hosts.chain([Former { ip: before.pbx.ip(), trunk: None }]) {
+            if !former.contains(&one) {
+                former.push_back(one);
             }
         }
         while former.len() > MOST_FORMER {
@@ -241,34 +252,85 @@ pub(super) fn gate_settings(settings: &Settings, resolved: &Resolved) -> gate::S
     let believed = settings.trunks.iter().filter(|trunk| trunk.trust_address);
     let targets = believed.filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
     let addresses = targets.map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
-    let addresses = addresses.chain(resolved.former.iter().copied()).map(ipnet::IpNet::from);
+    let addresses = addresses.chain(resolved.former.iter().map(|former| former.ip)).map(IpNet::from);
     let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
     gate::Settings { trusted: addresses.chain(networks).collect(), ..settings.gate.clone() }
+}
+
+/// A trunk or the PBX, as far as it may be spoken to over TLS.
+struct TlsPeer<'a> {
+    host: &'a HostPort,
+    roots: Option<&'a Roots>,
+    client_identity: Option<&'a ClientIdentity>,
+    /// Where it is called over TLS.
+    hops: Vec<Hop>,
+    /// Where else it may come from.
+    networks: Vec<IpNet>,
+}
+
+fn tls_peers<'a>(settings: &'a Settings, resolved: &'a Resolved) -> impl Iterator<Item = TlsPeer<'a>> {
+    let from = |trunk: Option<&Arc<str>>, networks: &[IpNet]| {
+        let former = resolved.former.iter().filter(|former| former.trunk.as_ref() == trunk);
+        networks.iter().copied().chain(former.map(|former| former.ip.into())).collect()
+    };
+    let over_tls = |hop: &Hop| hop.transport == Transport::Tls;
+    let pbx = &settings.pbx;
+    let hop = Hop { address: resolved.pbx, transport: pbx.transport };
+    let inside = TlsPeer {
+        host: &pbx.address,
+        roots: pbx.roots.as_ref(),
+        client_identity: pbx.client_identity.as_ref(),
+        hops: Some(hop).into_iter().filter(over_tls).collect(),
+        networks: from(None, &pbx.networks),
+    };
+    let outside = settings.trunks.iter().map(move |trunk| {
+        let targets = resolved.trunks.get(&trunk.name).into_iter().flatten();
+        TlsPeer {
+            host: &trunk.address,
+            roots: trunk.roots.as_ref(),
+            client_identity: trunk.client_identity.as_ref(),
+            hops: targets.map(|target| target.hop).filter(over_tls).collect(),
+            networks: from(Some(&trunk.name), &trunk.networks),
+        }
+    });
+    std::iter::once(inside).chain(outside)
+}
+
+/// How the certificate of `host` is checked.
+fn tls_client(
+    host: &HostPort,
+    roots: Option<&Roots>,
+    identity: Option<&ClientIdentity>,
+) -> Result<streams::Client, String> {
+    let roots = match roots {
+        Some(roots) => roots.clone(),
+        None => Roots::of_system().map_err(|error| error.to_string())?,
+    };
+    // The name that was asked for, not one that the DNS made of it (RFC 5922 §7.1).
+    let name = streams::server_name(&host.host).ok_or("no certificate can be for it")?;
+    let config = roots.config(identity).map_err(|error| error.to_string())?;
+    Ok(streams::Client { config, name })
 }
 
 /// Settings of the connections: limits, and certificates of both sides.
 pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Result<streams::Settings, String> {
     let identity =
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
-    let mut clients = HashMap::new();
-    let pbx = Hop { address: resolved.pbx, transport: settings.pbx.transport };
-    let mut hops = vec![(pbx, &settings.pbx.address, &settings.pbx.roots, &settings.pbx.client_identity)];
-    for TrunkSettings { name, address, roots, client_identity, .. } in &settings.trunks {
-        let targets = resolved.trunks.get(name).into_iter().flatten();
-        hops.extend(targets.map(|target| (target.hop, address, roots, client_identity)));
-    }
-    for (hop, host, roots, client_identity) in hops {
-        if hop.transport != Transport::Tls {
+    let accepts = settings.listen.iter().any(|listen| listen.hop.transport == Transport::Tls);
+    let (mut clients, mut networks) = (HashMap::new(), Vec::new());
+    for peer in tls_peers(settings, resolved) {
+        // Who connects to us over TLS may have to be connected to: for a BYE, once its own connection is gone.
+        let reachable = if accepts { peer.networks } else { Vec::new() };
+        if peer.hops.is_empty() && reachable.is_empty() {
             continue;
         }
-        let roots = match roots {
-            Some(roots) => roots.clone(),
-            None => Roots::of_system().map_err(|error| format!("{host}: {error}"))?,
+        let client = match tls_client(peer.host, peer.roots, peer.client_identity) {
+            Ok(client) => client,
+            Err(_) if peer.hops.is_empty() => continue,
+            Err(error) => return Err(format!("{}: {error}", peer.host)),
         };
-        // The name that was asked for, not one that the DNS made of it (RFC 5922 §7.1).
-        let name = streams::server_name(&host.host).ok_or_else(|| format!("{host}: no certificate can be for it"))?;
-        let config = roots.config(client_identity.as_ref()).map_err(|error| format!("{host}: {error}"))?;
-        clients.insert(hop.address, streams::Client { config, name });
+        clients.extend(peer.hops.into_iter().map(|hop| (hop.address, client.clone())));
+        networks.extend(reachable.into_iter().map(|network| (network, client.clone())));
     }
     Ok(streams::Settings {
         max: settings.connections.max,
@@ -278,6 +340,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         limits: settings.sip.limits.clone(),
         identities: settings.listen.iter().enumerate().filter_map(identity).collect(),
         clients,
+        networks,
         dscp: settings.sip.dscp,
     })
 }
@@ -293,7 +356,7 @@ pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> 
     }
     // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may be
     // on this machine, whose address of itself is no use to anybody else.
-    let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(ipnet::IpNet::addr);
+    let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(IpNet::addr);
     let mut peers = networks.chain(SOMEWHERE).map(|ip| SocketAddr::new(ip, 5_060));
     let outside = peers.find_map(|peer| local_towards(peer, bound).ok());
     Ok([outside.unwrap_or_else(|| inside.clone()), inside])
@@ -350,6 +413,44 @@ mod tests {
 
         let names: Vec<&str> = call.trunks.iter().map(|trunk| &*trunk.name).collect();
         assert_eq!((names, call.srtp.outside), (vec!["first", "last"], vec![SrtpPolicy::Off, SrtpPolicy::Require]));
+    }
+
+    #[test]
+    fn who_may_come_over_tls_can_be_connected_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["ringfence.test".to_owned()]).unwrap();
+        for (name, text) in [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let text = "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"cert.pem\"\n\
+                    key = \"key.pem\"\n[pbx]\naddress = \"127.0.0.5:5061\"\ntransport = \"tls\"\n\
+                    ca = \"cert.pem\"\nnetworks = [\"127.5.0.0/16\"]\n[[trunk]]\nname = \"one\"\n\
+                    address = \"trunk.example\"\ntransport = \"tls\"\nca = \"cert.pem\"\n\
+                    networks = [\"127.9.0.0/16\"]\n";
+        let settings = load(text, &files_in(folder.path())).unwrap();
+        let hop = |ip: &str| Hop { address: format!("{ip}:5061").parse().unwrap(), transport: Transport::Tls };
+        let [was, is] =
+            ["127.8.0.1", "127.8.0.2"].map(|ip| HashMap::from([("one".into(), vec![Target::only(hop(ip))])]));
+        let before =
+            Resolved { pbx: hop("127.0.0.4").address, trunks: was, former: VecDeque::new(), public: Public::default() };
+        let resolved = Resolved::after(&before, hop("127.0.0.5").address, is, Public::default());
+
+        let streams = stream_settings(&settings, &resolved).unwrap();
+
+        let (pbx, trunk) = (streams::server_name("127.0.0.5"), streams::server_name("trunk.example"));
+        for (ip, name) in [
+            ("127.0.0.5", &pbx),
+            ("127.0.0.4", &pbx),
+            ("127.5.1.1", &pbx),
+            ("127.8.0.2", &trunk),
+            ("127.8.0.1", &trunk),
+            ("127.9.1.1", &trunk),
+            ("127.7.0.1", &None),
+        ] {
+            // From a port of its own.
+            let at = SocketAddr::new(hop(ip).address.ip(), 40_000);
+            assert_eq!(streams.client(at).map(|client| &client.name), name.as_ref(), "{ip}");
+        }
     }
 
     #[test]

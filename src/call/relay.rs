@@ -92,6 +92,25 @@ impl RelayedRequest {
     }
 }
 
+impl Call {
+    /// A request inside the dialog has come on a connection. That is the peer's newest one: an older one may be gone, and
+    /// of those to another process nothing is known.
+    fn comes_anew(&mut self, leg: Leg, flow: Flow) {
+        let before = self.flow[leg];
+        if flow.connection.is_none() || flow.transport != before.transport {
+            return;
+        }
+        let same_host = flow.peer.ip() == before.peer.ip();
+        match leg {
+            // A guest is counted by its address.
+            Leg::Caller if same_host || !self.guest[leg] => self.flow[leg] = flow,
+            // Where it takes connections, the settings have said.
+            Leg::Callee if same_host => self.flow[leg] = Flow { listens_at: before.listens_at, ..flow },
+            Leg::Caller | Leg::Callee => {}
+        }
+    }
+}
+
 impl Switchboard {
     /// A request with a To tag: it is inside a dialog, ours or not.
     pub(super) fn in_dialog(&mut self, message: &Message<'_>, server: ServerId, flow: Flow, side: Side, now: Instant) {
@@ -99,10 +118,7 @@ impl Switchboard {
             return self.in_no_call(message, server, flow, side, now);
         };
         let leg = call.leg_of(side);
-        if flow.connection.is_some() && call.flow[leg].connection.is_some() {
-            // The peer's newest connection: an older one may be gone.
-            call.flow[leg] = flow;
-        }
+        call.comes_anew(leg, flow);
         let bye = message.method() == Some(Method::Bye);
         if bye && call.answered.is_none() {
             return self.bye_before_answer(call, message, server, flow, leg, now);

@@ -3,13 +3,17 @@
 //! In: bytes as they come, cut anywhere. Out: one [`Frame`] after another, or [`BadFrame`] and nothing more. Where a
 //! message ends is read by the same [`Index`] that reads the message, so no two readers can differ about it.
 //!
+//! A message that is over the limits of its reader, or wrong in a line, keeps its place all the same: whoever makes a
+//! peer send one must not end that peer's connection for everybody.
+//!
 //! Invariant: holds at most one message of the allowed size and one push more; the same bytes give the same frames,
 //! however they were cut.
 
 use super::wire::{BadMessage, Index, Limits};
 
-/// Longest body: as over UDP, where no message is longer.
-const LONGEST_BODY: usize = 65_535;
+/// Longest body, and longest head that still has an end: as over UDP, where no message is longer. Both together are no
+/// longer than the longest body behind a head that may be read.
+const LONGEST_PART: usize = 65_535;
 
 /// One thing that a stream said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -114,15 +118,16 @@ impl Framer {
         let rest = self.buffer.get(self.given..).unwrap_or_default();
         let from = self.searched.saturating_sub(3);
         // The longest head and the empty line.
-        let longest = limits.header_bytes.saturating_add(2);
+        let longest = limits.header_bytes.max(LONGEST_PART).saturating_add(2);
         let window = rest.get(from..rest.len().min(longest)).unwrap_or_default();
         let Some(end) = window.windows(4).position(|four| four == b"\r\n\r\n") else {
             self.searched = rest.len();
             return if rest.len() >= longest { Err((BadMessage::OverLimit, 0)) } else { Ok(None) };
         };
         let head = from + end + 4;
-        match self.index.body_length(rest.get(..head).unwrap_or_default(), limits) {
-            Ok(Some(body)) if body <= LONGEST_BODY => Ok(Some(head + body)),
+        let most = limits.header_bytes.saturating_add(2 + LONGEST_PART);
+        match self.index.body_length(rest.get(..head).unwrap_or_default(), limits.headers) {
+            Ok(Some(body)) if body <= LONGEST_PART && head + body <= most => Ok(Some(head + body)),
             Ok(Some(_)) => Err((BadMessage::OverLimit, head)),
             Ok(None) => Err((BadMessage::Length, head)),
             Err(error) => Err((error, head)),
@@ -194,9 +199,17 @@ mod tests {
             (good.replace("Content-Length : 0", "Content-Length: 65536"), "OverLimit"),
             (good.replace("Content-Length : 0", "Content-Length: 99999999999999999999999"), "Length"),
             (good.replace("Content-Length", "Content Length"), "HeaderLine"),
+            // Some take a line of white space for the end of the head.
+            (good.replace("Via", "bad\r\n \r\nVia"), "HeaderLine"),
+            (good.replace("Via", " Content-Length: 9\r\nVia"), "HeaderLine"),
+            (good.replace("c@x", "c@x\nContent-Length: 9"), "BadByte"),
             (format!("\n{good}"), "BadByte"),
             (format!("GET / HTTP/1.1\r\n\r\n{good}"), "StartLine"),
-            (format!("OPTIONS sip:{} SIP/2.0\r\n", "x".repeat(20_000)), "OverLimit"),
+            (good.replace("SIP/2.0\r\n", "HTTP/1.1\r\n"), "StartLine"),
+            (good.replace("OPTIONS sip:201@pbx SIP/2.0", "SIP/2.0 2x0 OK"), "StartLine"),
+            (format!("OPTIONS sip:{} SIP/2.0\r\n", "x".repeat(70_000)), "OverLimit"),
+            (good.replace("c@x", &"x\r\n".repeat(30_000)), "OverLimit"),
+            (good.replace("Via", &format!("X: {}\r\nVia", "x".repeat(60_000))).replace(" : 0", ": 40000"), "OverLimit"),
         ] {
             let said = frames(format!("{text}{good}").as_bytes(), &[]);
             assert_eq!(said.len(), 1, "{text}");
@@ -210,6 +223,35 @@ mod tests {
         let good = message("INFO", "");
 
         assert_eq!(frames(format!("{bad}{good}").as_bytes(), &[]), [bad, good]);
+    }
+
+    #[test]
+    fn a_message_that_is_too_much_to_read_keeps_its_place_in_the_stream() {
+        let (bad, good) = (message("OPTIONS", "body"), message("INFO", ""));
+        let many = |count: usize| "X: y\r\n".repeat(count) + "Via";
+        for bad in [
+            bad.replace("<sip:201@pbx>", &"x".repeat(5_000)),
+            bad.replace("Via", &many(200)),
+            bad.replace("Via", &many(10_000)),
+            bad.replace("Via", "no header\r\nVia"),
+            bad.replace("Via", "M\u{fc}ller: x\r\nVia"),
+            bad.replace("201@pbx SIP/2.0", "201@pbx SIP/7.0"),
+            bad.replace("201@pbx SIP/2.0", "201 @pbx sip/2.0"),
+        ] {
+            let latin: Vec<u8> = format!("{bad}{good}").chars().map(|letter| letter as u8).collect();
+            let said = frames(&latin, &[]);
+            assert_eq!((said.len(), said.last()), (2, Some(&good)), "{bad}");
+            assert!(said[0].ends_with("\r\n\r\nbody"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_framer_keeps_no_large_table() {
+        let mut framer = Framer::new();
+        framer.push(message("OPTIONS", "").replace("Via", &("X:\r\n".repeat(12_000) + "Via")).as_bytes());
+
+        assert!(matches!(framer.next(&Limits::default()), Ok(Some(Frame::Message(_)))));
+        assert!(framer.index.size() < 16 * 1024, "{}", framer.index.size());
     }
 
     #[test]
@@ -233,13 +275,13 @@ mod tests {
             let _ = framer.next(&Limits::default());
         }
 
-        assert!(framer.buffer.capacity() < 64 * 1024, "{}", framer.buffer.capacity());
+        assert!(framer.buffer.capacity() < 192 * 1024, "{}", framer.buffer.capacity());
     }
 
     proptest! {
         #[test]
         fn any_cut_gives_the_same_frames(
-            parts in prop::collection::vec(0_usize..9, 1..8),
+            parts in prop::collection::vec(0_usize..11, 1..8),
             noise in prop::collection::vec(any::<u8>(), 0..40),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
         ) {
@@ -251,6 +293,8 @@ mod tests {
                     5 => stream.extend(b"\r\n\r\n"),
                     6 => stream.extend(message("INFO", "").replace("Content-Length : 0\r\n", "").into_bytes()),
                     7 => stream.extend(message("INFO", "").replace("INFO sip", "INFO\u{1}sip").into_bytes()),
+                    8 => stream.extend(message("INFO", "b").replace("Via", &("X:\r\n".repeat(200) + "Via")).into_bytes()),
+                    9 => stream.extend(message("INFO", "b").replace("Via", "no header\r\nVia").into_bytes()),
                     _ => stream.extend(&noise),
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ringfence::call::{Input, Snapshot};
+use ringfence::call::{Input, Settings, Snapshot};
 use ringfence::rtp::control::MediaEvent;
+use ringfence::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use ringfence::units::CallId;
 
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
@@ -181,4 +182,47 @@ fn the_last_id_of_a_second_is_followed_by_the_first_of_the_next() {
     world.send(TRUNK, &Phone::caller("second").request("INVITE", &sdp(TRUNK, "")));
 
     assert_eq!(*world.calls.last().unwrap(), CallId(((last.0 >> 24) + 1) << 24 | 1));
+}
+
+fn on_connection(world: &mut World, number: u64, peer: &str, text: &str) {
+    let peer = Hop { address: peer.parse().unwrap(), transport: Transport::Tcp };
+    let flow = Flow::connected(0, peer, ConnectionId(number));
+    world.input(Input::Message { bytes: text.as_bytes(), flow });
+}
+
+#[test]
+fn behind_a_restart_both_are_told_of_the_end_on_the_connection_that_they_made_since() {
+    let tcp = Hop { address: PBX.parse().unwrap(), transport: Transport::Tcp };
+    let mut world = World::new(Settings { pbx: tcp, ..settings() });
+    let mut caller = Phone::caller("call");
+    on_connection(&mut world, 1, TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(PBX);
+    let mut callee = Phone::callee(&invite, "callee");
+    on_connection(&mut world, 2, PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+    caller.learn(&world.last(TRUNK));
+    on_connection(&mut world, 1, TRUNK, &caller.ack());
+    world.kill_and_start(MS(700));
+    on_connection(&mut world, 3, TRUNK, &caller.next("INFO", ""));
+    let info = world.last(PBX);
+    on_connection(&mut world, 4, PBX, &response(&info, "200 OK", "", ""));
+    on_connection(&mut world, 5, PBX, &callee.next("INFO", ""));
+    let info = world.last(TRUNK);
+    on_connection(&mut world, 3, TRUNK, &response(&info, "200 OK", "", ""));
+    world.ladder();
+
+    let call = *world.calls.last().unwrap();
+    world.input(Input::HangUp { call });
+
+    expect(
+        &mut world,
+        "
+          700       > trunk BYE sip:x@192.0.2.10:5060 by connection 3
+          700       > pbx BYE sip:y@10.0.0.5:5060 by connection 5
+        ",
+    );
+    for (number, peer) in [(3, TRUNK), (5, PBX)] {
+        let bye = world.last(peer);
+        on_connection(&mut world, number, peer, &response(&bye, "200 OK", "", ""));
+    }
+    world.rest();
 }

@@ -200,10 +200,24 @@ pub(crate) struct Waiting(TcpListener);
 impl Waiting {
     /// The next request, answered.
     pub(crate) fn next_request(&self) -> String {
+        self.next(Line::Plain)
+    }
+
+    /// The same behind a handshake.
+    pub(crate) fn next_request_over_tls(&self, config: Arc<ServerConfig>) -> String {
+        self.next(|stream| {
+            let server = ServerConnection::new(config).unwrap();
+            Line::Server(Box::new(StreamOwned::new(server, stream)))
+        })
+    }
+
+    fn next(&self, line: impl FnOnce(TcpStream) -> Line) -> String {
         let (stream, from) = self.0.accept().unwrap();
-        let mut line = Line::Plain(stream);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut line = line(stream);
         let request = line.message().unwrap();
         line.write_all(answer(&request, "200 OK", "x", from, "").as_bytes()).unwrap();
+        line.flush().unwrap();
         request
     }
 }

@@ -21,7 +21,7 @@ use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
 use ringfence::policy::rules::Policy;
 use ringfence::rtp::control::{Held, MediaCommand, MediaEvent, PlayId, PromptId};
-use ringfence::sip::flow::{Flow, Hop};
+use ringfence::sip::flow::{ConnectionId, Flow, Hop};
 use ringfence::sip::wire::Limits;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
 
@@ -185,7 +185,11 @@ impl World {
                 Output::Transmit(transmit) => {
                     let to = transmit.flow.peer;
                     let text = String::from_utf8_lossy(&transmit.bytes).into_owned();
-                    let stream = if transmit.flow.transport.is_reliable() { " by tcp" } else { "" };
+                    let stream = match transmit.flow.connection {
+                        Some(ConnectionId(number)) => format!(" by connection {number}"),
+                        None if transmit.flow.transport.is_reliable() => " by tcp".to_owned(),
+                        None => String::new(),
+                    };
                     self.line(&format!("      > {} {}{stream}", Self::name(to), summary(&text)));
                     self.count_final(&text);
                     self.inbox.entry(to).or_default().push_back(text);

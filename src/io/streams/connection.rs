@@ -16,6 +16,10 @@ const LONGEST_QUEUE: usize = 1024 * 1024;
 const STALLED: Duration = T1X64;
 /// A connection of ours must be there within this: well before the caller of a silent next hop is told (8 s).
 const CONNECT: Duration = Duration::from_secs(4);
+/// One of ours that is of no use for this long is not kept: longer than anybody stays registered.
+const UNUSED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Keeps a way open that nobody uses (RFC 5626 §4.4.1).
+const KEEP_ALIVE: &[u8; 4] = b"\r\n\r\n";
 /// What is queued when a connection is to end may take this long to leave.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -50,6 +54,8 @@ pub(super) struct Connection {
     pub(super) listed: bool,
     pub(super) pipe: Pipe,
     state: State,
+    /// When a message last came, or was to leave.
+    used_at: Instant,
     framer: Framer,
     queue: VecDeque<Arc<[u8]>>,
     queued: usize,
@@ -63,20 +69,21 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn accepted(flow: Flow, pipe: Pipe, settings: &Settings, now: Instant) -> Self {
-        Self::new(flow, false, pipe, Self::established(settings, now, flow))
+        Self::new(flow, false, pipe, Self::established(settings, now, flow), now)
     }
 
     pub(super) fn opening(flow: Flow, pipe: Pipe, now: Instant) -> Self {
-        Self::new(flow, true, pipe, State::Connecting { give_up: now + CONNECT })
+        Self::new(flow, true, pipe, State::Connecting { give_up: now + CONNECT }, now)
     }
 
-    fn new(flow: Flow, ours: bool, pipe: Pipe, state: State) -> Self {
+    fn new(flow: Flow, ours: bool, pipe: Pipe, state: State, now: Instant) -> Self {
         Self {
             flow,
             ours,
             listed: false,
             pipe,
             state,
+            used_at: now,
             framer: Framer::new(),
             queue: VecDeque::new(),
             queued: 0,
@@ -151,6 +158,7 @@ impl Connection {
             Ok(Some(Frame::Message(bytes))) => {
                 out.clear();
                 out.extend_from_slice(bytes);
+                self.used_at = now;
                 Some(Incoming::Message)
             }
             Err(bad) => Some(Incoming::Bad(bad)),
@@ -166,7 +174,13 @@ impl Connection {
     }
 
     /// Takes a message to send. False: too much waits already.
-    pub(super) fn push(&mut self, bytes: Arc<[u8]>) -> bool {
+    pub(super) fn push(&mut self, bytes: Arc<[u8]>, now: Instant) -> bool {
+        self.used_at = now;
+        self.wait_in_line(bytes)
+    }
+
+    /// Has what is to leave wait for its turn. False: too much waits already.
+    fn wait_in_line(&mut self, bytes: Arc<[u8]>) -> bool {
         if self.queued + bytes.len() > LONGEST_QUEUE {
             return false;
         }
@@ -212,6 +226,28 @@ impl Connection {
         match self.state {
             State::Closing { reason, .. } if left => Err(reason),
             State::Connecting { .. } | State::Handshaking { .. } | State::Open { .. } | State::Closing { .. } => Ok(()),
+        }
+    }
+
+    /// True where it is kept though nothing passes: a peer may know no other way to us.
+    pub(super) fn may_stay(&self, now: Instant) -> bool {
+        self.ours && now.saturating_duration_since(self.used_at) < UNUSED
+    }
+
+    /// Nothing has passed for long, and it stays.
+    pub(super) fn stay(&mut self, settings: &Settings, now: Instant) -> Result<(), CloseReason> {
+        self.used(settings, now);
+        if self.queue.is_empty() {
+            self.wait_in_line(Arc::from(*KEEP_ALIVE));
+        }
+        self.write(settings, now)
+    }
+
+    /// Since when nobody has needed it. None: something waits for it.
+    pub(super) fn unused_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Open { .. } if self.queue.is_empty() => Some(self.used_at),
+            State::Open { .. } | State::Connecting { .. } | State::Handshaking { .. } | State::Closing { .. } => None,
         }
     }
 

@@ -13,7 +13,7 @@ pub enum CloseReason {
     Idle,
     /// A message began and did not end in time.
     Unfinished,
-    /// The peer does not read.
+    /// The peer does not read, or has gone without a word.
     SlowReader,
     /// Its bytes cannot be cut into messages.
     BadFrame,

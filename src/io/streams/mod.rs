@@ -12,6 +12,8 @@ mod deadlines;
 mod pipe;
 mod table;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use connection::Incoming;
 pub use counts::{CloseReason, Counts};
@@ -22,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -34,7 +37,7 @@ pub struct Settings {
     pub max: usize,
     /// Connections that one source may open.
     pub max_per_source: usize,
-    /// A connection on which no whole message has passed for this long is closed.
+    /// A connection on which no whole message has passed for this long is closed, or kept alive if it is ours.
     pub idle_for: Duration,
     /// A TLS handshake, or a message that has begun, must be complete within this.
     pub handshake_for: Duration,
@@ -44,6 +47,8 @@ pub struct Settings {
     pub identities: HashMap<usize, Arc<ServerConfig>>,
     /// How a next hop's certificate is checked, by its address.
     pub clients: HashMap<SocketAddr, Client>,
+    /// The same for all of a network: a peer that came from there may have to be connected to. The first one counts.
+    pub networks: Vec<(IpNet, Client)>,
     /// How routers are asked to treat what is sent (RFC 2474). Of listeners it is the one that they were made with.
     pub dscp: u8,
 }
@@ -58,17 +63,22 @@ impl Default for Settings {
             limits: Limits::default(),
             identities: HashMap::new(),
             clients: HashMap::new(),
+            networks: Vec::new(),
             dscp: 0,
         }
     }
 }
 
 impl Settings {
-    /// How the certificate at `address` is checked: as that address's, or else as one of the same machine's.
-    fn client(&self, address: SocketAddr) -> Option<&Client> {
+    /// How the certificate at `address` is checked: as that address's, or else as one of the same machine's, or of its
+    /// network's.
+    #[must_use]
+    pub fn client(&self, address: SocketAddr) -> Option<&Client> {
         let same_machine =
             || self.clients.iter().find(|(other, _)| other.ip() == address.ip()).map(|(_, client)| client);
-        self.clients.get(&address).or_else(same_machine)
+        let network =
+            || self.networks.iter().find(|(network, _)| network.contains(&address.ip())).map(|(_, client)| client);
+        self.clients.get(&address).or_else(same_machine).or_else(network)
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Reading {
 pub(super) enum Broken {
     /// The system says so.
     Socket,
+    /// The system says that the peer takes nothing.
+    Silent,
     /// TLS says so.
     Tls(rustls::Error),
 }
@@ -34,6 +36,7 @@ impl Broken {
     pub(super) fn reason(&self) -> CloseReason {
         match self {
             Self::Socket => CloseReason::Broken,
+            Self::Silent => CloseReason::SlowReader,
             Self::Tls(_) => CloseReason::Tls,
         }
     }
@@ -138,12 +141,16 @@ fn reading(error: &io::Error) -> Result<Reading, Broken> {
     } else if kind == io::ErrorKind::Interrupted {
         Ok(Reading::More)
     } else {
-        Err(Broken::Socket)
+        Err(broken(kind))
     }
 }
 
 /// An error of a writing that only means "later".
 fn waits(error: &io::Error) -> Result<(), Broken> {
     let later = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
-    if later { Ok(()) } else { Err(Broken::Socket) }
+    if later { Ok(()) } else { Err(broken(error.kind())) }
+}
+
+fn broken(kind: io::ErrorKind) -> Broken {
+    if kind == io::ErrorKind::TimedOut { Broken::Silent } else { Broken::Socket }
 }

@@ -15,6 +15,7 @@ use super::pipe::{Pipe, Reading};
 use super::{CloseReason, Counts, Settings, tcp};
 use crate::gate::SourceKey;
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
+use crate::sip::transaction::T1X64;
 
 /// Connections that we open ourselves, in all: next hops, and peers whose connection has gone.
 const MAX_OURS: usize = 256;
@@ -243,11 +244,16 @@ impl Streams {
         self.deadlines.next()
     }
 
-    /// Ends what has taken too long.
+    /// Ends what has taken too long. A connection of ours is kept open though nothing passes: whoever is registered
+    /// over it is reached over it.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.deadlines.pop(now) {
-            let due = self.connections.get(&id).and_then(|connection| connection.due(now));
-            self.settle(id, due.map_or(Ok(()), Err));
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let outcome = match connection.due(now) {
+                Some(CloseReason::Idle) if connection.may_stay(now) => connection.stay(&self.settings, now),
+                due => due.map_or(Ok(()), Err),
+            };
+            self.settle(id, outcome);
         }
     }
 
@@ -259,7 +265,7 @@ impl Streams {
     }
 
     fn open(&mut self, hop: Hop, now: Instant) -> Option<ConnectionId> {
-        if self.ours.len() >= MAX_OURS {
+        if self.ours.len() >= MAX_OURS && !self.end_unused(now) {
             self.counts.close(CloseReason::Full);
             return None;
         }
@@ -289,6 +295,19 @@ impl Streams {
         self.ours.insert(hop, id);
         self.counts.opened += 1;
         Some(id)
+    }
+
+    /// Makes room for a connection of ours: ends the one that has not been used for longest. False: all are in use.
+    fn end_unused(&mut self, now: Instant) -> bool {
+        let since = |id: &ConnectionId| Some((self.connections.get(id)?.unused_since()?, *id));
+        match self.ours.values().filter_map(since).min() {
+            // Nobody waits for an answer on it any more.
+            Some((since, id)) if now.saturating_duration_since(since) > T1X64 => {
+                self.end(id, CloseReason::Full);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Our address as peers know it, where it is one.
@@ -327,7 +346,7 @@ impl Streams {
 
     fn push(&mut self, id: ConnectionId, bytes: Arc<[u8]>, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else { return self.lose(bytes) };
-        if !connection.push(Arc::clone(&bytes)) {
+        if !connection.push(Arc::clone(&bytes), now) {
             self.lose(bytes);
             return self.end(id, CloseReason::SlowReader);
         }

@@ -2,14 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::io::marking;
 
 /// Connections that the kernel holds until they are accepted; every turn accepts a part of them.
 const BACKLOG: i32 = 1_024;
+/// What a peer has not taken within this, it will not take: the connection is lost, and the next message goes by a new
+/// one. The system's own patience is a quarter of an hour, in which every call over the connection would fail.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// On a connection without a word, the peer is asked after this whether it is still there. Routers between forget one
+/// that is silent for minutes.
+const ASKED_AFTER: Duration = Duration::from_secs(60);
+/// Without an answer, it is asked again after this.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 /// A listening socket.
 pub(super) fn listen(address: SocketAddr, dscp: u8) -> io::Result<TcpListener> {
@@ -38,10 +47,14 @@ pub(super) fn connect(to: SocketAddr, from: Option<IpAddr>, dscp: u8) -> io::Res
     Ok(stream)
 }
 
-/// A message goes out at once, not when the next one comes.
+/// A message goes out at once, not when the next one comes; a peer that is gone is noticed.
 pub(super) fn prepare(stream: &TcpStream) {
     // Without it messages are late, not lost.
     let _ = stream.set_nodelay(true);
+    // Without these, it is noticed late.
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_user_timeout(Some(PATIENCE));
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASKED_AFTER).with_interval(ASKED_AGAIN));
 }
 
 fn open(address: SocketAddr, dscp: u8) -> io::Result<Socket> {
@@ -69,5 +82,22 @@ mod tests {
         let theirs = (0..1_000_000).find_map(|_| listener.accept().ok()).unwrap().0;
 
         assert_eq!((mark(&ours), mark(&theirs)), (46 << 2, 24 << 2));
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_without_a_word_is_noticed_on_both_ends() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 24).unwrap();
+        let ours = connect(listener.local_addr().unwrap(), None, 46).unwrap();
+        let theirs = (0..1_000_000).find_map(|_| listener.accept().ok()).unwrap().0;
+        prepare(&theirs);
+
+        for socket in [&ours, &theirs].map(SockRef::from) {
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(PATIENCE));
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(
+                (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+                (ASKED_AFTER, ASKED_AGAIN)
+            );
+        }
     }
 }

@@ -24,6 +24,9 @@ impl Default for Limits {
     }
 }
 
+/// For where a message ends: that is known of many that are too much to be read.
+const ANY: Limits = Limits { header_bytes: usize::MAX, headers: usize::MAX, line_bytes: usize::MAX };
+
 /// One header field's place in the datagram.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -72,6 +75,8 @@ pub struct Index {
     chains: [Chain; Name::COUNT],
     /// A header stands twice that must not.
     doubled: bool,
+    /// A line begins with white space and continues no header: some take it for the end of the headers, or for one.
+    torn: bool,
     pub(super) start: Option<Start>,
     pub(super) found: Found,
     /// Behind the start line's CRLF.
@@ -130,27 +135,60 @@ impl Index {
     }
 
     /// What the head at the front of a stream says of its body's length; None: nothing. What else is wrong with a
-    /// message is for [`Index::read`]: where it ends is known all the same.
+    /// message, and whether it is too much to be read, is for [`Index::read`]: where it ends is known all the same. The
+    /// table keeps room for `keep` headers.
     ///
     /// # Errors
     /// The head cannot be trusted to say where the message ends.
-    pub(crate) fn body_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
-        match self.stated_length(head, limits) {
-            Err(BadMessage::BadByte) => {
-                let mended = mended(head).ok_or(BadMessage::BadByte)?;
-                self.stated_length(&mended, limits)
-            }
+    pub(crate) fn body_length(&mut self, head: &[u8], keep: usize) -> Result<Option<usize>, BadMessage> {
+        let length = match self.stated_length(head) {
+            Err(BadMessage::BadByte) => match mended(head) {
+                Some(mended) => self.stated_length(&mended),
+                None => Err(BadMessage::BadByte),
+            },
             length => length,
-        }
+        };
+        self.entries.truncate(keep);
+        self.entries.shrink_to(keep);
+        length
     }
 
-    fn stated_length(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, BadMessage> {
-        self.scan(head, limits)?;
+    fn stated_length(&mut self, head: &[u8]) -> Result<Option<usize>, BadMessage> {
+        let fault = match self.scan(head, &ANY) {
+            Ok(()) => None,
+            // Of one line, and the others have been read.
+            Err(fault @ (BadMessage::StartLine | BadMessage::Version | BadMessage::HeaderLine))
+                if !self.torn && self.names_sip(head) =>
+            {
+                Some(fault)
+            }
+            Err(error) => return Err(error),
+        };
         let message = Message::new(head, self.head(head)?, self);
         if message.all(Name::ContentLength).nth(1).is_some() {
             return Err(BadMessage::Duplicate);
         }
-        content_length(&message)
+        match (content_length(&message)?, fault) {
+            (None, Some(fault)) => Err(fault),
+            (length, _) => Ok(length),
+        }
+    }
+
+    /// True where the start line is one of SIP, of whatever version, and not of a protocol that is alike.
+    fn names_sip(&self, head: &[u8]) -> bool {
+        match &self.start {
+            Some(Start::Request { uri, .. }) => {
+                head.get(uri.end + 1..uri.end + 5).is_some_and(|sip| sip.eq_ignore_ascii_case(b"SIP/"))
+            }
+            Some(Start::Status { .. }) => true,
+            None => false,
+        }
+    }
+
+    /// Bytes that the table takes.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
     }
 
     /// What was read of a request that [`Index::read`] refused, if that is enough to answer it: a Via that can be read,
@@ -196,6 +234,7 @@ impl Index {
         self.entries.clear();
         self.chains = Default::default();
         self.doubled = false;
+        self.torn = false;
         self.start = None;
         self.found = Found::default();
         self.body = 0..0;
@@ -240,11 +279,11 @@ impl Index {
     /// A line that begins with white space belongs to the header above it (RFC 3261 §7.3.1). One of nothing but white
     /// space is the end of the headers for some.
     fn fold(&mut self, bytes: &[u8], line: Range<usize>, limits: &Limits) -> Result<(), BadMessage> {
-        let entry = self.entries.last_mut().ok_or(BadMessage::HeaderLine)?;
         let text = trimmed(bytes, line.clone());
-        if text.is_empty() {
+        let Some(entry) = self.entries.last_mut().filter(|_| !text.is_empty()) else {
+            self.torn = true;
             return Err(BadMessage::HeaderLine);
-        }
+        };
         if line.end - entry.line.start > limits.line_bytes {
             return Err(BadMessage::OverLimit);
         }

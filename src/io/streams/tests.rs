@@ -1,0 +1,91 @@
+//! Connections of ours over loopback, in fake time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use super::{Settings, Streams};
+use crate::sip::flow::{Flow, Hop, Transport};
+use crate::sip::transaction::T1X64;
+
+/// Connections, and what tells when they are ready.
+struct Table {
+    poll: Poll,
+    streams: Streams,
+}
+
+impl Table {
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let streams = Streams::new(poll.registry().try_clone().unwrap(), Arc::new(Settings::default()));
+        Self { poll, streams }
+    }
+
+    /// Sends over a new connection; its other end.
+    fn send(&mut self, to: Hop, listener: &TcpListener, now: Instant) -> TcpStream {
+        self.streams.send(Flow::to(to), Arc::from(*b"message"), now);
+        let mut peer = listener.accept().unwrap().0;
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut events = Events::with_capacity(1_024);
+        self.poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+        for event in &events {
+            self.streams.ready(event.token(), event.is_readable(), event.is_writable(), now);
+        }
+        let mut message = [0; 7];
+        peer.read_exact(&mut message).unwrap();
+        peer
+    }
+}
+
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+fn hop(number: u8, port: u16) -> Hop {
+    Hop { address: SocketAddr::from(([127, 0, number, 1], port)), transport: Transport::Tcp }
+}
+
+#[test]
+fn a_connection_of_ours_that_nobody_uses_is_kept_open() {
+    let (mut table, now) = (Table::new(), Instant::now());
+    let (listener, port) = listener();
+    let mut peer = table.send(hop(0, port), &listener, now);
+
+    let mut read = [0; 8];
+    for later in 1..=2 {
+        table.streams.handle_timeout(now + later * Duration::from_secs(11 * 60));
+        peer.read_exact(read.get_mut(..4).unwrap()).unwrap();
+        assert_eq!((&read, table.streams.counts().live), (b"\r\n\r\n\0\0\0\0", 1));
+    }
+    assert_eq!(table.streams.poll_ended(), None);
+
+    table.streams.handle_timeout(now + Duration::from_secs(25 * 60 * 60));
+
+    assert_eq!(table.streams.poll_ended(), Some(hop(0, port)), "not for ever");
+    assert_eq!(peer.read(&mut read).unwrap(), 0, "one a time");
+}
+
+#[test]
+fn the_one_that_is_longest_unused_makes_room_for_another() {
+    let (mut table, now) = (Table::new(), Instant::now());
+    let ((listener, port), mut at) = (listener(), now + Duration::from_secs(2));
+    let peers: Vec<TcpStream> =
+        (0..=255).map(|number| table.send(hop(number, port), &listener, if number == 7 { now } else { at })).collect();
+    let another = Hop { address: SocketAddr::from(([127, 1, 0, 1], port)), transport: Transport::Tcp };
+
+    table.streams.send(Flow::to(another), Arc::from(*b"message"), at);
+    assert!(table.streams.poll_unsent().is_some(), "all of them may be waited for");
+
+    at += T1X64;
+    let _peer = table.send(another, &listener, at);
+
+    assert_eq!(table.streams.poll_ended(), Some(hop(7, port)));
+    assert_eq!((table.streams.poll_ended(), table.streams.counts().live), (None, peers.len()));
+}
