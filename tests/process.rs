@@ -14,7 +14,7 @@ mod phones;
 mod plain_sip;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -624,4 +624,23 @@ fn a_trunk_over_ipv6_and_a_pbx_over_ipv4_talk() {
     let six = firewall.address("udp");
 
     assert_eq!(both_talk(six, "::1", &pbx), [six, firewall.sip]);
+}
+
+#[test]
+fn with_two_network_cards_each_side_is_told_of_its_own() {
+    let out = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let card = out.connect("198.51.100.1:9").and_then(|()| out.local_addr()).map(|address| address.ip());
+    let Some(card) = card.ok().filter(|ip: &IpAddr| !ip.is_loopback()) else {
+        return println!("skipped: this machine has one network card");
+    };
+    let (card, pbx) = (card.to_string(), socket("127.0.0.44"));
+    let (wide, inner) = (format!("{card}:0"), "127.0.0.1:0");
+    let trunk = format!("{card}:5999");
+    for listen in [[wide.as_str(), inner], [inner, &wide]] {
+        let firewall = between(listen, &pbx, &trunk);
+        let mut doors = [firewall.sip, firewall.address("udp")];
+        doors.sort_by_key(|door| door.ip().is_loopback());
+
+        assert_eq!(both_talk(doors[0], &card, &pbx), doors, "{listen:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Names of the settings into addresses, and which address of ours each side sees.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use super::public::Public;
@@ -11,8 +11,9 @@ use crate::config::{
 };
 use crate::gate;
 use crate::io::names::{self, Answers, Question};
+use crate::io::route;
 use crate::io::streams;
-use crate::sip::flow::{Hop, Transport};
+use crate::sip::flow::{ANY_SOCKET, Hop, Transport};
 use crate::trunk::Target;
 
 /// Sockets of a call: RTP and RTCP for each leg.
@@ -299,17 +300,23 @@ pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> 
     Ok([outside.unwrap_or_else(|| inside.clone()), inside])
 }
 
-/// The listening addresses that `peer` sees, by transport.
+/// The listening addresses that `peer` sees, by transport: of several, that of the network card which leads there.
 fn local_towards(peer: SocketAddr, bound: &[Hop]) -> Result<Local, String> {
-    let reaches = |hop: &&Hop| hop.address.is_ipv4() == peer.is_ipv4();
-    let main = bound.iter().find(reaches).ok_or_else(|| format!("no listening address can reach {peer}"))?;
-    let mut by_transport = Vec::new();
+    let route = route::source_towards(peer).ok();
+    let reached = || bound.iter().enumerate().filter(|(_, hop)| hop.address.is_ipv4() == peer.is_ipv4());
+    let leads = |(_, hop): &(usize, &Hop)| route::is_source(hop.address.ip(), route);
+    let main = reached().min_by_key(|one| !leads(one));
+    let (_, main) = main.ok_or_else(|| format!("no listening address can reach {peer}"))?;
+    let mut local = Local::only(seen_by(peer, main.address)?);
     for transport in Transport::ALL {
-        if let Some(hop) = bound.iter().filter(reaches).find(|hop| hop.transport == transport) {
-            by_transport.push(Hop { address: seen_by(peer, hop.address)?, transport });
+        let listeners = reached().filter(|(_, hop)| hop.transport == transport);
+        let Some((number, hop)) = listeners.min_by_key(|one| !leads(one)) else { continue };
+        local.by_transport.push(Hop { address: seen_by(peer, hop.address)?, transport });
+        if transport == Transport::Udp {
+            local.socket = u8::try_from(number).unwrap_or(ANY_SOCKET);
         }
     }
-    Ok(Local { main: seen_by(peer, main.address)?, by_transport })
+    Ok(local)
 }
 
 /// A listening address as `peer` sees it: a socket bound to every address is seen with that of the route.
@@ -317,14 +324,8 @@ fn seen_by(peer: SocketAddr, listener: SocketAddr) -> Result<SocketAddr, String>
     if !listener.ip().is_unspecified() {
         return Ok(listener);
     }
-    // Connecting a UDP socket sends nothing; it only asks the system for the route.
-    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect(peer)?;
-        socket.local_addr()
-    });
-    let route = route.map_err(|error| format!("there is no route to {peer}: {error}"))?;
-    Ok(SocketAddr::new(route.ip(), listener.port()))
+    let source = route::source_towards(peer).map_err(|error| format!("there is no route to {peer}: {error}"))?;
+    Ok(SocketAddr::new(source, listener.port()))
 }
 
 #[cfg(test)]
@@ -376,6 +377,27 @@ mod tests {
         let somewhere = seen_by("192.0.2.1:5060".parse().unwrap(), bound[0].address);
         // A machine without any route has only itself.
         assert_eq!(towards(&settings), (somewhere.map_or(here, |address| address.ip()), here));
+    }
+
+    #[test]
+    fn of_several_listeners_a_peer_sees_the_one_that_leads_to_it() {
+        let hop = |transport, address: &str| Hop { address: address.parse().unwrap(), transport };
+        let udp = |address| hop(Transport::Udp, address);
+        let towards = |bound: &[Hop]| {
+            let local = local_towards("127.0.0.5:5060".parse().unwrap(), bound).unwrap();
+            (local.main.to_string(), local.on(Transport::Tcp).to_string(), local.socket)
+        };
+        let told = |main: &str, tcp: &str, socket| (main.to_owned(), tcp.to_owned(), socket);
+        let [six, wide, inner] = ["[::]:5060", "203.0.113.5:5060", "127.0.0.1:5060"].map(udp);
+        let [tcp_wide, tcp] = ["203.0.113.5:5070", "127.0.0.1:5070"].map(|address| hop(Transport::Tcp, address));
+
+        assert_eq!(towards(&[wide, inner]), told("127.0.0.1:5060", "127.0.0.1:5060", 1));
+        assert_eq!(towards(&[six, tcp_wide, wide, tcp, inner]), told("127.0.0.1:5070", "127.0.0.1:5070", 4));
+        // A router may lead from one card to the other: then the first, as it is named.
+        assert_eq!(towards(&[wide, udp("203.0.113.6:5060")]), told("203.0.113.5:5060", "203.0.113.5:5060", 0));
+        assert_eq!(towards(&[tcp_wide]), told("203.0.113.5:5070", "203.0.113.5:5070", ANY_SOCKET));
+        // Bound to all, the first will do.
+        assert_eq!(towards(&[udp("0.0.0.0:5060"), udp("127.0.0.1:5070")]).0, "127.0.0.1:5060");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
-use crate::sip::flow::{Hop, Transport};
+use crate::sip::flow::{ANY_SOCKET, Flow, Hop, Transport};
 use crate::sip::wire::sdp::{BadSdp, Sdp};
 use crate::sip::wire::{Limits, Uri};
 use crate::trunk::{Register, Target};
@@ -119,20 +119,22 @@ impl Trunk {
     }
 }
 
-/// Our addresses as one side sees them, by transport.
+/// Our addresses as a peer sees them, by transport.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Local {
-    /// Of the first listening socket that this side can reach.
+    /// Of the listening socket that it reaches best.
     pub main: SocketAddr,
-    /// Of the first one of a transport, where that is another.
+    /// Of that of each transport, where it is another.
     pub by_transport: Vec<Hop>,
+    /// Index of the one for UDP (order of `[[listen]]`).
+    pub socket: u8,
 }
 
 impl Local {
     /// One address for whatever comes.
     #[must_use]
     pub fn only(address: SocketAddr) -> Self {
-        Self { main: address, by_transport: Vec::new() }
+        Self { main: address, by_transport: Vec::new(), socket: ANY_SOCKET }
     }
 
     /// The address of a listening socket for `transport`; None: there is none.
@@ -305,43 +307,47 @@ impl Settings {
         }
     }
 
-    /// What `side` knows us by over `transport`: goes into Via, Contact and session descriptions.
+    /// What `peer` on `side` knows us by: goes into Via, Contact and session descriptions.
     #[must_use]
-    pub fn local(&self, side: Side, transport: Transport) -> Hop {
-        let bound = self.bound(side, transport);
-        let address = match (side, self.public_address) {
-            (Side::Outside, Some(public)) => SocketAddr::new(public, bound.port()),
-            (Side::Outside, None) | (Side::Inside, _) => bound,
-        };
-        Hop { address, transport }
+    pub fn local(&self, side: Side, peer: Hop) -> Hop {
+        let bound = self.bound(side, peer);
+        let ip = Self::public(side, self.public_address).unwrap_or(bound.ip());
+        Hop { address: SocketAddr::new(ip, bound.port()), transport: peer.transport }
     }
 
-    /// The same where we listen on `transport` for that side.
+    /// The same where we listen on the transport for that peer.
     #[must_use]
-    pub fn listens(&self, side: Side, transport: Transport) -> Option<Hop> {
-        let local = match side {
+    pub fn listens(&self, side: Side, peer: Hop) -> Option<Hop> {
+        self.towards(side).listener(peer.transport).map(|_| self.local(side, peer))
+    }
+
+    /// Where `peer` sends media to.
+    pub(super) fn media_address(&self, side: Side, peer: Hop) -> IpAddr {
+        let public = Self::public(side, self.public_media_address);
+        public.unwrap_or_else(|| self.local(side, peer).address.ip())
+    }
+
+    /// The address of this machine towards `peer`.
+    #[must_use]
+    pub fn bound(&self, side: Side, peer: Hop) -> SocketAddr {
+        self.towards(side).on(peer.transport)
+    }
+
+    /// The way of a new request to a next hop: over UDP, through the socket that its answer comes to.
+    #[must_use]
+    pub fn flow(&self, side: Side, hop: Hop) -> Flow {
+        Flow { listener: self.towards(side).socket, ..Flow::to(hop) }
+    }
+
+    fn towards(&self, side: Side) -> &Local {
+        match side {
             Side::Outside => &self.local_outside,
             Side::Inside => &self.local_inside,
-        };
-        local.listener(transport).map(|_| self.local(side, transport))
-    }
-
-    /// Where `side` sends media to.
-    pub(super) fn media_address(&self, side: Side, transport: Transport) -> IpAddr {
-        let of_signalling = self.local(side, transport).address.ip();
-        match side {
-            Side::Outside => self.public_media_address.unwrap_or(of_signalling),
-            Side::Inside => of_signalling,
         }
     }
 
-    /// The address of this machine towards `side`.
-    #[must_use]
-    pub fn bound(&self, side: Side, transport: Transport) -> SocketAddr {
-        match side {
-            Side::Outside => self.local_outside.on(transport),
-            Side::Inside => self.local_inside.on(transport),
-        }
+    fn public(side: Side, stated: Option<IpAddr>) -> Option<IpAddr> {
+        stated.filter(|_| side == Side::Outside)
     }
 
     /// True for a URI that asks for help in an emergency.
@@ -384,7 +390,9 @@ impl Settings {
 
     /// True if `ip` is one of ours as `side` sees us.
     pub(super) fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
-        Transport::ALL.into_iter().any(|transport| self.local(side, transport).address.ip() == ip)
+        let local = self.towards(side);
+        let public = Self::public(side, self.public_address);
+        Transport::ALL.into_iter().any(|transport| public.unwrap_or(local.on(transport).ip()) == ip)
     }
 }
 

@@ -14,6 +14,7 @@ use super::deadlines::Deadlines;
 use super::pipe::{Pipe, Reading};
 use super::{CloseReason, Counts, Settings, tcp};
 use crate::gate::SourceKey;
+use crate::io::route;
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
 
 /// Connections that we open ourselves, in all: next hops, and peers whose connection has gone.
@@ -291,13 +292,17 @@ impl Streams {
         Some(id)
     }
 
-    /// Our address as peers know it, where it is one.
+    /// The address that a peer knows us by, where a connection would not have it by itself.
     fn local_ip(&self, hop: Hop) -> Option<IpAddr> {
-        let fits = |listener: &&Listener| {
+        let fits = |listener: &Listener| {
             listener.transport == hop.transport && listener.address.is_ipv4() == hop.address.is_ipv4()
         };
-        let ip = self.listeners.values().find(fits)?.address.ip();
-        (!ip.is_unspecified()).then_some(ip)
+        let fitting = self.listeners.iter().filter(|(_, listener)| fits(listener));
+        let mut ours: Vec<_> = fitting.map(|(number, listener)| (*number, listener.address.ip())).collect();
+        ours.sort_unstable();
+        let source = route::source_towards(hop.address).ok();
+        let by_itself = ours.iter().any(|(_, ip)| route::is_source(*ip, source));
+        ours.first().filter(|_| !by_itself).map(|(_, ip)| *ip)
     }
 
     fn next_id(&mut self) -> ConnectionId {
