@@ -1,11 +1,14 @@
 //! Names of the settings into addresses, and which address of ours each side sees.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::public::Public;
-use crate::call::{self, Local};
+use crate::call::{self, Local, Way};
 use crate::config::{
     DnsSettings, HostPort, ListenSettings, PublicAddress, Roots, Settings, SipSettings, TrunkSettings,
 };
@@ -20,6 +23,9 @@ use crate::trunk::Target;
 const SOCKETS_A_CALL: usize = 4;
 /// Open files that are left to everything but calls: listeners, connections, records, logs.
 const OTHER_FILES: usize = 128;
+
+/// Peers whose routes are asked for, once a second; those beyond see us where the first trunk or the PBX does.
+const MOST_WAYS: usize = 256;
 
 /// Hosts behind each trunk's address, by its name.
 pub(super) type Targets = HashMap<Arc<str>, Vec<Target>>;
@@ -183,7 +189,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         shows_identity: trunk.show_identity,
     };
     let trunks: Vec<call::Trunk> = ordered.iter().map(trunk).collect();
-    let [local_outside, local_inside] = local(settings, resolved, bound)?;
+    let Locals { outside: local_outside, inside: local_inside, ways } = local(settings, resolved, bound)?;
     Ok(call::Settings {
         generation: settings.generation,
         enforce: settings.enforce,
@@ -202,6 +208,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         trunks,
         local_outside,
         local_inside,
+        ways,
         public_address: resolved.public.sip,
         public_media_address: resolved.public.media,
         codecs: settings.media.codecs.clone(),
@@ -242,7 +249,7 @@ pub(super) fn gate_settings(settings: &Settings, resolved: &Resolved) -> gate::S
     let believed = settings.trunks.iter().filter(|trunk| trunk.trust_address);
     let targets = believed.filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
     let addresses = targets.map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
-    let addresses = addresses.chain(resolved.former.iter().copied()).map(ipnet::IpNet::from);
+    let addresses = addresses.chain(resolved.former.iter().copied()).map(IpNet::from);
     let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
     gate::Settings { trusted: addresses.chain(networks).collect(), ..settings.gate.clone() }
 }
@@ -283,21 +290,51 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
     })
 }
 
+/// Our addresses as peers see them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Locals {
+    /// Of trunks, where nothing else is known of the peer.
+    pub(super) outside: Local,
+    /// Of the PBX.
+    pub(super) inside: Local,
+    /// The smallest networks first.
+    pub(super) ways: Vec<Way>,
+}
+
 /// Our addresses as trunks and the PBX see them.
-pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<[Local; 2], String> {
+pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<Locals, String> {
     let mut trunks: Vec<&TrunkSettings> = settings.trunks.iter().collect();
     trunks.sort_by_key(|trunk| trunk.priority);
     let inside = local_towards(resolved.pbx, bound)?;
-    let mut known = trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
-    if let Some(target) = known.next() {
-        return Ok([local_towards(target.hop.address, bound)?, inside]);
+    let ways = ways(settings, resolved, bound);
+    let known = trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
+    let mut known = known.map(|target| local_towards(target.hop.address, bound));
+    if let Some(first) = known.next() {
+        // A trunk to which no route leads just now does not keep the others waiting.
+        let outside = first.or_else(|problem| known.find_map(Result::ok).ok_or(problem))?;
+        return Ok(Locals { outside, inside, ways });
     }
     // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may be
     // on this machine, whose address of itself is no use to anybody else.
-    let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(ipnet::IpNet::addr);
+    let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(IpNet::addr);
     let mut peers = networks.chain(SOMEWHERE).map(|ip| SocketAddr::new(ip, 5_060));
     let outside = peers.find_map(|peer| local_towards(peer, bound).ok());
-    Ok([outside.unwrap_or_else(|| inside.clone()), inside])
+    Ok(Locals { outside: outside.unwrap_or_else(|| inside.clone()), inside, ways })
+}
+
+/// Where each peer that is known sees us.
+fn ways(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Vec<Way> {
+    let hosts = resolved.trunks.values().flatten().map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
+    let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
+    let peers: BTreeSet<IpNet> = hosts.map(IpNet::from).chain(networks).collect();
+    let mut peers: Vec<IpNet> = peers.into_iter().collect();
+    peers.sort_by_key(|network| Reverse(network.prefix_len()));
+    let way = |network: IpNet| {
+        // A network's own address may be none that anything can be sent to.
+        let peer = SocketAddr::new(network.hosts().next().unwrap_or(network.addr()), 5_060);
+        Some(Way { network, local: local_towards(peer, bound).ok()? })
+    };
+    peers.into_iter().take(MOST_WAYS).filter_map(way).collect()
 }
 
 /// The listening addresses that `peer` sees, by transport: of several, that of the network card which leads there.
@@ -367,7 +404,7 @@ mod tests {
         let bound = [Hop::udp("0.0.0.0:5060".parse().unwrap())];
         let mut settings = settings;
         let towards = |settings: &Settings| {
-            let [outside, inside] = local(settings, &resolved, &bound).unwrap();
+            let Locals { outside, inside, .. } = local(settings, &resolved, &bound).unwrap();
             (outside.main.ip(), inside.main.ip())
         };
         let here: IpAddr = "127.0.0.1".parse().unwrap();
@@ -398,6 +435,34 @@ mod tests {
         assert_eq!(towards(&[tcp_wide]), told("203.0.113.5:5070", "203.0.113.5:5070", ANY_SOCKET));
         // Bound to all, the first will do.
         assert_eq!(towards(&[udp("0.0.0.0:5060"), udp("127.0.0.1:5070")]).0, "127.0.0.1:5060");
+    }
+
+    #[test]
+    fn each_peer_sees_us_at_the_end_of_its_own_route() {
+        let text = "[[listen]]\naddress = \"127.0.0.1:5060\"\n[[listen]]\naddress = \"[::1]:5060\"\n\
+                    [pbx]\naddress = \"127.0.0.5\"\nnetworks = [\"127.0.0.0/24\"]\n[[trunk]]\nname = \"two\"\n\
+                    address = \"[::1]:5999\"\n[[trunk]]\nname = \"one\"\naddress = \"127.0.2.1\"\n\
+                    networks = [\"127.0.2.0/24\"]\n";
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks: targets(&settings, &Answers::default()),
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
+        let bound = ["127.0.0.1:5060", "[::1]:5060"].map(|address| Hop::udp(address.parse().unwrap()));
+
+        let both = local(&settings, &resolved, &bound).unwrap();
+        let four_alone = local(&settings, &resolved, &bound[..1]).unwrap();
+
+        let told = |way: &Way| format!("{} {} {}", way.network, way.local.main, way.local.socket);
+        let ways: Vec<String> = both.ways.iter().map(told).collect();
+        let (four, six) = ("127.0.0.1:5060 0", "[::1]:5060 1");
+        let by_four = |network: &str| format!("{network} {four}");
+        let networks = ["127.0.0.5/32", "127.0.2.1/32", "127.0.0.0/24", "127.0.2.0/24"].map(by_four);
+        assert_eq!(ways, [[format!("::1/128 {six}")].as_slice(), &networks].concat());
+        assert_eq!((both.outside.main, both.inside.main), (bound[1].address, bound[0].address));
+        assert_eq!(four_alone.outside.main, bound[0].address, "the first trunk is not reached, and the second is");
     }
 
     #[test]
