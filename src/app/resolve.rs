@@ -93,13 +93,15 @@ pub(super) fn pbx_among(
     addresses: &[SocketAddr],
     before: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
-    // What the socket can reach: a dual-stack name is used over the listener's family.
-    let listener = settings.listen.iter().find(|listen| listen.hop.transport == settings.pbx.transport);
-    let family = listener.map(|listen| listen.hop.address.is_ipv4());
-    let mut usable = addresses.iter().filter(|address| family.is_none_or(|v4| address.is_ipv4() == v4)).copied();
-    let stays = before.filter(|before| usable.clone().any(|address| address == *before));
+    // What our sockets can reach: a dual-stack name is used over the family of the first.
+    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
+    let families: Vec<bool> = listeners.map(|listen| listen.hop.address.is_ipv4()).collect();
+    let rank = |address: &SocketAddr| families.iter().position(|v4| *v4 == address.is_ipv4());
+    let mut usable: Vec<SocketAddr> = addresses.iter().filter(|address| rank(address).is_some()).copied().collect();
+    usable.sort_by_key(rank);
+    let stays = before.filter(|before| usable.contains(before));
     // Whoever can forge an answer must not have calls go round in a circle.
-    stays.or_else(|| usable.find(|address| names::may_be_a_peer(*address, &ours(settings, *address))))
+    stays.or_else(|| usable.into_iter().find(|address| names::may_be_a_peer(*address, &ours(settings, *address))))
 }
 
 /// The PBX's name to be followed; None: its address is stated.
@@ -482,5 +484,10 @@ mod tests {
         let bad = ["127.0.0.1:5060", "0.0.0.0:5070", "224.0.0.1:5070", "192.0.2.1:0"].map(|text| text.parse().unwrap());
         assert_eq!((among(&bad, Some(two)), among(&[bad[0], one], Some(two))), (None, Some(one)));
         assert_eq!(pbx_name(&settings), Some(("pbx.example".to_owned(), 5060)));
+
+        let both = "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"[::]:5060\"\n";
+        let settings = load(&format!("{both}{text}"), &files_in(std::path::Path::new("."))).unwrap();
+        let among = |addresses: &[SocketAddr]| pbx_among(&settings, addresses, None);
+        assert_eq!((among(&[six]), among(&[six, one])), (Some(six), Some(one)));
     }
 }
