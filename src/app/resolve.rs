@@ -343,13 +343,13 @@ fn ways(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Vec<Way> {
 fn local_towards(peer: SocketAddr, bound: &[Hop]) -> Result<Local, String> {
     let route = route::source_towards(peer).ok();
     let reached = || bound.iter().enumerate().filter(|(_, hop)| hop.address.is_ipv4() == peer.is_ipv4());
-    let leads = |(_, hop): &(usize, &Hop)| route::is_source(hop.address.ip(), route);
-    let main = reached().min_by_key(|one| !leads(one));
+    let far = |(_, hop): &(usize, &Hop)| route::distance(hop.address.ip(), route);
+    let main = reached().min_by_key(far);
     let (_, main) = main.ok_or_else(|| format!("no listening address can reach {peer}"))?;
     let mut local = Local::only(seen_by(peer, main.address)?);
     for transport in Transport::ALL {
         let listeners = reached().filter(|(_, hop)| hop.transport == transport);
-        let Some((number, hop)) = listeners.min_by_key(|one| !leads(one)) else { continue };
+        let Some((number, hop)) = listeners.min_by_key(far) else { continue };
         local.by_transport.push(Hop { address: seen_by(peer, hop.address)?, transport });
         if transport == Transport::Udp {
             local.socket = u8::try_from(number).unwrap_or(ANY_SOCKET);

@@ -297,12 +297,12 @@ impl Streams {
         let fits = |listener: &Listener| {
             listener.transport == hop.transport && listener.address.is_ipv4() == hop.address.is_ipv4()
         };
-        let fitting = self.listeners.iter().filter(|(_, listener)| fits(listener));
-        let mut ours: Vec<_> = fitting.map(|(number, listener)| (*number, listener.address.ip())).collect();
-        ours.sort_unstable();
         let source = route::source_towards(hop.address).ok();
-        let by_itself = ours.iter().any(|(_, ip)| route::is_source(*ip, source));
-        ours.first().filter(|_| !by_itself).map(|(_, ip)| *ip)
+        let fitting = self.listeners.iter().filter(|(_, listener)| fits(listener));
+        let ours = fitting.map(|(number, listener)| (listener.address.ip(), *number));
+        let far = |(ip, number): &(IpAddr, usize)| (route::distance(*ip, source), *number);
+        let nearest = ours.min_by_key(far)?;
+        (far(&nearest).0 > 0).then_some(nearest.0)
     }
 
     fn next_id(&mut self) -> ConnectionId {
