@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     missing_docs,
     reason = "tests"
 )]
