@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     missing_docs,
     reason = "tests"
 )]
@@ -14,7 +15,7 @@ mod phones;
 mod plain_sip;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use firewall::{Firewall, PATIENCE, agent, now, ringfence};
 use phones::mass::{CALLEE, CALLER, Mass};
 use phones::{Caller, Pbx};
+use plain_sip::{answer, audio, description, header, receive, request, socket};
 
 #[test]
 fn exit_codes_say_whose_fault_it_was() {
@@ -47,7 +49,7 @@ fn exit_codes_say_whose_fault_it_was() {
 
 #[test]
 fn a_port_in_use_is_one_clear_message() {
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("ringfence.toml");
     let address = taken.local_addr().unwrap();
@@ -568,5 +570,96 @@ fn every_refusal_of_the_api_has_one_form() {
         let sentence = body["error"].as_str().unwrap_or_default();
         assert!(status == expected && sentence.contains(' '), "{expected}: {status} {body}");
         assert_eq!(allow, status == 405, "{body}");
+    }
+}
+
+/// The address in our Contact.
+fn contact(message: &str) -> SocketAddr {
+    header(message, "Contact").trim_end_matches('>').rsplit('@').next().unwrap().parse().unwrap()
+}
+
+/// An audio packet of `from` to one of our ports arrives at `to` from another.
+fn is_heard(from: &UdpSocket, [into, out_of]: [SocketAddr; 2], to: &UdpSocket) {
+    to.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut packet = [[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7].as_slice(), &[0x55; 160]].concat();
+    let heard = (0..100_u8).any(|number| {
+        (packet[3], packet[7]) = (number, number.wrapping_mul(160));
+        from.send_to(&packet, into).unwrap();
+        to.recv_from(&mut [0; 2_048]).is_ok_and(|(_, from)| from == out_of)
+    });
+    assert!(heard, "nothing that comes to {into} leaves from {out_of}");
+}
+
+/// A call from a telephone at `ip` by the door `door`, answered by the PBX: each side talks to an address of its kind
+/// and hears the other. What our Contacts say to the trunk and to the PBX.
+fn both_talk(door: SocketAddr, ip: &str, pbx: &UdpSocket) -> [SocketAddr; 2] {
+    let (phone, [here, there]) =
+        (socket(ip), [ip.to_owned(), pbx.local_addr().unwrap().ip().to_string()].map(|ip| socket(&ip)));
+    let [at, pbx_at] = [&phone, pbx].map(|socket| socket.local_addr().unwrap());
+    let uri = format!("sip:201@{door}");
+    let to = format!("<{uri}>");
+    let offer = description(here.local_addr().unwrap());
+    phone.send_to(request(at, ("INVITE", 1), (&uri, &to), &offer).as_bytes(), door).unwrap();
+
+    let invite = receive(pbx, "INVITE ");
+    let inside = contact(&invite);
+    let ok = answer(&invite, "200 OK", "pbx", pbx_at, &description(there.local_addr().unwrap()));
+    pbx.send_to(ok.as_bytes(), inside).unwrap();
+    let ok = receive(&phone, "SIP/2.0 200 ");
+    let outside = contact(&ok);
+    let target = format!("sip:201@{outside}");
+    let to = header(&ok, "To").to_owned();
+    phone.send_to(request(at, ("ACK", 1), (&target, &to), "").as_bytes(), outside).unwrap();
+    receive(pbx, "ACK ");
+    assert_eq!((audio(&ok).ip(), audio(&invite).ip()), (outside.ip(), inside.ip()), "media and Contact");
+    let ports = [audio(&ok), audio(&invite)];
+    is_heard(&here, ports, &there);
+    is_heard(&there, [ports[1], ports[0]], &here);
+    phone.send_to(request(at, ("BYE", 2), (&target, &to), "").as_bytes(), outside).unwrap();
+    let bye = receive(pbx, "BYE ");
+    pbx.send_to(answer(&bye, "200 OK", "pbx", pbx_at, "").as_bytes(), inside).unwrap();
+    receive(&phone, "SIP/2.0 200 ");
+    [outside, inside]
+}
+
+/// One with two listeners.
+fn between(listen: [&str; 2], pbx: &UdpSocket, trunk: &str) -> Firewall {
+    let [one, two] = listen;
+    let pbx = pbx.local_addr().unwrap();
+    Firewall::start_as(&format!(
+        "[[listen]]\naddress = \"{one}\"\n[[listen]]\naddress = \"{two}\"\n[pbx]\naddress = \"{pbx}\"\n\
+         [[trunk]]\nname = \"trunk\"\naddress = \"{trunk}\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [media]\nports = \"31000-31999\"\n[detect.words]\nenabled = false\n"
+    ))
+}
+
+#[test]
+fn a_trunk_over_ipv6_and_a_pbx_over_ipv4_talk() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return println!("skipped: this machine has no ::1");
+    }
+    let pbx = socket("127.0.0.43");
+    let firewall = between(["127.0.0.1:0", "[::1]:0"], &pbx, "[::1]:5999");
+    let six = firewall.address("udp");
+
+    assert_eq!(both_talk(six, "::1", &pbx), [six, firewall.sip]);
+}
+
+#[test]
+fn with_two_network_cards_each_side_is_told_of_its_own() {
+    let out = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let card = out.connect("198.51.100.1:9").and_then(|()| out.local_addr()).map(|address| address.ip());
+    let Some(card) = card.ok().filter(|ip: &IpAddr| !ip.is_loopback()) else {
+        return println!("skipped: this machine has one network card");
+    };
+    let (card, pbx) = (card.to_string(), socket("127.0.0.44"));
+    let (wide, inner) = (format!("{card}:0"), "127.0.0.1:0");
+    let trunk = format!("{card}:5999");
+    for listen in [[wide.as_str(), inner], [inner, &wide]] {
+        let firewall = between(listen, &pbx, &trunk);
+        let mut doors = [firewall.sip, firewall.address("udp")];
+        doors.sort_by_key(|door| door.ip().is_loopback());
+
+        assert_eq!(both_talk(doors[0], &card, &pbx), doors, "{listen:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::call::{Input, Local, Settings, Trunk};
+use ringfence::call::{Input, Local, Settings, Trunk, Way};
 use ringfence::sip::flow::Hop;
 use ringfence::trunk::{Credentials, Dice, Register, Secret, Target};
 use world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, expect, header, response, sdp, settings};
@@ -182,12 +182,20 @@ fn a_registration_that_is_made_anew_has_a_call_id_of_its_own() {
 
 #[test]
 fn an_address_of_ours_that_is_another_is_registered_at_once() {
-    let mut world = registered();
-    let settings = Settings { local_outside: Local::only("192.0.2.99:5060".parse().unwrap()), ..registering() };
-    world.input(Input::Settings(Arc::new(settings)));
+    let moved = || Local::only("192.0.2.99:5060".parse().unwrap());
+    let way = |network: &str| vec![Way { network: network.parse().unwrap(), local: moved() }];
+    for (settings, renewed) in [
+        (Settings { local_outside: moved(), ..registering() }, true),
+        (Settings { ways: way("192.0.2.10/32"), ..registering() }, true),
+        (Settings { ways: way("198.51.100.0/24"), ..registering() }, false),
+    ] {
+        let mut world = registered();
+        world.input(Input::Settings(Arc::new(settings)));
 
-    let request = world.last(TRUNK);
-    assert!(request.starts_with("REGISTER ") && header(&request, "Contact").contains("@192.0.2.99:5060;"), "{request}");
+        let request = world.receive(TRUNK).unwrap_or_default();
+        let told = request.starts_with("REGISTER ") && header(&request, "Contact").contains("@192.0.2.99:5060;");
+        assert_eq!((told, request.is_empty()), (renewed, !renewed), "{request}");
+    }
 }
 
 #[test]

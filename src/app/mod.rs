@@ -32,9 +32,9 @@ use crossbeam_channel::Receiver;
 
 use self::events::Learning;
 use self::public::{Public, PublicNames};
-use self::resolve::{NoPbx, Resolved};
+use self::resolve::{Locals, NoPbx, Resolved};
 use crate::admin::Admin;
-use crate::call::{Entry, Local, Snapshot, Switchboard};
+use crate::call::{Entry, Snapshot, Switchboard};
 use crate::config::Settings;
 use crate::gate::Gate;
 use crate::io::analysis::Analysis;
@@ -116,8 +116,8 @@ struct Told {
     resolved: Resolved,
     /// The count of changes of `names` that they came from.
     changes: u64,
-    /// This machine's own towards trunks and PBX. None: there was no route.
-    local: Option<[Local; 2]>,
+    /// This machine's own. None: there was no route.
+    local: Option<Locals>,
 }
 
 impl Told {

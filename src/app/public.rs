@@ -68,19 +68,21 @@ impl PublicNames {
 
 /// Where a name has no address that can be used, it is the one before.
 fn among(settings: &Settings, found: [&[SocketAddr]; 2], before: Public) -> Public {
-    let listener = settings.listen.first().map(|listen| listen.hop.address.ip());
+    let listeners = || settings.listen.iter().map(|listen| listen.hop.address.ip());
     let usable = |ip: &IpAddr| {
         // What a service for such names says of a line that is down.
         let nowhere = ip.is_unspecified() || ip.is_multicast();
-        let ours = ip.is_loopback() && !listener.is_some_and(|listener| listener.is_loopback());
-        !nowhere && !ours && listener.is_none_or(|listener| listener.is_ipv4() == ip.is_ipv4())
+        let ours = ip.is_loopback() && !listeners().any(|listener| listener.is_loopback());
+        !nowhere && !ours && listeners().any(|listener| listener.is_ipv4() == ip.is_ipv4())
     };
     let one = |option: Option<&PublicAddress>, found: &[SocketAddr], before: Option<IpAddr>| match option? {
         PublicAddress::Is(ip) => Some(*ip),
         PublicAddress::Named(_) => {
-            let mut usable = found.iter().map(SocketAddr::ip).filter(usable);
-            let stays = before.filter(|before| usable.clone().any(|ip| ip == *before));
-            stays.or_else(|| usable.next()).or(before)
+            let mut usable: Vec<IpAddr> = found.iter().map(SocketAddr::ip).filter(usable).collect();
+            // It is for IPv4 that routers need one.
+            usable.sort_by_key(IpAddr::is_ipv6);
+            let stays = before.filter(|before| usable.contains(before));
+            stays.or_else(|| usable.first().copied()).or(before)
         }
     };
     let ([sip, media], [found_sip, found_media]) = (options(settings), found);
@@ -123,5 +125,16 @@ mod tests {
         // A line that is down, and no answer.
         assert_eq!(sip(&["0.0.0.0", "127.0.0.1", "224.0.0.1"], Some("203.0.113.2")), "203.0.113.2");
         assert_eq!((sip(&[], Some("203.0.113.2")).as_str(), sip(&["127.0.0.1"], None).as_str()), ("203.0.113.2", ""));
+    }
+    #[test]
+    fn with_listeners_of_both_kinds_the_address_over_ipv4_is_public() {
+        let text = "[[listen]]\naddress = \"[::]:5060\"\n[[listen]]\naddress = \"0.0.0.0:5060\"\n[pbx]\n\
+                    address = \"127.0.0.1:5070\"\n[[trunk]]\nname = \"a\"\naddress = \"192.0.2.1\"\n\
+                    [sip]\npublic_address = \"home.example\"\n";
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let [six, four] = ["2001:db8::1", "203.0.113.1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), 0));
+        let sip = |found: &[SocketAddr]| among(&settings, [found, &[]], Public::default()).sip;
+
+        assert_eq!((sip(&[six, four]), sip(&[six])), (Some(four.ip()), Some(six.ip())));
     }
 }

@@ -1,26 +1,31 @@
 //! Names of the settings into addresses, and which address of ours each side sees.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::public::Public;
-use crate::call::{self, Local};
+use crate::call::{self, Local, Way};
 use crate::config::{
     ClientIdentity, DnsSettings, HostPort, ListenSettings, PublicAddress, Roots, Settings, SipSettings, TrunkSettings,
 };
 use crate::gate;
 use crate::io::names::{self, Answers, Question};
+use crate::io::route;
 use crate::io::streams;
-use crate::sip::flow::{Hop, Transport};
+use crate::sip::flow::{ANY_SOCKET, Hop, Transport};
 use crate::trunk::Target;
 
 /// Sockets of a call: RTP and RTCP for each leg.
 const SOCKETS_A_CALL: usize = 4;
 /// Open files that are left to everything but calls: listeners, connections, records, logs.
 const OTHER_FILES: usize = 128;
+
+/// Peers whose routes are asked for, once a second; those beyond see us where the first trunk or the PBX does.
+const MOST_WAYS: usize = 256;
 
 /// Hosts behind each trunk's address, by its name.
 pub(super) type Targets = HashMap<Arc<str>, Vec<Target>>;
@@ -97,13 +102,15 @@ pub(super) fn pbx_among(
     addresses: &[SocketAddr],
     before: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
-    // What the socket can reach: a dual-stack name is used over the listener's family.
-    let listener = settings.listen.iter().find(|listen| listen.hop.transport == settings.pbx.transport);
-    let family = listener.map(|listen| listen.hop.address.is_ipv4());
-    let mut usable = addresses.iter().filter(|address| family.is_none_or(|v4| address.is_ipv4() == v4)).copied();
-    let stays = before.filter(|before| usable.clone().any(|address| address == *before));
+    // What our sockets can reach: a dual-stack name is used over the family of the first.
+    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
+    let families: Vec<bool> = listeners.map(|listen| listen.hop.address.is_ipv4()).collect();
+    let rank = |address: &SocketAddr| families.iter().position(|v4| *v4 == address.is_ipv4());
+    let mut usable: Vec<SocketAddr> = addresses.iter().filter(|address| rank(address).is_some()).copied().collect();
+    usable.sort_by_key(rank);
+    let stays = before.filter(|before| usable.contains(before));
     // Whoever can forge an answer must not have calls go round in a circle.
-    stays.or_else(|| usable.find(|address| names::may_be_a_peer(*address, &ours(settings, *address))))
+    stays.or_else(|| usable.into_iter().find(|address| names::may_be_a_peer(*address, &ours(settings, *address))))
 }
 
 /// The PBX's name to be followed; None: its address is stated.
@@ -193,7 +200,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         shows_identity: trunk.show_identity,
     };
     let trunks: Vec<call::Trunk> = ordered.iter().map(trunk).collect();
-    let [local_outside, local_inside] = local(settings, resolved, bound)?;
+    let Locals { outside: local_outside, inside: local_inside, ways } = local(settings, resolved, bound)?;
     Ok(call::Settings {
         generation: settings.generation,
         enforce: settings.enforce,
@@ -212,6 +219,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         trunks,
         local_outside,
         local_inside,
+        ways,
         public_address: resolved.public.sip,
         public_media_address: resolved.public.media,
         codecs: settings.media.codecs.clone(),
@@ -345,34 +353,70 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
     })
 }
 
+/// Our addresses as peers see them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Locals {
+    /// Of trunks, where nothing else is known of the peer.
+    pub(super) outside: Local,
+    /// Of the PBX.
+    pub(super) inside: Local,
+    /// The smallest networks first.
+    pub(super) ways: Vec<Way>,
+}
+
 /// Our addresses as trunks and the PBX see them.
-pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<[Local; 2], String> {
+pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Result<Locals, String> {
     let mut trunks: Vec<&TrunkSettings> = settings.trunks.iter().collect();
     trunks.sort_by_key(|trunk| trunk.priority);
     let inside = local_towards(resolved.pbx, bound)?;
-    let mut known = trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
-    if let Some(target) = known.next() {
-        return Ok([local_towards(target.hop.address, bound)?, inside]);
+    let ways = ways(settings, resolved, bound);
+    let known = trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
+    let mut known = known.map(|target| local_towards(target.hop.address, bound));
+    if let Some(first) = known.next() {
+        // A trunk to which no route leads just now does not keep the others waiting.
+        let outside = first.or_else(|problem| known.find_map(Result::ok).ok_or(problem))?;
+        return Ok(Locals { outside, inside, ways });
     }
     // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may be
     // on this machine, whose address of itself is no use to anybody else.
     let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(IpNet::addr);
     let mut peers = networks.chain(SOMEWHERE).map(|ip| SocketAddr::new(ip, 5_060));
     let outside = peers.find_map(|peer| local_towards(peer, bound).ok());
-    Ok([outside.unwrap_or_else(|| inside.clone()), inside])
+    Ok(Locals { outside: outside.unwrap_or_else(|| inside.clone()), inside, ways })
 }
 
-/// The listening addresses that `peer` sees, by transport.
+/// Where each peer that is known sees us.
+fn ways(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Vec<Way> {
+    let hosts = resolved.trunks.values().flatten().map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
+    let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
+    let peers: BTreeSet<IpNet> = hosts.map(IpNet::from).chain(networks).collect();
+    let mut peers: Vec<IpNet> = peers.into_iter().collect();
+    peers.sort_by_key(|network| Reverse(network.prefix_len()));
+    let way = |network: IpNet| {
+        // A network's own address may be none that anything can be sent to.
+        let peer = SocketAddr::new(network.hosts().next().unwrap_or(network.addr()), 5_060);
+        Some(Way { network, local: local_towards(peer, bound).ok()? })
+    };
+    peers.into_iter().take(MOST_WAYS).filter_map(way).collect()
+}
+
+/// The listening addresses that `peer` sees, by transport: of several, that of the network card which leads there.
 fn local_towards(peer: SocketAddr, bound: &[Hop]) -> Result<Local, String> {
-    let reaches = |hop: &&Hop| hop.address.is_ipv4() == peer.is_ipv4();
-    let main = bound.iter().find(reaches).ok_or_else(|| format!("no listening address can reach {peer}"))?;
-    let mut by_transport = Vec::new();
+    let route = route::source_towards(peer).ok();
+    let reached = || bound.iter().enumerate().filter(|(_, hop)| hop.address.is_ipv4() == peer.is_ipv4());
+    let far = |(_, hop): &(usize, &Hop)| route::distance(hop.address.ip(), route);
+    let main = reached().min_by_key(far);
+    let (_, main) = main.ok_or_else(|| format!("no listening address can reach {peer}"))?;
+    let mut local = Local::only(seen_by(peer, main.address)?);
     for transport in Transport::ALL {
-        if let Some(hop) = bound.iter().filter(reaches).find(|hop| hop.transport == transport) {
-            by_transport.push(Hop { address: seen_by(peer, hop.address)?, transport });
+        let listeners = reached().filter(|(_, hop)| hop.transport == transport);
+        let Some((number, hop)) = listeners.min_by_key(far) else { continue };
+        local.by_transport.push(Hop { address: seen_by(peer, hop.address)?, transport });
+        if transport == Transport::Udp {
+            local.socket = u8::try_from(number).unwrap_or(ANY_SOCKET);
         }
     }
-    Ok(Local { main: seen_by(peer, main.address)?, by_transport })
+    Ok(local)
 }
 
 /// A listening address as `peer` sees it: a socket bound to every address is seen with that of the route.
@@ -380,14 +424,8 @@ fn seen_by(peer: SocketAddr, listener: SocketAddr) -> Result<SocketAddr, String>
     if !listener.ip().is_unspecified() {
         return Ok(listener);
     }
-    // Connecting a UDP socket sends nothing; it only asks the system for the route.
-    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect(peer)?;
-        socket.local_addr()
-    });
-    let route = route.map_err(|error| format!("there is no route to {peer}: {error}"))?;
-    Ok(SocketAddr::new(route.ip(), listener.port()))
+    let source = route::source_towards(peer).map_err(|error| format!("there is no route to {peer}: {error}"))?;
+    Ok(SocketAddr::new(source, listener.port()))
 }
 
 #[cfg(test)]
@@ -467,7 +505,7 @@ mod tests {
         let bound = [Hop::udp("0.0.0.0:5060".parse().unwrap())];
         let mut settings = settings;
         let towards = |settings: &Settings| {
-            let [outside, inside] = local(settings, &resolved, &bound).unwrap();
+            let Locals { outside, inside, .. } = local(settings, &resolved, &bound).unwrap();
             (outside.main.ip(), inside.main.ip())
         };
         let here: IpAddr = "127.0.0.1".parse().unwrap();
@@ -477,6 +515,55 @@ mod tests {
         let somewhere = seen_by("192.0.2.1:5060".parse().unwrap(), bound[0].address);
         // A machine without any route has only itself.
         assert_eq!(towards(&settings), (somewhere.map_or(here, |address| address.ip()), here));
+    }
+
+    #[test]
+    fn of_several_listeners_a_peer_sees_the_one_that_leads_to_it() {
+        let hop = |transport, address: &str| Hop { address: address.parse().unwrap(), transport };
+        let udp = |address| hop(Transport::Udp, address);
+        let towards = |bound: &[Hop]| {
+            let local = local_towards("127.0.0.5:5060".parse().unwrap(), bound).unwrap();
+            (local.main.to_string(), local.on(Transport::Tcp).to_string(), local.socket)
+        };
+        let told = |main: &str, tcp: &str, socket| (main.to_owned(), tcp.to_owned(), socket);
+        let [six, wide, inner] = ["[::]:5060", "203.0.113.5:5060", "127.0.0.1:5060"].map(udp);
+        let [tcp_wide, tcp] = ["203.0.113.5:5070", "127.0.0.1:5070"].map(|address| hop(Transport::Tcp, address));
+
+        assert_eq!(towards(&[wide, inner]), told("127.0.0.1:5060", "127.0.0.1:5060", 1));
+        assert_eq!(towards(&[six, tcp_wide, wide, tcp, inner]), told("127.0.0.1:5070", "127.0.0.1:5070", 4));
+        // A router may lead from one card to the other: then the first, as it is named.
+        assert_eq!(towards(&[wide, udp("203.0.113.6:5060")]), told("203.0.113.5:5060", "203.0.113.5:5060", 0));
+        assert_eq!(towards(&[tcp_wide]), told("203.0.113.5:5070", "203.0.113.5:5070", ANY_SOCKET));
+        // Bound to all, the first will do.
+        assert_eq!(towards(&[udp("0.0.0.0:5060"), udp("127.0.0.1:5070")]).0, "127.0.0.1:5060");
+    }
+
+    #[test]
+    fn each_peer_sees_us_at_the_end_of_its_own_route() {
+        let text = "[[listen]]\naddress = \"127.0.0.1:5060\"\n[[listen]]\naddress = \"[::1]:5060\"\n\
+                    [pbx]\naddress = \"127.0.0.5\"\nnetworks = [\"127.0.0.0/24\"]\n[[trunk]]\nname = \"two\"\n\
+                    address = \"[::1]:5999\"\n[[trunk]]\nname = \"one\"\naddress = \"127.0.2.1\"\n\
+                    networks = [\"127.0.2.0/24\"]\n";
+        let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks: targets(&settings, &Answers::default()),
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
+        let bound = ["127.0.0.1:5060", "[::1]:5060"].map(|address| Hop::udp(address.parse().unwrap()));
+
+        let both = local(&settings, &resolved, &bound).unwrap();
+        let four_alone = local(&settings, &resolved, &bound[..1]).unwrap();
+
+        let told = |way: &Way| format!("{} {} {}", way.network, way.local.main, way.local.socket);
+        let ways: Vec<String> = both.ways.iter().map(told).collect();
+        let (four, six) = ("127.0.0.1:5060 0", "[::1]:5060 1");
+        let by_four = |network: &str| format!("{network} {four}");
+        let networks = ["127.0.0.5/32", "127.0.2.1/32", "127.0.0.0/24", "127.0.2.0/24"].map(by_four);
+        assert_eq!(ways, [[format!("::1/128 {six}")].as_slice(), &networks].concat());
+        assert_eq!((both.outside.main, both.inside.main), (bound[1].address, bound[0].address));
+        assert_eq!(four_alone.outside.main, bound[0].address, "the first trunk is not reached, and the second is");
     }
 
     #[test]
@@ -496,5 +583,10 @@ mod tests {
         let bad = ["127.0.0.1:5060", "0.0.0.0:5070", "224.0.0.1:5070", "192.0.2.1:0"].map(|text| text.parse().unwrap());
         assert_eq!((among(&bad, Some(two)), among(&[bad[0], one], Some(two))), (None, Some(one)));
         assert_eq!(pbx_name(&settings), Some(("pbx.example".to_owned(), 5060)));
+
+        let both = "[[listen]]\naddress = \"0.0.0.0:5060\"\n[[listen]]\naddress = \"[::]:5060\"\n";
+        let settings = load(&format!("{both}{text}"), &files_in(std::path::Path::new("."))).unwrap();
+        let among = |addresses: &[SocketAddr]| pbx_among(&settings, addresses, None);
+        assert_eq!((among(&[six]), among(&[six, one])), (Some(six), Some(one)));
     }
 }

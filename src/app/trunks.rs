@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::resolve::{self, Resolved, Targets};
+use super::resolve::{self, Locals, Resolved, Targets};
 use super::{Inner, Told};
 use crate::call::{RegistrationStatus, TrunkChange, TrunkEvent, TrunkStatus};
 use crate::config::Settings;
@@ -60,7 +60,7 @@ pub(super) fn follow_names(inner: &Inner) {
         Ok(order) => {
             if inner.signalling.order(order) {
                 *told = Told::new(&settings, resolved, changes, &inner.addresses);
-                if !same_local && let Some([outside, inside]) = &told.local {
+                if !same_local && let Some(Locals { outside, inside, .. }) = &told.local {
                     tracing::info!(outside = %outside.main, inside = %inside.main, "This machine has another address");
                 }
                 if moved {

@@ -99,6 +99,7 @@ impl Switchboard {
         let id = self.ids.next();
         let facts = self.facts(message, &target, flow, side, trunk);
         let settings = self.settings_for(&facts);
+        let callee = settings.flow(side.other(), first.hop);
         let mut call = Box::new(Call {
             party: parties(message, contact, first.uri),
             invite: Some(Box::new(message.keep())),
@@ -109,15 +110,7 @@ impl Switchboard {
             unheard: if message.has_sdp() { None } else { Some(NotAnalysed::NoSdp) },
             trunk: first.trunk.or_else(|| facts.trunk.clone()),
             candidates,
-            ..Call::new(
-                id,
-                Arc::from(message.call_id()),
-                side,
-                PerLeg { caller: flow, callee: flow.towards(first.hop) },
-                facts,
-                settings,
-                now,
-            )
+            ..Call::new(id, Arc::from(message.call_id()), side, PerLeg { caller: flow, callee }, facts, settings, now)
         });
         self.host_guests(&mut call);
         self.enter(&call);

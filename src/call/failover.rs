@@ -78,7 +78,7 @@ impl Switchboard {
         if let Some(client) = call.client.take() {
             self.clients.remove(&client);
         }
-        call.flow.callee = call.flow.caller.towards(hop);
+        call.flow.callee = call.settings.flow(call.side(Leg::Callee), hop);
         if call.side(Leg::Callee) == Side::Outside {
             call.trunk = trunk;
         }
@@ -240,7 +240,7 @@ impl Switchboard {
             self.relayed.insert(client, relayed);
             return false;
         };
-        let to = again.flow.towards(candidate.hop);
+        let to = self.settings.flow(relayed.from.other(), candidate.hop);
         let mut edits = Edits::new();
         self.edit_outside(&mut edits, &message, &mut relayed, (again.flow, candidate), &branch);
         let mut bytes = Vec::new();

@@ -41,7 +41,8 @@ impl Switchboard {
             return None;
         }
         let side = self.side_of(flow.peer)?;
-        let local = self.settings.listens(side, Transport::Tcp)?;
+        let stream = Hop { address: flow.peer, transport: Transport::Tcp };
+        let local = self.settings.listens(side, stream)?;
         let mut index = Index::new();
         let message = index.read(bytes, &self.settings.wire_limits).ok()?;
         let (via, branch) = (message.header(Name::Via)?, message.via().ok()?.branch()?);
@@ -49,7 +50,7 @@ impl Switchboard {
         edits.replace(&message, via.value, &format!("SIP/2.0/TCP {};branch={branch};rport", local.address));
         let mut moved = Vec::new();
         edits.apply(&message, &mut moved);
-        Some((moved, flow.towards(Hop { address: flow.peer, transport: Transport::Tcp })))
+        Some((moved, Flow::to(stream)))
     }
 
     /// A peer takes no connection.

@@ -102,7 +102,7 @@ impl Switchboard {
         let cseq = invite.and_then(|invite| invite.cseq().ok().map(|cseq| cseq.number));
         self.index = Some(index);
         if let Some(highest_cseq) = cseq {
-            let local = self.settings.local(side, flow.transport);
+            let local = self.settings.local(side, flow.hop());
             let orphan = Orphan { flow, local, highest_cseq, ended: Vec::new() };
             self.orphans.insert(client, Box::new(orphan));
         }

@@ -55,7 +55,7 @@ pub use input::{Input, Output, Sizes};
 pub use machine::PROMPTS;
 pub use resumed::Invited;
 pub use security::{Secured, Spoken, SrtpPolicy, SrtpSettings};
-pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk};
+pub use settings::{CODECS, DivertCallee, DivertCaller, Local, Redirects, Settings, ShownIdentity, Side, Trunk, Way};
 pub use snapshot::{Diverting, Entry, Snapshot, SteppedUp, Story};
 pub use switchboard::Switchboard;
 pub use table::EMERGENCIES;

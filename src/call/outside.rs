@@ -43,7 +43,7 @@ impl Switchboard {
             candidates.push_front(one);
         }
         let candidate = candidates.pop_front()?;
-        let to = flow.towards(candidate.hop);
+        let to = self.settings.flow(relayed.from.other(), candidate.hop);
         self.edit_outside(edits, message, relayed, (flow, candidate), branch);
         if !candidates.is_empty() {
             let again = Again::of(message, (flow, to.hop()), candidates, now);
@@ -63,7 +63,7 @@ impl Switchboard {
     ) {
         let settings = &self.settings;
         let side = relayed.from;
-        let local = settings.local(side.other(), hop.transport);
+        let local = settings.local(side.other(), hop);
         forward::edit_hop(edits, message, flow.peer, local, branch);
         // The PBX is told the way of such a dialog with us as its first step, and who is at its end. The trunk is told
         // of us alone.

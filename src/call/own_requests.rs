@@ -9,7 +9,7 @@ use super::forward;
 use super::settings::{Side, Trunk};
 use super::switchboard::Switchboard;
 use super::trunks::TrunkChange;
-use crate::sip::flow::{Flow, Hop};
+use crate::sip::flow::Hop;
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{MAX_FORWARDS, Message, StatusCode};
 use crate::trunk::{Next, Registered, State};
@@ -43,7 +43,7 @@ impl Switchboard {
         let Registered { cseq, expires, authorization } = registration.request(&uri, &mut trunks.dice);
         let register = registration.register();
         let (user, host) = (&register.credentials.user, trunk.uri_host());
-        let local = self.settings.local(Side::Outside, hop.transport);
+        let local = self.settings.local(Side::Outside, hop);
         let contact = format!("{};line={}", forward::our_uri("sip", Some(user), local), register.token);
         let via = forward::via(local, &branch);
         let (tag, call_id) = (standing.call_id.get(..8).unwrap_or_default(), &standing.call_id);
@@ -54,7 +54,7 @@ impl Switchboard {
              Expires: {expires}\r\nSupported: path\r\n{authorization}Content-Length: 0\r\n\r\n"
         );
         self.trunks.own.insert(client, OwnRequest { trunk: Some(Arc::clone(&trunk.name)), hop, register: true });
-        self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
+        self.transactions.send(client, message.as_bytes(), self.settings.flow(Side::Outside, hop), now);
     }
 
     /// Asks a host whether it answers: a trunk's, or, where none is named, the PBX.
@@ -63,7 +63,7 @@ impl Switchboard {
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
             return self.host_silent(&own, now);
         };
-        let local = self.settings.local(side, hop.transport);
+        let local = self.settings.local(side, hop);
         let via = forward::via(local, &branch);
         let us = forward::our_uri("sip", None, local);
         let (tag, call_id) = (self.trunks.dice.number(), self.trunks.dice.number());
@@ -73,7 +73,7 @@ impl Switchboard {
              To: <sip:{them}>\r\nCall-ID: {call_id:016x}\r\nCSeq: 1 OPTIONS\r\nContact: <{us}>\r\nContent-Length: 0\r\n\r\n"
         );
         self.trunks.own.insert(client, own);
-        self.transactions.send(client, message.as_bytes(), Flow::to(hop), now);
+        self.transactions.send(client, message.as_bytes(), self.settings.flow(side, hop), now);
     }
 
     fn host_silent(&mut self, own: &OwnRequest, now: Instant) {
@@ -117,7 +117,7 @@ impl Switchboard {
 
     /// What the registrar has written into our Via (RFC 3261 §18.2.1, RFC 3581 §4): said once for each address.
     fn look_at_ourselves(&mut self, trunk: &Trunk, hop: Hop, message: &Message<'_>) {
-        let ours = self.settings.local(Side::Outside, hop.transport).address;
+        let ours = self.settings.local(Side::Outside, hop).address;
         let Ok(via) = message.via() else { return };
         let received = via.received().and_then(|ip| ip.trim_matches(['[', ']']).parse::<IpAddr>().ok());
         let port = via.rport().flatten().filter(|_| !hop.transport.is_reliable());

@@ -227,7 +227,7 @@ impl Switchboard {
         let settings = Arc::clone(call.as_ref().map_or(&self.settings, |call| &call.settings));
         let credible = side == Side::Inside && call.as_ref().is_some_and(|call| call.is_ours());
         let mut edits = self.blank_edits();
-        let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.transport));
+        let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.hop()));
         let to = match call {
             Some(call) => Some(self.edit_inside(call, &mut edits, message, &mut relayed, flow, &branch)),
             None => self.start_outside(&mut edits, message, &mut relayed, flow, (client, &branch), now),

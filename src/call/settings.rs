@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::security::SrtpSettings;
 use crate::policy::rules::Policy;
 use crate::rtp::control::Codec;
-use crate::sip::flow::{Hop, Transport};
+use crate::sip::flow::{ANY_SOCKET, Flow, Hop, Transport};
 use crate::sip::wire::sdp::{BadSdp, Sdp};
 use crate::sip::wire::{Limits, Uri};
 use crate::trunk::{Register, Target};
@@ -120,20 +120,22 @@ impl Trunk {
     }
 }
 
-/// Our addresses as one side sees them, by transport.
+/// Our addresses as a peer sees them, by transport.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Local {
-    /// Of the first listening socket that this side can reach.
+    /// Of the listening socket that it reaches best.
     pub main: SocketAddr,
-    /// Of the first one of a transport, where that is another.
+    /// Of that of each transport, where it is another.
     pub by_transport: Vec<Hop>,
+    /// Index of the one for UDP (order of `[[listen]]`).
+    pub socket: u8,
 }
 
 impl Local {
     /// One address for whatever comes.
     #[must_use]
     pub fn only(address: SocketAddr) -> Self {
-        Self { main: address, by_transport: Vec::new() }
+        Self { main: address, by_transport: Vec::new(), socket: ANY_SOCKET }
     }
 
     /// The address of a listening socket for `transport`; None: there is none.
@@ -146,6 +148,15 @@ impl Local {
     pub fn on(&self, transport: Transport) -> SocketAddr {
         self.listener(transport).unwrap_or(self.main)
     }
+}
+
+/// Where a peer sees us: its route may begin at another of our network cards than its neighbours'.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Way {
+    /// Peers.
+    pub network: IpNet,
+    /// Our addresses as they see them.
+    pub local: Local,
 }
 
 /// What the callee of a diverted call hears.
@@ -189,10 +200,12 @@ pub struct Settings {
     pub pbx_keep_alive: Option<Duration>,
     /// In order of preference for outbound calls.
     pub trunks: Vec<Trunk>,
-    /// Our addresses towards trunks.
+    /// Our addresses towards trunks, where `ways` has none.
     pub local_outside: Local,
-    /// Our addresses towards the PBX.
+    /// Our addresses towards the PBX, where `ways` has none.
     pub local_inside: Local,
+    /// The smallest networks first.
+    pub ways: Vec<Way>,
     /// What the outside sees in place of our address (NAT); ports are translated one to one.
     pub public_address: Option<IpAddr>,
     /// The same for media, where it is another.
@@ -308,43 +321,58 @@ impl Settings {
         }
     }
 
-    /// What `side` knows us by over `transport`: goes into Via, Contact and session descriptions.
+    /// What `peer` on `side` knows us by: goes into Via, Contact and session descriptions.
     #[must_use]
-    pub fn local(&self, side: Side, transport: Transport) -> Hop {
-        let bound = self.bound(side, transport);
-        let address = match (side, self.public_address) {
-            (Side::Outside, Some(public)) => SocketAddr::new(public, bound.port()),
-            (Side::Outside, None) | (Side::Inside, _) => bound,
-        };
-        Hop { address, transport }
+    pub fn local(&self, side: Side, peer: Hop) -> Hop {
+        let bound = self.bound(side, peer);
+        let ip = self.public(side, peer, self.public_address).unwrap_or(bound.ip());
+        Hop { address: SocketAddr::new(ip, bound.port()), transport: peer.transport }
     }
 
-    /// The same where we listen on `transport` for that side.
+    /// The same where we listen on the transport for that peer.
     #[must_use]
-    pub fn listens(&self, side: Side, transport: Transport) -> Option<Hop> {
-        let local = match side {
+    pub fn listens(&self, side: Side, peer: Hop) -> Option<Hop> {
+        self.towards(side, peer.address.ip()).listener(peer.transport).map(|_| self.local(side, peer))
+    }
+
+    /// Where `peer` sends media to.
+    pub(super) fn media_address(&self, side: Side, peer: Hop) -> IpAddr {
+        let public = self.public(side, peer, self.public_media_address);
+        public.unwrap_or_else(|| self.local(side, peer).address.ip())
+    }
+
+    /// The address of this machine towards `peer`.
+    #[must_use]
+    pub fn bound(&self, side: Side, peer: Hop) -> SocketAddr {
+        self.towards(side, peer.address.ip()).on(peer.transport)
+    }
+
+    /// The way of a new request to a next hop: over UDP, through the socket that its answer comes to.
+    #[must_use]
+    pub fn flow(&self, side: Side, hop: Hop) -> Flow {
+        Flow { listener: self.towards(side, hop.address.ip()).socket, ..Flow::to(hop) }
+    }
+
+    fn towards(&self, side: Side, peer: IpAddr) -> &Local {
+        if let Some(way) = self.ways.iter().find(|way| way.network.contains(&peer)) {
+            return &way.local;
+        }
+        let usual = match side {
             Side::Outside => &self.local_outside,
             Side::Inside => &self.local_inside,
         };
-        local.listener(transport).map(|_| self.local(side, transport))
+        // A registrar's gateway may come from anywhere.
+        let reached = |local: &&Local| local.main.is_ipv4() == peer.is_ipv4();
+        let ways = self.ways.iter().map(|way| &way.local);
+        [usual].into_iter().chain(ways).find(reached).unwrap_or(usual)
     }
 
-    /// Where `side` sends media to.
-    pub(super) fn media_address(&self, side: Side, transport: Transport) -> IpAddr {
-        let of_signalling = self.local(side, transport).address.ip();
-        match side {
-            Side::Outside => self.public_media_address.unwrap_or(of_signalling),
-            Side::Inside => of_signalling,
-        }
-    }
-
-    /// The address of this machine towards `side`.
-    #[must_use]
-    pub fn bound(&self, side: Side, transport: Transport) -> SocketAddr {
-        match side {
-            Side::Outside => self.local_outside.on(transport),
-            Side::Inside => self.local_inside.on(transport),
-        }
+    /// A public address, for whom it is: a peer in a private network is on our side of the router, unless what it is
+    /// told is private as well.
+    fn public(&self, side: Side, peer: Hop, stated: Option<IpAddr>) -> Option<IpAddr> {
+        let beyond = |public: &IpAddr| is_global(peer.address.ip()) || !is_global(*public);
+        let fits = |public: &IpAddr| public.is_ipv4() == peer.address.is_ipv4() && beyond(public);
+        stated.filter(|_| side == Side::Outside).filter(fits)
     }
 
     /// True for a URI that asks for help in an emergency.
@@ -387,8 +415,29 @@ impl Settings {
 
     /// True if `ip` is one of ours as `side` sees us.
     pub(super) fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
-        Transport::ALL.into_iter().any(|transport| self.local(side, transport).address.ip() == ip)
+        let has = |local: &Local| local.main.ip() == ip || local.by_transport.iter().any(|hop| hop.address.ip() == ip);
+        match side {
+            Side::Inside => {
+                let mut ways = self.ways.iter().filter(|way| self.pbx_networks.contains(&way.network));
+                has(&self.local_inside) || ways.any(|way| has(&way.local))
+            }
+            Side::Outside => {
+                let mut ways = self.ways.iter().map(|way| &way.local);
+                self.public_address == Some(ip) || has(&self.local_outside) || ways.any(has)
+            }
+        }
     }
+}
+
+/// False in networks whose addresses mean nothing elsewhere; 100.64.0.0/10 is the carriers' NAT (RFC 6598).
+fn is_global(ip: IpAddr) -> bool {
+    let here = match ip {
+        IpAddr::V4(ip) => {
+            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    !(here || ip.is_loopback())
 }
 
 /// True if `host` is this name; each may end in the dot of the root.

@@ -258,16 +258,16 @@ impl Call {
 
     /// What `leg` knows us by.
     pub(super) fn local(&self, leg: Leg) -> Hop {
-        self.settings.local(self.side(leg), self.flow[leg].transport)
+        self.settings.local(self.side(leg), self.flow[leg].hop())
     }
 
     fn media_address(&self, leg: Leg) -> IpAddr {
-        self.settings.media_address(self.side(leg), self.flow[leg].transport)
+        self.settings.media_address(self.side(leg), self.flow[leg].hop())
     }
 
     /// The address of this machine towards each leg's peer.
     pub(super) fn bound(&self) -> PerLeg<IpAddr> {
-        PerLeg::from_fn(|leg| self.settings.bound(self.side(leg), self.flow[leg].transport).ip())
+        PerLeg::from_fn(|leg| self.settings.bound(self.side(leg), self.flow[leg].hop()).ip())
     }
 
     /// Where each peer is told to send its media to, by our ports.

@@ -152,7 +152,7 @@ impl Switchboard {
             Input::Start => self.set_trunks(now),
             Input::Settings(settings) => self.new_settings(settings, now),
             Input::Awake => {
-                self.trunks.renew(now);
+                self.trunks.renew(|_| true, now);
                 self.trunks_due(now);
             }
             Input::HangUp { call } => {
@@ -181,12 +181,9 @@ impl Switchboard {
     /// Calls that began before keep what they began with; whoever is no trunk's any more is known as long as its call
     /// is.
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
-        let ours = |settings: &Settings| (settings.public_address, settings.local_outside.clone());
-        let moved = ours(&settings) != ours(&self.settings);
-        self.settings = settings;
-        if moved {
-            self.trunks.renew(now);
-        }
+        let before = std::mem::replace(&mut self.settings, Arc::clone(&settings));
+        let ours = |settings: &Settings, registrar| settings.local(Side::Outside, registrar);
+        self.trunks.renew(|registrar| ours(&before, registrar) != ours(&settings, registrar), now);
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             if let Some(mut call) = self.take(id) {

@@ -22,7 +22,7 @@ impl Switchboard {
         let headless = old.split('?').next().unwrap_or(old);
         let new = if side == Side::Inside && self.settings.is_pbx(&uri) {
             // One of its own extensions: out there, it is behind us.
-            Some(forward::at_hop(headless, self.settings.local(Side::Outside, to.transport)))
+            Some(forward::at_hop(headless, self.settings.local(Side::Outside, to)))
         } else if self.settings.is_us(side, &uri) {
             self.replaced_target(&uri, side).or_else(|| Some(forward::at_hop(headless, to)))
         } else {

@@ -154,10 +154,10 @@ impl Trunks {
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
     }
 
-    /// Registers anew: the outside sees us elsewhere, or the binding may have ended.
-    pub(super) fn renew(&mut self, now: Instant) {
-        let registrations = self.standing.values_mut().filter_map(|standing| standing.registration.as_mut());
-        registrations.for_each(|registration| registration.renew(now));
+    /// Registers anew with those who see us elsewhere, or whose binding may have ended.
+    pub(super) fn renew(&mut self, moved: impl Fn(Hop) -> bool, now: Instant) {
+        let moved = self.standing.values_mut().filter(|standing| standing.registrar.is_some_and(&moved));
+        moved.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew(now));
     }
 
     /// Registers anew with whoever is there: the connection may have been its only way to us (RFC 5626 §4.4).

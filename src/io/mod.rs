@@ -8,6 +8,7 @@ mod marking;
 pub mod media;
 pub mod names;
 mod outlet;
+pub mod route;
 pub mod shipped;
 mod sieve;
 pub mod signalling;

@@ -98,10 +98,13 @@ impl fmt::Display for Hop {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConnectionId(pub u64);
 
+/// Stands for the first of our sockets that reaches a peer.
+pub const ANY_SOCKET: u8 = u8::MAX;
+
 /// One way to a peer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Flow {
-    /// Index of our listening socket (order of `[[listen]]`).
+    /// Index of our listening socket (order of `[[listen]]`), or [`ANY_SOCKET`].
     pub listener: u8,
     /// The peer's address, as seen in the packet or resolved.
     pub peer: SocketAddr,
@@ -138,18 +141,12 @@ impl Flow {
     #[must_use]
     pub fn to(hop: Hop) -> Self {
         Self {
-            listener: u8::MAX,
+            listener: ANY_SOCKET,
             peer: hop.address,
             transport: hop.transport,
             connection: None,
             listens_at: hop.address.port(),
         }
-    }
-
-    /// The way to a next hop; over UDP, through the socket that `self` uses.
-    #[must_use]
-    pub fn towards(self, hop: Hop) -> Self {
-        Self { listener: self.listener, ..Self::to(hop) }
     }
 
     /// The same way, once `request` has come on it: should its connection go, the peer is reached at its own address

@@ -10,7 +10,10 @@ use super::{MS, S, expect};
 fn listening() -> Settings {
     let local = |address: &str| {
         let address = address.parse().unwrap();
-        Local { main: address, by_transport: vec![Hop::udp(address), Hop { address, transport: Transport::Tcp }] }
+        Local {
+            by_transport: vec![Hop::udp(address), Hop { address, transport: Transport::Tcp }],
+            ..Local::only(address)
+        }
     };
     Settings { local_outside: local(US_OUTSIDE), local_inside: local(US_INSIDE), ..settings() }
 }

@@ -1,6 +1,6 @@
 //! Where a peer is, as it says itself: target refresh (RFC 3261 §12.2, RFC 3311 §5.2), and names that stand for us.
 
-use ringfence::call::{Settings, Trunk};
+use ringfence::call::{Local, Settings, Trunk, Way};
 use ringfence::sip::flow::Hop;
 
 use super::world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, World, header, response, sdp, settings};
@@ -172,5 +172,59 @@ fn an_address_in_a_network_of_a_trunk_leads_to_it_and_our_own_to_any() {
         }
         assert!(world.last(PBX).starts_with(if then.is_some() { "SIP/2.0 486 " } else { "SIP/2.0 503 " }), "{host}");
         world.send(PBX, &caller.request("ACK", ""));
+    }
+}
+
+#[test]
+fn each_trunk_is_told_the_address_at_which_it_reaches_us() {
+    let (gateway, six, beside) = ("10.0.9.9:5060", "[2001:db8::9]:5060", "10.0.8.8:5060");
+    let mut all = settings();
+    for (name, at) in [("gateway", gateway), ("six", six), ("beside", beside)] {
+        all.trunks.push(Trunk::at(name, Hop::udp(at.parse().unwrap())));
+    }
+    let way =
+        |network: &str, us: &str| Way { network: network.parse().unwrap(), local: Local::only(us.parse().unwrap()) };
+    all.ways = vec![way("2001:db8::9/128", "[2001:db8::1]:5060"), way("10.0.9.0/24", "10.0.9.1:5070")];
+    let told = |public: &str, media: &str| Settings {
+        public_address: Some(public.parse().unwrap()),
+        public_media_address: Some(media.parse().unwrap()),
+        ..all.clone()
+    };
+    let router = told("203.0.113.5", "203.0.113.6");
+    // As in a container, whose network nobody sees from outside.
+    let host = told("192.168.1.5", "192.168.1.5");
+    for (settings, at, us, media) in [
+        (&router, TRUNK, "203.0.113.5:5060", "IP4 203.0.113.6"),
+        (&router, gateway, "10.0.9.1:5070", "IP4 10.0.9.1"),
+        (&router, six, "[2001:db8::1]:5060", "IP6 2001:db8::1"),
+        (&router, beside, "192.0.2.1:5060", "IP4 192.0.2.1"),
+        (&host, gateway, "192.168.1.5:5070", "IP4 192.168.1.5"),
+    ] {
+        let mut world = World::new(settings.clone());
+        let mut caller = Phone { at, ..Phone::caller("in") };
+        let offer = sdp(TRUNK, "");
+        world.send(at, &caller.request("INVITE", &offer));
+        let invite = world.last(PBX);
+        assert!(invite.contains("c=IN IP4 10.0.0.1\r\n") && header(&invite, "Via").contains(US_INSIDE), "{invite}");
+        world.send(PBX, &response(&invite, "200 OK", "callee", &sdp(PBX, "")));
+        let ok = world.last(at);
+        assert_eq!(header(&ok, "Contact"), format!("<sip:y@{us}>"));
+        assert!(ok.contains(&format!("c=IN {media}\r\n")), "{ok}");
+        caller.learn(&ok);
+        world.send(at, &caller.ack());
+        world.last(PBX);
+        world.hang_up((at, &mut caller), PBX);
+        world.last(at);
+
+        let target = format!("sip:01632960002@{}", at.rsplit_once(':').unwrap().0);
+        let caller = Phone { target, ..Phone::inside("out", "01632960002") };
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(at);
+        assert!(header(&invite, "Via").starts_with(&format!("SIP/2.0/UDP {us};")), "{invite}");
+        assert!(invite.contains(&format!("c=IN {media}\r\n")), "{invite}");
+        world.send(at, &response(&invite, "486 Busy Here", "trunk", ""));
+        world.last(at);
+        world.send(PBX, &caller.request("ACK", ""));
+        world.rest();
     }
 }

@@ -69,9 +69,9 @@ pub(crate) fn answer(request: &str, status: &str, tag: &str, contact: SocketAddr
 
 /// A description of one stream of G.711, mu-law, with telephone events.
 pub(crate) fn description(address: SocketAddr) -> String {
-    let (ip, port) = (address.ip(), address.port());
+    let (ip, port, kind) = (address.ip(), address.port(), if address.is_ipv4() { "IP4" } else { "IP6" });
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
+        "v=0\r\no=- 1 1 IN {kind} {ip}\r\ns=-\r\nc=IN {kind} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
          a=rtpmap:101 telephone-event/8000\r\n"
     )
 }
@@ -80,5 +80,5 @@ pub(crate) fn description(address: SocketAddr) -> String {
 pub(crate) fn audio(message: &str) -> SocketAddr {
     let line = |start: &str| message.lines().find_map(|line| line.strip_prefix(start)).unwrap();
     let port = line("m=audio ").split(' ').next().unwrap();
-    SocketAddr::new(line("c=IN IP4 ").parse().unwrap(), port.parse().unwrap())
+    SocketAddr::new(line("c=IN IP").split_once(' ').unwrap().1.parse().unwrap(), port.parse().unwrap())
 }

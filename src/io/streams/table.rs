@@ -14,6 +14,7 @@ use super::deadlines::Deadlines;
 use super::pipe::{Pipe, Reading};
 use super::{CloseReason, Counts, Settings, tcp};
 use crate::gate::SourceKey;
+use crate::io::route;
 use crate::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use crate::sip::transaction::T1X64;
 
@@ -310,13 +311,17 @@ impl Streams {
         }
     }
 
-    /// Our address as peers know it, where it is one.
+    /// The address that a peer knows us by, where a connection would not have it by itself.
     fn local_ip(&self, hop: Hop) -> Option<IpAddr> {
-        let fits = |listener: &&Listener| {
+        let fits = |listener: &Listener| {
             listener.transport == hop.transport && listener.address.is_ipv4() == hop.address.is_ipv4()
         };
-        let ip = self.listeners.values().find(fits)?.address.ip();
-        (!ip.is_unspecified()).then_some(ip)
+        let source = route::source_towards(hop.address).ok();
+        let fitting = self.listeners.iter().filter(|(_, listener)| fits(listener));
+        let ours = fitting.map(|(number, listener)| (listener.address.ip(), *number));
+        let far = |(ip, number): &(IpAddr, usize)| (route::distance(*ip, source), *number);
+        let nearest = ours.min_by_key(far)?;
+        (far(&nearest).0 > 0).then_some(nearest.0)
     }
 
     fn next_id(&mut self) -> ConnectionId {

@@ -88,12 +88,12 @@ impl Shard {
         self.media_due = Some(self.media_due.map_or(due, |before| before.min(due)));
     }
 
-    /// Through the socket that the flow names; for a flow that began on a stream, through the first that reaches the
-    /// peer.
+    /// Through the socket that the flow names. For a flow that names none, or one of before a restart that is another
+    /// now, through the first that reaches the peer: IPv6 sockets take no IPv4.
     fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
-        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref);
         let family =
             |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4() == flow.peer.is_ipv4());
+        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref).filter(family);
         let socket = named.or_else(|| self.sockets.iter().flatten().find(family));
         socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
     }

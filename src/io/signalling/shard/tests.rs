@@ -28,6 +28,7 @@ fn settings() -> Settings {
         trunks: Vec::new(),
         local_outside: Local::only(us),
         local_inside: Local::only(us),
+        ways: Vec::new(),
         public_address: None,
         public_media_address: None,
         codecs: Vec::new(),
