@@ -378,7 +378,16 @@ impl Switchboard {
         let flow = self.as_asked(message, flow, side);
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
-            Received::Full => self.counters.table_full += 1,
+            Received::Full => {
+                self.counters.table_full += 1;
+                // A datagram comes again, when there may be room. On a connection nothing does.
+                if flow.transport.is_reliable() {
+                    let mut out = Vec::new();
+                    let (code, later) = (StatusCode::SERVICE_UNAVAILABLE, ["Retry-After: 30"]);
+                    respond(message, code, flow.peer, Some("full"), &later, &[], &mut out);
+                    self.transmit(flow, &out);
+                }
+            }
             Received::Request(server) => {
                 self.in_hand = Some(server);
                 self.request(message, server, flow, side, now);

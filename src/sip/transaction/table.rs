@@ -36,6 +36,11 @@ impl Default for TransactionSettings {
     }
 }
 
+/// Whose share a request takes; true: it came on a connection.
+fn holder(flow: Flow) -> (IpAddr, bool) {
+    (flow.peer.ip(), flow.transport.is_reliable())
+}
+
 /// All transactions of a shard.
 #[derive(Debug)]
 pub struct Transactions {
@@ -43,8 +48,8 @@ pub struct Transactions {
     servers: Slab<Server>,
     /// Keys are hashes with our secret.
     by_key: OwnMap<ServerKey, ServerId>,
-    /// Server transactions of each peer.
-    held: HashMap<IpAddr, usize>,
+    /// Server transactions of each peer: what came on connections, and what anybody may have sent in its name.
+    held: HashMap<(IpAddr, bool), usize>,
     clients: Slab<Client>,
     deadlines: Deadlines,
     transmits: VecDeque<Transmit>,
@@ -93,7 +98,7 @@ impl Transactions {
             return Received::AckToSuccess;
         }
         // A tag alone makes nobody a party to a call: anyone can invent one.
-        if claim != Claim::OfCall && !self.has_share(flow.peer.ip(), claim) {
+        if claim != Claim::OfCall && !self.has_share(flow, claim) {
             return Received::Full;
         }
         match method {
@@ -386,16 +391,16 @@ impl Transactions {
         self.server(id).is_some_and(|server| server.flow.peer.ip() == flow.peer.ip())
     }
 
-    fn has_share(&self, peer: IpAddr, claim: Claim) -> bool {
-        let held = self.held.get(&peer).copied().unwrap_or(0);
+    fn has_share(&self, flow: Flow, claim: Claim) -> bool {
+        let held = self.held.get(&holder(flow)).copied().unwrap_or(0);
         let room = self.servers.room().saturating_sub(claim.leaves(self.servers.capacity()));
         room > 0 && (held < FEW || held < SHARE * room)
     }
 
     fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {
-        let (deadline, peer) = (server.deadline(), server.flow.peer.ip());
+        let (deadline, holder) = (server.deadline(), holder(server.flow));
         let (slot, generation) = self.servers.insert(server)?;
-        *self.held.entry(peer).or_default() += 1;
+        *self.held.entry(holder).or_default() += 1;
         let id = ServerId { slot, generation };
         self.by_key.insert(key, id);
         self.deadlines.set(Who::Server(slot, generation), None, deadline);
@@ -422,10 +427,11 @@ impl Transactions {
         if let Some(server) = self.servers.remove(id.slot, id.generation) {
             self.deadlines.set(Who::Server(id.slot, id.generation), server.deadline(), None);
             self.by_key.remove(&server.key);
-            if let Some(held) = self.held.get_mut(&server.flow.peer.ip()) {
+            let holder = holder(server.flow);
+            if let Some(held) = self.held.get_mut(&holder) {
                 *held -= 1;
                 if *held == 0 {
-                    self.held.remove(&server.flow.peer.ip());
+                    self.held.remove(&holder);
                 }
             }
             self.events.push_back(TransactionEvent::ServerEnded(id));

@@ -414,6 +414,22 @@ fn a_peer_that_floods_leaves_room_for_others_and_for_what_is_of_a_call() {
     );
 }
 
+#[test]
+fn what_comes_in_a_peers_name_takes_nothing_of_the_share_of_its_connections() {
+    let mut table = Transactions::new(3, [7; 16], &TransactionSettings { capacity: 1_000 });
+    let t0 = clock::now();
+    assert_eq!(flood(&mut table, "OPTIONS", PEER, Claim::Others, 5_000, t0), 751);
+
+    let had_room = |number: &usize| {
+        let new = receive_over(&mut table, &request("OPTIONS", &format!("z9hG4bKs{number}")), stream(), t0);
+        matches!(new, Received::Request(_))
+    };
+    assert_eq!((0..5_000).filter(had_room).count(), 150, "as another peer");
+
+    run(&mut table, t0);
+    assert_eq!(table.counts(), (0, 0));
+}
+
 /// Whoever forges addresses of a network that is a trunk's.
 #[test]
 fn a_flood_from_many_addresses_leaves_room_for_our_own_side_and_for_what_is_of_a_call() {
