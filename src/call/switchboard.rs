@@ -299,10 +299,12 @@ impl Switchboard {
         self.settings.side_of(source).is_none() && self.trunks.registered_contact(bytes).is_some()
     }
 
-    /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
+    /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk. What we ask a
+    /// trunk is answered from there, whether or not its calls may come from there.
     fn side_of_message(&self, source: SocketAddr, bytes: &[u8]) -> Option<Side> {
-        let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);
-        self.side_of(source).or_else(contact)
+        let answers = || bytes.starts_with(b"SIP/2.0 ") && self.settings.is_target(source.ip());
+        let contact = || answers() || self.trunks.registered_contact(bytes).is_some();
+        self.side_of(source).or_else(|| contact().then_some(Side::Outside))
     }
 
     pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
