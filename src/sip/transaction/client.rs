@@ -31,8 +31,9 @@ pub(super) struct Client {
 pub(super) struct Fallback {
     pub flow: Flow,
     pub bytes: Arc<[u8]>,
-    /// Without any response by then. A connection that could not be made is told earlier.
-    pub at: Instant,
+    /// Without any response by then: of an INVITE, which has one at once where it is read (RFC 3261 §17.2.1). Another
+    /// request may be thought about. A connection that cannot be made is told in any case.
+    pub at: Option<Instant>,
 }
 
 /// The CANCEL is a transaction of its own with the INVITE's branch, so it lives with it.
@@ -151,7 +152,7 @@ impl Client {
             State::Proceeding { give_up } => Some(*give_up),
             State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } => Some(*until),
         };
-        let own = own.into_iter().chain(self.fallback.as_ref().map(|fallback| fallback.at)).min();
+        let own = own.into_iter().chain(self.fallback.as_ref().and_then(|fallback| fallback.at)).min();
         match &self.cancel {
             Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due(), |own| own.min(repeat.due()))),
             Cancel::No | Cancel::Waiting(_) | Cancel::Sent { repeat: None, .. } | Cancel::Done => own,
@@ -258,7 +259,7 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
-        if self.fallback.as_ref().is_some_and(|fallback| now >= fallback.at) {
+        if self.fallback.as_ref().and_then(|fallback| fallback.at).is_some_and(|at| now >= at) {
             return self.fall_back(now).map_or(Step::Nothing, Step::FellBack);
         }
         if let Cancel::Sent { bytes, repeat: Some(repeat) } = &mut self.cancel

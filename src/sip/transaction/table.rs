@@ -18,8 +18,9 @@ use crate::units::OwnMap;
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of
 /// the table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
-/// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
-const NO_STREAM: Duration = Duration::from_secs(2);
+/// An INVITE to which a connection brings nothing for this long goes as a datagram: a lost SYN has been repeated once by
+/// then, and where a next hop is given up after two seconds, the datagram can still be answered.
+const NO_STREAM: Duration = Duration::from_millis(1_500);
 /// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
 
@@ -227,8 +228,10 @@ impl Transactions {
     /// The same over a connection, and over UDP as `datagram` where that brings nothing.
     pub fn send_or(&mut self, id: ClientId, stream: (&[u8], Flow), datagram: (&[u8], Flow), now: Instant) {
         let (bytes, flow) = datagram;
-        let fallback = Fallback { flow, bytes: bytes.into(), at: now + NO_STREAM };
-        self.change_client(id, |client| client.fallback = Some(Box::new(fallback)));
+        self.change_client(id, |client| {
+            let at = (client.kind == ClientKind::Invite).then_some(now + NO_STREAM);
+            client.fallback = Some(Box::new(Fallback { flow, bytes: bytes.into(), at }));
+        });
         self.send(id, stream.0, stream.1, now);
     }
 
