@@ -226,6 +226,12 @@ impl Switchboard {
         self.calls.values().filter(|call| call.answered.is_none()).count()
     }
 
+    /// Calls, and requests of ours that wait for a final answer.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.calls.len() + self.transactions.waiting()
+    }
+
     /// Live entries.
     #[must_use]
     pub fn sizes(&self) -> Sizes {

@@ -68,6 +68,8 @@ pub enum Order {
     Block(IpAddr, Duration, Sender<bool>),
     /// How many calls are there?
     Calls(Sender<usize>),
+    /// How many calls are there, and requests of ours without a final answer?
+    Unfinished(Sender<usize>),
     /// Leave the loop.
     Stop,
 }
@@ -261,11 +263,21 @@ impl Signalling {
     /// Calls that are not answered yet. Waits for the shard, at most a second; 0 where it says nothing.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        let (answer, calls) = bounded(1);
-        if !self.order(Order::Unanswered(answer)) {
+        self.count(Order::Unanswered)
+    }
+
+    /// Calls, and requests of ours without a final answer, behind all orders before. Waits as [`Self::unanswered`] does.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.count(Order::Unfinished)
+    }
+
+    fn count(&self, question: impl FnOnce(Sender<usize>) -> Order) -> usize {
+        let (answer, counted) = bounded(1);
+        if !self.order(question(answer)) {
             return 0;
         }
-        calls.recv_timeout(ANSWER_WITHIN).unwrap_or(0)
+        counted.recv_timeout(ANSWER_WITHIN).unwrap_or(0)
     }
 
     /// Blocks a source; refused where it is trusted. Waits for the shard, at most a second.

@@ -380,6 +380,12 @@ impl Transactions {
         self.events.pop_front()
     }
 
+    /// Requests of ours that wait for a final answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.clients.iter().filter(|(_, client)| client.is_waiting()).count()
+    }
+
     /// Live server and client transactions; 0 and 0 after a soak.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
