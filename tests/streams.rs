@@ -204,6 +204,24 @@ fn a_trunk_that_takes_no_connection_is_503() {
 }
 
 #[test]
+fn a_request_that_had_left_goes_again_where_its_connection_ends() {
+    let pbx = FarTrunk::started_again("127.0.0.8");
+    let settings = Firewall::settings(pbx.address, TCP).replacen("[[trunk]]", "transport = \"tcp\"\n[[trunk]]", 1);
+    let firewall = Firewall::start_as(&settings);
+    let mut caller = Caller::new("127.0.2.63", firewall.sip);
+
+    let begun = now();
+    assert_eq!(caller.invite("201"), 200);
+
+    assert!(now() - begun < Duration::from_secs(6), "nobody waits for what will not come");
+    assert_eq!(pbx.connections(), 2);
+    let requests = pbx.requests();
+    assert!(requests[0].starts_with("INVITE ") && requests[0] == requests[1], "{requests:?}");
+    let parts = firewall.get("/health")["parts"].clone();
+    assert!(parts.as_array().unwrap().iter().all(|part| part["part"] != "pbx" || part["up"] == true), "{parts}");
+}
+
+#[test]
 fn a_call_outlives_its_connection() {
     let pbx = Pbx::start("127.0.0.3");
     let firewall = tcp(pbx.address, "");

@@ -125,7 +125,10 @@ impl Switchboard {
             Input::Message { bytes, flow } => self.bytes(bytes, flow, now),
             Input::BadFrame { head, error, flow } => self.bad_frame(head, error, flow),
             Input::Unsent { bytes } => self.transactions.unsent(bytes, now),
-            Input::Ended { hop } => self.trunks.lost_way(hop, now),
+            Input::Ended { hop } => {
+                self.transactions.lost_way(hop, now);
+                self.trunks.lost_way(hop, now);
+            }
             Input::Consulted { call, over_limit, dialled_before, hour, weekday } => {
                 let Some(mut call) = self.take(call) else { return };
                 let Phase::Consulting = call.phase else { return self.keep(call) };

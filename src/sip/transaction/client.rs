@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::ClientKind;
 use super::timing::{Repeat, T1X64, T2, T4, TIMER_C, TIMER_D};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::wire::StatusCode;
 
 /// One request that we sent, or are about to send.
@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub fallback: Option<Box<Fallback>>,
     /// It has gone that way: what is told of the first is of no interest any more.
     pub fell_back: bool,
+    /// Its connection has ended behind it, and it has gone, or goes, once more.
+    pub again: bool,
 }
 
 /// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC
@@ -105,6 +107,7 @@ impl Client {
             cancel: Cancel::No,
             fallback: None,
             fell_back: false,
+            again: false,
         }
     }
 
@@ -132,6 +135,19 @@ impl Client {
                 Some(fallback.bytes)
             }
             (_, Cancel::No | Cancel::Waiting(_) | Cancel::Sent { .. } | Cancel::Done) => None,
+        }
+    }
+
+    /// A connection to `hop` has ended. A request that left on it may never have been read there: it goes once more.
+    /// Where it has not left, it is given up before.
+    pub(super) fn lose_way(&mut self, hop: Hop, now: Instant) {
+        let went = self.sent.is_some_and(|flow| flow.transport.is_reliable() && flow.hop() == hop);
+        match (&mut self.state, &self.cancel) {
+            (State::Calling { repeat, .. } | State::Trying { repeat, .. }, Cancel::No) if went && !self.again => {
+                *repeat = Some(Repeat::at(now));
+                self.again = true;
+            }
+            (_, Cancel::No | Cancel::Waiting(_) | Cancel::Sent { .. } | Cancel::Done) => {}
         }
     }
 
@@ -268,11 +284,18 @@ impl Client {
             repeat.back_off(T2);
             return Step::Send(Arc::clone(bytes));
         }
+        let reliable = self.is_reliable();
         match &mut self.state {
             State::Calling { give_up, .. } | State::Trying { give_up, .. } | State::Proceeding { give_up }
                 if now >= *give_up =>
             {
                 Step::TimedOut
+            }
+            State::Calling { repeat: once @ Some(_), .. } | State::Trying { repeat: once @ Some(_), .. }
+                if reliable =>
+            {
+                *once = None;
+                self.request.clone().map_or(Step::Nothing, Step::Send)
             }
             State::Calling { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 // Timer A doubles without bound; timer B ends it (RFC 3261 §17.1.1.2).

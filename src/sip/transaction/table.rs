@@ -11,7 +11,7 @@ use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
 use super::slab::Slab;
 use super::{Claim, ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::OwnMap;
 
@@ -266,6 +266,17 @@ impl Transactions {
         {
             self.events.push_back(TransactionEvent::ClientUnsent(id));
             self.remove_client(id);
+        }
+    }
+
+    /// A connection to `hop` has ended that we had opened. What has not left is told with [`Transactions::unsent`], before
+    /// the next [`Transactions::handle_timeout`]; what has may not have arrived (a peer that began anew, or that closed
+    /// an idle connection meanwhile), and whoever has read it knows its branch: it goes once more.
+    pub fn lost_way(&mut self, hop: Hop, now: Instant) {
+        let waiting = self.clients.iter().filter(|(_, client)| client.is_waiting());
+        let waiting: Vec<(u32, u32)> = waiting.map(|(id, _)| id).collect();
+        for (slot, generation) in waiting {
+            self.change_client(ClientId { slot, generation }, |client| client.lose_way(hop, now));
         }
     }
 
