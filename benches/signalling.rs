@@ -54,7 +54,7 @@ fn at_the_gate(criterion: &mut Criterion) {
     criterion.bench_function("a message at the gate", |bencher| {
         let settings = gate::Settings { trusted: vec![trunk.into()], ..gate::Settings::default() };
         let mut gate = Gate::new(Arc::new(settings), now);
-        bencher.iter(|| gate.message(black_box(trunk), now));
+        bencher.iter(|| gate.message(black_box(trunk), false, now));
     });
 
     criterion.bench_function("a turn under overload", |bencher| {

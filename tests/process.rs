@@ -275,6 +275,25 @@ fn a_call_that_does_not_end_is_ended_after_the_drain_time() {
 }
 
 #[test]
+fn a_last_bye_that_is_lost_is_sent_again() {
+    let pbx = Pbx::start("127.0.0.3");
+    let mut firewall = Firewall::start_on("127.0.0.22", pbx.address, "[sip]\ndrain_for = \"1s\"");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite("201"), 200);
+    // A process that has the call from its journal has no other transaction, as behind a long call.
+    std::thread::sleep(Duration::from_millis(500));
+    firewall.kill();
+    let mut firewall = firewall.start_again();
+    firewall.until("the call", |firewall| firewall.get("/health")["calls"] == 1);
+
+    firewall.signal("TERM");
+
+    assert!(caller.hears("BYE").is_some(), "it is lost");
+    assert!(caller.is_told("BYE"));
+    assert_eq!(firewall.ended(), Some(0));
+}
+
+#[test]
 fn without_a_speech_model_words_are_off_and_calls_go_on() {
     let pbx = Pbx::start("127.0.0.3");
     let empty = tempfile::tempdir().unwrap();

@@ -17,6 +17,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use firewall::{Firewall, now, ringfence};
@@ -126,6 +128,66 @@ fn a_stranger_is_closed_without_a_word() {
     assert!(stranger.is_closed());
 }
 
+/// Sends datagrams in the name of `ip`, a thousand a second, until it is dropped, or for ten seconds.
+struct Forger {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Forger {
+    fn start(ip: &str, to: SocketAddr) -> Self {
+        let (socket, stop) = (Caller::socket(ip), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for _ in 0..1_000 {
+                if told.load(Ordering::Relaxed) {
+                    return;
+                }
+                (0..10).for_each(|_| drop(socket.send_to(b"x", to)));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Forger {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[test]
+fn datagrams_in_a_trunks_name_take_nothing_of_its_connections() {
+    let firewall = tcp("127.0.0.3:5999".parse().unwrap(), "[limits]\nmessages_per_trunk = \"20/1s\"\n");
+    let mut phone = Phone::tcp("127.0.2.1", firewall.address("tcp"));
+    let forger = Forger::start("127.0.2.1", firewall.sip);
+    let dropped = "gate_drops_total{reason=\"over_message_limit\"}";
+    firewall.until("the flood", |firewall| firewall.metric(dropped) > 100);
+
+    for number in 1..=5 {
+        let answer = phone.request_and_answer("OPTIONS", number);
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    }
+    let mut another = Phone::tcp("127.0.2.1", firewall.address("tcp"));
+    assert!(another.request_and_answer("OPTIONS", 1).starts_with("SIP/2.0 200"), "a new connection");
+
+    assert!(!forger.thread.as_ref().unwrap().is_finished());
+}
+
+#[test]
+fn calls_in_a_trunks_name_take_nothing_of_those_on_its_connections() {
+    let pbx = Pbx::start("127.0.0.3");
+    let firewall =
+        tcp(pbx.address, "[limits.per_source]\ncalls = \"2/1m\"\nburst = 2\n[limits.per_number]\ncalls = \"2/1m\"\n");
+    let datagram = || Caller::new("127.0.2.1", firewall.sip).invite("201");
+    let stream = || Phone::tcp("127.0.2.1", firewall.address("tcp")).invite("201")[8..11].to_owned();
+
+    assert_eq!([datagram(), datagram(), datagram()], [200, 200, 486]);
+    assert_eq!([stream(), stream(), stream()], ["200", "200", "486"]);
+}
+
 #[test]
 fn a_call_out_goes_over_a_connection_to_the_trunk_that_is_used_again() {
     let trunk = FarTrunk::tcp("127.0.4.1");
@@ -157,6 +219,24 @@ fn a_trunk_that_takes_no_connection_is_503() {
     let begun = now();
     assert_eq!(caller.invite_at("0201", "127.0.4.2"), 503);
     assert!(now() - begun < Duration::from_secs(4), "nobody waits for a refused connection");
+}
+
+#[test]
+fn a_request_that_had_left_goes_again_where_its_connection_ends() {
+    let pbx = FarTrunk::started_again("127.0.0.8");
+    let settings = Firewall::settings(pbx.address, TCP).replacen("[[trunk]]", "transport = \"tcp\"\n[[trunk]]", 1);
+    let firewall = Firewall::start_as(&settings);
+    let mut caller = Caller::new("127.0.2.63", firewall.sip);
+
+    let begun = now();
+    assert_eq!(caller.invite("201"), 200);
+
+    assert!(now() - begun < Duration::from_secs(6), "nobody waits for what will not come");
+    assert_eq!(pbx.connections(), 2);
+    let requests = pbx.requests();
+    assert!(requests[0].starts_with("INVITE ") && requests[0] == requests[1], "{requests:?}");
+    let parts = firewall.get("/health")["parts"].clone();
+    assert!(parts.as_array().unwrap().iter().all(|part| part["part"] != "pbx" || part["up"] == true), "{parts}");
 }
 
 #[test]

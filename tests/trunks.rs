@@ -108,6 +108,37 @@ fn a_trunk_is_registered_with_refreshed_and_taken_back() {
 }
 
 #[test]
+fn a_trunk_whose_calls_come_from_elsewhere_answers_where_it_is_asked() {
+    let mut settings = registering();
+    settings.trunks[0].trusts_targets = false;
+    settings.trunks[0].networks = vec!["198.51.100.0/24".parse().unwrap()];
+    let mut world = World::new(settings);
+    world.input(Input::Start);
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &challenge(&request, "401 Unauthorized", "WWW-Authenticate"));
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &granted(&request, 600));
+    assert_eq!(world.trunk_events, ["provider Registered"]);
+
+    world.send(PBX, &Phone::inside("ask", "01632960002").request("MESSAGE", ""));
+    let message = world.last(TRUNK);
+    world.send(TRUNK, &response(&message, "200 OK", "trunk", ""));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+
+    let call = Phone::caller("call").request("INVITE", &sdp(TRUNK, ""));
+    world.send(TRUNK, &call);
+    assert_eq!((world.receive(TRUNK), world.receive(PBX)), (None, None));
+    assert_eq!(world.switchboard.counters().unknown_source, 1);
+    world.send(SPARE, &call);
+    let invite = world.last(PBX);
+    world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
+    assert!(world.last(SPARE).starts_with("SIP/2.0 486 "));
+    world.send(SPARE, &Phone::caller("call").request("ACK", ""));
+    unregister(&mut world);
+    world.rest();
+}
+
+#[test]
 fn a_registrar_that_is_away_is_asked_with_growing_pauses() {
     let mut world = World::new(registering());
     world.input(Input::Start);

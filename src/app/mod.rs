@@ -306,15 +306,10 @@ impl App {
             }
             self.tick();
         }
-        if running() > 0 {
-            signalling.order(Order::EndAll);
-            let deadline = clock::now() + LAST_BYES;
-            while (running() > 0 || signalling.report().sizes.client_transactions > 0) && clock::now() < deadline {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
+        signalling.order(Order::EndAll);
         let deadline = clock::now() + LAST_BYES;
-        while trunks::are_ending(&signalling.report()) && clock::now() < deadline {
+        // A report would be too old: the first BYE may be lost, or the registrar ask for a newer nonce.
+        while signalling.unfinished() > 0 && clock::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
         }
         self.end();

@@ -257,8 +257,8 @@ pub(super) fn files_for_calls() -> usize {
 
 /// Settings of the gate: trunks and PBX are trusted.
 pub(super) fn gate_settings(settings: &Settings, resolved: &Resolved) -> gate::Settings {
-    let believed = settings.trunks.iter().filter(|trunk| trunk.trust_address);
-    let targets = believed.filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
+    // Those that may not call answer us all the same, and nobody can have them blocked.
+    let targets = settings.trunks.iter().filter_map(|trunk| resolved.trunks.get(&trunk.name)).flatten();
     let addresses = targets.map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
     let addresses = addresses.chain(resolved.former.iter().map(|former| former.ip)).map(IpNet::from);
     let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();

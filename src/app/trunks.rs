@@ -111,11 +111,6 @@ pub(super) fn log(event: &TrunkEvent) {
     }
 }
 
-/// Is a REGISTER that takes a binding back under way?
-pub(super) fn are_ending(report: &Report) -> bool {
-    report.trunks.iter().any(|trunk| trunk.registration.is_some_and(|registration| registration.ending))
-}
-
 /// How a trunk stands, in one word: `up`, `down` (no host answers), `unresolved`, or the state of a registration that
 /// does not work.
 pub(super) fn word(trunk: &TrunkStatus) -> &'static str {

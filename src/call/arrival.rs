@@ -119,6 +119,7 @@ impl Switchboard {
             call: id,
             direction: call.facts.direction,
             source: flow.peer.ip(),
+            proven: flow.transport.is_reliable(),
             number: call.facts.caller.text().cloned(),
             called: call.facts.called.clone(),
         });

@@ -120,6 +120,8 @@ pub enum Output {
         direction: CallDirection,
         /// Address of the caller's side.
         source: IpAddr,
+        /// Nobody can have forged it: the call came on a connection.
+        proven: bool,
         /// The caller's number, if it shows one.
         number: Option<Redacted<Arc<str>>>,
         /// What was dialled.

@@ -103,8 +103,12 @@ impl Trunk {
         self.targets.iter().any(|target| target.hop.address == address)
     }
 
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.targets.iter().any(|target| target.hop.address.ip() == ip)
+    }
+
     fn is_source(&self, ip: IpAddr) -> bool {
-        let target = self.trusts_targets && self.targets.iter().any(|target| target.hop.address.ip() == ip);
+        let target = self.trusts_targets && self.is_at(ip);
         target || self.networks.iter().any(|network| network.contains(&ip))
     }
 
@@ -290,6 +294,11 @@ impl Settings {
             (false, true) => Some(Side::Outside),
             (false, false) => None,
         }
+    }
+
+    /// True where calls and requests of ours go, whoever may call from there.
+    pub(super) fn is_target(&self, ip: IpAddr) -> bool {
+        self.trunks.iter().any(|trunk| trunk.is_at(ip))
     }
 
     /// The trunk that `source` belongs to.

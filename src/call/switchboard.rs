@@ -129,7 +129,10 @@ impl Switchboard {
             Input::Message { bytes, flow } => self.bytes(bytes, flow, now),
             Input::BadFrame { head, error, flow } => self.bad_frame(head, error, flow),
             Input::Unsent { bytes } => self.transactions.unsent(bytes, now),
-            Input::Ended { hop } => self.trunks.lost_way(hop, now),
+            Input::Ended { hop } => {
+                self.transactions.lost_way(hop, now);
+                self.trunks.lost_way(hop, now);
+            }
             Input::Consulted { call, over_limit, dialled_before, hour, weekday } => {
                 let Some(mut call) = self.take(call) else { return };
                 let Phase::Consulting = call.phase else { return self.keep(call) };
@@ -231,6 +234,12 @@ impl Switchboard {
         self.calls.values().filter(|call| call.answered.is_none()).count()
     }
 
+    /// Calls, and requests of ours that wait for a final answer.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.calls.len() + self.transactions.waiting()
+    }
+
     /// Live entries.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
@@ -304,10 +313,12 @@ impl Switchboard {
         self.settings.side_of(source).is_none() && self.trunks.registered_contact(bytes).is_some()
     }
 
-    /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk.
+    /// Whoever asks for a contact that we registered, and that nobody can guess, comes from that trunk. What we ask a
+    /// trunk is answered from there, whether or not its calls may come from there.
     fn side_of_message(&self, source: SocketAddr, bytes: &[u8]) -> Option<Side> {
-        let contact = || self.trunks.registered_contact(bytes).map(|_| Side::Outside);
-        self.side_of(source).or_else(contact)
+        let answers = || bytes.starts_with(b"SIP/2.0 ") && self.settings.is_target(source.ip());
+        let contact = || answers() || self.trunks.registered_contact(bytes).is_some();
+        self.side_of(source).or_else(|| contact().then_some(Side::Outside))
     }
 
     pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
@@ -383,7 +394,16 @@ impl Switchboard {
         let flow = self.as_asked(message, flow, side);
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
-            Received::Full => self.counters.table_full += 1,
+            Received::Full => {
+                self.counters.table_full += 1;
+                // A datagram comes again, when there may be room. On a connection nothing does.
+                if flow.transport.is_reliable() {
+                    let mut out = Vec::new();
+                    let (code, later) = (StatusCode::SERVICE_UNAVAILABLE, ["Retry-After: 30"]);
+                    respond(message, code, flow.peer, Some("full"), &later, &[], &mut out);
+                    self.transmit(flow, &out);
+                }
+            }
             Received::Request(server) => {
                 self.in_hand = Some(server);
                 self.request(message, server, flow, side, now);

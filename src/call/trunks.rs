@@ -70,8 +70,6 @@ pub struct TrunkStatus {
 pub struct RegistrationStatus {
     /// The state.
     pub state: State,
-    /// A REGISTER that takes the binding back is under way.
-    pub ending: bool,
     /// Failures in a row.
     pub failures: u32,
     /// The last failure's status; `Some(0)`: nothing was said.
@@ -197,7 +195,6 @@ impl Switchboard {
                 targets: trunk.targets.iter().map(|target| (target.hop, up(&target.hop))).collect(),
                 registration: registration.map(|registration| RegistrationStatus {
                     state: registration.state(),
-                    ending: registration.is_ending(),
                     failures: registration.failures(),
                     status: registration.status(),
                     until: registration.until(),

@@ -4,7 +4,8 @@
 //! (`governor`) on a clock that is handed in; a stranger that goes over is blocked, longer each time. Knows no SIP.
 //!
 //! Invariants: every table has a cap and forgets its longest unused entry in O(1); a flood of strangers can push out
-//! neither a trusted source nor a block, because each kind has a table of its own. A known source costs no allocation.
+//! neither a trusted source nor a block, because each kind has a table of its own; datagrams, whose source anybody can
+//! forge, take nothing from the limits of what comes on connections. A known source costs no allocation.
 
 mod gate_settings;
 mod overload;
@@ -140,6 +141,25 @@ pub enum GateEvent {
     },
 }
 
+/// What is limited, once for each way it may come.
+struct Ways<T> {
+    /// Of whoever names the source.
+    datagrams: T,
+    /// Of the source itself, as nobody else can have a connection from there. None: there has been none.
+    connections: Option<Box<T>>,
+}
+
+impl<T> Ways<T> {
+    /// `proven`: it came on a connection.
+    fn way(&mut self, proven: bool, new: impl FnOnce() -> T) -> &mut T {
+        if proven { self.connections.get_or_insert_with(|| Box::new(new())) } else { &mut self.datagrams }
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut T> {
+        std::iter::once(&mut self.datagrams).chain(self.connections.as_deref_mut())
+    }
+}
+
 /// A source that we have heard of.
 struct Source {
     messages: Limiter,
@@ -153,13 +173,13 @@ pub struct Gate {
     now: Instant,
     /// Blocks that ended until then have been told of.
     told_until: Instant,
-    strangers: LruCache<SourceKey, Source>,
-    trusted: LruCache<SourceKey, Source>,
+    strangers: LruCache<SourceKey, Ways<Source>>,
+    trusted: LruCache<SourceKey, Ways<Source>>,
     blocks: LruCache<SourceKey, Block>,
     /// Sources that no setting names and that are a trunk's all the same. Nobody can have them blocked by forging their
     /// address.
     vouched: LruCache<SourceKey, ()>,
-    numbers: LruCache<Box<str>, Limiter>,
+    numbers: LruCache<Box<str>, Ways<Limiter>>,
     events: VecDeque<GateEvent>,
     help: Limiter,
 }
@@ -190,8 +210,8 @@ impl Gate {
         self.now = self.now.max(now);
     }
 
-    /// One datagram from `source`.
-    pub fn message(&mut self, source: IpAddr, now: Instant) -> Admission {
+    /// One message from `source`. `proven`: on a connection, or it is one; else a datagram.
+    pub fn message(&mut self, source: IpAddr, proven: bool, now: Instant) -> Admission {
         self.advance(now);
         if self.settings.is_allowed(source) {
             return Admission::Pass;
@@ -201,7 +221,7 @@ impl Gate {
         }
         let key = SourceKey::of(source);
         if self.is_trusted(source) {
-            let known = known(&mut self.trusted, key, self.settings.messages_per_trunk, &self.clock);
+            let known = known(&mut self.trusted, key, proven, self.settings.messages_per_trunk, &self.clock);
             // Its address may be forged, so even a trunk has a limit; but nobody can have it blocked.
             return if known.messages.check().is_ok() { Admission::Pass } else { over() };
         }
@@ -211,7 +231,7 @@ impl Gate {
             block.dropped += 1;
             return Admission::Drop(DropReason::Blocked);
         }
-        let known = known(&mut self.strangers, key, self.settings.messages_per_source, &self.clock);
+        let known = known(&mut self.strangers, key, proven, self.settings.messages_per_source, &self.clock);
         if known.messages.check().is_ok() {
             return Admission::Pass;
         }
@@ -226,8 +246,8 @@ impl Gate {
         self.help.check().is_ok()
     }
 
-    /// One new call. Calls from `networks.allow` are not counted.
-    pub fn call(&mut self, source: IpAddr, number: Option<&str>, now: Instant) -> CallAdmission {
+    /// One new call, `proven` as a message is. Calls from `networks.allow` are not counted.
+    pub fn call(&mut self, source: IpAddr, proven: bool, number: Option<&str>, now: Instant) -> CallAdmission {
         self.advance(now);
         if self.settings.is_allowed(source) {
             return CallAdmission::Pass;
@@ -237,16 +257,17 @@ impl Gate {
         let trusted = self.is_trusted(source);
         let (table, messages) =
             if trusted { (&mut self.trusted, messages_per_trunk) } else { (&mut self.strangers, messages_per_source) };
-        let known = known(table, SourceKey::of(source), messages, &self.clock);
+        let known = known(table, SourceKey::of(source), proven, messages, &self.clock);
         let calls = known.calls.get_or_insert_with(|| limiter(calls_per_source, &self.clock));
         if calls.check().is_err() {
             return CallAdmission::OverSource;
         }
         let Some(number) = number else { return CallAdmission::Pass };
+        let new = || limiter(calls_per_number, &self.clock);
         if self.numbers.get(number).is_none() {
-            self.numbers.put(number.into(), limiter(calls_per_number, &self.clock));
+            self.numbers.put(number.into(), Ways { datagrams: new(), connections: None });
         }
-        let passes = self.numbers.get(number).is_none_or(|limiter| limiter.check().is_ok());
+        let passes = self.numbers.get_mut(number).is_none_or(|ways| ways.way(proven, new).check().is_ok());
         if passes { CallAdmission::Pass } else { CallAdmission::OverNumber }
     }
 
@@ -306,8 +327,8 @@ impl Gate {
             self.trusted.clear();
         }
         if new.calls_per_source != old.calls_per_source {
-            for (_, source) in self.strangers.iter_mut().chain(self.trusted.iter_mut()) {
-                source.calls = None;
+            for (_, ways) in self.strangers.iter_mut().chain(self.trusted.iter_mut()) {
+                ways.each().for_each(|source| source.calls = None);
             }
         }
         if new.calls_per_number != old.calls_per_number {
@@ -412,12 +433,14 @@ fn over() -> Admission {
 
 /// The entry of `key`, made if there is none; the longest unused one goes if there is no room.
 fn known<'a>(
-    table: &'a mut LruCache<SourceKey, Source>,
+    table: &'a mut LruCache<SourceKey, Ways<Source>>,
     key: SourceKey,
+    proven: bool,
     messages: Rate,
     clock: &FakeRelativeClock,
 ) -> &'a mut Source {
-    table.get_or_insert_mut(key, || Source { messages: limiter(messages, clock), calls: None })
+    let new = || Source { messages: limiter(messages, clock), calls: None };
+    table.get_or_insert_mut(key, || Ways { datagrams: new(), connections: None }).way(proven, new)
 }
 
 fn limiter(rate: Rate, clock: &FakeRelativeClock) -> Limiter {

@@ -28,7 +28,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// Floods until something is dropped; how many passed.
 fn flood(gate: &mut Gate, source: IpAddr, now: Instant) -> usize {
-    (0..1_000).take_while(|_| gate.message(source, now) == Admission::Pass).count()
+    (0..1_000).take_while(|_| gate.message(source, false, now) == Admission::Pass).count()
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn a_stranger_that_floods_is_blocked_longer_each_time() {
     let stranger = ip("192.0.2.99");
 
     assert_eq!(flood(&mut gate, stranger, t0), 10);
-    assert_eq!(gate.message(stranger, t0 + 59 * SECOND), Admission::Drop(DropReason::Blocked));
-    assert_eq!(gate.message(stranger, t0 + 60 * SECOND), Admission::Pass);
+    assert_eq!(gate.message(stranger, false, t0 + 59 * SECOND), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(stranger, false, t0 + 60 * SECOND), Admission::Pass);
     let t1 = t0 + 61 * SECOND;
     flood(&mut gate, stranger, t1);
-    assert_eq!(gate.message(stranger, t1 + 119 * SECOND), Admission::Drop(DropReason::Blocked));
-    assert_eq!(gate.message(stranger, t1 + 120 * SECOND), Admission::Pass);
+    assert_eq!(gate.message(stranger, false, t1 + 119 * SECOND), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(stranger, false, t1 + 120 * SECOND), Admission::Pass);
     let lengths: Vec<(u64, u32)> = std::iter::from_fn(|| gate.poll_event())
         .filter_map(|event| match event {
             GateEvent::Blocked(block) => Some(((block.until - block.since).as_secs(), block.times)),
@@ -91,7 +91,7 @@ fn of_many_blocks_those_that_are_busy_are_shown() {
     for &source in &forged {
         flood(&mut gate, source, now);
     }
-    gate.message(forged[7], now);
+    gate.message(forged[7], false, now);
 
     let shown: Vec<IpAddr> = gate.blocks(now).iter().map(|block| block.source).collect();
 
@@ -106,7 +106,7 @@ fn trunks_are_limited_and_never_blocked() {
     let trunk = ip("192.0.2.1");
 
     assert_eq!(flood(&mut gate, trunk, t0), 20);
-    assert_eq!(gate.message(trunk, t0 + SECOND), Admission::Pass);
+    assert_eq!(gate.message(trunk, false, t0 + SECOND), Admission::Pass);
     assert_eq!(gate.blocks(t0 + SECOND), []);
     assert!(!gate.block(trunk, SECOND, t0));
 }
@@ -117,8 +117,8 @@ fn allowed_networks_pass_everything_and_denied_ones_nothing() {
     let mut gate = Gate::new(Arc::new(settings()), t0);
 
     assert_eq!(flood(&mut gate, ip("198.51.100.7"), t0), 1_000);
-    assert_eq!(gate.call(ip("198.51.100.7"), Some("1"), t0), CallAdmission::Pass);
-    assert_eq!(gate.message(ip("203.0.113.7"), t0), Admission::Drop(DropReason::Denied));
+    assert_eq!(gate.call(ip("198.51.100.7"), false, Some("1"), t0), CallAdmission::Pass);
+    assert_eq!(gate.message(ip("203.0.113.7"), false, t0), Admission::Drop(DropReason::Denied));
 }
 
 #[test]
@@ -127,15 +127,15 @@ fn a_million_sources_stay_under_the_cap_and_lift_no_block() {
     let mut gate = Gate::new(Arc::new(settings()), t0);
     let (blocked, trunk) = (ip("192.0.2.99"), ip("192.0.2.1"));
     flood(&mut gate, blocked, t0);
-    assert_eq!(gate.message(trunk, t0), Admission::Pass);
+    assert_eq!(gate.message(trunk, false, t0), Admission::Pass);
 
     for n in 0..1_000_000u32 {
-        gate.message(IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + n)), t0);
+        gate.message(IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + n)), false, t0);
     }
 
     assert!(gate.sizes().0 <= 3_000, "{:?}", gate.sizes());
-    assert_eq!(gate.message(blocked, t0), Admission::Drop(DropReason::Blocked));
-    assert_eq!(gate.message(trunk, t0), Admission::Pass);
+    assert_eq!(gate.message(blocked, false, t0), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(trunk, false, t0), Admission::Pass);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn calls_are_limited_by_source_and_by_number() {
     let t0 = clock::now();
     let mut gate = Gate::new(Arc::new(settings()), t0);
     let trunk = ip("192.0.2.1");
-    let mut call = |number, at| gate.call(trunk, number, at);
+    let mut call = |number, at| gate.call(trunk, false, number, at);
 
     assert_eq!(call(Some("+441632960001"), t0), CallAdmission::Pass);
     assert_eq!(call(Some("+441632960001"), t0), CallAdmission::Pass);
@@ -155,21 +155,41 @@ fn calls_are_limited_by_source_and_by_number() {
 }
 
 #[test]
+fn what_comes_in_a_sources_name_takes_nothing_of_what_comes_on_its_connections() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let (trunk, number) = (ip("192.0.2.1"), Some("+441632960001"));
+    let messages =
+        |gate: &mut Gate, proven| (0..1_000).filter(|_| gate.message(trunk, proven, t0) == Admission::Pass).count();
+    let calls = |gate: &mut Gate, proven, number| {
+        (0..100).filter(|_| gate.call(trunk, proven, number, t0) == CallAdmission::Pass).count()
+    };
+
+    assert_eq!([false, true].map(|proven| messages(&mut gate, proven)), [20, 20]);
+    for proven in [false, true] {
+        assert_eq!((calls(&mut gate, proven, number), calls(&mut gate, proven, None)), (2, 0));
+    }
+    gate.set(Arc::new(Settings { calls_per_source: Rate::new(7, 60 * SECOND), ..settings() }), t0);
+    assert_eq!([false, true].map(|proven| calls(&mut gate, proven, None)), [7, 7], "a new limit is one of both");
+    assert_eq!(gate.sizes(), (1, 1));
+}
+
+#[test]
 fn new_settings_keep_counters_and_blocks() {
     let t0 = clock::now();
     let mut gate = Gate::new(Arc::new(settings()), t0);
     let (stranger, half) = (ip("192.0.2.99"), ip("192.0.2.98"));
     flood(&mut gate, stranger, t0);
     for _ in 0..10 {
-        assert_eq!(gate.message(half, t0), Admission::Pass);
+        assert_eq!(gate.message(half, false, t0), Admission::Pass);
     }
 
     gate.set(Arc::new(Settings { block_for: 5 * SECOND, ..settings() }), t0);
 
-    assert_eq!(gate.message(stranger, t0), Admission::Drop(DropReason::Blocked));
-    assert_eq!(gate.message(half, t0), over());
+    assert_eq!(gate.message(stranger, false, t0), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(half, false, t0), over());
     assert!(gate.lift(stranger) && !gate.lift(stranger));
-    assert_eq!(gate.message(stranger, t0), Admission::Pass);
+    assert_eq!(gate.message(stranger, false, t0), Admission::Pass);
 }
 
 #[test]
@@ -178,7 +198,11 @@ fn a_block_that_expires_is_told() {
     let mut gate = Gate::new(Arc::new(settings()), t0);
     assert!(gate.block(ip("192.0.2.99"), 5 * SECOND, t0));
     gate.handle_timeout(t0 + 4 * SECOND);
-    assert_eq!(gate.message(ip("192.0.2.98"), t0 + 5 * SECOND + SECOND / 2), Admission::Pass, "others go on meanwhile");
+    assert_eq!(
+        gate.message(ip("192.0.2.98"), false, t0 + 5 * SECOND + SECOND / 2),
+        Admission::Pass,
+        "others go on meanwhile"
+    );
     gate.handle_timeout(t0 + 6 * SECOND);
 
     let last = std::iter::from_fn(|| gate.poll_event()).last();
@@ -198,7 +222,7 @@ proptest! {
         for (source, wait) in steps {
             now += Duration::from_millis(wait);
             let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100 + source));
-            if gate.message(address, now) == Admission::Pass {
+            if gate.message(address, false, now) == Admission::Pass {
                 passed[usize::from(source)] += 1;
             }
         }
@@ -213,7 +237,7 @@ fn those_who_flood_most_are_named_and_nobody_who_may_be_heard() {
     let mut gate = Gate::new(Arc::new(settings()), t0);
     for (last, messages) in [(97, 50), (98, 500), (99, 200)] {
         for _ in 0..messages {
-            gate.message(ip(&format!("192.0.2.{last}")), t0);
+            gate.message(ip(&format!("192.0.2.{last}")), false, t0);
         }
     }
 
@@ -232,16 +256,16 @@ fn a_trunks_gateway_is_not_blocked_by_whoever_forges_its_address_but_by_an_opera
     let mut gate = Gate::new(Arc::new(settings()), t0);
     let gateway = ip("192.0.2.99");
     flood(&mut gate, gateway, t0);
-    assert_eq!(gate.message(gateway, t0), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(gateway, false, t0), Admission::Drop(DropReason::Blocked));
 
     assert!(gate.vouch(gateway, t0));
     assert_eq!(flood(&mut gate, gateway, t0), 20, "as a trunk");
-    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Pass);
+    assert_eq!(gate.message(gateway, false, t0 + SECOND), Admission::Pass);
     assert!(gate.blocks(t0).is_empty() && gate.worst(0, 10, t0).is_empty());
 
     assert!(gate.block(gateway, 60 * SECOND, t0));
     assert!(!gate.vouch(gateway, t0));
-    assert_eq!(gate.message(gateway, t0 + SECOND), Admission::Drop(DropReason::Blocked));
+    assert_eq!(gate.message(gateway, false, t0 + SECOND), Admission::Drop(DropReason::Blocked));
     assert!(!gate.vouch(ip("203.0.113.1"), t0), "networks.deny");
 }
 
@@ -258,6 +282,6 @@ fn no_flood_of_forged_sources_lifts_what_an_operator_has_blocked() {
 
     assert_eq!(gate.blocks.len(), 1_000);
     for source in unwanted {
-        assert_eq!(gate.message(source, t0 + SECOND), Admission::Drop(DropReason::Blocked), "{source}");
+        assert_eq!(gate.message(source, false, t0 + SECOND), Admission::Drop(DropReason::Blocked), "{source}");
     }
 }

@@ -125,7 +125,7 @@ mod tests {
         sieve.update(Some(&gate), &sockets, now);
         assert_eq!((sieve.len(), arrivals(socket)), (0, 2));
 
-        let passed = (0..2_000).filter(|_| gate.message(wild, now) == Admission::Pass).count();
+        let passed = (0..2_000).filter(|_| gate.message(wild, false, now) == Admission::Pass).count();
         assert_eq!(passed, 50);
         sieve.update(Some(&gate), &sockets, now);
         assert!(!sieve.refused, "this kernel takes no filter");

@@ -279,12 +279,6 @@ impl Registration {
         bound
     }
 
-    /// True while an end has been asked for and has not come.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
-        self.ending && self.state != State::Over
-    }
-
     fn over(&mut self) -> Next {
         self.state = State::Over;
         self.until = None;

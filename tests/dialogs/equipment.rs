@@ -2,7 +2,7 @@
 
 use ringfence::call::{Input, Settings, ShownIdentity, SrtpPolicy, SrtpSettings, Trunk};
 use ringfence::rtp::control::MediaEvent;
-use ringfence::sip::flow::{Flow, Hop};
+use ringfence::sip::flow::{ConnectionId, Flow, Hop, Transport};
 
 use super::world::{PBX, Phone, SPARE, TRUNK, World, header, response, sdp, settings};
 use super::{answered, hang_up, saying};
@@ -500,4 +500,25 @@ fn a_probe_that_may_go_no_further_is_for_us() {
         assert!(said.starts_with(&format!("SIP/2.0 {code} ")), "{said}");
     }
     world.rest();
+}
+
+#[test]
+fn a_request_hears_that_there_is_no_room_on_a_connection_and_comes_again_by_itself_as_a_datagram() {
+    let mut world = World::new(Settings { max_calls: 1, ..settings() });
+    let trunk = Hop { address: TRUNK.parse().unwrap(), transport: Transport::Tcp };
+    for (flow, told) in [(Flow::connected(0, trunk, ConnectionId(1)), true), (Flow::datagram(0, trunk.address), false)]
+    {
+        let full = world.switchboard.counters().table_full;
+        // The PBX says nothing to any of them.
+        for asked in 0.. {
+            let message = Phone::caller(&format!("ask{asked}{told}")).request("MESSAGE", "");
+            world.input(Input::Message { bytes: message.as_bytes(), flow });
+            if world.switchboard.counters().table_full > full {
+                break;
+            }
+        }
+        let answer = world.receive(TRUNK);
+        let refused = answer.as_ref().is_some_and(|answer| answer.starts_with("SIP/2.0 503 "));
+        assert_eq!(refused, told, "{answer:?}");
+    }
 }

@@ -174,15 +174,23 @@ impl Caller {
 
     /// Waits for a request and answers it.
     pub(crate) fn is_told(&self, method: &str) -> bool {
+        let request = self.hears(method);
+        if let Some(text) = &request {
+            self.send(&answer(text, "200 OK", "x", self.here, ""));
+        }
+        request.is_some()
+    }
+
+    /// Waits for a request.
+    pub(crate) fn hears(&self, method: &str) -> Option<String> {
         let begun = now();
         while now() - begun < PATIENCE {
             if let Some(text) = self.receive()
                 && text.starts_with(method)
             {
-                self.send(&answer(&text, "200 OK", "x", self.here, ""));
-                return true;
+                return Some(text);
             }
         }
-        false
+        None
     }
 }

@@ -233,14 +233,19 @@ pub(crate) struct FarTrunk {
 
 impl FarTrunk {
     pub(crate) fn tcp(ip: &str) -> Self {
-        Self::start(ip, None)
+        Self::start(ip, None, false)
     }
 
     pub(crate) fn tls(ip: &str, config: Arc<ServerConfig>) -> Self {
-        Self::start(ip, Some(config))
+        Self::start(ip, Some(config), false)
     }
 
-    fn start(ip: &str, config: Option<Arc<ServerConfig>>) -> Self {
+    /// One that ends as it reads its first call, and is there again at once.
+    pub(crate) fn started_again(ip: &str) -> Self {
+        Self::start(ip, None, true)
+    }
+
+    fn start(ip: &str, config: Option<Arc<ServerConfig>>, loses_first: bool) -> Self {
         let listener = TcpListener::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
@@ -249,7 +254,7 @@ impl FarTrunk {
         let line = Arc::clone(&newest);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                counted.fetch_add(1, Ordering::Relaxed);
+                let loses = counted.fetch_add(1, Ordering::Relaxed) == 0 && loses_first;
                 *newest.lock().unwrap() = stream.try_clone().ok();
                 let heard = Arc::clone(&heard);
                 let line = match &config {
@@ -259,15 +264,19 @@ impl FarTrunk {
                         Line::Server(Box::new(StreamOwned::new(server, stream)))
                     }
                 };
-                std::thread::spawn(move || Self::serve(line, address, &heard));
+                std::thread::spawn(move || Self::serve(line, address, &heard, loses));
             }
         });
         Self { address, connections, line, requests }
     }
 
-    fn serve(mut line: Line, address: SocketAddr, heard: &Mutex<Vec<String>>) {
+    fn serve(mut line: Line, address: SocketAddr, heard: &Mutex<Vec<String>>, loses: bool) {
         while let Some(text) = line.message() {
             heard.lock().unwrap().push(text.clone());
+            if loses && text.starts_with("INVITE ") {
+                let _ = line.socket().shutdown(Shutdown::Both);
+                return;
+            }
             let body = if text.starts_with("INVITE ") { description(address) } else { String::new() };
             if !text.starts_with("ACK ") && !text.starts_with("SIP/2.0") {
                 let _ = line.write_all(answer(&text, "200 OK", "far", address, &body).as_bytes());

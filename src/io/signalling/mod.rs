@@ -70,6 +70,8 @@ pub enum Order {
     Block(IpAddr, Duration, Sender<bool>),
     /// How many calls are there?
     Calls(Sender<usize>),
+    /// How many calls are there, and requests of ours without a final answer?
+    Unfinished(Sender<usize>),
     /// Leave the loop.
     Stop,
 }
@@ -260,6 +262,12 @@ impl Signalling {
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.count(Order::Unanswered)
+    }
+
+    /// Calls, and requests of ours without a final answer, behind all orders before. Waits as [`Self::unanswered`] does.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.count(Order::Unfinished)
     }
 
     /// The shard's answer. One that is late still has its calls, as many as it last reported; one that is gone has none.

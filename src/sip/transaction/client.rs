@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::ClientKind;
 use super::timing::{Repeat, T1X64, T2, T4, TIMER_C, TIMER_D};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::wire::StatusCode;
 
 /// One request that we sent, or are about to send.
@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub fallback: Option<Box<Fallback>>,
     /// It has gone that way: what is told of the first is of no interest any more.
     pub fell_back: bool,
+    /// Its connection has ended behind it, and it has gone, or goes, once more.
+    pub again: bool,
 }
 
 /// A request that is too large for a datagram has gone over a connection; it goes as a datagram where that fails (RFC
@@ -31,8 +33,9 @@ pub(super) struct Client {
 pub(super) struct Fallback {
     pub flow: Flow,
     pub bytes: Arc<[u8]>,
-    /// Without any response by then. A connection that could not be made is told earlier.
-    pub at: Instant,
+    /// Without any response by then: of an INVITE, which has one at once where it is read (RFC 3261 §17.2.1). Another
+    /// request may be thought about. A connection that cannot be made is told in any case.
+    pub at: Option<Instant>,
 }
 
 /// The CANCEL is a transaction of its own with the INVITE's branch, so it lives with it.
@@ -104,6 +107,7 @@ impl Client {
             cancel: Cancel::No,
             fallback: None,
             fell_back: false,
+            again: false,
         }
     }
 
@@ -134,6 +138,19 @@ impl Client {
         }
     }
 
+    /// A connection to `hop` has ended. A request that left on it may never have been read there: it goes once more.
+    /// Where it has not left, it is given up before.
+    pub(super) fn lose_way(&mut self, hop: Hop, now: Instant) {
+        let went = self.sent.is_some_and(|flow| flow.transport.is_reliable() && flow.hop() == hop);
+        match (&mut self.state, &self.cancel) {
+            (State::Calling { repeat, .. } | State::Trying { repeat, .. }, Cancel::No) if went && !self.again => {
+                *repeat = Some(Repeat::at(now));
+                self.again = true;
+            }
+            (_, Cancel::No | Cancel::Waiting(_) | Cancel::Sent { .. } | Cancel::Done) => {}
+        }
+    }
+
     /// True while nothing final has come of it.
     pub(super) fn is_waiting(&self) -> bool {
         match &self.state {
@@ -151,7 +168,7 @@ impl Client {
             State::Proceeding { give_up } => Some(*give_up),
             State::Completed { until, .. } | State::Accepted { until } | State::Answered { until } => Some(*until),
         };
-        let own = own.into_iter().chain(self.fallback.as_ref().map(|fallback| fallback.at)).min();
+        let own = own.into_iter().chain(self.fallback.as_ref().and_then(|fallback| fallback.at)).min();
         match &self.cancel {
             Cancel::Sent { repeat: Some(repeat), .. } => Some(own.map_or(repeat.due(), |own| own.min(repeat.due()))),
             Cancel::No | Cancel::Waiting(_) | Cancel::Sent { repeat: None, .. } | Cancel::Done => own,
@@ -258,7 +275,7 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Step {
-        if self.fallback.as_ref().is_some_and(|fallback| now >= fallback.at) {
+        if self.fallback.as_ref().and_then(|fallback| fallback.at).is_some_and(|at| now >= at) {
             return self.fall_back(now).map_or(Step::Nothing, Step::FellBack);
         }
         if let Cancel::Sent { bytes, repeat: Some(repeat) } = &mut self.cancel
@@ -267,11 +284,18 @@ impl Client {
             repeat.back_off(T2);
             return Step::Send(Arc::clone(bytes));
         }
+        let reliable = self.is_reliable();
         match &mut self.state {
             State::Calling { give_up, .. } | State::Trying { give_up, .. } | State::Proceeding { give_up }
                 if now >= *give_up =>
             {
                 Step::TimedOut
+            }
+            State::Calling { repeat: once @ Some(_), .. } | State::Trying { repeat: once @ Some(_), .. }
+                if reliable =>
+            {
+                *once = None;
+                self.request.clone().map_or(Step::Nothing, Step::Send)
             }
             State::Calling { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 // Timer A doubles without bound; timer B ends it (RFC 3261 §17.1.1.2).

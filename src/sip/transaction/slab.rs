@@ -53,6 +53,12 @@ impl<T> Slab<T> {
         slot.value.as_deref().filter(|_| slot.generation == generation)
     }
 
+    /// All there are, by number and generation.
+    pub(super) fn iter(&self) -> impl Iterator<Item = ((u32, u32), &T)> {
+        let slots = (0_u32..).zip(self.blocks.iter().flatten());
+        slots.filter_map(|(number, slot)| Some(((number, slot.generation), slot.value.as_deref()?)))
+    }
+
     pub(super) fn get_mut(&mut self, number: u32, generation: u32) -> Option<&mut T> {
         self.slot_mut(number).filter(|slot| slot.generation == generation)?.value.as_deref_mut()
     }
@@ -106,6 +112,8 @@ mod tests {
         let again: Vec<_> = (0..=BLOCK).map(|value| slab.insert(value).unwrap()).collect();
 
         assert_eq!(slab.insert(0), None);
+        assert_eq!(slab.iter().count(), capacity);
+        assert!(slab.iter().all(|((number, generation), value)| slab.get(number, generation) == Some(value)));
         assert!(ids[1..BLOCK + 2].iter().all(|&(number, generation)| slab.get(number, generation).is_none()));
         assert!(
             again.iter().enumerate().all(|(value, &(number, generation))| slab.get(number, generation) == Some(&value))

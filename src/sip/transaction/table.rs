@@ -11,15 +11,16 @@ use super::key::{Keys, ServerKey};
 use super::server::{self, Server};
 use super::slab::Slab;
 use super::{Claim, ClientId, ClientKind, Received, ServerId, TransactionEvent, Transmit, derive};
-use crate::sip::flow::Flow;
+use crate::sip::flow::{Flow, Hop};
 use crate::sip::wire::{Message, Method, StatusCode, respond};
 use crate::units::OwnMap;
 
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of
 /// the table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
-/// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
-const NO_STREAM: Duration = Duration::from_secs(2);
+/// An INVITE to which a connection brings nothing for this long goes as a datagram: a lost SYN has been repeated once by
+/// then, and where a next hop is given up after two seconds, the datagram can still be answered.
+const NO_STREAM: Duration = Duration::from_millis(1_500);
 /// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
 
@@ -36,6 +37,11 @@ impl Default for TransactionSettings {
     }
 }
 
+/// Whose share a request takes; true: it came on a connection.
+fn holder(flow: Flow) -> (IpAddr, bool) {
+    (flow.peer.ip(), flow.transport.is_reliable())
+}
+
 /// All transactions of a shard.
 #[derive(Debug)]
 pub struct Transactions {
@@ -43,8 +49,8 @@ pub struct Transactions {
     servers: Slab<Server>,
     /// Keys are hashes with our secret.
     by_key: OwnMap<ServerKey, ServerId>,
-    /// Server transactions of each peer.
-    held: HashMap<IpAddr, usize>,
+    /// Server transactions of each peer: what came on connections, and what anybody may have sent in its name.
+    held: HashMap<(IpAddr, bool), usize>,
     clients: Slab<Client>,
     deadlines: Deadlines,
     transmits: VecDeque<Transmit>,
@@ -93,7 +99,7 @@ impl Transactions {
             return Received::AckToSuccess;
         }
         // A tag alone makes nobody a party to a call: anyone can invent one.
-        if claim != Claim::OfCall && !self.has_share(flow.peer.ip(), claim) {
+        if claim != Claim::OfCall && !self.has_share(flow, claim) {
             return Received::Full;
         }
         match method {
@@ -222,8 +228,10 @@ impl Transactions {
     /// The same over a connection, and over UDP as `datagram` where that brings nothing.
     pub fn send_or(&mut self, id: ClientId, stream: (&[u8], Flow), datagram: (&[u8], Flow), now: Instant) {
         let (bytes, flow) = datagram;
-        let fallback = Fallback { flow, bytes: bytes.into(), at: now + NO_STREAM };
-        self.change_client(id, |client| client.fallback = Some(Box::new(fallback)));
+        self.change_client(id, |client| {
+            let at = (client.kind == ClientKind::Invite).then_some(now + NO_STREAM);
+            client.fallback = Some(Box::new(Fallback { flow, bytes: bytes.into(), at }));
+        });
         self.send(id, stream.0, stream.1, now);
     }
 
@@ -258,6 +266,17 @@ impl Transactions {
         {
             self.events.push_back(TransactionEvent::ClientUnsent(id));
             self.remove_client(id);
+        }
+    }
+
+    /// A connection to `hop` has ended that we had opened. What has not left is told with [`Transactions::unsent`], before
+    /// the next [`Transactions::handle_timeout`]; what has may not have arrived (a peer that began anew, or that closed
+    /// an idle connection meanwhile), and whoever has read it knows its branch: it goes once more.
+    pub fn lost_way(&mut self, hop: Hop, now: Instant) {
+        let waiting = self.clients.iter().filter(|(_, client)| client.is_waiting());
+        let waiting: Vec<(u32, u32)> = waiting.map(|(id, _)| id).collect();
+        for (slot, generation) in waiting {
+            self.change_client(ClientId { slot, generation }, |client| client.lose_way(hop, now));
         }
     }
 
@@ -372,6 +391,12 @@ impl Transactions {
         self.events.pop_front()
     }
 
+    /// Requests of ours that wait for a final answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.clients.iter().filter(|(_, client)| client.is_waiting()).count()
+    }
+
     /// Live server and client transactions; 0 and 0 after a soak.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -386,16 +411,16 @@ impl Transactions {
         self.server(id).is_some_and(|server| server.flow.peer.ip() == flow.peer.ip())
     }
 
-    fn has_share(&self, peer: IpAddr, claim: Claim) -> bool {
-        let held = self.held.get(&peer).copied().unwrap_or(0);
+    fn has_share(&self, flow: Flow, claim: Claim) -> bool {
+        let held = self.held.get(&holder(flow)).copied().unwrap_or(0);
         let room = self.servers.room().saturating_sub(claim.leaves(self.servers.capacity()));
         room > 0 && (held < FEW || held < SHARE * room)
     }
 
     fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {
-        let (deadline, peer) = (server.deadline(), server.flow.peer.ip());
+        let (deadline, holder) = (server.deadline(), holder(server.flow));
         let (slot, generation) = self.servers.insert(server)?;
-        *self.held.entry(peer).or_default() += 1;
+        *self.held.entry(holder).or_default() += 1;
         let id = ServerId { slot, generation };
         self.by_key.insert(key, id);
         self.deadlines.set(Who::Server(slot, generation), None, deadline);
@@ -422,10 +447,11 @@ impl Transactions {
         if let Some(server) = self.servers.remove(id.slot, id.generation) {
             self.deadlines.set(Who::Server(id.slot, id.generation), server.deadline(), None);
             self.by_key.remove(&server.key);
-            if let Some(held) = self.held.get_mut(&server.flow.peer.ip()) {
+            let holder = holder(server.flow);
+            if let Some(held) = self.held.get_mut(&holder) {
                 *held -= 1;
                 if *held == 0 {
-                    self.held.remove(&server.flow.peer.ip());
+                    self.held.remove(&holder);
                 }
             }
             self.events.push_back(TransactionEvent::ServerEnded(id));

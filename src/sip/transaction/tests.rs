@@ -331,6 +331,36 @@ fn a_request_that_did_not_leave_is_over_and_an_answer_is_not_missed() {
 }
 
 #[test]
+fn what_has_left_on_a_connection_that_ends_goes_once_more() {
+    let (mut table, t0) = (table(), clock::now());
+    for kind in [ClientKind::Invite, ClientKind::NonInvite] {
+        send_over(&mut table, kind, stream(), t0);
+    }
+    let (_, unsent) = send_over(&mut table, ClientKind::NonInvite, stream(), t0);
+    let (_, ringing) = send_over(&mut table, ClientKind::Invite, stream(), t0);
+    receive_over(&mut table, &response(180, &ringing, "INVITE"), stream(), t0);
+    assert_eq!(table.waiting(), 4);
+    let mut sent = Vec::new();
+    let mut sends = |table: &mut Transactions| {
+        table.handle_timeout(t0);
+        sent.clear();
+        drain(table, t0, t0, &mut sent);
+        sent.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(sends(&mut table).len(), 4);
+
+    table.lost_way(Hop { transport: Transport::Tls, ..stream().hop() }, t0);
+    assert_eq!(sends(&mut table), [""; 0], "another one's");
+    table.lost_way(stream().hop(), t0);
+    table.unsent(request("OPTIONS", &unsent).as_bytes(), t0);
+    assert_eq!(sends(&mut table), ["INVITE", "OPTIONS"]);
+    table.lost_way(stream().hop(), t0);
+
+    assert_eq!(run(&mut table, t0), [], "once more, and no oftener");
+    assert_eq!(table.counts(), (0, 0));
+}
+
+#[test]
 fn what_a_connection_does_not_take_goes_as_a_datagram() {
     // Told at once, after a while, and when a response has come in time.
     for (told, answered) in [(true, false), (false, false), (false, true)] {
@@ -412,6 +442,22 @@ fn a_peer_that_floods_leaves_room_for_others_and_for_what_is_of_a_call() {
         751,
         "what has ended counts no more"
     );
+}
+
+#[test]
+fn what_comes_in_a_peers_name_takes_nothing_of_the_share_of_its_connections() {
+    let mut table = Transactions::new(3, [7; 16], &TransactionSettings { capacity: 1_000 });
+    let t0 = clock::now();
+    assert_eq!(flood(&mut table, "OPTIONS", PEER, Claim::Others, 5_000, t0), 751);
+
+    let had_room = |number: &usize| {
+        let new = receive_over(&mut table, &request("OPTIONS", &format!("z9hG4bKs{number}")), stream(), t0);
+        matches!(new, Received::Request(_))
+    };
+    assert_eq!((0..5_000).filter(had_room).count(), 150, "as another peer");
+
+    run(&mut table, t0);
+    assert_eq!(table.counts(), (0, 0));
 }
 
 /// Whoever forges addresses of a network that is a trunk's.

@@ -31,6 +31,11 @@ impl Repeat {
         Self { due: now + T1, interval: T1 }
     }
 
+    /// First repetition now.
+    pub(super) fn at(now: Instant) -> Self {
+        Self { due: now, interval: T1 }
+    }
+
     /// When the message is to be sent again.
     #[must_use]
     pub fn due(&self) -> Instant {

@@ -30,7 +30,7 @@ impl Shard {
                     self.streams.send(transmit.flow, transmit.bytes, now);
                 }
             },
-            Output::Consult { call, direction, source, number, called } => {
+            Output::Consult { call, direction, source, proven, number, called } => {
                 let number = number.as_ref().map(|number| &*number.0);
                 let over_limit = match direction {
                     // The PBX is never limited: its users' calls are not ours to count.
@@ -38,7 +38,7 @@ impl Shard {
                         self.dialled.remember(&called.0, now);
                         None
                     }
-                    CallDirection::Inbound => match self.gate.call(source, number, now) {
+                    CallDirection::Inbound => match self.gate.call(source, proven, number, now) {
                         CallAdmission::Pass => None,
                         CallAdmission::OverSource => Some(OverLimit::Source),
                         CallAdmission::OverNumber => Some(OverLimit::Number),

@@ -294,6 +294,9 @@ impl Shard {
             Order::Calls(answer) => {
                 let _ = answer.try_send(self.switchboard.sizes().calls);
             }
+            Order::Unfinished(answer) => {
+                let _ = answer.try_send(self.switchboard.unfinished());
+            }
             Order::Stop => self.running = false,
         }
     }

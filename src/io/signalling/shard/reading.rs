@@ -46,7 +46,7 @@ impl Shard {
         if self.switchboard.vouches(peer, bytes) {
             self.gate.vouch(peer.ip(), now);
         }
-        match self.admit(bytes, peer, now) {
+        match self.admit(bytes, (peer, false), now) {
             Admission::Pass => {
                 let listener = u8::try_from(number).unwrap_or(u8::MAX);
                 let flow = Flow::datagram(listener, peer);
@@ -67,8 +67,8 @@ impl Shard {
     }
 
     /// May a message be read? A call for help does not wait until a PBX that sends too much has calmed down.
-    fn admit(&mut self, bytes: &[u8], peer: SocketAddr, now: Instant) -> Admission {
-        let admission = self.gate.message(peer.ip(), now);
+    fn admit(&mut self, bytes: &[u8], (peer, proven): (SocketAddr, bool), now: Instant) -> Admission {
+        let admission = self.gate.message(peer.ip(), proven, now);
         let over = admission == Admission::Drop(DropReason::OverMessageLimit);
         let spared = over && self.switchboard.asks_for_help(peer, bytes) && self.gate.helps(now);
         if spared { Admission::Pass } else { admission }
@@ -98,7 +98,7 @@ impl Shard {
             let now = clock::now();
             let Some((number, socket, peer)) = self.streams.accept() else { break };
             // A connection counts as a message: whoever floods with them is blocked by the same limit.
-            match self.gate.message(peer.ip(), now) {
+            match self.gate.message(peer.ip(), true, now) {
                 Admission::Pass if self.switchboard.knows(peer) => self.streams.admit(number, socket, peer, now),
                 Admission::Pass => {}
                 Admission::Drop(reason) => self.count_gated(reason),
@@ -118,7 +118,7 @@ impl Shard {
         let end = self.streams.read(id, buffer, now);
         while let Some((flow, incoming)) = self.streams.take(id, &mut message, now) {
             self.counted.received += 1;
-            match self.admit(&message, flow.peer, now) {
+            match self.admit(&message, (flow.peer, true), now) {
                 Admission::Pass => self.handle_incoming(incoming, &message, flow, now),
                 Admission::Drop(reason) => self.shut_out(&incoming, reason, flow),
             }
