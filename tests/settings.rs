@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, missing_docs, reason = "tests")]
 
 use ringfence::config::{self, Reload, Settings};
+use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::facts::{CallDirection, CallerNumber, Facts};
+use ringfence::units::Redacted;
 
 const LEAST: &str = "[pbx]\naddress = \"127.0.0.1:5070\"\n[[trunk]]\nname = \"provider\"\naddress = \"192.0.2.10\"\n";
 
@@ -357,6 +360,35 @@ fn a_reload_has_four_outcomes() {
     match reload("[detect]\ndivert_at = 8\n") {
         Reload::Refused { problems } => assert_eq!(problems.len(), 1),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever takes the last entry out of a list means nobody, not everybody.
+#[test]
+fn a_condition_whose_list_is_emptied_holds_for_no_call() {
+    let rule = |when: &str| {
+        format!("{LEAST}[[rule]]\nname = \"x\"\naction = \"reject\"\nwhen = {{ {when}hours = \"0-24\" }}\n")
+    };
+    let facts = Facts {
+        direction: CallDirection::Inbound,
+        source: "192.0.2.10".parse().unwrap(),
+        trunk: Some("provider".into()),
+        caller: CallerNumber::Withheld,
+        called: Redacted("201".into()),
+        understands_608: false,
+        over_limit: None,
+        hour: 12,
+        weekday: 2,
+        dialled_before: false,
+    };
+    let route = |settings: &Settings| settings.policy.route(&facts).route;
+
+    let absent = load(&rule(""));
+    assert_eq!(route(&absent), Route::Reject(Rejection::Rejected));
+    for key in ["number", "called", "networks", "weekdays"] {
+        let emptied = rule(&format!("{key} = [], "));
+        assert_eq!(route(&load(&emptied)), Route::Watch, "{key}");
+        assert!(matches!(config::reload(&absent, &emptied, &no_files), Reload::Applied { .. }), "{key}");
     }
 }
 

@@ -262,6 +262,7 @@ mod tests {
         let called = "{ called = [\"1\"] }";
         doubtful(&rule(called).repeat(2), "rule \"x\" is there twice");
         doubtful(&(rule("{}") + &rule(called).replace('x', "y")), "rule \"x\" has no condition");
+        doubtful(&rule("{ called = [] }"), "rule \"x\" has a condition with an empty list: it matches no call");
         let alone = |action: &str| format!("[[rule]]\nname = \"x\"\naction = \"{action}\"");
         doubtful(&alone("connect"), "rule \"x\" has no condition: no call from outside is listened to");
         doubtful(&alone("reject"), "rule \"x\" has no condition: every call from outside is rejected");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kinds of TOML values are not ours")]
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -225,18 +226,14 @@ fn conditions<'t>(
 ) -> Vec<Condition> {
     let mut when = Vec::new();
     when.extend(number(&mut section, country, reading));
-    let called = section.list(reading, "called", Vec::new(), "must be a list of extensions", owned);
-    if !called.is_empty() {
-        when.push(Condition::Called(called.into_iter().map(Arc::from).collect()));
-    }
+    let called = listed(&mut section, reading, "called", "must be a list of extensions", owned);
+    when.extend(called.map(|called| Condition::Called(called.into_iter().map(Arc::from).collect())));
     let names: Vec<&str> = trunks.iter().map(|trunk| &*trunk.name).collect();
     let hint = format!("must be the name of a trunk: {}", names.join(", "));
     let trunk = section.parsed(reading, "trunk", &hint, |text| names.contains(&text).then(|| text.to_owned()));
     when.extend(trunk.map(|name| Condition::Trunk(name.into())));
-    let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-    if !networks.is_empty() {
-        when.push(Condition::Networks(networks));
-    }
+    let networks = listed(&mut section, reading, "networks", NETWORK_HINT, network);
+    when.extend(networks.map(Condition::Networks));
     let show = |hours: &Option<(u8, u8)>| hours.map_or_else(String::new, |(from, to)| format!("{from}-{to}"));
     let hours = section.option(reading, "hours", None, show, |item| {
         item.text().ok().and_then(hours).map(Some).ok_or_else(|| "must be two hours, as \"22-7\"".to_owned())
@@ -245,6 +242,25 @@ fn conditions<'t>(
     when.extend(weekdays(&mut section, reading));
     section.finish(reading);
     when
+}
+
+/// The list of a condition; None: there is no such condition. One whose list has been emptied holds for no call, and is
+/// not as if it were absent.
+fn listed<'t, T: Display>(
+    section: &mut Section<'_, 't>,
+    reading: &mut Reading<'t>,
+    key: &'static str,
+    hint: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<T>> {
+    let list = section.list(reading, key, Vec::new(), hint, parse);
+    if !section.has(key) {
+        return None;
+    }
+    if list.is_empty() {
+        reading.options.insert(format!("{}.{key}", section.path), "none".to_owned());
+    }
+    Some(list)
 }
 
 /// `"withheld"`, or a list of numbers and prefixes.
@@ -267,7 +283,7 @@ fn hours(text: &str) -> Option<(u8, u8)> {
 fn weekdays<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Condition> {
     const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
     let hint = "must be a list of days, as [\"saturday\", \"sunday\"]";
-    let days = section.list(reading, "weekdays", Vec::new(), hint, |text| DAYS.into_iter().find(|day| *day == text));
+    let days = listed(section, reading, "weekdays", hint, |text| DAYS.into_iter().find(|day| *day == text))?;
     let numbers = (0_u8..).zip(DAYS).filter(|(_, day)| days.contains(day)).map(|(number, _)| number);
-    (!days.is_empty()).then(|| Condition::Weekdays(numbers.collect()))
+    Some(Condition::Weekdays(numbers.collect()))
 }

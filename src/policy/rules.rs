@@ -92,6 +92,18 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// A list in which nothing is: it holds for no call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Number(set) => set.is_empty(),
+            Self::Called(list) => list.is_empty(),
+            Self::Networks(networks) => networks.is_empty(),
+            Self::Weekdays(days) => days.is_empty(),
+            Self::Withheld | Self::Trunk(_) | Self::Hours { .. } => false,
+        }
+    }
+
     fn holds(&self, facts: &Facts) -> bool {
         match self {
             Self::Withheld => facts.caller == CallerNumber::Withheld,
