@@ -363,6 +363,26 @@ fn a_reload_has_four_outcomes() {
     }
 }
 
+#[test]
+fn what_is_written_alike_and_means_something_else_is_a_change() {
+    let called =
+        |list: &str| format!("{LEAST}[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = {{ called = [{list}] }}\n");
+    let address = |address: &str| LEAST.replace("192.0.2.10", address);
+    for (one, other, path) in [
+        // By its SRV records, and by its address.
+        (address("sip.provider.example:5060"), address("sip.provider.example"), "trunk[0].address"),
+        (called("\"201, 202\""), called("\"201\", \"202\""), "rule[0].when.called"),
+        (called("\"\""), called(""), "rule[0].when.called"),
+    ] {
+        for (before, now) in [(&one, &other), (&other, &one)] {
+            match config::reload(&load(before), now, &no_files) {
+                Reload::Applied { changed, .. } => assert_eq!(changed, [path]),
+                outcome => panic!("{before}{now}{outcome:?}"),
+            }
+        }
+    }
+}
+
 /// Whoever takes the last entry out of a list means nobody, not everybody.
 #[test]
 fn a_condition_whose_list_is_emptied_holds_for_no_call() {

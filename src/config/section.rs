@@ -341,7 +341,7 @@ impl<'a, 't> Section<'a, 't> {
                 _ => reading.problem(item.at, &item.path, item.source, "must be a list: [\"...\", \"...\"]"),
             }
         }
-        let text: Vec<String> = list.iter().map(T::to_string).collect();
+        let text: Vec<String> = list.iter().map(T::to_string).map(entry).collect();
         reading.options.insert(self.key_path(key), text.join(", "));
         list
     }
@@ -378,6 +378,11 @@ impl<'a, 't> Item<'a, 't> {
             _ => Err("must be text in quotes".to_owned()),
         }
     }
+}
+
+/// An entry of a list as it is recorded: one with a comma in it is not two.
+fn entry(text: String) -> String {
+    if text.is_empty() || text.contains([',', '"']) { format!("{text:?}") } else { text }
 }
 
 /// Is there no table in it?
