@@ -228,6 +228,40 @@ fn each_kind_of_mistake_has_its_hint() {
 }
 
 #[test]
+fn the_largest_and_the_smallest_duration_that_a_hint_names_are_good() {
+    let register = "register = { user = \"u\", password_file = \"p\", expires = VALUE }";
+    let file = |_: &str| Ok("secret".to_owned());
+    for option in [
+        register,
+        "answer_within = VALUE",
+        "[connections]\nidle_for = VALUE",
+        "[connections]\nhandshake_for = VALUE",
+        "[calls]\nheld_check = VALUE",
+        "[calls]\nsession_timer = VALUE",
+        "[sip]\ndrain_for = VALUE",
+        "[dns]\nkeep_at_most = \"7days\"\nkeep_at_least = VALUE",
+        "[dns]\nkeep_at_least = \"500ms\"\nkeep_at_most = VALUE",
+        "[dns]\ntimeout = VALUE",
+        "[media]\ntimeout = VALUE",
+        "[limits]\nlongest_block = \"365days\"\nblock_for = VALUE",
+        "[limits]\nblock_for = \"1s\"\nlongest_block = VALUE",
+        "[detect]\nwatch_for = VALUE",
+        "[store]\nkeep_for = VALUE",
+        "[restart]\nlongest_call = VALUE",
+    ] {
+        let read = |value: &str| {
+            config::load(&format!("{LEAST}{}\n", option.replace("VALUE", &format!("\"{value}\""))), &file)
+        };
+        let problem = read("1000000days").unwrap_err()[0].to_string();
+        let (_, range) = problem.split_once("must be a duration from ").unwrap_or_else(|| panic!("{problem}"));
+        let (least, most) = range.split(", as ").next().unwrap().split_once(" to ").unwrap();
+        for value in [least, most] {
+            assert!(read(value).is_ok(), "{option}: {value}: {:?}", read(value));
+        }
+    }
+}
+
+#[test]
 fn mistakes_in_the_form_of_a_file_are_told_at_once_with_a_way_out() {
     let text = "[pbx]\naddress = 127.0.0.1:5070\nsrtp = off\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n[store]\n\
                 path = \"C:\\users\\x\"\n[pbx]\n";

@@ -93,7 +93,7 @@ pub(super) fn detect<'t>(
     policy: &mut Policy,
     reading: &mut Reading<'t>,
 ) -> DetectSettings {
-    let watch_for = section.duration(reading, "watch_for", 25 * SECOND, 2 * SECOND..10 * MINUTE);
+    let watch_for = section.duration(reading, "watch_for", 25 * SECOND, 2 * SECOND..=10 * MINUTE);
     policy.guard_at = ratio(&mut section, reading, "guard_at", policy.guard_at);
     policy.whisper_at = ratio(&mut section, reading, "whisper_at", policy.whisper_at);
     policy.divert_at = ratio(&mut section, reading, "divert_at", policy.divert_at);
