@@ -174,6 +174,10 @@ fn each_kind_of_mistake_has_its_hint() {
             "must be the name of a trunk: provider",
         ),
         ("[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { hours = \"25-7\" }", "must be two hours"),
+        (
+            "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { called = [\"sales*\"] }",
+            "   must be an extension or number",
+        ),
         ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),

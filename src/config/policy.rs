@@ -16,7 +16,7 @@ use super::settings::{DetectSettings, DivertSettings, TrunkSettings, WordsSettin
 use crate::call::{DivertCallee, DivertCaller};
 use crate::policy::action::{Rejection, Route};
 use crate::policy::number::{BadPattern, COUNTRIES, Country, NumberSet};
-use crate::policy::rules::{Condition, Policy, Rule};
+use crate::policy::rules::{Called, Condition, Policy, Rule};
 use crate::units::Ratio;
 
 /// Bad lines of a file that are told.
@@ -226,8 +226,12 @@ fn conditions<'t>(
 ) -> Vec<Condition> {
     let mut when = Vec::new();
     when.extend(number(&mut section, country, reading));
-    let called = listed(&mut section, reading, "called", "must be a list of extensions", owned);
-    when.extend(called.map(|called| Condition::Called(called.into_iter().map(Arc::from).collect())));
+    let hint = "must be an extension or number, or how some begin, as \"201\", \"2*\" or \"+44163296*\"";
+    let called = listed(&mut section, reading, "called", hint, |text| {
+        Called::new([text], country).is_some().then(|| text.to_owned())
+    });
+    let called = called.and_then(|called| Called::new(called.iter().map(String::as_str), country));
+    when.extend(called.map(Condition::Called));
     let names: Vec<&str> = trunks.iter().map(|trunk| &*trunk.name).collect();
     let hint = format!("must be the name of a trunk: {}", names.join(", "));
     let trunk = section.parsed(reading, "trunk", &hint, |text| names.contains(&text).then(|| text.to_owned()));
