@@ -19,7 +19,7 @@ use crate::units::OwnMap;
 /// the table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
 /// A connection that brings no response for this long is not waited for: a lost SYN has been repeated once by then.
-const NO_STREAM: Duration = Duration::from_secs(2);
+pub const NO_STREAM: Duration = Duration::from_secs(2);
 /// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
 
@@ -225,6 +225,12 @@ impl Transactions {
         let fallback = Fallback { flow, bytes: bytes.into(), at: now + NO_STREAM };
         self.change_client(id, |client| client.fallback = Some(Box::new(fallback)));
         self.send(id, stream.0, stream.1, now);
+    }
+
+    /// It has gone over a connection, and goes as a datagram [`NO_STREAM`] later where that brings nothing.
+    #[must_use]
+    pub fn has_another_way(&self, id: ClientId) -> bool {
+        self.clients.get(id.slot, id.generation).is_some_and(|client| client.fallback.is_some())
     }
 
     /// A request of ours as it was sent, and which way. None: it has succeeded, or never was.
