@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, missing_docs, reason = "tests")]
 
 use ringfence::config::{self, Reload, Settings};
+use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::facts::{CallDirection, CallerNumber, Facts};
+use ringfence::units::Redacted;
 
 const LEAST: &str = "[pbx]\naddress = \"127.0.0.1:5070\"\n[[trunk]]\nname = \"provider\"\naddress = \"192.0.2.10\"\n";
 
@@ -184,6 +187,10 @@ fn each_kind_of_mistake_has_its_hint() {
             "must be the name of a trunk: provider",
         ),
         ("[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { hours = \"25-7\" }", "must be two hours"),
+        (
+            "[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = { called = [\"sales*\"] }",
+            "   must be an extension or number",
+        ),
         ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
@@ -235,6 +242,40 @@ fn each_kind_of_mistake_has_its_hint() {
     );
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn the_largest_and_the_smallest_duration_that_a_hint_names_are_good() {
+    let register = "register = { user = \"u\", password_file = \"p\", expires = VALUE }";
+    let file = |_: &str| Ok("secret".to_owned());
+    for option in [
+        register,
+        "answer_within = VALUE",
+        "[connections]\nidle_for = VALUE",
+        "[connections]\nhandshake_for = VALUE",
+        "[calls]\nheld_check = VALUE",
+        "[calls]\nsession_timer = VALUE",
+        "[sip]\ndrain_for = VALUE",
+        "[dns]\nkeep_at_most = \"7days\"\nkeep_at_least = VALUE",
+        "[dns]\nkeep_at_least = \"500ms\"\nkeep_at_most = VALUE",
+        "[dns]\ntimeout = VALUE",
+        "[media]\ntimeout = VALUE",
+        "[limits]\nlongest_block = \"365days\"\nblock_for = VALUE",
+        "[limits]\nblock_for = \"1s\"\nlongest_block = VALUE",
+        "[detect]\nwatch_for = VALUE",
+        "[store]\nkeep_for = VALUE",
+        "[restart]\nlongest_call = VALUE",
+    ] {
+        let read = |value: &str| {
+            config::load(&format!("{LEAST}{}\n", option.replace("VALUE", &format!("\"{value}\""))), &file)
+        };
+        let problem = read("1000000days").unwrap_err()[0].to_string();
+        let (_, range) = problem.split_once("must be a duration from ").unwrap_or_else(|| panic!("{problem}"));
+        let (least, most) = range.split(", as ").next().unwrap().split_once(" to ").unwrap();
+        for value in [least, most] {
+            assert!(read(value).is_ok(), "{option}: {value}: {:?}", read(value));
+        }
+    }
 }
 
 #[test]
@@ -370,6 +411,55 @@ fn a_reload_has_four_outcomes() {
     match reload("[detect]\ndivert_at = 8\n") {
         Reload::Refused { problems } => assert_eq!(problems.len(), 1),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_written_alike_and_means_something_else_is_a_change() {
+    let called =
+        |list: &str| format!("{LEAST}[[rule]]\nname = \"x\"\naction = \"watch\"\nwhen = {{ called = [{list}] }}\n");
+    let address = |address: &str| LEAST.replace("192.0.2.10", address);
+    for (one, other, path) in [
+        // By its SRV records, and by its address.
+        (address("sip.provider.example:5060"), address("sip.provider.example"), "trunk[0].address"),
+        (called("\"201, 202\""), called("\"201\", \"202\""), "rule[0].when.called"),
+        (called("\"\""), called(""), "rule[0].when.called"),
+    ] {
+        for (before, now) in [(&one, &other), (&other, &one)] {
+            match config::reload(&load(before), now, &no_files) {
+                Reload::Applied { changed, .. } => assert_eq!(changed, [path]),
+                outcome => panic!("{before}{now}{outcome:?}"),
+            }
+        }
+    }
+}
+
+/// Whoever takes the last entry out of a list means nobody, not everybody.
+#[test]
+fn a_condition_whose_list_is_emptied_holds_for_no_call() {
+    let rule = |when: &str| {
+        format!("{LEAST}[[rule]]\nname = \"x\"\naction = \"reject\"\nwhen = {{ {when}hours = \"0-24\" }}\n")
+    };
+    let facts = Facts {
+        direction: CallDirection::Inbound,
+        source: "192.0.2.10".parse().unwrap(),
+        trunk: Some("provider".into()),
+        caller: CallerNumber::Withheld,
+        called: Redacted("201".into()),
+        understands_608: false,
+        over_limit: None,
+        hour: 12,
+        weekday: 2,
+        dialled_before: false,
+    };
+    let route = |settings: &Settings| settings.policy.route(&facts).route;
+
+    let absent = load(&rule(""));
+    assert_eq!(route(&absent), Route::Reject(Rejection::Rejected));
+    for key in ["number", "called", "networks", "weekdays"] {
+        let emptied = rule(&format!("{key} = [], "));
+        assert_eq!(route(&load(&emptied)), Route::Watch, "{key}");
+        assert!(matches!(config::reload(&absent, &emptied, &no_files), Reload::Applied { .. }), "{key}");
     }
 }
 

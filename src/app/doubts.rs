@@ -5,8 +5,12 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use super::{parts, resolve};
+use crate::call::{DivertCallee, DivertCaller};
 use crate::config::{self, Draft, Problem, Settings, TrunkSettings};
 use crate::sip::flow::{Hop, Transport};
+
+/// The announcement that names the key, and its bytes in the recording that comes with Ringfence: that one says 9.
+const NAMES_KEY: (&str, u64) = ("callee-diverted.wav", 438_124);
 
 /// Reads a settings file as a start does. Relative paths in it start at its folder. No name is resolved: that is
 /// another answer elsewhere.
@@ -120,6 +124,7 @@ pub fn doubts(settings: &Settings, folder: &Path) -> Vec<String> {
     if !announcements.is_dir() {
         doubts.push(format!("there is no folder {}: nothing is announced", announcements.display()));
     }
+    doubts.extend(doubt_key(settings, &announcements));
     let model = parts::model(settings, folder);
     if settings.detect.words.enabled && !model.is_dir() {
         doubts.push(format!("there is no folder {}: words are off", model.display()));
@@ -138,6 +143,21 @@ pub fn doubts(settings: &Settings, folder: &Path) -> Vec<String> {
         doubts.push("detect.words.enabled = false: calls are judged by timing alone".to_owned());
     }
     doubts
+}
+
+/// A callee who hears of a key, and it is another one, gets nobody back.
+fn doubt_key(settings: &Settings, announcements: &Path) -> Option<String> {
+    let divert = &settings.divert;
+    let key = divert.take_back_key.filter(|key| *key != '9')?;
+    let heard = divert.callee == DivertCallee::Announcement && divert.caller != DivertCaller::HangUp;
+    let (name, bytes) = NAMES_KEY;
+    let shipped = std::fs::metadata(announcements.join(name)).is_ok_and(|found| found.len() == bytes);
+    (heard && shipped).then(|| {
+        format!(
+            "divert.take_back_key is {key}, and the announcement that comes with Ringfence says 9: put your own {name} \
+             into the folder media.announcements"
+        )
+    })
 }
 
 pub(super) fn log(doubts: &[String]) {
@@ -262,6 +282,7 @@ mod tests {
         let called = "{ called = [\"1\"] }";
         doubtful(&rule(called).repeat(2), "rule \"x\" is there twice");
         doubtful(&(rule("{}") + &rule(called).replace('x', "y")), "rule \"x\" has no condition");
+        doubtful(&rule("{ called = [] }"), "rule \"x\" has a condition with an empty list: it matches no call");
         let alone = |action: &str| format!("[[rule]]\nname = \"x\"\naction = \"{action}\"");
         doubtful(&alone("connect"), "rule \"x\" has no condition: no call from outside is listened to");
         doubtful(&alone("reject"), "rule \"x\" has no condition: every call from outside is rejected");
@@ -281,6 +302,10 @@ mod tests {
         doubtful("[numbers]\nemergency = []", "numbers.emergency is empty");
         doubtful("[detect.words]\nenabled = false", "detect.words.enabled = false");
         doubtful("[media]\nports = \"5000-6000\"", "media.ports hold 5060");
+        doubtful(
+            "[divert]\ntake_back_key = \"5\"",
+            "take_back_key is 5, and the announcement that comes with Ringfence",
+        );
         doubtful("[media]\nannouncements = \"nowhere\"", "/nowhere: nothing is announced");
         doubtful("[detect.words]\nmodel = \"nomodel\"", "/nomodel: words are off");
         doubtful("[store]\npath = \".\"", " is no file, but a folder: calls are not recorded");
@@ -288,7 +313,10 @@ mod tests {
         doubtful("[restart]\njournal = \"/dev/null\"", journal);
         let last = |action: &str| rule(called) + &alone(action).replace('x', "y");
         let allowed = deny("192.0.2.0/24") + "\nallow = [\"192.0.2.1\", \"192.0.2.9\"]";
-        for good in [trunk("127.0.0.1:5070"), last("watch"), last("reject"), alone("watch"), allowed] {
+        // Nobody hears of the key.
+        let unheard = "[divert]\ntake_back_key = \"5\"\ncallee = \"silence\"".to_owned();
+        let none = "[divert]\ntake_back_key = \"none\"".to_owned();
+        for good in [trunk("127.0.0.1:5070"), last("watch"), last("reject"), alone("watch"), allowed, unheard, none] {
             assert_eq!(checked(&format!("{LEAST}{good}")).1, "", "{good}");
         }
     }

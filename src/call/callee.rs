@@ -1,7 +1,7 @@
 //! The callee's INVITE: how it leaves, what comes of it, and the ACK behind it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::description::{rewrite, rewrite_sdp};
 use super::event::{EndReason, Event, NotAnalysed};
@@ -18,7 +18,7 @@ use super::switchboard::Switchboard;
 use crate::policy::facts::CallDirection;
 use crate::policy::watch;
 use crate::rtp::control::MediaCommand;
-use crate::sip::transaction::{ClientId, ClientKind, T1X64};
+use crate::sip::transaction::{ClientId, ClientKind, NO_STREAM, T1X64};
 use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Message, Name, StatusCode};
 use crate::units::Leg;
@@ -65,7 +65,10 @@ impl Switchboard {
         call.has_callee = true;
         call.party.callee.cseq = number.saturating_add(shift);
         call.last_invite.callee = LastInvite { number, shift, authorization: None };
-        call.phase = Phase::Inviting { give_up: now + self.patience(call) };
+        // Where it has gone over a connection for its size, and that brings nothing, the datagram has its time too.
+        let over_stream = self.transactions.has_another_way(client);
+        let first = if over_stream { NO_STREAM } else { Duration::ZERO };
+        call.phase = Phase::Inviting { give_up: now + first + self.patience(call) };
     }
 
     /// A response of the callee to the INVITE.

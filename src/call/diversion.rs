@@ -59,6 +59,11 @@ impl Call {
         let taken: Vec<StepUp> = self.record.steps.iter().map(|step| step.decision.action).collect();
         self.settings.policy.step_up(verdict, &taken, self.record.taken_back.is_some())
     }
+
+    /// What the callee of a diverted call hears: of a key only where one brings the caller back.
+    fn warning(&self, caller_gone: bool) -> &'static str {
+        if self.settings.take_back_key.is_some() && !caller_gone { "callee-diverted" } else { "callee-diverted-short" }
+    }
 }
 
 impl Switchboard {
@@ -139,7 +144,7 @@ impl Switchboard {
             self.cut(call, from, true);
         }
         if !diverting.callee_done {
-            self.play(call, Leg::Callee, "callee-diverted");
+            self.play(call, Leg::Callee, call.warning(diverting.caller_gone));
         }
         if !diverting.caller_done {
             self.play(call, Leg::Caller, "caller-diverted");
@@ -163,7 +168,10 @@ impl Switchboard {
             until: now + LONGEST_DIVERSION,
         };
         match call.settings.callee_hears {
-            DivertCallee::Announcement => self.play(call, Leg::Callee, "callee-diverted"),
+            DivertCallee::Announcement => {
+                let caller_gone = call.settings.caller_hears == DivertCaller::HangUp;
+                self.play(call, Leg::Callee, call.warning(caller_gone));
+            }
             DivertCallee::Silence => diversion.callee_done = true,
             DivertCallee::HangUp => {
                 diversion.callee_done = true;

@@ -30,8 +30,14 @@ pub(super) const SILENT_BEFORE: Duration = Duration::from_secs(2);
 /// transaction. Each 1xx begins it anew.
 pub(super) const LONGEST_RINGING: Duration = Duration::from_secs(175);
 /// Announcements that are played.
-pub const PROMPTS: [&str; 5] =
-    ["callee-diverted", "callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"];
+pub const PROMPTS: [&str; 6] = [
+    "callee-diverted",
+    "callee-diverted-short",
+    "callee-guard",
+    "callee-whisper",
+    "caller-diverted",
+    "caller-rejected",
+];
 /// Longest that a diversion may last, whatever the prompts do.
 pub(super) const LONGEST_DIVERSION: Duration = Duration::from_secs(90);
 

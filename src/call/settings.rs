@@ -107,9 +107,9 @@ impl Trunk {
         self.targets.iter().any(|target| target.hop.address.ip() == ip)
     }
 
-    fn is_source(&self, ip: IpAddr) -> bool {
-        let target = self.trusts_targets && self.is_at(ip);
-        target || self.networks.iter().any(|network| network.contains(&ip))
+    /// How closely it names `ip` as a source; None: not at all.
+    fn closeness(&self, ip: IpAddr) -> Option<u8> {
+        closeness(self.trusts_targets && self.is_at(ip), &self.networks, ip)
     }
 
     /// What stands behind the `@` in a URI at it: its name, which its hosts know, where it has one; else the address.
@@ -283,16 +283,21 @@ impl Settings {
         Ok(sdp)
     }
 
-    /// Where `source` stands; None: a stranger. Its port decides only where PBX and trunk share an address.
+    /// Where `source` stands; None: a stranger. A gateway may stand in the PBX's network, and a PBX in a trunk's: whoever
+    /// names the source most closely has it. Its port decides only where both do so alike.
     pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
         let ip = source.ip();
-        let inside = self.pbx.address.ip() == ip || self.pbx_networks.iter().any(|network| network.contains(&ip));
-        let outside = self.trunk_of(ip).is_some();
+        let inside = closeness(self.pbx.address.ip() == ip, &self.pbx_networks, ip);
+        let outside = self.closest_trunk(ip).map(|(closeness, _)| closeness);
         match (inside, outside) {
-            (true, true) if self.trunks.iter().any(|trunk| trunk.has_target(source)) => Some(Side::Outside),
-            (true, _) => Some(Side::Inside),
-            (false, true) => Some(Side::Outside),
-            (false, false) => None,
+            (Some(inside), Some(outside)) if outside > inside => Some(Side::Outside),
+            (Some(inside), Some(outside)) if outside == inside => {
+                let is_target = self.trunks.iter().any(|trunk| trunk.has_target(source));
+                Some(if is_target { Side::Outside } else { Side::Inside })
+            }
+            (Some(_), _) => Some(Side::Inside),
+            (None, Some(_)) => Some(Side::Outside),
+            (None, None) => None,
         }
     }
 
@@ -303,7 +308,13 @@ impl Settings {
 
     /// The trunk that `source` belongs to.
     pub(super) fn trunk_of(&self, source: IpAddr) -> Option<&Trunk> {
-        self.trunks.iter().find(|trunk| trunk.is_source(source))
+        self.closest_trunk(source).map(|(_, trunk)| trunk)
+    }
+
+    fn closest_trunk(&self, source: IpAddr) -> Option<(u8, &Trunk)> {
+        // Of equals, the first.
+        let from_last = self.trunks.iter().rev();
+        from_last.filter_map(|trunk| Some((trunk.closeness(source)?, trunk))).max_by_key(|(closeness, _)| *closeness)
     }
 
     /// The trunk of this name.
@@ -447,6 +458,15 @@ fn is_global(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     };
     !(here || ip.is_loopback())
+}
+
+/// How closely `ip` is named as the address of a host, or by networks: the length of the longest prefix. A host is a
+/// network of one address.
+fn closeness(is_host: bool, networks: &[IpNet], ip: IpAddr) -> Option<u8> {
+    if is_host {
+        return Some(IpNet::from(ip).prefix_len());
+    }
+    networks.iter().filter(|network| network.contains(&ip)).map(IpNet::prefix_len).max()
 }
 
 /// True if `host` is this name; each may end in the dot of the root.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::settings::{HostPort, Settings, TrunkSettings};
 use crate::policy::action::Route;
+use crate::policy::rules::Condition;
 use crate::sip::flow::Transport;
 use crate::units::Ratio;
 
@@ -81,6 +82,9 @@ impl Settings {
             let name = &rule.name;
             if rules.iter().take(number).any(|other| other.name == *name) {
                 doubts.push(format!("rule \"{name}\" is there twice: records do not say which one it was"));
+            }
+            if rule.when.iter().any(Condition::is_empty) {
+                doubts.push(format!("rule \"{name}\" has a condition with an empty list: it matches no call"));
             }
             if rule.when.is_empty() && number + 1 < rules.len() {
                 doubts.push(format!("rule \"{name}\" has no condition: no rule behind it is ever reached"));

@@ -20,6 +20,10 @@ pub(super) fn address<'t>(
 ) -> HostPort {
     let parse = |text: &str| HostPort::parse(text, transport.default_port());
     let host = section.required(reading, "address", what, HOST_HINT, parse);
+    if let Some(HostPort { host, stated: false, .. }) = &host {
+        // Without a port, the DNS says more of a name than with the usual one.
+        reading.options.insert(format!("{}.address", section.path), host.clone());
+    }
     host.unwrap_or(HostPort { host: String::new(), port: 0, stated: false })
 }
 

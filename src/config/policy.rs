@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kinds of TOML values are not ours")]
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::settings::{DetectSettings, DivertSettings, TrunkSettings, WordsSettin
 use crate::call::{DivertCallee, DivertCaller};
 use crate::policy::action::{Rejection, Route};
 use crate::policy::number::{BadPattern, COUNTRIES, Country, NumberSet};
-use crate::policy::rules::{Condition, Policy, Rule};
+use crate::policy::rules::{Called, Condition, Policy, Rule};
 use crate::units::Ratio;
 
 /// Bad lines of a file that are told.
@@ -92,7 +93,7 @@ pub(super) fn detect<'t>(
     policy: &mut Policy,
     reading: &mut Reading<'t>,
 ) -> DetectSettings {
-    let watch_for = section.duration(reading, "watch_for", 25 * SECOND, 2 * SECOND..10 * MINUTE);
+    let watch_for = section.duration(reading, "watch_for", 25 * SECOND, 2 * SECOND..=10 * MINUTE);
     policy.guard_at = ratio(&mut section, reading, "guard_at", policy.guard_at);
     policy.whisper_at = ratio(&mut section, reading, "whisper_at", policy.whisper_at);
     policy.divert_at = ratio(&mut section, reading, "divert_at", policy.divert_at);
@@ -225,18 +226,18 @@ fn conditions<'t>(
 ) -> Vec<Condition> {
     let mut when = Vec::new();
     when.extend(number(&mut section, country, reading));
-    let called = section.list(reading, "called", Vec::new(), "must be a list of extensions", owned);
-    if !called.is_empty() {
-        when.push(Condition::Called(called.into_iter().map(Arc::from).collect()));
-    }
+    let hint = "must be an extension or number, or how some begin, as \"201\", \"2*\" or \"+44163296*\"";
+    let called = listed(&mut section, reading, "called", hint, |text| {
+        Called::new([text], country).is_some().then(|| text.to_owned())
+    });
+    let called = called.and_then(|called| Called::new(called.iter().map(String::as_str), country));
+    when.extend(called.map(Condition::Called));
     let names: Vec<&str> = trunks.iter().map(|trunk| &*trunk.name).collect();
     let hint = format!("must be the name of a trunk: {}", names.join(", "));
     let trunk = section.parsed(reading, "trunk", &hint, |text| names.contains(&text).then(|| text.to_owned()));
     when.extend(trunk.map(|name| Condition::Trunk(name.into())));
-    let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
-    if !networks.is_empty() {
-        when.push(Condition::Networks(networks));
-    }
+    let networks = listed(&mut section, reading, "networks", NETWORK_HINT, network);
+    when.extend(networks.map(Condition::Networks));
     let show = |hours: &Option<(u8, u8)>| hours.map_or_else(String::new, |(from, to)| format!("{from}-{to}"));
     let hours = section.option(reading, "hours", None, show, |item| {
         item.text().ok().and_then(hours).map(Some).ok_or_else(|| "must be two hours, as \"22-7\"".to_owned())
@@ -245,6 +246,25 @@ fn conditions<'t>(
     when.extend(weekdays(&mut section, reading));
     section.finish(reading);
     when
+}
+
+/// The list of a condition; None: there is no such condition. One whose list has been emptied holds for no call, and is
+/// not as if it were absent.
+fn listed<'t, T: Display>(
+    section: &mut Section<'_, 't>,
+    reading: &mut Reading<'t>,
+    key: &'static str,
+    hint: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<T>> {
+    let list = section.list(reading, key, Vec::new(), hint, parse);
+    if !section.has(key) {
+        return None;
+    }
+    if list.is_empty() {
+        reading.options.insert(format!("{}.{key}", section.path), "none".to_owned());
+    }
+    Some(list)
 }
 
 /// `"withheld"`, or a list of numbers and prefixes.
@@ -267,7 +287,7 @@ fn hours(text: &str) -> Option<(u8, u8)> {
 fn weekdays<'t>(section: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> Option<Condition> {
     const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
     let hint = "must be a list of days, as [\"saturday\", \"sunday\"]";
-    let days = section.list(reading, "weekdays", Vec::new(), hint, |text| DAYS.into_iter().find(|day| *day == text));
+    let days = listed(section, reading, "weekdays", hint, |text| DAYS.into_iter().find(|day| *day == text))?;
     let numbers = (0_u8..).zip(DAYS).filter(|(_, day)| days.contains(day)).map(|(number, _)| number);
-    (!days.is_empty()).then(|| Condition::Weekdays(numbers.collect()))
+    Some(Condition::Weekdays(numbers.collect()))
 }

@@ -82,8 +82,8 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Probl
 fn connections<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> ConnectionSettings {
     let max = section.count(reading, "max", 1_000, 1..=100_000);
     let max_per_source = section.count(reading, "max_per_source", 200, 1..=100_000);
-    let idle_for = section.duration(reading, "idle_for", 10 * MINUTE, 10 * SECOND..DAY);
-    let handshake_for = section.duration(reading, "handshake_for", 10 * SECOND, SECOND..5 * MINUTE);
+    let idle_for = section.duration(reading, "idle_for", 10 * MINUTE, 10 * SECOND..=DAY);
+    let handshake_for = section.duration(reading, "handshake_for", 10 * SECOND, SECOND..=5 * MINUTE);
     section.finish(reading);
     ConnectionSettings { max, max_per_source, idle_for, handshake_for }
 }
@@ -93,7 +93,7 @@ fn calls<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> CallSet
     let range = 90 * SECOND..=DAY;
     let hint = "must be a duration from 90s to 1day, as \"30m\", or \"none\"";
     let session_timer = section.duration_or(reading, "session_timer", "none", Some(30 * MINUTE), range, hint);
-    let held_check = section.duration(reading, "held_check", 5 * MINUTE, 30 * SECOND..DAY);
+    let held_check = section.duration(reading, "held_check", 5 * MINUTE, 30 * SECOND..=DAY);
     section.finish(reading);
     CallSettings { session_timer, held_check }
 }
@@ -113,7 +113,7 @@ fn sip<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> SipSettin
     let redirects = [("pass", Redirects::Pass), ("follow", Redirects::Follow)];
     let redirects = section.word(reading, "redirects", Redirects::Pass, &redirects);
     let max_calls = section.count(reading, "max_calls", 2_000, 1..=100_000);
-    let drain_for = section.duration(reading, "drain_for", 60 * SECOND, Duration::ZERO..DAY);
+    let drain_for = section.duration(reading, "drain_for", 60 * SECOND, Duration::ZERO..=DAY);
     let defaults = Limits::default();
     let header_bytes = section.count(reading, "header_bytes", defaults.header_bytes, 1_024..=65_535);
     let headers = section.count(reading, "headers", defaults.headers, 16..=1_024);
@@ -138,9 +138,9 @@ fn dns<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> DnsSettin
         let alone = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
         text.parse::<SocketAddr>().ok().or_else(alone).filter(|server| !server.ip().is_unspecified())
     });
-    let keep_at_least = section.duration(reading, "keep_at_least", 10 * SECOND, SECOND / 2..HOUR);
-    let keep_at_most = section.duration(reading, "keep_at_most", HOUR, SECOND / 2..7 * DAY);
-    let timeout = section.duration(reading, "timeout", 2 * SECOND, SECOND / 10..30 * SECOND);
+    let keep_at_least = section.duration(reading, "keep_at_least", 10 * SECOND, SECOND / 2..=HOUR);
+    let keep_at_most = section.duration(reading, "keep_at_most", HOUR, SECOND / 2..=7 * DAY);
+    let timeout = section.duration(reading, "timeout", 2 * SECOND, SECOND / 10..=30 * SECOND);
     if keep_at_most < keep_at_least {
         reading.problem(section.at, "dns.keep_at_most", "", "must not be shorter than dns.keep_at_least");
     }
@@ -187,7 +187,7 @@ fn media<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> MediaSe
     let codecs = section.list(reading, "codecs", Vec::new(), &hint, |text| {
         CODECS.into_iter().find(|codec| codec.eq_ignore_ascii_case(text))
     });
-    let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..DAY);
+    let timeout = section.duration(reading, "timeout", 60 * SECOND, 5 * SECOND..=DAY);
     let announcements = section.path(reading, "announcements", "announcements");
     let threads = section.count(reading, "threads", 1, 1..=64);
     // As they are shared out: whole pairs, two of them a call.
@@ -217,8 +217,8 @@ fn limits<'t>(root: &mut Section<'_, 't>, reading: &mut Reading<'t>) -> gate::Se
     per_number.finish(reading);
     let messages_per_source = rate(&mut section, reading, "messages_per_source", defaults.messages_per_source);
     let messages_per_trunk = rate(&mut section, reading, "messages_per_trunk", defaults.messages_per_trunk);
-    let block_for = section.duration(reading, "block_for", defaults.block_for, SECOND..YEAR);
-    let longest_block = section.duration(reading, "longest_block", defaults.longest_block, SECOND..YEAR);
+    let block_for = section.duration(reading, "block_for", defaults.block_for, SECOND..=YEAR);
+    let longest_block = section.duration(reading, "longest_block", defaults.longest_block, SECOND..=YEAR);
     if longest_block < block_for {
         let path = "limits.longest_block";
         reading.problem(section.at, path, "", "must not be shorter than limits.block_for");
@@ -283,7 +283,7 @@ fn admin<'t>(mut section: Section<'_, 't>, listen: &[ListenSettings], reading: &
 
 fn store<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> StoreSettings {
     let path = section.path(reading, "path", "ringfence.db");
-    let keep_for = section.duration(reading, "keep_for", 90 * DAY, DAY..100 * YEAR);
+    let keep_for = section.duration(reading, "keep_for", 90 * DAY, DAY..=100 * YEAR);
     section.finish(reading);
     StoreSettings { path, keep_for }
 }
@@ -291,7 +291,7 @@ fn store<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> StoreSe
 fn restart<'t>(mut section: Section<'_, 't>, reading: &mut Reading<'t>) -> RestartSettings {
     let journal = section.path(reading, "journal", "calls.journal");
     let journal = (journal.as_os_str() != "none").then_some(journal);
-    let longest_call = section.duration(reading, "longest_call", 12 * HOUR, MINUTE..YEAR);
+    let longest_call = section.duration(reading, "longest_call", 12 * HOUR, MINUTE..=YEAR);
     section.finish(reading);
     RestartSettings { journal, longest_call }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -174,7 +174,7 @@ impl<'a, 't> Section<'a, 't> {
         reading: &mut Reading<'t>,
         key: &'static str,
         default: Duration,
-        range: Range<Duration>,
+        range: RangeInclusive<Duration>,
     ) -> Duration {
         let show = |duration: &Duration| humantime::format_duration(*duration).to_string();
         self.option(reading, key, default, show, |item| {
@@ -183,8 +183,8 @@ impl<'a, 't> Section<'a, 't> {
                 Ok(duration) if range.contains(&duration) => Ok(duration),
                 Ok(_) | Err(_) => Err(format!(
                     "must be a duration from {} to {}, as \"{}\"",
-                    show(&range.start),
-                    show(&range.end),
+                    show(range.start()),
+                    show(range.end()),
                     show(&default)
                 )),
             }
@@ -196,7 +196,7 @@ impl<'a, 't> Section<'a, 't> {
         reading: &mut Reading<'t>,
         key: &'static str,
         default: usize,
-        range: std::ops::RangeInclusive<usize>,
+        range: RangeInclusive<usize>,
     ) -> usize {
         self.option(reading, key, default, usize::to_string, |item| {
             let hint = || format!("must be a whole number from {} to {}", range.start(), range.end());
@@ -267,7 +267,7 @@ impl<'a, 't> Section<'a, 't> {
         key: &'static str,
         off: &str,
         default: Option<Duration>,
-        range: std::ops::RangeInclusive<Duration>,
+        range: RangeInclusive<Duration>,
         hint: &str,
     ) -> Option<Duration> {
         let show = |duration: &Option<Duration>| {
@@ -341,7 +341,7 @@ impl<'a, 't> Section<'a, 't> {
                 _ => reading.problem(item.at, &item.path, item.source, "must be a list: [\"...\", \"...\"]"),
             }
         }
-        let text: Vec<String> = list.iter().map(T::to_string).collect();
+        let text: Vec<String> = list.iter().map(T::to_string).map(entry).collect();
         reading.options.insert(self.key_path(key), text.join(", "));
         list
     }
@@ -378,6 +378,11 @@ impl<'a, 't> Item<'a, 't> {
             _ => Err("must be text in quotes".to_owned()),
         }
     }
+}
+
+/// An entry of a list as it is recorded: one with a comma in it is not two.
+fn entry(text: String) -> String {
+    if text.is_empty() || text.contains([',', '"']) { format!("{text:?}") } else { text }
 }
 
 /// Is there no table in it?

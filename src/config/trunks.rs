@@ -58,7 +58,7 @@ fn trunk<'t>(
     let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
     let trust_address = section.flag(reading, "trust_address", true);
     let priority = section.count(reading, "priority", 1, 1..=100);
-    let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..30 * SECOND);
+    let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..=30 * SECOND);
     let keep_alive = keep_alive(&mut section, reading);
     let register = register(&mut section, &name, files, reading);
     let believe_identity = section.flag(reading, "believe_identity", true);
@@ -122,7 +122,7 @@ fn register<'t>(
         (!text.is_empty() && text.len() <= 128 && text.bytes().all(fits)).then(|| text.to_owned())
     });
     let password = password(&mut section, files, reading);
-    let expires = section.duration(reading, "expires", 10 * MINUTE, MINUTE..DAY);
+    let expires = section.duration(reading, "expires", 10 * MINUTE, MINUTE..=DAY);
     let hint = "must be the realm that the provider's challenge names";
     let realm = section.parsed(reading, "realm", hint, |text| {
         (!text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"')).then(|| text.to_owned())

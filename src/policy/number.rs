@@ -10,6 +10,12 @@ use crate::units::Redacted;
 /// Most characters of a number; E.164 has 15 digits.
 const LONGEST: usize = 32;
 
+/// Fewest digits by which an area or a kind of service is told from an extension.
+const SHORTEST_AREA: usize = 3;
+
+/// Its calling code.
+const NORTH_AMERICA: &str = "1";
+
 /// How a country writes numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Country {
@@ -36,8 +42,8 @@ pub const COUNTRIES: &[Country] = &[
     Country::new("IT", "39", "", "00", 9..=10),
     Country::new("AU", "61", "0", "0011", 9..=9),
     // The prefix before a national number is the calling code itself, and is often left out.
-    Country::new("US", "1", "", "011", 10..=10),
-    Country::new("CA", "1", "", "011", 10..=10),
+    Country::new("US", NORTH_AMERICA, "", "011", 10..=10),
+    Country::new("CA", NORTH_AMERICA, "", "011", 10..=10),
 ];
 
 impl Country {
@@ -82,17 +88,31 @@ impl Country {
         }
     }
 
-    /// The beginnings of normalised numbers that an operator means by the beginning of a number: with its international
-    /// or its trunk prefix it is that of an E.164 number, too.
+    /// The beginnings of normalised numbers that an operator means by the beginning of a number: as it is dialled, it is
+    /// that of an E.164 number, too.
     fn prefixes(&self, text: &str) -> impl Iterator<Item = String> {
         let bare: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
         let international = bare.strip_prefix(self.international_prefix).map(|rest| format!("+{rest}"));
-        let national = || {
-            let rest = bare.strip_prefix(self.trunk_prefix).filter(|_| !self.trunk_prefix.is_empty())?;
-            Some(format!("+{}{rest}", self.calling_code))
-        };
-        let e164 = international.or_else(national).filter(|e164| e164.len() > 1);
+        let e164 = international.or_else(|| self.national(&bare)).filter(|e164| e164.len() > 1);
         [Some(bare), e164].into_iter().flatten()
+    }
+
+    /// The beginning of a national number, or of one that begins with the calling code, with `+`. What is too short for
+    /// that is the beginning of extensions alone.
+    fn national(&self, bare: &str) -> Option<String> {
+        if bare.starts_with('+') {
+            return None;
+        }
+        let is_long = |digits: &&str| digits.len() >= SHORTEST_AREA;
+        let code = self.calling_code;
+        let with_code = || bare.strip_prefix(code).filter(is_long).map(|rest| format!("+{code}{rest}"));
+        if !self.trunk_prefix.is_empty() {
+            let rest = bare.strip_prefix(self.trunk_prefix);
+            return rest.map(|rest| format!("+{code}{rest}")).or_else(with_code);
+        }
+        // In North America no area begins with the calling code. Elsewhere one may, as in Italy.
+        let with_code = if code == NORTH_AMERICA { with_code() } else { None };
+        with_code.or_else(|| Some(bare).filter(is_long).map(|rest| format!("+{code}{rest}")))
     }
 
     /// A short number as it may be meant: as it stands, without separators (RFC 3966 §5.1.1), and without a `+` or the
@@ -284,7 +304,21 @@ mod tests {
         for number in ["+441632960001", "+33623456789", "+442079460001", "+12025550123"] {
             assert!(!set.contains(number), "{number}");
         }
-        // Without a trunk prefix a beginning is that of extensions, too.
+        for (country, dialled, number, other) in [
+            ("US", "1900*", "+19005550123", "+12025550123"),
+            ("US", "900*", "+19005550123", "+12025550123"),
+            ("CA", "(900) 555*", "+19005550123", "+19006660123"),
+            ("ES", "806*", "+34806123456", "+34910123456"),
+            ("IT", "061*", "+390612345678", "+393912345678"),
+            ("IT", "390*", "+393901234567", "+390612345678"),
+            ("GB", "44163296*", "+441632960001", "+442079460001"),
+        ] {
+            let set = NumberSet::new([dialled], Country::of(country).unwrap()).unwrap();
+            assert!(set.contains(number) && !set.contains(other), "{country} {dialled}");
+        }
+        let set = NumberSet::new(["44*", "441*"], gb()).unwrap();
+        assert!(set.contains("4401") && !set.contains("+441632960001"), "extensions");
+        // Without a trunk prefix a short beginning is that of extensions.
         let set = NumberSet::new(["2*", "011 44*"], Country::of("US").unwrap()).unwrap();
         assert!(set.contains("201") && set.contains("+441632960001") && !set.contains("+12025550123"));
     }

@@ -67,6 +67,33 @@ pub struct Rule {
     pub route: Route,
 }
 
+/// Extensions, numbers and prefixes as they may be dialled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Called {
+    numbers: NumberSet,
+    /// What is no number stands as it is.
+    names: Vec<Arc<str>>,
+}
+
+impl Called {
+    /// None: the beginning of a name, or one of anything.
+    #[must_use]
+    pub fn new<'a>(list: impl IntoIterator<Item = &'a str>, country: Country) -> Option<Self> {
+        let is_number = |text: &&str| NumberSet::new([*text], country).is_ok();
+        let (numbers, names): (Vec<&str>, Vec<&str>) = list.into_iter().partition(is_number);
+        if names.iter().any(|name| name.ends_with('*')) {
+            return None;
+        }
+        let numbers = NumberSet::new(numbers, country).ok()?;
+        Some(Self { numbers, names: names.into_iter().map(Arc::from).collect() })
+    }
+
+    /// A trunk may say +441632960001 where it is written 01632 960001.
+    fn contains(&self, called: &str, country: Country) -> bool {
+        self.names.iter().any(|name| **name == *called) || self.numbers.contains(&country.normalise(called))
+    }
+}
+
 /// One condition of a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -74,8 +101,8 @@ pub enum Condition {
     Withheld,
     /// The caller's number is in this set.
     Number(NumberSet),
-    /// The called number or extension is in this list.
-    Called(Vec<Arc<str>>),
+    /// Whom the caller has dialled is in this list.
+    Called(Called),
     /// The call came over this trunk.
     Trunk(Arc<str>),
     /// The source is in one of these networks.
@@ -92,11 +119,23 @@ pub enum Condition {
 }
 
 impl Condition {
-    fn holds(&self, facts: &Facts) -> bool {
+    /// A list in which nothing is: it holds for no call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Number(set) => set.is_empty(),
+            Self::Called(called) => called.numbers.is_empty() && called.names.is_empty(),
+            Self::Networks(networks) => networks.is_empty(),
+            Self::Weekdays(days) => days.is_empty(),
+            Self::Withheld | Self::Trunk(_) | Self::Hours { .. } => false,
+        }
+    }
+
+    fn holds(&self, facts: &Facts, country: Country) -> bool {
         match self {
             Self::Withheld => facts.caller == CallerNumber::Withheld,
             Self::Number(set) => facts.caller.text().is_some_and(|number| set.contains(&number.0)),
-            Self::Called(list) => list.iter().any(|called| **called == *facts.called.0),
+            Self::Called(called) => called.contains(&facts.called.0, country),
             Self::Trunk(name) => facts.trunk.as_ref() == Some(name),
             Self::Networks(networks) => networks.iter().any(|network| network.contains(&facts.source)),
             Self::Hours { from, to } if from < to => (*from..*to).contains(&facts.hour),
@@ -149,7 +188,9 @@ impl Policy {
         if let Some(limit) = facts.over_limit.filter(|_| !spared) {
             return decide(Route::Reject(self.over_limit), limit.setting());
         }
-        if let Some(rule) = self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts))) {
+        if let Some(rule) =
+            self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts, self.country)))
+        {
             return RouteDecision { route: rule.route, rule: Arc::clone(&rule.name) };
         }
         if facts.dialled_before {
@@ -246,6 +287,21 @@ mod tests {
         assert_eq!(policy.route(&over("+441632960001")).route, Route::Connect);
         assert_eq!(policy.route(&over("+441632960002")).route, Route::Reject(Rejection::Rejected));
         assert_eq!(policy.route(&over("+12025550123")).route, Route::Reject(Rejection::Busy));
+    }
+
+    #[test]
+    fn a_called_number_is_known_however_it_is_written() {
+        let country = Country::GB;
+        let called = Called::new(["201", "3*", "01632 960001", "0163297*", "sales", "#31#"], country).unwrap();
+
+        for dialled in ["201", "345", "+441632960001", "01632960001", "441632960001", "+441632970123", "sales", "#31#"]
+        {
+            assert!(called.contains(dialled, country), "{dialled}");
+        }
+        for dialled in ["2010", "20", "+441632960002", "", "sale", "salesroom"] {
+            assert!(!called.contains(dialled, country), "{dialled}");
+        }
+        assert_eq!((Called::new(["sales*"], country), Called::new(["*"], country)), (None, None));
     }
 
     /// A few calls that show a number are enough to bring it over its limit.

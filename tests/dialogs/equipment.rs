@@ -1,6 +1,10 @@
 //! What is legal and odd, or not quite legal and common: as telephones, gateways and trunks send it.
 
+use std::sync::Arc;
+
 use ringfence::call::{Input, Settings, ShownIdentity, SrtpPolicy, SrtpSettings, Trunk};
+use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::rules::{Condition, Policy, Rule};
 use ringfence::rtp::control::MediaEvent;
 use ringfence::sip::flow::{ConnectionId, Flow, Hop, Transport};
 
@@ -27,6 +31,48 @@ fn a_gateway_that_sends_from_another_port_than_it_listens_on_is_spoken_to_where_
     assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
     world.hang_up((PBX, &mut callee), TRUNK);
     world.rest();
+}
+
+#[test]
+fn a_trunk_in_the_network_of_the_pbx_is_a_trunk() {
+    let settings = Settings { pbx_networks: vec!["192.0.0.0/16".parse().unwrap()], ..settings() };
+    // Its address from another port, and another of its gateways.
+    for from in [EPHEMERAL, "192.0.2.11:5060"] {
+        let mut world = World::new(settings.clone());
+        world.send(from, &Phone::caller("call").request("INVITE", &sdp(TRUNK, "")));
+        assert!(world.newest_invite(PBX).is_some(), "{from}");
+    }
+    // Beside it, all is the PBX's.
+    let mut world = World::new(settings);
+    world.send("192.0.3.1:5060", &Phone::inside("out", "01632960002").request("INVITE", &sdp(PBX, "")));
+    assert!(world.newest_invite(TRUNK).is_some());
+}
+
+#[test]
+fn a_pbx_in_the_network_of_a_trunk_is_the_pbx() {
+    let mut settings = settings();
+    settings.trunks[0].networks.push("10.0.0.0/8".parse().unwrap());
+    settings.pbx_networks.push("10.0.7.0/24".parse().unwrap());
+    for from in ["10.0.0.5:51234", "10.0.7.1:5060"] {
+        let mut world = World::new(settings.clone());
+        world.send(from, &Phone::inside("out", "01632960002").request("INVITE", &sdp(PBX, "")));
+        assert!(world.newest_invite(TRUNK).is_some(), "{from}");
+    }
+}
+
+#[test]
+fn a_source_belongs_to_the_trunk_that_names_it_most_closely() {
+    let mut settings = settings();
+    settings.trunks.push(Trunk::at("b", Hop::udp("192.0.2.14:5060".parse().unwrap())));
+    let when = vec![Condition::Trunk("b".into())];
+    let rules = vec![Rule { name: "over b".into(), when, route: Route::Reject(Rejection::Busy) }];
+    settings.policy = Arc::new(Policy { rules, ..Policy::default() });
+    for (from, is_b) in [("192.0.2.14:5060", true), (TRUNK, false), ("192.0.2.11:5060", false)] {
+        let mut world = World::new(settings.clone());
+        world.send(from, &Phone::caller("call").request("INVITE", &sdp(TRUNK, "")));
+        assert_eq!(world.newest_invite(PBX).is_none(), is_b, "{from}");
+        assert_eq!(world.events.contains(&"routed reject by over b done".to_owned()), is_b, "{:?}", world.events);
+    }
 }
 
 #[test]

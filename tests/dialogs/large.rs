@@ -1,9 +1,9 @@
 //! Requests that may not fit into a datagram.
 
-use ringfence::call::{Input, Local, Settings};
+use ringfence::call::{Input, Local, Settings, Trunk};
 use ringfence::sip::flow::{Hop, Transport};
 
-use super::world::{PBX, Phone, TRUNK, US_INSIDE, US_OUTSIDE, World, header, response, sdp, settings};
+use super::world::{PBX, Phone, SPARE, TRUNK, US_INSIDE, US_OUTSIDE, World, header, response, sdp, settings};
 use super::{MS, S, expect};
 
 /// We listen on TCP too.
@@ -142,6 +142,28 @@ fn another_request_than_an_invite_may_be_thought_about() {
     world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
     world.send(TRUNK, &caller.request("ACK", ""));
     world.rest();
+}
+
+#[test]
+fn a_trunk_that_takes_no_connection_has_its_time_for_the_datagram() {
+    let mut settings = listening();
+    settings.trunks[0].answer_within = S(1);
+    settings.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
+    for answers in [true, false] {
+        let mut world = World::new(settings.clone());
+        let caller = Phone::inside("out", "01632960002");
+        let long = format!("X-Long: {}\r\n", "x".repeat(1_000));
+        world.send(PBX, &caller.request_with("INVITE", &long, &sdp(PBX, "")));
+        world.run(MS(2_400));
+        let invite = world.last(TRUNK);
+        assert!(header(&invite, "Via").starts_with("SIP/2.0/UDP "), "{invite}");
+        assert!(world.newest_invite(SPARE).is_none());
+        if answers {
+            world.send(TRUNK, &response(&invite, "180 Ringing", "callee", ""));
+        }
+        world.run(S(1));
+        assert_eq!(world.newest_invite(SPARE).is_none(), answers);
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::facts::OverLimit;
 use ringfence::policy::judge::{Class, Verdict};
-use ringfence::policy::rules::{Condition, Policy, Rule};
+use ringfence::policy::number::Country;
+use ringfence::policy::rules::{Called, Condition, Policy, Rule};
 use ringfence::rtp::control::{MediaCommand, MediaEvent, PlayId};
 use ringfence::sip::flow::Flow;
 use ringfence::sip::wire::{BadMessage, Index, Limits};
@@ -323,8 +324,11 @@ impl World {
     fn change(&mut self, choices: &mut Choices<'_>) {
         let what = choices.byte();
         self.over_limit = (what & 0xE0 == 0xE0).then_some(OverLimit::Number);
-        let rule =
-            |dials: &str, route| Rule { name: dials.into(), when: vec![Condition::Called(vec![dials.into()])], route };
+        let rule = |dials: &str, route| Rule {
+            name: dials.into(),
+            when: vec![Condition::Called(Called::new([dials], Country::GB).unwrap())],
+            route,
+        };
         let rules = vec![
             rule("301", Route::Reject(Rejection::Rejected)),
             rule("302", Route::Reject(Rejection::Busy)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringfence::call::{Input, Settings};
+use ringfence::call::{DivertCaller, Input, Settings};
 use ringfence::policy::rules::Policy;
 use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
@@ -80,6 +80,22 @@ fn nine_takes_the_call_back() {
     assert!(world.events.contains(&"taken back".to_owned()));
     assert_eq!(world.events.iter().filter(|event| event.starts_with("divert")).count(), 1);
     world.rest();
+}
+
+#[test]
+fn a_callee_hears_of_a_key_only_where_one_brings_the_caller_back() {
+    let no_key = Settings { take_back_key: None, ..settings() };
+    let no_caller = Settings { caller_hears: DivertCaller::HangUp, ..settings() };
+    for (settings, warning) in
+        [(settings(), "callee-diverted"), (no_key, "callee-diverted-short"), (no_caller, "callee-diverted-short")]
+    {
+        let (mut world, _, _) = answered(settings);
+        world.media_in_ladder = true;
+        world.judge(0.95);
+
+        let ladder = world.ladder();
+        assert!(ladder.contains(&format!("* play {warning} to callee\n")), "{ladder}");
+    }
 }
 
 #[test]

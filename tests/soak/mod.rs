@@ -39,7 +39,8 @@ use ringfence::call::{self, DivertCallee, DivertCaller, EndReason, Entry as Kept
 use ringfence::io::clock;
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::judge::{Class, Verdict};
-use ringfence::policy::rules::{Condition, Policy, Rule};
+use ringfence::policy::number::Country;
+use ringfence::policy::rules::{Called, Condition, Policy, Rule};
 use ringfence::rtp::control::{MediaCommand, MediaEvent, PlayId};
 use ringfence::sip::flow::Flow;
 use ringfence::units::{CallId, CallTime, Leg, PerLeg, Ratio};
@@ -267,7 +268,7 @@ pub(crate) struct World {
 fn all_settings() -> Vec<Arc<call::Settings>> {
     let rule = |name: &str, dials: &str, route| Rule {
         name: name.into(),
-        when: vec![Condition::Called(vec![dials.into()])],
+        when: vec![Condition::Called(Called::new([dials], Country::GB).unwrap())],
         route,
     };
     let rules = vec![

@@ -137,7 +137,8 @@ mod tests {
         assert_eq!(prompt.opus.coded().map(<[u8]>::len), Some(5 * OPUS_BYTES));
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
-        assert_eq!(prompts.missing(), ["callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"]);
+        let missing = ["callee-diverted-short", "callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"];
+        assert_eq!(prompts.missing(), missing);
         assert_eq!(bad.len(), 2);
         assert!(bad[0].to_string().ends_with("broken.WAV: not a WAV file"));
         assert!(bad[1].to_string().ends_with("pipe.wav: it is no file, but a folder, pipe or device"));

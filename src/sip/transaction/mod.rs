@@ -19,7 +19,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-pub use table::{TransactionSettings, Transactions};
+pub use table::{NO_STREAM, TransactionSettings, Transactions};
 pub use timing::{Repeat, T1, T1X64, T2};
 
 use std::sync::Arc;

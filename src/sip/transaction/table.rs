@@ -20,7 +20,7 @@ use crate::units::OwnMap;
 const SHARE: usize = 4;
 /// An INVITE to which a connection brings nothing for this long goes as a datagram: a lost SYN has been repeated once by
 /// then, and where a next hop is given up after two seconds, the datagram can still be answered.
-const NO_STREAM: Duration = Duration::from_millis(1_500);
+pub const NO_STREAM: Duration = Duration::from_millis(1_500);
 /// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
 
@@ -233,6 +233,12 @@ impl Transactions {
             client.fallback = Some(Box::new(Fallback { flow, bytes: bytes.into(), at }));
         });
         self.send(id, stream.0, stream.1, now);
+    }
+
+    /// It has gone over a connection, and goes as a datagram [`NO_STREAM`] later where that brings nothing.
+    #[must_use]
+    pub fn has_another_way(&self, id: ClientId) -> bool {
+        self.clients.get(id.slot, id.generation).is_some_and(|client| client.fallback.is_some())
     }
 
     /// A request of ours as it was sent, and which way. None: it has succeeded, or never was.
