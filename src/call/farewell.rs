@@ -83,8 +83,7 @@ impl Switchboard {
         let mut index = Index::new();
         let Ok(sent) = index.read_again(&farewell.bye, limits) else { return false };
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return false };
-        let (ours, theirs) =
-            (settings.local(side.other(), farewell.flow.hop()), settings.local(side, flow.hop()));
+        let (ours, theirs) = (settings.local(side.other(), farewell.flow.hop()), settings.local(side, flow.hop()));
         let routes: Vec<String> = sent.all(Name::Route).map(|route| route.value.to_owned()).collect();
         let way = sent.request_uri().map(|target| Way { target, routes: &routes });
         let mut edits = self.blank_edits();
