@@ -115,8 +115,10 @@ fn eval_writes_tables_and_one_row_a_call() {
     let row =
         |id: &str, file: &str, label: &str, more: &str| format!("{id},{},{label},{more}\n", here.join(file).display());
     let rows = "id,file,label,kind,caller_onset_ms,first_instruction_ms\n".to_owned()
-        + &row("one", SCAM, "press_key", "uk_scam,300,12000")
-        + &row("two", NEIGHBOUR, "live", "dialogue,1200,");
+        + &row("one", SCAM, " Press_Key ", "uk_scam,300.0,12000.0,one too many")
+        + &row("two", NEIGHBOUR, "live", "dialogue,1200,NaN")
+        + &row("three", SCAM, "scam", "uk_scam,-120,")
+        + ",,,,,\n";
     std::fs::write(&manifest, rows).unwrap();
     let (json, csv) = (folder.path().join("e.json"), folder.path().join("e.csv"));
 
@@ -132,8 +134,9 @@ fn eval_writes_tables_and_one_row_a_call() {
         folder.path().join("report").to_str().unwrap(),
     ]);
 
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let (said, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(error.contains("manifest.csv: line 4: `scam` is no label") && error.contains("1 call could"), "{error}");
     assert!(said.contains("press_key uk_scam") && said.contains("median"), "{said}");
     assert!(said.contains("Asterisk AMD"), "{said}");
     let page = std::fs::read_to_string(folder.path().join("report/index.html")).unwrap();
@@ -145,6 +148,8 @@ fn eval_writes_tables_and_one_row_a_call() {
     assert!(lines.next().unwrap().starts_with("two,live,dialogue,live,"), "{rows}");
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(json["tables"]["delays"]["within_20_s"]["count"], 1);
+    assert_eq!(json["tables"]["onsets"]["of"], 2);
+    assert_eq!(json["calls"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use clap::Args;
 use super::{EarOptions, Failure, say, warn};
 use crate::io::clock;
 use crate::offline::{
-    BadRecording, Baseline, Calibration, Ear, Labelled, Outcome, Recording, Tables, hear, is_mistake, page, plot,
-    read_manifest, write_calls,
+    BadRecording, Baseline, Calibration, Ear, Labelled, Manifest, Outcome, Recording, Tables, hear, is_mistake, page,
+    plot, read_manifest, write_calls,
 };
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
@@ -65,7 +65,12 @@ struct Evaluation {
 
 impl Eval {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let calls = read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
+        let Manifest { calls, bad } =
+            read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
+        let bad: Vec<String> = bad.iter().map(|bad| format!("{}: {bad}", self.manifest.display())).collect();
+        if calls.is_empty() {
+            return all_told(&bad);
+        }
         self.can_write()?;
         let ear = self.ear.open()?;
         if let Some(why) = ear.without_words() {
@@ -91,12 +96,7 @@ impl Eval {
             let to = std::fs::File::create(file).map_err(|error| Failure::with_file(file, &error))?;
             write_calls(&outcomes, to).map_err(|error| Failure::with_file(file, &error))?;
         }
-        unheard.iter().for_each(|text| warn(text));
-        if unheard.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::Run(format!("{} calls could not be heard", unheard.len())))
-        }
+        all_told(&[bad, unheard].concat())
     }
 
     /// Finds out now, not after an hour. What is there already stays as it is until the end.
@@ -161,6 +161,16 @@ impl Evaluation {
             }
             Err(error) => self.unheard.push(format!("{}: {error}", call.path.display())),
         }
+    }
+}
+
+/// Says of each call why it could not be heard.
+fn all_told(unheard: &[String]) -> Result<(), Failure> {
+    unheard.iter().for_each(|text| warn(text));
+    match unheard.len() {
+        0 => Ok(()),
+        1 => Err(Failure::Run("1 call could not be heard".to_owned())),
+        count => Err(Failure::Run(format!("{count} calls could not be heard"))),
     }
 }
 

@@ -127,7 +127,7 @@ impl Outcome {
     /// The ear put the onset of the caller's speech where it is: at most 0.25 s too early, or 0.4 s too late.
     fn onset_is_right(&self) -> bool {
         let (Some(onset), Some(heard)) = (self.onset_ms, self.heard_onset_ms) else { return false };
-        (onset.saturating_sub(250)..=onset + 400).contains(&heard)
+        (onset.saturating_sub(250)..=onset.saturating_add(400)).contains(&heard)
     }
 }
 
