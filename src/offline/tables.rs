@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::hear::Heard;
+use super::hear::{Heard, Step};
 use super::manifest::Labelled;
 use crate::detect::evidence::Finding;
 use crate::policy::action::StepUp;
 use crate::policy::judge::Class;
 use crate::units::Leg;
+
+/// Recordings of this length and longer were cut: labelled calls are kept up to 20 s. A shorter one ends where its call
+/// does.
+const CUT: Duration = Duration::from_millis(19_900);
 
 /// The strongest action on a call. The tables do not tell a whisper from a guard, nor a hang-up from a diversion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -53,7 +58,7 @@ pub struct Outcome {
     pub probability: f32,
     /// Highest probability of `press_key` during the call.
     pub highest: f32,
-    /// What would have been done.
+    /// What would have been done before the call's end.
     pub action: ActionTaken,
     /// When that action was decided, since the answer. The time that words take is in it.
     pub decided_ms: Option<u64>,
@@ -83,8 +88,11 @@ impl Outcome {
     /// From what was heard.
     #[must_use]
     pub fn of(call: &Labelled, heard: &Heard) -> Self {
-        let divert = heard.first(StepUp::Divert);
-        let step = divert.or_else(|| heard.first(StepUp::Guard));
+        // The ear hears on for a second behind the end, for the last words. What it decides there has come to nothing
+        // where the call had its BYE by then; where the recording was cut, the call went on.
+        let in_time = |step: &&Step| heard.length >= CUT || step.at.0 <= heard.length;
+        let divert = heard.first(StepUp::Divert).filter(in_time);
+        let step = divert.or_else(|| heard.first(StepUp::Guard).filter(in_time));
         let verdict = step.map(|step| &step.decision.verdict).or_else(|| heard.verdict());
         let class = verdict.map_or(Class::NoSpeech, |verdict| verdict.class);
         let reasons = verdict.map(|verdict| verdict.reasons.iter().take(5)).into_iter().flatten();
@@ -359,7 +367,13 @@ pub fn write_calls(outcomes: &[Outcome], to: impl std::io::Write) -> csv::Result
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::policy::action::StepUpDecision;
+    use crate::policy::judge::Verdict;
+    use crate::units::{CallTime, Ratio};
 
     #[test]
     fn the_interval_is_wilsons() {
@@ -406,6 +420,39 @@ mod tests {
         assert_eq!((delays.before_instruction.count, delays.before_instruction.of), (1, 3));
         assert_eq!((delays.before_late_instruction.count, delays.before_late_instruction.of), (1, 2));
         assert_eq!(labels.first().map(|row| (row.name.as_str(), row.diverted.count)), Some(("press_key", 2)));
+    }
+
+    #[test]
+    fn what_is_decided_behind_the_end_of_a_call_comes_too_late_unless_the_recording_was_cut() {
+        let call = Labelled {
+            id: "x".to_owned(),
+            path: PathBuf::new(),
+            label: Class::PressKey,
+            kind: String::new(),
+            onset_ms: Some(1_000),
+            instruction_ms: None,
+            cluster: String::new(),
+            voice: String::new(),
+        };
+        let step = |action, at| {
+            let probabilities = [Ratio::ZERO, Ratio::ZERO, Ratio::ZERO, Ratio::ONE];
+            let at = CallTime::from_millis(at);
+            let verdict = Verdict { at, class: Class::PressKey, probabilities, reasons: Vec::new() };
+            Step { at, decision: StepUpDecision { action, rule: Arc::from("test"), verdict } }
+        };
+        let of = |length_ms: u64, decided_ms: u64| {
+            let steps = vec![step(StepUp::Guard, 5_000), step(StepUp::Divert, decided_ms)];
+            let length = Duration::from_millis(length_ms);
+            Outcome::of(&call, &Heard { length, steps, ..Heard::default() })
+        };
+
+        let [in_time, late, cut] = [of(8_000, 8_000), of(8_000, 8_600), of(20_000, 20_600)];
+
+        assert_eq!([in_time.action, cut.action], [ActionTaken::Divert; 2]);
+        assert_eq!((late.action, late.decided_ms), (ActionTaken::Guard, Some(5_000)));
+        let Tables { delays, labels, .. } = Tables::new(&[late]);
+        assert_eq!((delays.median_ms, delays.within_20_s.count, delays.within_20_s.of), (None, 0, 1));
+        assert_eq!(labels.first().map(|row| (row.guarded.count, row.diverted.count)), Some((1, 0)));
     }
 
     #[test]
