@@ -153,6 +153,39 @@ fn eval_writes_tables_and_one_row_a_call() {
 }
 
 #[test]
+fn a_report_that_fails_costs_no_tables_and_each_call_of_one_name_has_its_own_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = std::env::current_dir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (manifest, json, calls, report) = (path("m.csv"), path("e.json"), path("e.csv"), path("report"));
+    // None of them is what its label says, so that each has a picture.
+    let row = |id: &str, file: &str| format!("{id},{},no_speech\n", here.join(file).display());
+    let rows = row("same", NEIGHBOUR) + &row("same", SCAM) + &row(&"long".repeat(63), SCAM);
+    std::fs::write(&manifest, format!("id,file,label\n{rows}")).unwrap();
+    let eval =
+        || ringfence(&["eval", &manifest, "--no-words", "--json", &json, "--calls", &calls, "--report", &report]);
+
+    let output = eval();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let picture = |name: &str| std::fs::read_to_string(folder.path().join("report/plots").join(name)).unwrap();
+    assert_ne!(picture("same.svg"), picture("same.2.svg"));
+    let page = std::fs::read_to_string(path("report/index.html")).unwrap();
+    assert!(page.contains("plots/same.svg\"") && page.contains("plots/same.2.svg\"") && page.contains("longlong"));
+
+    for file in [&json, &calls] {
+        std::fs::remove_file(file).unwrap();
+    }
+    std::fs::remove_file(path("report/plots/same.svg")).unwrap();
+    std::fs::create_dir(path("report/plots/same.svg")).unwrap();
+    let output = eval();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("report: "), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 4);
+    assert!(std::fs::read_to_string(&json).unwrap().ends_with('}'));
+}
+
+#[test]
 fn a_known_recording_is_taken_away_even_without_words() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("campaigns.txt");

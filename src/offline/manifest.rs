@@ -2,7 +2,7 @@
 //!
 //! Needed: `id`, `file` (relative to the manifest), `label`. Used where present: `kind`, `caller_onset_ms`,
 //! `first_instruction_ms`, `cluster`, `voice`. Other columns are left alone. Manifests go through spreadsheets: `300.0`,
-//! `NaN`, blanks and labels in capitals are read as what they are, and a row that cannot be read costs no other.
+//! `NaN`, blanks and labels in capitals are read for what they are, and a row that cannot be read costs no other.
 
 use std::path::{Path, PathBuf};
 
