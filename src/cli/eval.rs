@@ -20,7 +20,7 @@ use crate::policy::rules::Policy;
 
 #[derive(Args)]
 pub(crate) struct Eval {
-    /// CSV with a header: id, file, label and, where known, kind, caller_onset_ms, first_instruction_ms
+    /// CSV with a header: id, file, label and, where known, kind, caller_onset_ms, first_instruction_ms, script, voice
     manifest: PathBuf,
     /// Write the tables as JSON
     #[arg(long, value_name = "FILE")]
@@ -221,8 +221,8 @@ fn write_report(
     std::fs::write(folder.join("index.html"), page(manifest, outcomes, tables, &drawn))
 }
 
-/// File of a call's picture. Names come from the manifest: only plain ones become file names, and where several pictures
-/// have the same one, they are numbered. `seen`: how many have each.
+/// File of a call's picture. Names come from the manifest: only plain ones become file names, and pictures of one name
+/// are numbered. `seen`: how many have each.
 fn picture<'a>(id: &'a str, seen: &mut BTreeMap<&'a str, usize>) -> Option<String> {
     /// A file system takes 255 letters.
     const LONGEST: usize = 200;

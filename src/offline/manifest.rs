@@ -1,8 +1,10 @@
 //! A manifest of labelled calls: CSV with a header.
 //!
 //! Needed: `id`, `file` (relative to the manifest), `label`. Used where present: `kind`, `caller_onset_ms`,
-//! `first_instruction_ms`, `cluster`, `voice`. Other columns are left alone. Manifests go through spreadsheets: `300.0`,
-//! `NaN`, blanks and labels in capitals are read for what they are, and a row that cannot be read costs no other.
+//! `first_instruction_ms`, `cluster`, `script`, `voice`. Other columns are left alone.
+//!
+//! Manifests go through spreadsheets: `300.0`, `NaN`, blanks and labels in capitals are read for what they are, and a
+//! row that cannot be read costs no other.
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,8 @@ pub struct Labelled {
     pub instruction_ms: Option<u64>,
     /// Calls with one cluster share their wording.
     pub cluster: String,
+    /// What is said.
+    pub script: String,
     /// Who speaks.
     pub voice: String,
 }
@@ -107,6 +111,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, BadManifest> {
             onset_ms: ms("caller_onset_ms")?,
             instruction_ms: ms("first_instruction_ms")?,
             cluster: optional("cluster").to_owned(),
+            script: optional("script").to_owned(),
             voice: optional("voice").to_owned(),
         })
     };
