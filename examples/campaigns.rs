@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use ringfence::audio::FRAME_SAMPLES;
 use ringfence::audio::g711::Law;
 use ringfence::detect::fingerprint::{Fingerprinter, Library, Matcher, Probe, Recording, Word};
-use ringfence::offline::{Labelled, read_manifest};
+use ringfence::offline::{Labelled, read_whole_manifest};
 use ringfence::policy::judge::Class;
 use rustfft::FftPlanner;
 
@@ -26,7 +26,7 @@ fn main() {
         println!("usage: campaigns MANIFEST.csv");
         std::process::exit(2);
     };
-    let calls = read_manifest(manifest.as_ref()).unwrap_or_else(|error| panic!("{error}"));
+    let calls = read_whole_manifest(manifest.as_ref()).unwrap_or_else(|error| panic!("{error}"));
     // One rendering of a script by a voice is one recording.
     let mut seen = BTreeSet::new();
     let automated: Vec<&Labelled> = calls

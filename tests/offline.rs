@@ -115,8 +115,10 @@ fn eval_writes_tables_and_one_row_a_call() {
     let row =
         |id: &str, file: &str, label: &str, more: &str| format!("{id},{},{label},{more}\n", here.join(file).display());
     let rows = "id,file,label,kind,caller_onset_ms,first_instruction_ms\n".to_owned()
-        + &row("one", SCAM, "press_key", "uk_scam,300,12000")
-        + &row("two", NEIGHBOUR, "live", "dialogue,1200,");
+        + &row("one", SCAM, " Press_Key ", "uk_scam,300.0,12000.0,one too many")
+        + &row("two", NEIGHBOUR, "live", "dialogue,1200,NaN")
+        + &row("three", SCAM, "scam", "uk_scam,-120,")
+        + ",,,,,\n";
     std::fs::write(&manifest, rows).unwrap();
     let (json, csv) = (folder.path().join("e.json"), folder.path().join("e.csv"));
 
@@ -132,8 +134,9 @@ fn eval_writes_tables_and_one_row_a_call() {
         folder.path().join("report").to_str().unwrap(),
     ]);
 
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let (said, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(error.contains("manifest.csv: line 4: `scam` is no label") && error.contains("1 call could"), "{error}");
     assert!(said.contains("press_key uk_scam") && said.contains("median"), "{said}");
     assert!(said.contains("Asterisk AMD"), "{said}");
     let page = std::fs::read_to_string(folder.path().join("report/index.html")).unwrap();
@@ -145,6 +148,41 @@ fn eval_writes_tables_and_one_row_a_call() {
     assert!(lines.next().unwrap().starts_with("two,live,dialogue,live,"), "{rows}");
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(json["tables"]["delays"]["within_20_s"]["count"], 1);
+    assert_eq!(json["tables"]["onsets"]["of"], 2);
+    assert_eq!(json["calls"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_report_that_fails_costs_no_tables_and_each_call_of_one_name_has_its_own_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = std::env::current_dir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (manifest, json, calls, report) = (path("m.csv"), path("e.json"), path("e.csv"), path("report"));
+    // None of them is what its label says, so that each has a picture.
+    let row = |id: &str, file: &str| format!("{id},{},no_speech\n", here.join(file).display());
+    let rows = row("same", NEIGHBOUR) + &row("same", SCAM) + &row(&"long".repeat(63), SCAM);
+    std::fs::write(&manifest, format!("id,file,label\n{rows}")).unwrap();
+    let eval =
+        || ringfence(&["eval", &manifest, "--no-words", "--json", &json, "--calls", &calls, "--report", &report]);
+
+    let output = eval();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let picture = |name: &str| std::fs::read_to_string(folder.path().join("report/plots").join(name)).unwrap();
+    assert_ne!(picture("same.svg"), picture("same.2.svg"));
+    let page = std::fs::read_to_string(path("report/index.html")).unwrap();
+    assert!(page.contains("plots/same.svg\"") && page.contains("plots/same.2.svg\"") && page.contains("longlong"));
+
+    for file in [&json, &calls] {
+        std::fs::remove_file(file).unwrap();
+    }
+    std::fs::remove_file(path("report/plots/same.svg")).unwrap();
+    std::fs::create_dir(path("report/plots/same.svg")).unwrap();
+    let output = eval();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("report: "), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 4);
+    assert!(std::fs::read_to_string(&json).unwrap().ends_with('}'));
 }
 
 #[test]

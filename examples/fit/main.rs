@@ -36,7 +36,7 @@ use clap::Parser;
 use ringfence::detect::evidence::Finding;
 use ringfence::detect::phrase::{Book, PassedOver, Recogniser, ScheduleSettings, Transcript, Weighed, Wording};
 use ringfence::io::analysis::{Knowledge, WordRun};
-use ringfence::offline::{Heard, Labelled, Recording, hear, read_manifest, recognise_with};
+use ringfence::offline::{Heard, Labelled, Recording, hear, read_whole_manifest, recognise_with};
 use ringfence::policy::judge::{Class, Measure, Sum, Weights};
 use ringfence::policy::rules::Policy;
 use ringfence::units::Ratio;
@@ -102,7 +102,7 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    let read = |path: &Path| read_manifest(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let read = |path: &Path| read_whole_manifest(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     if let Some(path) = &options.ask {
         return ask::ask(&wording::read_texts(path));
     }

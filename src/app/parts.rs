@@ -144,10 +144,15 @@ fn campaigns(path: &Path) -> Library {
     if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
         shorten(path, &shorter, library.len());
     }
+    let left_out = Library::left_out(&text);
+    if left_out > 0 {
+        let (path, kept) = (path.display(), library.len());
+        tracing::warn!(%path, kept, left_out, "There are too many known recordings: the oldest are left out");
+    }
     library
 }
 
-/// Keeps the newest recordings only. Done at the start: while calls run, a line is added for each
+/// Keeps the newest of the learned recordings only. Done at the start: while calls run, a line is added for each
 /// recording, and taken out again where its call is taken back.
 fn shorten(path: &Path, text: &str, kept: usize) {
     let replace = |file: PathBuf| {
@@ -158,7 +163,7 @@ fn shorten(path: &Path, text: &str, kept: usize) {
     match std::fs::canonicalize(path).and_then(replace) {
         Ok(()) => tracing::warn!(
             path = %path.display(), kept,
-            "The file of known recordings was too long: the oldest are no longer in it"
+            "The file of known recordings was too long: the oldest learned ones are no longer in it"
         ),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
@@ -226,6 +231,21 @@ mod tests {
 
         assert!(link.is_symlink());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two 00\n");
+    }
+
+    #[test]
+    fn what_a_person_put_into_the_file_of_known_recordings_stays_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("campaigns.txt");
+        let line = |name: String| format!("{name} {}\n", "00beef".repeat(50));
+        let learned = |from: usize| (from..1_030).map(|n| line(format!("call-{n}"))).collect::<String>();
+        let hand = "# by hand\n".to_owned() + &line("hand".to_owned());
+        std::fs::write(&path, hand.clone() + &learned(0)).unwrap();
+
+        let library = campaigns(&path);
+
+        assert!(library.has("hand") && library.len() == 1_024);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), hand + &learned(7));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `ringfence eval MANIFEST.csv`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -11,15 +12,15 @@ use clap::Args;
 use super::{EarOptions, Failure, say, warn};
 use crate::io::clock;
 use crate::offline::{
-    BadRecording, Baseline, Calibration, Ear, Labelled, Outcome, Recording, Tables, hear, is_mistake, page, plot,
-    read_manifest, write_calls,
+    BadRecording, Baseline, Calibration, Ear, Labelled, Manifest, Outcome, Recording, Tables, hear, is_mistake, page,
+    plot, read_manifest, write_calls,
 };
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
 
 #[derive(Args)]
 pub(crate) struct Eval {
-    /// CSV with a header: id, file, label and, where known, kind, caller_onset_ms, first_instruction_ms
+    /// CSV with a header: id, file, label and, where known, kind, caller_onset_ms, first_instruction_ms, script, voice
     manifest: PathBuf,
     /// Write the tables as JSON
     #[arg(long, value_name = "FILE")]
@@ -57,15 +58,20 @@ struct Evaluation {
     outcomes: Vec<Outcome>,
     /// One for each outcome.
     baselines: Vec<Baseline>,
-    /// Name of the call, and its picture.
-    plots: Vec<(String, String)>,
+    /// One for each outcome: its picture, where it has one.
+    plots: Vec<Option<String>>,
     /// Why calls could not be heard: one text for each.
     unheard: Vec<String>,
 }
 
 impl Eval {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let calls = read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
+        let Manifest { calls, bad } =
+            read_manifest(&self.manifest).map_err(|error| Failure::with_file(&self.manifest, &error))?;
+        let bad: Vec<String> = bad.iter().map(|bad| format!("{}: {bad}", self.manifest.display())).collect();
+        if calls.is_empty() {
+            return all_told(&bad);
+        }
         self.can_write()?;
         let ear = self.ear.open()?;
         if let Some(why) = ear.without_words() {
@@ -79,24 +85,22 @@ impl Eval {
         if self.baseline {
             say(&baseline_table(&outcomes, &baselines));
         }
-        if let Some(folder) = &self.report {
-            let written = write_report(folder, &self.manifest.display().to_string(), &outcomes, &tables, &plots);
-            written.map_err(|error| Failure::with_file(folder, &error))?;
-        }
         say(&format!("{} calls in {:.0} s", outcomes.len(), clock::now().duration_since(begun).as_secs_f32()));
-        if let Some(file) = &self.json {
-            write_json(file, &outcomes, &tables).map_err(|error| Failure::with_file(file, &error))?;
-        }
-        if let Some(file) = &self.calls {
+        // Each is written though another fails: hearing the calls may have taken an hour.
+        let json = self.json.as_ref().map_or(Ok(()), |file| {
+            write_json(file, &outcomes, &tables).map_err(|error| Failure::with_file(file, &error))
+        });
+        let rows = self.calls.as_ref().map_or(Ok(()), |file| {
             let to = std::fs::File::create(file).map_err(|error| Failure::with_file(file, &error))?;
-            write_calls(&outcomes, to).map_err(|error| Failure::with_file(file, &error))?;
-        }
-        unheard.iter().for_each(|text| warn(text));
-        if unheard.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::Run(format!("{} calls could not be heard", unheard.len())))
-        }
+            write_calls(&outcomes, to).map_err(|error| Failure::with_file(file, &error))
+        });
+        let report = self.report.as_ref().map_or(Ok(()), |folder| {
+            let manifest = self.manifest.display().to_string();
+            let written = write_report(folder, &manifest, &outcomes, &tables, &plots);
+            written.map_err(|error| Failure::with_file(folder, &error))
+        });
+        let told = all_told(&[bad, unheard].concat());
+        json.and(rows).and(report).and(told)
     }
 
     /// Finds out now, not after an hour. What is there already stays as it is until the end.
@@ -157,10 +161,20 @@ impl Evaluation {
             Ok(Evaluated { outcome, baseline, plot }) => {
                 self.outcomes.push(outcome);
                 self.baselines.push(baseline);
-                self.plots.extend(plot.map(|svg| (call.id.clone(), svg)));
+                self.plots.push(plot);
             }
             Err(error) => self.unheard.push(format!("{}: {error}", call.path.display())),
         }
+    }
+}
+
+/// Says of each call why it could not be heard.
+fn all_told(unheard: &[String]) -> Result<(), Failure> {
+    unheard.iter().for_each(|text| warn(text));
+    match unheard.len() {
+        0 => Ok(()),
+        1 => Err(Failure::Run("1 call could not be heard".to_owned())),
+        count => Err(Failure::Run(format!("{count} calls could not be heard"))),
     }
 }
 
@@ -193,15 +207,30 @@ fn write_report(
     manifest: &str,
     outcomes: &[Outcome],
     tables: &Tables,
-    plots: &[(String, String)],
+    plots: &[Option<String>],
 ) -> std::io::Result<()> {
-    // Names come from the manifest; only plain ones become file names.
-    let plain = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     std::fs::create_dir_all(folder.join("plots"))?;
-    let mut drawn = Vec::new();
-    for (id, svg) in plots.iter().filter(|(id, _)| plain(id)) {
-        std::fs::write(folder.join("plots").join(format!("{id}.svg")), svg)?;
-        drawn.push(id.clone());
+    let (mut drawn, mut seen) = (Vec::new(), BTreeMap::new());
+    for (outcome, plot) in outcomes.iter().zip(plots) {
+        let plot = plot.as_ref().and_then(|svg| Some((svg, picture(&outcome.id, &mut seen)?)));
+        if let Some((svg, name)) = &plot {
+            std::fs::write(folder.join("plots").join(name), svg)?;
+        }
+        drawn.push(plot.map(|(_, name)| name));
     }
     std::fs::write(folder.join("index.html"), page(manifest, outcomes, tables, &drawn))
+}
+
+/// File of a call's picture. Names come from the manifest: only plain ones become file names, and pictures of one name
+/// are numbered. `seen`: how many have each.
+fn picture<'a>(id: &'a str, seen: &mut BTreeMap<&'a str, usize>) -> Option<String> {
+    /// A file system takes 255 letters.
+    const LONGEST: usize = 200;
+    let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if !plain || id.is_empty() || id.len() > LONGEST {
+        return None;
+    }
+    let count = seen.entry(id).or_insert(0);
+    *count += 1;
+    Some(if *count == 1 { format!("{id}.svg") } else { format!("{id}.{count}.svg") })
 }

@@ -17,7 +17,7 @@ mod tables;
 
 pub use baseline::Baseline;
 pub use hear::{Heard, Step, fingerprint, hear, recognise_with};
-pub use manifest::{BadManifest, Labelled, read_manifest};
+pub use manifest::{BadManifest, BadRow, Labelled, Manifest, read_manifest, read_whole_manifest};
 pub use open::{Ear, EarFiles};
 pub use plot::plot;
 pub use recording::{BadRecording, Chosen, Recording};

@@ -101,17 +101,17 @@ pub fn is_mistake(outcome: &Outcome) -> bool {
     gravity(outcome) > 0
 }
 
-/// Calls that were judged wrongly, the worst first, up to twenty.
-fn mistakes(outcomes: &[Outcome]) -> Vec<&Outcome> {
-    let mut wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| is_mistake(outcome)).collect();
-    wrong.sort_by_key(|outcome| std::cmp::Reverse(gravity(outcome)));
+/// Calls that were judged wrongly, each with its picture, the worst first, up to twenty.
+fn mistakes<'a>(outcomes: &'a [Outcome], plots: &'a [Option<String>]) -> Vec<(&'a Outcome, &'a Option<String>)> {
+    let mut wrong: Vec<_> = outcomes.iter().zip(plots).filter(|(outcome, _)| is_mistake(outcome)).collect();
+    wrong.sort_by_key(|(outcome, _)| std::cmp::Reverse(gravity(outcome)));
     wrong.truncate(WORST);
     wrong
 }
 
-/// The page. `plots`: names of calls that have a picture beside it, as `plots/NAME.svg`.
+/// The page. `plots`: for each outcome the name of its picture in the folder `plots` beside it, where it has one.
 #[must_use]
-pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[String]) -> String {
+pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Option<String>]) -> String {
     let calibration = Calibration::of(outcomes);
     let mut page = String::from(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Ringfence evaluation</title>\n<style>\
@@ -125,16 +125,19 @@ pub fn page(manifest: &str, outcomes: &[Outcome], tables: &Tables, plots: &[Stri
     roc_picture(&mut page, outcomes);
     calibration_picture(&mut page, &calibration);
     delay_picture(&mut page, outcomes);
-    let wrong = mistakes(outcomes);
+    let wrong = mistakes(outcomes, plots);
     let _ = writeln!(page, "<h2>Worst mistakes</h2>");
     if wrong.is_empty() {
         page.push_str("<p>None.</p></html>\n");
         return page;
     }
     let _ = writeln!(page, "<table><tr><th>call<th>is<th>said<th>action<th>why");
-    for outcome in wrong {
+    for (outcome, plot) in wrong {
         let id = escape(&outcome.id);
-        let name = if plots.contains(&outcome.id) { format!("<a href=\"plots/{id}.svg\">{id}</a>") } else { id };
+        let name = match plot {
+            Some(plot) => format!("<a href=\"plots/{}\">{id}</a>", escape(plot)),
+            None => id,
+        };
         let _ = writeln!(
             page,
             "<tr><td>{name}<td>{} {}<td>{} {:.2}<td>{}<td>{}",

@@ -1,14 +1,17 @@
 //! Known recordings, and where each word stands in them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::{ENOUGH, LONGEST, Matcher, Probe, Word};
 
-/// Most recordings in a library; the oldest one makes room.
+/// Most recordings in a library; the oldest one that was learned makes room.
 pub(super) const MOST: usize = 1_024;
+
+/// Begins the names of recordings that were learned from calls. Others were put there by people.
+pub const LEARNED: &str = "call-";
 
 /// A recording's fingerprint.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,10 @@ impl Recording {
         let words: Vec<Word> = words.iter().skip(first).take(LONGEST).copied().collect();
         let audible = words.iter().flatten().count();
         (audible >= ENOUGH).then(|| Self { name: Arc::from(name), words: Arc::from(words) })
+    }
+
+    fn is_learned(&self) -> bool {
+        self.name.starts_with(LEARNED)
     }
 
     /// One line: its name and its words.
@@ -66,10 +73,10 @@ impl Recording {
 /// Known recordings.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    /// Oldest first.
-    recordings: VecDeque<Recording>,
-    /// Number of the first one. Each recording has the next number, and no number is used again.
-    first: u32,
+    /// By number, so the oldest first.
+    recordings: BTreeMap<u32, Recording>,
+    /// Number of the next one. No number is used again.
+    next: u32,
     /// Where each word stands: numbers of recordings, and the place in each; the oldest first.
     pub(super) places: HashMap<u32, Vec<(u32, u32)>>,
 }
@@ -83,7 +90,8 @@ pub struct BadLibrary {
 }
 
 impl Library {
-    /// Reads a file: one recording a line, the oldest first; `#` begins a remark. Of too many, the last are kept.
+    /// Reads a file: one recording a line, the oldest first; `#` begins a remark. Of too many, those are kept that
+    /// [`Self::add`] would keep.
     pub fn parse(text: &str) -> Result<Self, BadLibrary> {
         let (library, bad) = Self::parse_damaged(text);
         bad.first().map_or(Ok(library), |&line| Err(BadLibrary { line }))
@@ -94,7 +102,7 @@ impl Library {
     pub fn parse_damaged(text: &str) -> (Self, Vec<usize>) {
         let (mut kept, mut bad) = (VecDeque::new(), Vec::new());
         for (number, line) in text.lines().enumerate() {
-            if line.trim().is_empty() || line.starts_with('#') {
+            if !is_recording(line) {
                 continue;
             }
             match Recording::from_line(line) {
@@ -102,7 +110,7 @@ impl Library {
                 None => bad.push(number + 1),
             }
             if kept.len() > MOST {
-                kept.pop_front();
+                kept.remove(kept.iter().position(Recording::is_learned).unwrap_or(0));
             }
         }
         let mut library = Self::default();
@@ -110,51 +118,66 @@ impl Library {
         (library, bad)
     }
 
-    /// The text of such a file without the recordings for which there is no room; None: there is room for all.
+    /// The text of such a file without the oldest learned recordings, as far as there are too many in it; None: there
+    /// is nothing to take out. What people put there stays, used or not.
     #[must_use]
     pub fn without_oldest(text: &str) -> Option<String> {
-        let is_recording = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
-        let mut spare = text.lines().filter(is_recording).count().checked_sub(MOST).filter(|spare| *spare > 0)?;
+        let goes = |line: &&str| is_recording(line) && is_learned(line);
+        let spare = text.lines().filter(|line| is_recording(line)).count().saturating_sub(MOST);
+        let mut spare = text.lines().filter(goes).count().min(spare);
+        if spare == 0 {
+            return None;
+        }
         let kept = text.lines().filter(|line| {
-            let goes = spare > 0 && is_recording(line);
+            let goes = spare > 0 && goes(line);
             spare -= usize::from(goes);
             !goes
         });
         Some(kept.map(|line| format!("{line}\n")).collect())
     }
 
+    /// How many recordings of such a file there is no room for though people put them there.
+    #[must_use]
+    pub fn left_out(text: &str) -> usize {
+        text.lines().filter(|line| is_recording(line) && !is_learned(line)).count().saturating_sub(MOST)
+    }
+
     /// As such a file.
     #[must_use]
     pub fn to_text(&self) -> String {
-        self.recordings.iter().map(|recording| recording.to_line() + "\n").collect()
+        self.recordings.values().map(|recording| recording.to_line() + "\n").collect()
     }
 
-    /// Adds a recording; the oldest goes where there is no room.
+    /// Adds a recording. Where there is no room, the oldest that was learned goes. Without any of these, a learned one
+    /// is not added, and for a person's the oldest goes.
     pub fn add(&mut self, recording: Recording) {
         if self.recordings.len() >= MOST {
-            self.forget_oldest();
+            let learned = self.recordings.iter().find(|(_, known)| known.is_learned());
+            let oldest = learned.or_else(|| self.recordings.first_key_value().filter(|_| !recording.is_learned()));
+            let Some(number) = oldest.map(|(number, _)| *number) else { return };
+            self.forget(number);
         }
-        let number = self.first.wrapping_add(self.recordings.len() as u32);
+        let number = self.next;
+        self.next = number.wrapping_add(1);
         for (place, word) in recording.words.iter().enumerate() {
             if let Some(word) = word {
                 self.places.entry(*word).or_default().push((number, place as u32));
             }
         }
-        self.recordings.push_back(recording);
+        self.recordings.insert(number, recording);
     }
 
-    fn forget_oldest(&mut self) {
-        let Some(oldest) = self.recordings.pop_front() else { return };
-        for word in oldest.words.iter().flatten() {
-            if let Entry::Occupied(mut places) = self.places.entry(*word) {
-                let its = places.get().iter().take_while(|(number, _)| *number == self.first).count();
-                places.get_mut().drain(..its);
+    fn forget(&mut self, number: u32) {
+        let Some(recording) = self.recordings.remove(&number) else { return };
+        let words: HashSet<u32> = recording.words.iter().flatten().copied().collect();
+        for word in words {
+            if let Entry::Occupied(mut places) = self.places.entry(word) {
+                places.get_mut().retain(|(of, _)| *of != number);
                 if places.get().is_empty() {
                     places.remove();
                 }
             }
         }
-        self.first = self.first.wrapping_add(1);
     }
 
     /// Is this recording, or another copy of it, in the library?
@@ -173,24 +196,25 @@ impl Library {
     /// Is there one of this name?
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.recordings.iter().any(|recording| *recording.name == *name)
+        self.recordings.values().any(|recording| *recording.name == *name)
     }
 
     /// The same without the recordings of this name.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         let mut library = Self::default();
-        let others = self.recordings.iter().filter(|recording| *recording.name != *name);
+        let others = self.recordings.values().filter(|recording| *recording.name != *name);
         others.for_each(|recording| library.add(recording.clone()));
         library
     }
 
     /// Where a word stands: recordings, and the place in each.
     pub(super) fn places(&self, word: u32) -> impl Iterator<Item = (&Recording, usize)> {
-        self.places.get(&word).into_iter().flatten().filter_map(|(number, place)| {
-            let recording = self.recordings.get(number.wrapping_sub(self.first) as usize)?;
-            Some((recording, *place as usize))
-        })
+        self.places
+            .get(&word)
+            .into_iter()
+            .flatten()
+            .filter_map(|(number, place)| Some((self.recordings.get(number)?, *place as usize)))
     }
 
     /// How many recordings there are.
@@ -204,4 +228,13 @@ impl Library {
     pub fn is_empty(&self) -> bool {
         self.recordings.is_empty()
     }
+}
+
+/// Is this line of a file a recording, perhaps a damaged one?
+fn is_recording(line: &str) -> bool {
+    !line.trim().is_empty() && !line.starts_with('#')
+}
+
+fn is_learned(line: &str) -> bool {
+    line.trim_start().starts_with(LEARNED)
 }

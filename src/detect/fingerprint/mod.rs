@@ -14,7 +14,7 @@ mod matcher;
 mod tests;
 
 pub use fingerprinter::{Fingerprinter, Probe};
-pub use library::{BadLibrary, Library, Recording};
+pub use library::{BadLibrary, LEARNED, Library, Recording};
 pub use matcher::{Match, Matcher};
 
 /// Bits of a word: 25 bands, each compared with the next.

@@ -115,7 +115,7 @@ fn silence_has_no_fingerprint_and_a_full_library_forgets_the_oldest() {
 #[test]
 fn a_file_with_too_many_recordings_is_read_from_its_end_and_cut_to_what_there_is_room_for() {
     let words = vec![Some(7); 50];
-    let line = |n: usize| Recording::new(&format!("{n}"), &words).unwrap().to_line() + "\n";
+    let line = |n: usize| Recording::new(&format!("call-{n}"), &words).unwrap().to_line() + "\n";
     let text = |from: usize| "# known\n\n".to_owned() + &(from..MOST + 4).map(line).collect::<String>();
 
     let library = Library::parse(&text(0)).unwrap();
@@ -124,6 +124,42 @@ fn a_file_with_too_many_recordings_is_read_from_its_end_and_cut_to_what_there_is
     assert_eq!(Library::without_oldest(&text(0)), Some(text(4)));
     assert_eq!(Library::without_oldest(&text(4)), None);
     assert_eq!(Library::parse(&text(4)).unwrap().to_text(), library.to_text());
+}
+
+#[test]
+fn what_a_person_put_into_a_library_makes_room_for_nothing_that_is_learned() {
+    let recording = |name: &str, word: usize| Recording::new(name, &vec![Some(word as u32); 50]).unwrap();
+    let learned = |n: usize| recording(&format!("call-{n}"), n);
+    let mut library = Library::default();
+    library.add(learned(0));
+    library.add(recording("hand", MOST + 7));
+    (1..MOST + 3).for_each(|n| library.add(learned(n)));
+
+    assert!(library.has("hand") && library.knows(&recording("", MOST + 7)));
+    assert_eq!([0, 3, 4, MOST + 2].map(|n| library.knows(&learned(n))), [false, false, true, true]);
+    assert_eq!((library.len(), library.places.len()), (MOST, MOST));
+
+    (0..MOST).for_each(|n| library.add(recording(&format!("hand-{n}"), 2 * MOST + n)));
+    library.add(learned(5));
+    assert!(!library.has("call-5") && library.has("hand-0") && !library.has("hand"), "hands are full of their own");
+}
+
+#[test]
+fn a_file_is_cut_by_what_was_learned_alone() {
+    let line = |name: String| Recording::new(&name, &[Some(7); 50]).unwrap().to_line() + "\n";
+    let learned = |from: usize, to: usize| (from..to).map(|n| line(format!("call-{n}"))).collect::<String>();
+    let by_hand = |count: usize| (0..count).map(|n| line(format!("hand-{n}"))).collect::<String>();
+    let hand = "# by hand\n".to_owned() + &by_hand(1);
+
+    let text = learned(0, 2) + &hand + &learned(2, MOST + 3);
+    assert_eq!(Library::without_oldest(&text), Some(hand + &learned(4, MOST + 3)));
+    assert!(Library::parse(&text).unwrap().has("hand-0"));
+
+    let full = by_hand(MOST + 2);
+    assert_eq!(Library::without_oldest(&(full.clone() + &learned(0, 5))), Some(full.clone()));
+    assert_eq!((Library::without_oldest(&full), Library::left_out(&full)), (None, 2));
+    let library = Library::parse(&(full + &learned(0, 5))).unwrap();
+    assert!(library.len() == MOST && !library.has("call-4") && !library.has("hand-1") && library.has("hand-2"));
 }
 
 #[test]

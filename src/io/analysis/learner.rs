@@ -9,11 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::hearing::Knowledge;
-use crate::detect::fingerprint::{Library, Matcher, Recording, Word};
+use crate::detect::fingerprint::{LEARNED, Library, Matcher, Recording, Word};
 use crate::units::CallId;
-
-/// Begins the names of recordings that were learned here. Others were put into the file by people.
-const LEARNED: &str = "call-";
 
 /// Calls whose fingerprints wait for somebody to want them; 4 kB each.
 const RECENT: usize = 256;
@@ -124,12 +121,14 @@ impl Learner {
 
     /// Takes the call's recording for a scam's: the next call that plays it is recognised. What calls of people have in
     /// common with it is left out: it is the line's own, as the words of a service that forwards calls. Returns the line
-    /// for the file of known recordings; None if the call was too short, or its recording is known already.
+    /// for the file of known recordings; None if the call was too short, its recording is known already, or those that
+    /// people put there leave no room.
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let heard = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
         let people = self.with(|waiting| waiting.people());
-        let recording = Recording::new(&format!("{LEARNED}{call}"), &Matcher::unlike(&heard.words, &people))?;
+        let name = format!("{LEARNED}{call}");
+        let recording = Recording::new(&name, &Matcher::unlike(&heard.words, &people))?;
         let known = self.knowledge.load_full();
         if known.campaigns.knows(&recording) {
             return None;
@@ -137,6 +136,9 @@ impl Learner {
         let line = recording.to_line();
         let mut library = Library::clone(&known.campaigns);
         library.add(recording);
+        if !library.has(&name) {
+            return None;
+        }
         self.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(library), ..Knowledge::clone(&known) }));
         Some(line)
     }
@@ -212,6 +214,20 @@ mod tests {
 
         (0..WANTED as u64 + 3).for_each(|call| learner.want(CallId(call)));
         assert_eq!(learner.with(|waiting| waiting.wanted.len()), WANTED);
+    }
+
+    #[test]
+    fn where_people_have_filled_the_library_nothing_is_learned() {
+        let learner = learner();
+        let mut by_hand = Library::default();
+        (10..1_034).for_each(|n| by_hand.add(Recording::new(&format!("hand-{n}"), &heard(n).words).unwrap()));
+        let known = learner.knowledge.load_full();
+        learner.knowledge.store(Arc::new(Knowledge { campaigns: Arc::new(by_hand), ..Knowledge::clone(&known) }));
+        learner.want(CallId(1));
+        learner.keep(CallId(1), heard(1));
+
+        assert_eq!(learner.learn(CallId(1)), None, "its line in the file would be of no use");
+        assert!(learner.knowledge.load().campaigns.has("hand-10"));
     }
 
     #[test]
