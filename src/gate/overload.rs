@@ -95,14 +95,13 @@ impl<T> Overload<T> {
             self.others += u64::from(self.behind);
             return if self.behind { Turn::Dropped } else { Turn::Now };
         }
-        if !self.sources.contains_key(&source) && self.sources.len() >= SOURCES {
-            self.forget_quiet(now);
-        }
-        if !self.sources.contains_key(&source) && self.sources.len() >= SOURCES {
-            self.others += u64::from(begins);
-            return if begins { Turn::Dropped } else { Turn::Now };
-        }
         let behind = self.behind;
+        if !self.has_room(source) {
+            // Whoever forges the addresses of a trunk's network may have taken all places.
+            let waits = begins && behind;
+            self.others += u64::from(waits);
+            return if waits { Turn::Dropped } else { Turn::Now };
+        }
         let queue = self.sources.entry(source).or_insert_with(Queue::new);
         if begins && queue.shed_until.is_some_and(|until| now < until) {
             queue.dropped += 1;
@@ -153,7 +152,7 @@ impl<T> Overload<T> {
 
     /// There was no room for a new request of this source: more of them need not be read for a while.
     pub fn refuse(&mut self, source: SourceKey, now: Instant) {
-        if self.sources.len() < SOURCES || self.sources.contains_key(&source) {
+        if self.has_room(source) {
             let queue = self.sources.entry(source).or_insert_with(Queue::new);
             queue.shed_until = Some(now + SHED_FOR);
             queue.dropped += 1;
@@ -174,6 +173,17 @@ impl<T> Overload<T> {
         }
         self.forget_quiet(now);
         shed
+    }
+
+    /// True where a source has its place, or may have one: that of another of which nothing waits.
+    fn has_room(&mut self, source: SourceKey) -> bool {
+        if self.sources.len() < SOURCES || self.sources.contains_key(&source) {
+            return true;
+        }
+        let quiet = self.sources.iter().find(|(_, queue)| queue.waiting.is_empty()).map(|(source, _)| *source);
+        let left = quiet.and_then(|source| self.sources.remove(&source));
+        self.others += left.as_ref().map_or(0, |queue| queue.dropped);
+        left.is_some()
     }
 
     fn forget_quiet(&mut self, now: Instant) {
@@ -283,6 +293,20 @@ mod tests {
         assert_eq!(overload.turn(trunk(1), true, false, now), Turn::Now, "inside its calls it is");
         assert_eq!(flood(&mut overload, trunk(2), 5, now), [5, 0, 0]);
         assert_eq!(flood(&mut overload, trunk(1), 5, now + SHED_FOR), [5, 0, 0]);
+    }
+
+    #[test]
+    fn addresses_that_were_refused_keep_nobody_else_out() {
+        let mut overload = Overload::default();
+        let now = clock::now();
+        overload.begin(false);
+
+        (0..=255).for_each(|last| overload.refuse(SourceKey::of(Ipv4Addr::new(203, 0, 113, last).into()), now));
+
+        assert_eq!(overload.sources.len(), SOURCES);
+        assert_eq!(flood(&mut overload, trunk(1), 5, now), [5, 0, 0]);
+        overload.begin(true);
+        assert_eq!(flood(&mut overload, trunk(2), 5, now), [0, 5, 0]);
     }
 
     #[test]
