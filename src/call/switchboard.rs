@@ -22,7 +22,7 @@ use super::trunks::Trunks;
 use crate::policy::facts::Facts;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{
-    Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
+    Claim, ClientId, Received, ServerId, T1X64, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, mended, respond};
 use crate::units::{CallId, OwnMap};
@@ -46,6 +46,8 @@ pub struct Switchboard {
     pub(super) secret: [u8; 16],
     pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
+    /// Requests inside calls, counted for as long as the first of them is kept.
+    pub(super) asked: OwnMap<CallId, (Instant, usize)>,
     pub(super) calls_of_trunk: HashMap<Arc<str>, usize>,
     /// Calls whose video has ports: as many as another call has.
     pub(super) videos: usize,
@@ -97,6 +99,7 @@ impl Switchboard {
             secret,
             calls: OwnMap::default(),
             by_call_id: HashMap::new(),
+            asked: OwnMap::default(),
             calls_of_trunk: HashMap::new(),
             videos: 0,
             by_server: OwnMap::default(),
@@ -386,7 +389,11 @@ impl Switchboard {
 
     fn message(&mut self, message: &Message<'_>, flow: Flow, side: Side, now: Instant) {
         let claim = match side {
-            _ if message.method().is_some() && self.inside(message, side).is_some() => Claim::OfCall,
+            _ if message.method().is_some()
+                && let Some(call) = self.inside(message, side) =>
+            {
+                self.claim_of(call, now)
+            }
             _ if self.is_emergency(message, side) && self.takes(None, true) => Claim::OfCall,
             Side::Inside => Claim::Ours,
             Side::Outside => Claim::Others,
@@ -430,6 +437,15 @@ impl Switchboard {
             Received::Cancel { invite: None } => {}
             Received::Response(client) => self.response(message, client, now),
         }
+    }
+
+    /// One call, whose ends may ask for what they like, takes no others' room.
+    fn claim_of(&mut self, call: CallId, now: Instant) -> Claim {
+        let before = self.asked.get(&call).copied();
+        let kept = before.filter(|(since, _)| now.saturating_duration_since(*since) < T1X64);
+        let (since, asked) = kept.unwrap_or((now, 0));
+        self.asked.insert(call, (since, asked.saturating_add(1)));
+        if asked < TRANSACTIONS_A_CALL { Claim::OfCall } else { Claim::OfBusyCall }
     }
 
     /// A response as if it came from where its request went. A host with several addresses, or one that has taken over

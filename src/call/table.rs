@@ -80,6 +80,7 @@ impl Switchboard {
     /// The call is over: its names go. An INVITE of its that may still be answered stays.
     pub(super) fn forget(&mut self, call: &Call) {
         self.by_call_id.remove(&call.call_id);
+        self.asked.remove(&call.id);
         if let Some(at) = call.due {
             self.deadlines.remove(&(at, call.id));
         }

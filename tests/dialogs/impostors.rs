@@ -1,7 +1,9 @@
 //! Messages inside a call of those who are no party to it: they know its Call-ID, or were one of its forks.
 
+use ringfence::call::Settings;
+
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
-use super::{answered, expect, hang_up};
+use super::{S, answered, expect, hang_up};
 
 /// Somebody who knows the Call-ID of a call and invents the rest.
 fn impostor(of: &Phone) -> Phone {
@@ -73,5 +75,27 @@ fn who_knows_the_call_id_alone_ends_no_ringing() {
 
     world.answer((PBX, "callee"), &invite, (TRUNK, &mut caller));
     world.last(PBX);
+    hang_up(world, &mut caller);
+}
+
+/// Each request is kept for 32 s, whatever becomes of it.
+#[test]
+fn a_call_whose_end_asks_without_end_takes_no_room_from_others() {
+    let (mut world, mut caller, _) = answered(Settings { max_calls: 16, ..settings() });
+    for _ in 0..400 {
+        world.send(TRUNK, &caller.next("INFO", ""));
+        if let Some(info) = world.receive(PBX) {
+            world.send(PBX, &response(&info, "200 OK", "", ""));
+        }
+        while world.receive(TRUNK).is_some() {}
+    }
+    let other = Phone::caller("other");
+    world.send(TRUNK, &other.request("INVITE", &sdp(TRUNK, "")));
+
+    assert!(world.last(PBX).starts_with("INVITE "));
+    world.send(TRUNK, &other.request("CANCEL", ""));
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
+    world.run(S(40));
     hang_up(world, &mut caller);
 }

@@ -66,6 +66,8 @@ pub enum Received {
 pub enum Claim {
     /// It is of a call that is there: the last slot.
     OfCall,
+    /// Of one that has asked for more than its share: half.
+    OfBusyCall,
     /// From our own side: all but a thirty-second.
     Ours,
     /// From anybody else: all but a sixteenth.
@@ -77,6 +79,7 @@ impl Claim {
     fn leaves(self, capacity: usize) -> usize {
         match self {
             Self::OfCall => 0,
+            Self::OfBusyCall => capacity / 2,
             Self::Ours => capacity / 32,
             Self::Others => capacity / 16,
         }

@@ -420,7 +420,8 @@ impl Transactions {
     fn has_share(&self, flow: Flow, claim: Claim) -> bool {
         let held = self.held.get(&holder(flow)).copied().unwrap_or(0);
         let room = self.servers.room().saturating_sub(claim.leaves(self.servers.capacity()));
-        room > 0 && (held < FEW || held < SHARE * room)
+        // Other calls of its peer are no part of that one's share.
+        room > 0 && (claim == Claim::OfBusyCall || held < FEW || held < SHARE * room)
     }
 
     fn insert_server(&mut self, key: ServerKey, server: Server) -> Option<ServerId> {

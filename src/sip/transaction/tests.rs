@@ -434,6 +434,7 @@ fn a_peer_that_floods_leaves_room_for_others_and_for_what_is_of_a_call() {
     assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", Claim::Others, 10, t0), 0, "a tag that anyone can invent");
     assert_eq!(flood(&mut table, "BYE", "192.0.2.1:5060", Claim::OfCall, 10, t0), 10);
     assert_eq!(flood(&mut table, "OPTIONS", "192.0.2.1:5060", Claim::OfCall, 10, t0), 10);
+    assert_eq!(flood(&mut table, "INFO", "192.0.2.9:5060", Claim::OfBusyCall, 10, t0), 0);
 
     run(&mut table, t0);
     assert_eq!(table.counts(), (0, 0));
