@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::{Settings, Streams};
+use crate::io::clock;
 use crate::sip::flow::{Flow, Hop, Transport};
 use crate::sip::transaction::T1X64;
 
@@ -54,7 +55,7 @@ fn hop(number: u8, port: u16) -> Hop {
 
 #[test]
 fn a_connection_of_ours_that_nobody_uses_is_kept_open() {
-    let (mut table, now) = (Table::new(), Instant::now());
+    let (mut table, now) = (Table::new(), clock::now());
     let (listener, port) = listener();
     let mut peer = table.send(hop(0, port), &listener, now);
 
@@ -74,7 +75,7 @@ fn a_connection_of_ours_that_nobody_uses_is_kept_open() {
 
 #[test]
 fn the_one_that_is_longest_unused_makes_room_for_another() {
-    let (mut table, now) = (Table::new(), Instant::now());
+    let (mut table, now) = (Table::new(), clock::now());
     let ((listener, port), mut at) = (listener(), now + Duration::from_secs(2));
     let peers: Vec<TcpStream> =
         (0..=255).map(|number| table.send(hop(number, port), &listener, if number == 7 { now } else { at })).collect();
