@@ -220,6 +220,7 @@ pub(super) fn call_settings(settings: &Settings, resolved: &Resolved, bound: &[H
         local_outside,
         local_inside,
         ways,
+        listening: bound.iter().map(|hop| hop.address.ip()).filter(|ip| !ip.is_unspecified()).collect(),
         public_address: resolved.public.sip,
         public_media_address: resolved.public.media,
         codecs: settings.media.codecs.clone(),

@@ -210,6 +210,9 @@ pub struct Settings {
     pub local_inside: Local,
     /// The smallest networks first.
     pub ways: Vec<Way>,
+    /// Addresses of listening sockets that have one of their own: whoever names one means us, whichever the route to it
+    /// begins at.
+    pub listening: Vec<IpAddr>,
     /// What the outside sees in place of our address (NAT); ports are translated one to one.
     pub public_address: Option<IpAddr>,
     /// The same for media, where it is another.
@@ -436,7 +439,7 @@ impl Settings {
     /// True if `ip` is one of ours as `side` sees us.
     pub(super) fn is_ours(&self, side: Side, ip: IpAddr) -> bool {
         let has = |local: &Local| local.main.ip() == ip || local.by_transport.iter().any(|hop| hop.address.ip() == ip);
-        match side {
+        let as_seen = match side {
             Side::Inside => {
                 let mut ways = self.ways.iter().filter(|way| self.pbx_networks.contains(&way.network));
                 has(&self.local_inside) || ways.any(|way| has(&way.local))
@@ -445,7 +448,8 @@ impl Settings {
                 let mut ways = self.ways.iter().map(|way| &way.local);
                 self.public_address == Some(ip) || has(&self.local_outside) || ways.any(has)
             }
-        }
+        };
+        as_seen || self.listening.contains(&ip)
     }
 }
 

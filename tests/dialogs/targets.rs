@@ -228,3 +228,20 @@ fn each_trunk_is_told_the_address_at_which_it_reaches_us() {
         world.rest();
     }
 }
+
+/// A PBX that calls us by the address of another of our network cards than the one that leads to it.
+#[test]
+fn each_address_that_we_listen_at_is_ours() {
+    let other = "203.0.113.5";
+    let settings = Settings { listening: vec![other.parse().unwrap()], ..settings() };
+    let mut world = World::new(settings);
+    let caller = Phone { target: format!("sip:01632960002@{other}"), ..Phone::inside("out", "x") };
+    let routed = caller.request_with("INVITE", &format!("Route: <sip:{other};lr>\r\n"), &sdp(PBX, ""));
+    world.send(PBX, &routed);
+
+    let invite = world.last(TRUNK);
+    assert!(invite.starts_with(&format!("INVITE sip:01632960002@{TRUNK} ")) && !invite.contains(other), "{invite}");
+    world.send(PBX, &caller.request("CANCEL", ""));
+    world.forget_peer(PBX);
+    world.forget_peer(TRUNK);
+}

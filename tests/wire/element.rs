@@ -70,6 +70,7 @@ fn settings() -> Settings {
         local_outside: Local::only(SocketAddr::from(([203, 0, 113, 1], 5_060))),
         local_inside: Local::only(SocketAddr::from(([203, 0, 113, 2], 5_060))),
         ways: Vec::new(),
+        listening: Vec::new(),
         public_address: None,
         public_media_address: None,
         codecs: Vec::new(),

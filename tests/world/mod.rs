@@ -49,6 +49,7 @@ pub(crate) fn settings() -> call::Settings {
         local_outside: Local::only(US_OUTSIDE.parse().unwrap()),
         local_inside: Local::only(US_INSIDE.parse().unwrap()),
         ways: Vec::new(),
+        listening: Vec::new(),
         public_address: None,
         public_media_address: None,
         codecs: Vec::new(),

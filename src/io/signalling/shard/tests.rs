@@ -29,6 +29,7 @@ fn settings() -> Settings {
         local_outside: Local::only(us),
         local_inside: Local::only(us),
         ways: Vec::new(),
+        listening: Vec::new(),
         public_address: None,
         public_media_address: None,
         codecs: Vec::new(),
