@@ -341,6 +341,8 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         clients.extend(peer.hops.into_iter().map(|hop| (hop.address, client.clone())));
         networks.extend(reachable.into_iter().map(|network| (network, client.clone())));
     }
+    // Whoever names a source most closely has it, as with calls.
+    networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
     Ok(streams::Settings {
         max: settings.connections.max,
         max_per_source: settings.connections.max_per_source,
@@ -463,7 +465,7 @@ mod tests {
         }
         let text = "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"cert.pem\"\n\
                     key = \"key.pem\"\n[pbx]\naddress = \"127.0.0.5:5061\"\ntransport = \"tls\"\n\
-                    ca = \"cert.pem\"\nnetworks = [\"127.5.0.0/16\"]\n[[trunk]]\nname = \"one\"\n\
+                    ca = \"cert.pem\"\nnetworks = [\"127.0.0.0/8\"]\n[[trunk]]\nname = \"one\"\n\
                     address = \"trunk.example\"\ntransport = \"tls\"\nca = \"cert.pem\"\n\
                     networks = [\"127.9.0.0/16\"]\n";
         let settings = load(text, &files_in(folder.path())).unwrap();
@@ -484,7 +486,7 @@ mod tests {
             ("127.8.0.2", &trunk),
             ("127.8.0.1", &trunk),
             ("127.9.1.1", &trunk),
-            ("127.7.0.1", &None),
+            ("126.7.0.1", &None),
         ] {
             // From a port of its own.
             let at = SocketAddr::new(hop(ip).address.ip(), 40_000);
