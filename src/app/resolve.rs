@@ -390,14 +390,17 @@ pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> 
 
 /// Where each peer that is known sees us.
 fn ways(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> Vec<Way> {
-    let hosts = resolved.trunks.values().flatten().map(|target| target.hop.address.ip()).chain([resolved.pbx.ip()]);
+    let hosts = resolved.trunks.values().flatten().map(|target| target.hop.address.ip());
+    // A wide network's first host may be elsewhere than those that are known in it: the PBX's first.
+    let hosts: Vec<IpAddr> = [resolved.pbx.ip()].into_iter().chain(hosts).collect();
     let networks = settings.trunks.iter().flat_map(|trunk| &trunk.networks).chain(&settings.pbx.networks).copied();
-    let peers: BTreeSet<IpNet> = hosts.map(IpNet::from).chain(networks).collect();
+    let peers: BTreeSet<IpNet> = hosts.iter().copied().map(IpNet::from).chain(networks).collect();
     let mut peers: Vec<IpNet> = peers.into_iter().collect();
     peers.sort_by_key(|network| Reverse(network.prefix_len()));
     let way = |network: IpNet| {
         // A network's own address may be none that anything can be sent to.
-        let peer = SocketAddr::new(network.hosts().next().unwrap_or(network.addr()), 5_060);
+        let known = hosts.iter().copied().find(|ip| network.contains(ip));
+        let peer = SocketAddr::new(known.or_else(|| network.hosts().next()).unwrap_or(network.addr()), 5_060);
         Some(Way { network, local: local_towards(peer, bound).ok()? })
     };
     peers.into_iter().take(MOST_WAYS).filter_map(way).collect()
