@@ -81,7 +81,9 @@ fn among(settings: &Settings, found: [&[SocketAddr]; 2], before: Public) -> Publ
             let mut usable: Vec<IpAddr> = found.iter().map(SocketAddr::ip).filter(usable).collect();
             // It is for IPv4 that routers need one.
             usable.sort_by_key(IpAddr::is_ipv6);
-            let stays = before.filter(|before| usable.contains(before));
+            let is_best = |ip: &IpAddr| ip.is_ipv4() || usable.iter().all(IpAddr::is_ipv6);
+            let kept = before.filter(|ip| usable.contains(ip) || ip.is_ipv4() && usable.iter().all(IpAddr::is_ipv6));
+            let stays = kept.filter(is_best);
             stays.or_else(|| usable.first().copied()).or(before)
         }
     };
@@ -136,5 +138,10 @@ mod tests {
         let sip = |found: &[SocketAddr]| among(&settings, [found, &[]], Public::default()).sip;
 
         assert_eq!((sip(&[six, four]), sip(&[six])), (Some(four.ip()), Some(six.ip())));
+        // One answer may be without it.
+        let after = |found: &[SocketAddr], before: SocketAddr| {
+            among(&settings, [found, &[]], Public { sip: Some(before.ip()), media: None }).sip
+        };
+        assert_eq!((after(&[six], four), after(&[four, six], six)), (Some(four.ip()), Some(four.ip())));
     }
 }
