@@ -35,6 +35,9 @@ impl Switchboard {
             runs
         });
         self.deadlines.retain(|(_, id)| calls.contains_key(id));
+        for id in &lost {
+            self.asked.remove(id);
+        }
         self.calls_of_trunk.clear();
         for trunk in calls.values().filter_map(|call| call.facts.trunk.as_ref()) {
             *self.calls_of_trunk.entry(Arc::clone(trunk)).or_default() += 1;

@@ -25,7 +25,7 @@ use crate::sip::transaction::{
     Claim, ClientId, Received, ServerId, T1X64, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, mended, respond};
-use crate::units::{CallId, OwnMap};
+use crate::units::{CallId, OwnMap, PerLeg};
 
 /// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
 /// may run, or calls of a few seconds would meet this limit before any other.
@@ -46,8 +46,8 @@ pub struct Switchboard {
     pub(super) secret: [u8; 16],
     pub(super) calls: OwnMap<CallId, Box<Call>>,
     pub(super) by_call_id: HashMap<Arc<str>, CallId>,
-    /// Requests inside calls, counted for as long as the first of them is kept.
-    pub(super) asked: OwnMap<CallId, (Instant, usize)>,
+    /// Requests of each end inside calls, counted for as long as the first of them is kept.
+    pub(super) asked: OwnMap<CallId, PerLeg<Option<(Instant, usize)>>>,
     pub(super) calls_of_trunk: HashMap<Arc<str>, usize>,
     /// Calls whose video has ports: as many as another call has.
     pub(super) videos: usize,
@@ -392,7 +392,7 @@ impl Switchboard {
             _ if message.method().is_some()
                 && let Some(call) = self.inside(message, side) =>
             {
-                self.claim_of(call, now)
+                self.claim_of(call, side, now)
             }
             _ if self.is_emergency(message, side) && self.takes(None, true) => Claim::OfCall,
             Side::Inside => Claim::Ours,
@@ -439,13 +439,15 @@ impl Switchboard {
         }
     }
 
-    /// One call, whose ends may ask for what they like, takes no others' room.
-    fn claim_of(&mut self, call: CallId, now: Instant) -> Claim {
-        let before = self.asked.get(&call).copied();
-        let kept = before.filter(|(since, _)| now.saturating_duration_since(*since) < T1X64);
-        let (since, asked) = kept.unwrap_or((now, 0));
-        self.asked.insert(call, (since, asked.saturating_add(1)));
-        if asked < TRANSACTIONS_A_CALL { Claim::OfCall } else { Claim::OfBusyCall }
+    /// An end of a call that asks for what it likes takes no room from others, nor from the other end.
+    fn claim_of(&mut self, id: CallId, side: Side, now: Instant) -> Claim {
+        let Some(leg) = self.calls.get(&id).map(|call| call.leg_of(side)) else { return Claim::OfCall };
+        let mut asked = self.asked.remove(&id).unwrap_or_default();
+        let (since, count) =
+            asked[leg].filter(|(since, _)| now.saturating_duration_since(*since) < T1X64).unwrap_or((now, 0));
+        asked[leg] = Some((since, count.saturating_add(1)));
+        self.asked.insert(id, asked);
+        if count < TRANSACTIONS_A_CALL { Claim::OfCall } else { Claim::OfBusyCall }
     }
 
     /// A response as if it came from where its request went. A host with several addresses, or one that has taken over

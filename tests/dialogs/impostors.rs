@@ -3,7 +3,7 @@
 use ringfence::call::Settings;
 
 use super::world::{PBX, Phone, TRUNK, World, header, response, sdp, settings};
-use super::{S, answered, expect, hang_up};
+use super::{answered, expect, hang_up};
 
 /// Somebody who knows the Call-ID of a call and invents the rest.
 fn impostor(of: &Phone) -> Phone {
@@ -81,7 +81,7 @@ fn who_knows_the_call_id_alone_ends_no_ringing() {
 /// Each request is kept for 32 s, whatever becomes of it.
 #[test]
 fn a_call_whose_end_asks_without_end_takes_no_room_from_others() {
-    let (mut world, mut caller, _) = answered(Settings { max_calls: 16, ..settings() });
+    let (mut world, mut caller, mut callee) = answered(Settings { max_calls: 16, ..settings() });
     for _ in 0..400 {
         world.send(TRUNK, &caller.next("INFO", ""));
         if let Some(info) = world.receive(PBX) {
@@ -96,6 +96,10 @@ fn a_call_whose_end_asks_without_end_takes_no_room_from_others() {
     world.send(TRUNK, &other.request("CANCEL", ""));
     world.forget_peer(PBX);
     world.forget_peer(TRUNK);
-    world.run(S(40));
-    hang_up(world, &mut caller);
+    // Nor from its other end.
+    world.send(PBX, &callee.next("BYE", ""));
+    let bye = world.last(TRUNK);
+    assert!(bye.starts_with("BYE "), "{bye}");
+    world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+    world.rest();
 }
