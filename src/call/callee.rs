@@ -88,6 +88,17 @@ impl Switchboard {
             self.invited_again(&mut call, client, again, line, now);
             return self.keep(call);
         }
+        // The PBX needs no password of a trunk that Ringfence registers with, and has none.
+        let registers = |call: &Call| {
+            let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
+            trunk.is_some_and(|trunk| trunk.register.is_some())
+        };
+        if code.is_challenge() && call.is_emergency() && registers(&call) {
+            match self.go_to_next(call, now) {
+                Some(left) => call = left,
+                None => return,
+            }
+        }
         if code == StatusCode::TRYING {
             if let Phase::Inviting { .. } = call.phase {
                 call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
@@ -145,12 +156,10 @@ impl Switchboard {
             self.redirected(call, message, code, now)
         } else if hop_has_failed(code) {
             self.try_next(call, now)
-        } else if matches!(code.0, 488 | 606) {
-            self.without_keys(call, now)
-        } else if call.is_emergency() && refuses_help(code) {
-            self.try_next(call, now)
         } else {
-            Some(call)
+            let call = if matches!(code.0, 488 | 606) { self.without_keys(call, now)? } else { call };
+            // Behind a voice that says why, too: it is no telephone.
+            if call.is_emergency() && refuses_help(code) { self.go_to_next(call, now) } else { Some(call) }
         }
     }
 

@@ -70,7 +70,7 @@ impl Switchboard {
     }
 
     /// The same, whatever has been heard.
-    fn go_to_next(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
+    pub(super) fn go_to_next(&mut self, mut call: Box<Call>, now: Instant) -> Option<Box<Call>> {
         if call.answered.is_some() || call.candidates.is_empty() {
             return Some(call);
         }

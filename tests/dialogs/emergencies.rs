@@ -177,11 +177,15 @@ fn a_trunk_that_refuses_a_call_for_help_is_not_the_only_way_either() {
         settings.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
         World::new(settings)
     };
-    for refusal in ["403 Forbidden", "404 Not Found", "500 Server Internal Error"] {
+    for refusal in ["403 Forbidden", "404 Not Found", "488 Not Acceptable Here", "500 Server Internal Error"] {
         let mut world = both();
         let mut caller = calls("sip:112@10.0.0.1");
         world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
         let invite = world.last(TRUNK);
+        if refusal.starts_with("404") {
+            world.send(TRUNK, &response(&invite, "183 Session Progress", "no", &sdp(TRUNK, "")));
+            world.last(PBX);
+        }
         world.send(TRUNK, &response(&invite, refusal, "no", ""));
         world.last(TRUNK);
         let invite = world.last(SPARE);
