@@ -98,6 +98,27 @@ const ALL_WORDS: &str = "P-Asserted-Identity: <sip:+441632960099@pbx.example>\r\
                          Diversion: <sip:201@pbx.example>;reason=user-busy\r\n\
                          History-Info: <sip:201@pbx.example>;index=1\r\n";
 
+/// Which trunk it went to is in nobody's request.
+#[test]
+fn what_a_trunk_learns_of_a_call_out_outlives_a_restart() {
+    let settings = trusting(true, ShownIdentity::Never);
+    let mut world = World::new(settings.clone());
+    let mut caller = Phone::inside("out", "01632960002");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer((TRUNK, "trunk"), &invite, (PBX, &mut caller));
+    let mut later = settings;
+    // Its name is not known yet.
+    (later.trunks[0].targets, later.trunks[0].networks) = (Vec::new(), vec!["203.0.113.0/24".parse().unwrap()]);
+    world.settings = Arc::new(later);
+    world.kill_and_start(std::time::Duration::from_secs(1));
+
+    world.send(PBX, &caller.next("UPDATE", "").replace("Contact:", &format!("{ALL_WORDS}Contact:")));
+
+    let update = world.last(TRUNK);
+    assert!(update.starts_with("UPDATE ") && !update.contains("pbx.example"), "{update}");
+}
+
 #[test]
 fn what_a_trunk_learns_of_a_running_call_outlives_other_settings_and_a_new_name() {
     let secretive = |message: &str| assert!(!message.contains("pbx.example"), "{message}");

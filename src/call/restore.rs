@@ -68,7 +68,8 @@ impl Switchboard {
         let timer = snapshot.session.and_then(|(interval, rest)| Some((interval, now.checked_add(left(rest))?)));
         let outside = if snapshot.from == Side::Outside { Leg::Caller } else { Leg::Callee };
         let by_address = || self.settings.trunk_of(snapshot.flow[outside].peer.ip());
-        let trunk = story.facts.trunk.clone().or_else(|| by_address().map(|trunk| Arc::clone(&trunk.name)));
+        let named = snapshot.trunk.clone().or_else(|| story.facts.trunk.clone());
+        let trunk = named.or_else(|| by_address().map(|trunk| Arc::clone(&trunk.name)));
         let settings = self.settings_for(&story.facts);
         Call {
             party: snapshot.party,

@@ -130,7 +130,8 @@ impl Call {
             Side::Inside => settings.srtp.inside,
             Side::Outside => {
                 let by_address = || settings.trunk_of(self.flow[leg].peer.ip()).map(|trunk| &trunk.name);
-                let trunk = self.trunk_of(leg).or_else(by_address);
+                let named = self.trunk_of(leg).filter(|name| settings.trunk(name).is_some());
+                let trunk = named.or_else(by_address);
                 let place = settings.trunks.iter().position(|known| Some(&known.name) == trunk);
                 place.and_then(|place| settings.srtp.outside.get(place)).copied().unwrap_or_default()
             }

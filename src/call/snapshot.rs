@@ -62,6 +62,9 @@ pub struct Snapshot {
     pub invited: Option<Invited>,
     /// The caller's side.
     pub from: Side,
+    /// The trunk on its outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<Arc<str>>,
     /// How each peer is reached.
     pub flow: PerLeg<Flow>,
     /// Each leg's dialog: tags, target, routes, CSeq.
@@ -212,6 +215,7 @@ fn snapshot(call: &Call, now: Instant) -> Option<Snapshot> {
         sip_call_id: Arc::clone(&call.call_id),
         invited: call.invited.clone(),
         from: call.from,
+        trunk: call.trunk.clone(),
         flow: call.flow,
         party: call.party.clone(),
         has_callee: call.has_callee,
