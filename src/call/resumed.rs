@@ -66,6 +66,9 @@ impl Switchboard {
         let Some(id) = self.by_call_id.get(message.call_id()).copied() else { return };
         let Some(call) = self.calls.get(&id) else { return };
         let from = call.leg_of(side);
+        if !call.is_party(from.other(), message) {
+            return;
+        }
         let ours = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip == call.local(from).address.ip());
         let through_us = message.via().is_ok_and(|via| ours(via.host));
         let Some(Ok(asker)) = message.vias().nth(1).filter(|_| through_us) else { return };
