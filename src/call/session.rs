@@ -115,6 +115,9 @@ impl Switchboard {
         if call.session.check_at.is_some_and(|at| now >= at) && !call.may_be_silent() {
             // Off hold, a silence is told anew.
             call.session.check_at = None;
+            for leg in Leg::BOTH {
+                call.session.checks[leg].silent = false;
+            }
         }
         if call.session.check_at.is_some_and(|at| now >= at) {
             call.session.check_at = Some(now + call.settings.held_check);
