@@ -18,6 +18,10 @@ const MAX_PROMPTS: usize = 256;
 /// Mebibytes of one file: two minutes of 48 kHz stereo.
 const MAX_MEBIBYTES: u64 = 24;
 
+/// What a callee hears of a diversion, and the same where no key takes the call back.
+const LONG: &str = "callee-diverted";
+const SHORT: &str = "callee-diverted-short";
+
 /// All prompts, by name.
 #[derive(Debug, Default)]
 pub struct Prompts {
@@ -81,6 +85,10 @@ impl Prompts {
                 Err(why) => refuse(&path, why),
             }
         }
+        // Whoever has recorded one announcement for a diversion has it played, with a key or without.
+        if let (false, Some(long)) = (prompts.by_name.contains_key(SHORT), prompts.by_name.get(LONG).cloned()) {
+            prompts.by_name.insert(SHORT.into(), long);
+        }
         (prompts, unencoded, bad)
     }
 
@@ -137,7 +145,8 @@ mod tests {
         assert_eq!(prompt.opus.coded().map(<[u8]>::len), Some(5 * OPUS_BYTES));
         assert!((Law::Mu.decode(prompt.pcmu[400]) - 2_000).abs() < 100, "both channels mixed");
         assert!(prompts.get(&PromptId("broken".into())).is_none());
-        let missing = ["callee-diverted-short", "callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"];
+        assert_eq!(prompts.get(&PromptId("callee-diverted-short".into())).map(|prompt| prompt.pcmu.len()), Some(800));
+        let missing = ["callee-guard", "callee-whisper", "caller-diverted", "caller-rejected"];
         assert_eq!(prompts.missing(), missing);
         assert_eq!(bad.len(), 2);
         assert!(bad[0].to_string().ends_with("broken.WAV: not a WAV file"));
