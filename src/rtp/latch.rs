@@ -36,6 +36,9 @@ const NEW_SSRC_AFTER: Duration = Duration::from_millis(60);
 /// Packets after which a guess has proved to be somebody who talks: half a second of most codecs.
 const PROOF: u8 = 25;
 
+/// Packets of a source that has said next to nothing.
+const FEW: u8 = 3;
+
 /// Of a source that another process knew: the answer of a call that goes on asks nothing of it.
 const PROVED: u8 = u8::MAX;
 
@@ -150,7 +153,9 @@ impl Latch {
             let gone = silence >= RELATCH_AFTER && (right_ip || same_ip);
             let named = from == signalled && from != source.address && same_ip;
             let behind_nat = is_private(signalled.ip());
-            let unproven = behind_nat && source.guessed && source.talked < PROOF && silence >= FALTERS;
+            // Long after, only one that has said next to nothing: some peers listen.
+            let enough = if self.window_until.is_some_and(|until| now < until) { PROOF } else { FEW };
+            let unproven = behind_nat && source.guessed && source.talked < enough && silence >= FALTERS;
             let missed = behind_nat && source.missed && self.is_window_open(now);
             let may_take_over = yields || gone || (named || unproven || missed) && known && self.follows(from, header);
             if !may_take_over {
@@ -179,6 +184,8 @@ impl Latch {
         match &mut self.source {
             Some(source) if !source.left && source.address == from => source.goes_on(now),
             Some(source) if !source.left && !is_named && in_use(source) => {}
+            // Audio that was still on its way, of a peer that can be reached where it says.
+            Some(source) if source.left && !source.guessed && !is_named && source.address == from => {}
             source => {
                 let ssrc = source.map_or(Ssrc(0), |source| source.ssrc);
                 *source =
@@ -472,6 +479,18 @@ mod tests {
         leg.after(200);
         leg.latch.answered(leg.now);
         assert!(!leg.packet(NATTED, 1, 1) && leg.packet(NATTED, 1, 2));
+    }
+
+    /// It is muted, or sends nothing while it is silent.
+    #[test]
+    fn who_has_said_a_little_behind_nat_is_not_taken_away_long_after() {
+        let mut leg = Leg::planned(PRIVATE);
+        leg.latch.answered(leg.now);
+        assert_eq!(leg.talks(NATTED, 1, 0..10), 9);
+
+        leg.after(20_000);
+
+        assert!(!leg.packet(STRANGER, 9, 1) && !leg.packet(STRANGER, 9, 2));
     }
 
     #[test]

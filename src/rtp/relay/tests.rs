@@ -295,6 +295,22 @@ fn a_fax_passes_between_its_peers_and_from_nobody_else() {
     assert_eq!(stranger.way, Relay::Drop(DropReason::UnknownSource));
 }
 
+/// A gateway sends audio until it has the answer to its re-INVITE.
+#[test]
+fn a_fax_goes_where_its_description_says_though_audio_was_still_on_its_way() {
+    let mut call = Call::new();
+    call.send(Leg::Caller, &mut rtp(0, 1, 7, &[1; 160]), CALLER);
+    for (leg, at) in [(Leg::Caller, "192.0.2.1:4100"), (Leg::Callee, "198.51.100.2:6100")] {
+        let plan = StreamPlan { rtp: Some(address(at)), fax: true, ..StreamPlan::default() };
+        call.pair.plan(leg, plan, call.now);
+    }
+    call.send(Leg::Caller, &mut rtp(0, 2, 7, &[1; 160]), CALLER);
+
+    let from_callee = call.send(Leg::Callee, &mut [0, 1, 3, 6, 0, 0], "198.51.100.2:6100");
+
+    assert_eq!(from_callee.way, Relay::Forward { to: address("192.0.2.1:4100") });
+}
+
 #[test]
 fn a_fax_passes_behind_nat_where_the_audio_did() {
     let mut call = Call::new();
