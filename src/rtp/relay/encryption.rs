@@ -23,6 +23,8 @@ impl LegSrtp {
         let (opening, sealing) = was.map(|was| (was.opening, was.sealing)).unzip();
         let opening = opening.flatten();
         let counted = opening.as_ref().map_or(0, Opening::rollovers);
+        // A key changes while music plays, too: what talked before it counts on.
+        let known = opening.as_ref().map_or_else(|| heard_of.clone(), Opening::stands);
         let opening = opening.filter(|_| same.is_some_and(|same| same.theirs == srtp.theirs));
         // In another suite too: what is sent under one key has each number once.
         let goes_on = kept.is_some_and(|kept| kept.ours == srtp.ours);
@@ -33,7 +35,7 @@ impl LegSrtp {
             }
             sealing
         });
-        let anew = |key| Opening::new(srtp.suite, key, *heard).or_from(counted).left_at(heard_of);
+        let anew = |key| Opening::new(srtp.suite, key, *heard).or_from(counted).left_at(&known);
         let opening = opening.or_else(|| srtp.theirs.as_ref().map(anew));
         Self { opening, sealing }
     }

@@ -547,6 +547,32 @@ fn audio_that_nobody_has_asked_for_does_not_come_between_audio_that_somebody_has
     assert!(lost.is_some_and(|lost| lost <= 50), "{lost:?}");
 }
 
+/// Music from another source plays when the key of a hold's end comes.
+#[test]
+fn a_key_that_changes_behind_music_costs_the_talk_nothing() {
+    let suite = Suite::Aes128Sha1_80;
+    let key = |n: u8| MasterKey::new([n; 30]);
+    let plan = |call: &mut Call, theirs: u8, heard: u32| {
+        let rollovers = Rollovers { heard, ..Rollovers::default() };
+        let srtp = SrtpPlan { suite, ours: key(9), theirs: Some(key(theirs)), rollovers, resumed: false };
+        let plan = StreamPlan { srtp: Some(Box::new(srtp)), ..call.pair.legs.caller.plan.clone() };
+        call.pair.plan(Leg::Caller, plan, call.now);
+    };
+    let opens = |call: &mut Call, theirs: u8, rounds: u32, sequence: u16, ssrc: u32| {
+        let packet = rtp(0, sequence, ssrc, &[1; 160]);
+        let mut buffer = [packet.as_slice(), &[0; MOST_ADDED]].concat();
+        let length = Sealing::new(suite, &key(theirs), rounds).rtp(&mut buffer, packet.len()).unwrap();
+        call.pair.open(Leg::Caller, false, &mut buffer[..length]) == Some(packet.len())
+    };
+    let mut call = Call::new();
+    plan(&mut call, 1, 2);
+    assert!(opens(&mut call, 1, 2, 100, 7) && opens(&mut call, 1, 0, 9, 8));
+
+    plan(&mut call, 2, 0);
+
+    assert!(opens(&mut call, 2, 2, 120, 7));
+}
+
 #[test]
 fn a_peer_that_changes_its_key_counts_on_or_begins_anew() {
     let suite = Suite::Aes128Sha1_80;

@@ -225,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_restart_a_long_talk_is_forgotten_last() {
+        let suite = Suite::Aes128Sha1_32;
+        let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));
+        for (ssrc, numbers) in [(5, 0..140_000u32), (6, 100..200), (7, 100..200), (8, 100..200)] {
+            for n in numbers.step_by(50) {
+                opened(&mut opening, &sealed(&mut sealing, &rtp(n as u16, ssrc), false), false).unwrap();
+            }
+        }
+        let mut sealing = Sealing::new(suite, &key(1), 2).left_at(&sealing.stands());
+        let mut other = Opening::new(suite, &key(1), 0).left_at(&opening.stands());
+
+        for (ssrc, number) in [(9, 1), (5, 140_200u32)] {
+            let packet = sealed(&mut sealing, &rtp(number as u16, ssrc), false);
+            assert!(opened(&mut other, &packet, false).is_ok(), "{ssrc}");
+        }
+    }
+
+    #[test]
     fn reports_open_with_their_index_and_unencrypted_ones_too() {
         let suite = Suite::Aes128Sha1_32;
         let (mut sealing, mut opening) = (Sealing::new(suite, &key(1), 0), Opening::new(suite, &key(1), 0));

@@ -66,10 +66,10 @@ impl Sources {
         self.0.last().filter(|(_, window)| !window.is_left()).map(|(_, window)| window.rollovers())
     }
 
-    /// In an order of its own, so that only what has changed is another one.
+    /// In an order of its own, so that only what has changed is another one: who has said most is forgotten last.
     pub(super) fn stands(&self) -> Vec<Stand> {
         let mut stands: Vec<_> = self.0.iter().map(|(ssrc, window)| Stand::of(*ssrc, window)).collect();
-        stands.sort_unstable();
+        stands.sort_unstable_by_key(|stand| (stand.quarter, stand.ssrc));
         stands
     }
 }
