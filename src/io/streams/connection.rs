@@ -167,8 +167,9 @@ impl Connection {
             self.used(settings, now);
             self.whole_by = None;
         }
-        if incoming.is_none() && self.framer.is_waiting() {
-            self.whole_by.get_or_insert(now + settings.handshake_for);
+        if incoming.is_none() {
+            // Half a keep-alive, as the answer to one of ours is, is no message that has begun.
+            self.whole_by = self.framer.is_waiting().then(|| self.whole_by.unwrap_or(now + settings.handshake_for));
         }
         incoming
     }
@@ -177,6 +178,14 @@ impl Connection {
     pub(super) fn push(&mut self, bytes: Arc<[u8]>, now: Instant) -> bool {
         self.used_at = now;
         self.wait_in_line(bytes)
+    }
+
+    /// Answers a keep-alive, which is no use of the connection.
+    pub(super) fn answer_ping(&mut self, settings: &Settings, now: Instant) -> Result<(), CloseReason> {
+        if !self.wait_in_line(Arc::from(*b"\r\n")) {
+            return Err(CloseReason::SlowReader);
+        }
+        self.write(settings, now)
     }
 
     /// Has what is to leave wait for its turn. False: too much waits already.

@@ -195,8 +195,10 @@ impl Streams {
 
     /// Answers a keep-alive (RFC 5626 §4.4.1).
     pub fn pong(&mut self, flow: Flow, now: Instant) {
-        if let Some(id) = flow.connection {
-            self.push(id, Arc::from(*b"\r\n"), now);
+        let Some(id) = flow.connection else { return };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let written = connection.answer_ping(&self.settings, now);
+            self.settle(id, written);
         }
     }
 

@@ -16,9 +16,11 @@ const BACKLOG: i32 = 1_024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// On a connection without a word, the peer is asked after this whether it is still there. Routers between forget one
 /// that is silent for minutes.
-const ASKED_AFTER: Duration = Duration::from_secs(60);
+const ASKED_AFTER: Duration = Duration::from_secs(5);
 /// Without an answer, it is asked again after this.
-const ASKED_AGAIN: Duration = Duration::from_secs(5);
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+/// The first question without an answer behind that time ends it: one that is lost must not be the first of all.
+const _: () = assert!(PATIENCE.as_secs() >= ASKED_AFTER.as_secs() + 2 * ASKED_AGAIN.as_secs());
 
 /// A listening socket.
 pub(super) fn listen(address: SocketAddr, dscp: u8) -> io::Result<TcpListener> {

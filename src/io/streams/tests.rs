@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,20 @@ impl Table {
         peer.read_exact(&mut message).unwrap();
         peer
     }
+
+    /// Reads what a peer has sent, which is no message.
+    fn take_what_comes(&mut self, now: Instant) {
+        let mut events = Events::with_capacity(16);
+        self.poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+        for event in &events {
+            self.streams.ready(event.token(), event.is_readable(), event.is_writable(), now);
+        }
+        let (mut buffer, mut message) = ([0; 1_024], Vec::new());
+        let id = self.streams.next_readable().unwrap();
+        let end = self.streams.read(id, &mut buffer, now);
+        assert!(self.streams.take(id, &mut message, now).is_none());
+        self.streams.finish(id, end);
+    }
 }
 
 fn listener() -> (TcpListener, u16) {
@@ -66,6 +80,12 @@ fn a_connection_of_ours_that_nobody_uses_is_kept_open() {
         assert_eq!((&read, table.streams.counts().live), (b"\r\n\r\n\0\0\0\0", 1));
     }
     assert_eq!(table.streams.poll_ended(), None);
+    // It is answered (RFC 5626 §4.4.1).
+    let answered = now + Duration::from_secs(22 * 60);
+    peer.write_all(b"\r\n").unwrap();
+    table.take_what_comes(answered);
+    table.streams.handle_timeout(answered + Duration::from_secs(30));
+    assert_eq!((table.streams.poll_ended(), table.streams.counts().live), (None, 1));
 
     table.streams.handle_timeout(now + Duration::from_secs(25 * 60 * 60));
 
