@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
 
 use super::super::ShardEvent;
 use super::Shard;
@@ -91,10 +90,10 @@ impl Shard {
     /// Through the socket that the flow names. For a flow that names none, or one of before a restart that is another
     /// now, through the first that reaches the peer: IPv6 sockets take no IPv4.
     fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> bool {
-        let family =
-            |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv4() == flow.peer.is_ipv4());
-        let named = self.sockets.get(usize::from(flow.listener)).and_then(Option::as_ref).filter(family);
-        let socket = named.or_else(|| self.sockets.iter().flatten().find(family));
+        let fits = |number: &usize| self.ipv4.get(*number) == Some(&Some(flow.peer.is_ipv4()));
+        let named = Some(usize::from(flow.listener)).filter(fits);
+        let number = named.or_else(|| (0..self.ipv4.len()).find(fits));
+        let socket = number.and_then(|number| self.sockets.get(number)).and_then(Option::as_ref);
         socket.is_some_and(|socket| socket.send_to(bytes, flow.peer).is_ok())
     }
 }

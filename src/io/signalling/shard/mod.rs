@@ -38,6 +38,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// What one thread owns.
 pub(super) struct Shard {
     pub(super) sockets: Vec<Option<UdpSocket>>,
+    /// True for IPv4. To ask the system for it costs as much as to send.
+    pub(super) ipv4: Vec<Option<bool>>,
     pub(super) streams: Streams,
     /// The message that is being taken from a connection.
     pub(super) message: Vec<u8>,
@@ -80,6 +82,7 @@ impl Shard {
         published: Arc<ArcSwap<Report>>,
     ) -> Self {
         Self {
+            ipv4: sockets.iter().map(|socket| Some(socket.as_ref()?.local_addr().ok()?.is_ipv4())).collect(),
             sockets,
             streams,
             message: Vec::new(),
