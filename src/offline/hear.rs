@@ -90,8 +90,8 @@ struct Pending {
     lag: Duration,
 }
 
-/// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise` makes a word run, and says
-/// how much computing time it took; None: it failed, or words are off.
+/// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise` makes
+/// a word run, and says how much computing time it took; None: it failed, or words are off.
 #[must_use]
 pub fn hear(
     recording: &Recording,
