@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-
 use super::super::ShardEvent;
 use super::Shard;
 use crate::call::{Input, Output};
