@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 import audio
 from asterisk import Asterisk
@@ -31,6 +32,8 @@ class World:
         self.phones = {}
         self.lasting = 0
         """Calls that go on across cases."""
+        self.restarted = time.monotonic()
+        """When the provider began last."""
         for name, hertz in TONES.items():
             audio.write_tone(self.work / f"{name}.wav", hertz, 60)
         audio.write_tone(self.work / "wide.wav16", 5000, 20, rate=16000)
