@@ -547,7 +547,7 @@ mod tests {
     #[test]
     fn each_peer_sees_us_at_the_end_of_its_own_route() {
         let text = "[[listen]]\naddress = \"127.0.0.1:5060\"\n[[listen]]\naddress = \"[::1]:5060\"\n\
-                    [pbx]\naddress = \"127.0.0.5\"\nnetworks = [\"127.0.0.0/24\"]\n[[trunk]]\nname = \"two\"\n\
+                    [pbx]\naddress = \"127.0.0.5\"\nnetworks = [\"127.0.0.0/24\", \"126.0.0.0/7\"]\n[[trunk]]\nname = \"two\"\n\
                     address = \"[::1]:5999\"\n[[trunk]]\nname = \"one\"\naddress = \"127.0.2.1\"\n\
                     networks = [\"127.0.2.0/24\"]\n";
         let settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
@@ -560,13 +560,17 @@ mod tests {
         let bound = ["127.0.0.1:5060", "[::1]:5060"].map(|address| Hop::udp(address.parse().unwrap()));
 
         let both = local(&settings, &resolved, &bound).unwrap();
+        let everywhere = [Hop::udp("0.0.0.0:5060".parse().unwrap())];
+        let wide = ways(&settings, &resolved, &everywhere).into_iter().find(|way| way.network.prefix_len() == 7);
+        assert_eq!(wide.map(|way| way.local.main), Some(bound[0].address), "the PBX is known in it");
         let four_alone = local(&settings, &resolved, &bound[..1]).unwrap();
 
         let told = |way: &Way| format!("{} {} {}", way.network, way.local.main, way.local.socket);
         let ways: Vec<String> = both.ways.iter().map(told).collect();
         let (four, six) = ("127.0.0.1:5060 0", "[::1]:5060 1");
         let by_four = |network: &str| format!("{network} {four}");
-        let networks = ["127.0.0.5/32", "127.0.2.1/32", "127.0.0.0/24", "127.0.2.0/24"].map(by_four);
+        // The last one's first host is elsewhere.
+        let networks = ["127.0.0.5/32", "127.0.2.1/32", "127.0.0.0/24", "127.0.2.0/24", "126.0.0.0/7"].map(by_four);
         assert_eq!(ways, [[format!("::1/128 {six}")].as_slice(), &networks].concat());
         assert_eq!((both.outside.main, both.inside.main), (bound[1].address, bound[0].address));
         assert_eq!(four_alone.outside.main, bound[0].address, "the first trunk is not reached, and the second is");

@@ -22,6 +22,7 @@ const MOST: usize = 64;
 /// A BYE that went to a peer which wants credentials.
 #[derive(Debug)]
 pub(super) struct Farewell {
+    sip_call_id: Box<str>,
     /// As it went there.
     bye: Arc<[u8]>,
     flow: Flow,
@@ -35,12 +36,16 @@ pub(super) struct Farewell {
 impl Farewell {
     /// True for the same BYE, sent once more.
     fn is_said_by(&self, message: &Message<'_>, side: Side, limits: &Limits, now: Instant) -> bool {
+        // Before anything is read: a stray BYE must cost little.
+        if *self.sip_call_id != *message.call_id() || side != self.from || now >= self.until {
+            return false;
+        }
         let mut index = Index::new();
         let same = |sent: Message<'_>| {
             let tags = |of: &Message<'_>| Some((of.from().ok()?.tag()?.to_owned(), of.to().ok()?.tag()?.to_owned()));
-            sent.call_id() == message.call_id() && tags(&sent).is_some_and(|sent| Some(sent) == tags(message))
+            tags(&sent).is_some_and(|sent| Some(sent) == tags(message))
         };
-        side == self.from && now < self.until && index.read_again(&self.bye, limits).is_ok_and(same)
+        index.read_again(&self.bye, limits).is_ok_and(same)
     }
 }
 
@@ -61,7 +66,8 @@ impl Switchboard {
             self.farewells.pop_front();
         }
         let (from, shift, trunk) = (relayed.from, relayed.shift, relayed.trunk.clone());
-        self.farewells.push_back(Farewell { bye, flow, call, from, shift, trunk, until: now + ANSWERED });
+        let sip_call_id = challenge.call_id().into();
+        self.farewells.push_back(Farewell { sip_call_id, bye, flow, call, from, shift, trunk, until: now + ANSWERED });
     }
 
     /// A BYE of no call: passed on, where it answers such a challenge. False: it does not.

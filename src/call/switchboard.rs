@@ -17,19 +17,16 @@ use super::session::Question;
 use super::settings::{Settings, Side};
 use super::stand_in::ALLOW;
 use super::state::{Call, Phase};
-use super::table::CallIds;
+use super::table::{CallIds, TRANSACTIONS_A_CALL};
 use super::trunks::Trunks;
 use crate::policy::facts::Facts;
 use crate::sip::flow::Flow;
 use crate::sip::transaction::{
-    Claim, ClientId, Received, ServerId, T1X64, TransactionEvent, TransactionSettings, Transactions, Transmit,
+    Claim, ClientId, Received, ServerId, TransactionEvent, TransactionSettings, Transactions, Transmit,
 };
 use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCode, Uri, mended, respond};
 use crate::units::{CallId, OwnMap, PerLeg};
 
-/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
-/// may run, or calls of a few seconds would meet this limit before any other.
-const TRANSACTIONS_A_CALL: usize = 20;
 /// What a request may ask of every proxy (RFC 3261 §20.29) and go on: a caller's number is kept from those who may not
 /// have it (RFC 3323 §4.1), and what registrar and PBX have agreed on for their security (RFC 3329, with the media plane
 /// of German trunks) passes with all its headers.
@@ -437,17 +434,6 @@ impl Switchboard {
             Received::Cancel { invite: None } => {}
             Received::Response(client) => self.response(message, client, now),
         }
-    }
-
-    /// An end of a call that asks for what it likes takes no room from others, nor from the other end.
-    fn claim_of(&mut self, id: CallId, side: Side, now: Instant) -> Claim {
-        let Some(leg) = self.calls.get(&id).map(|call| call.leg_of(side)) else { return Claim::OfCall };
-        let mut asked = self.asked.remove(&id).unwrap_or_default();
-        let (since, count) =
-            asked[leg].filter(|(since, _)| now.saturating_duration_since(*since) < T1X64).unwrap_or((now, 0));
-        asked[leg] = Some((since, count.saturating_add(1)));
-        self.asked.insert(id, asked);
-        if count < TRANSACTIONS_A_CALL { Claim::OfCall } else { Claim::OfBusyCall }
     }
 
     /// A response as if it came from where its request went. A host with several addresses, or one that has taken over

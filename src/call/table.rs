@@ -1,11 +1,12 @@
 //! The table of calls: their names, their room, their deadlines.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::settings::Side;
 use super::state::Call;
 use super::switchboard::Switchboard;
-use crate::sip::transaction::ClientId;
+use crate::sip::transaction::{Claim, ClientId, T1X64};
 use crate::sip::wire::Message;
 use crate::units::CallId;
 
@@ -16,6 +17,10 @@ const TRUNK_SHARE: usize = 4;
 /// So many emergency calls of the PBX find room where there is none for any other call. Their sockets are kept free
 /// where the calls' number is limited by those.
 pub const EMERGENCIES: usize = 8;
+
+/// Transactions outlive short calls by half a minute, two on the side that calls and ends: so many for each call that
+/// may run, or calls of a few seconds would meet this limit before any other.
+pub(super) const TRANSACTIONS_A_CALL: usize = 20;
 
 impl Switchboard {
     /// Takes a call out of its table to change it; [`Switchboard::keep`] or [`Switchboard::forget`] follows.
@@ -75,6 +80,17 @@ impl Switchboard {
         let room = self.settings.max_calls.saturating_sub(self.calls.len() + self.videos);
         let held = trunk.and_then(|trunk| self.calls_of_trunk.get(trunk)).copied().unwrap_or(0);
         room > 0 && (held == 0 || held < TRUNK_SHARE * room)
+    }
+
+    /// An end of a call that asks for what it likes takes no room from others, nor from the other end.
+    pub(super) fn claim_of(&mut self, id: CallId, side: Side, now: Instant) -> Claim {
+        let Some(leg) = self.calls.get(&id).map(|call| call.leg_of(side)) else { return Claim::OfCall };
+        let mut asked = self.asked.remove(&id).unwrap_or_default();
+        let (since, count) =
+            asked[leg].filter(|(since, _)| now.saturating_duration_since(*since) < T1X64).unwrap_or((now, 0));
+        asked[leg] = Some((since, count.saturating_add(1)));
+        self.asked.insert(id, asked);
+        if count < TRANSACTIONS_A_CALL { Claim::OfCall } else { Claim::OfBusyCall }
     }
 
     /// The call is over: its names go. An INVITE of its that may still be answered stays.

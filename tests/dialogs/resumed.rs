@@ -86,6 +86,9 @@ fn a_hold_whose_answer_comes_after_a_kill_is_one_until_it_ends() {
     world.kill_and_start(MS(300));
     world.ladder();
     world.media_in_ladder = true;
+    // Nobody's who is a party to the call.
+    world.send(TRUNK, &hold.replace(";tag=", ";tag=x"));
+    assert_eq!((world.receive(PBX), world.ladder().contains("* plan")), (None, false));
     for _ in 0..2 {
         world.send(TRUNK, &hold);
         assert!(world.last(PBX).contains("a=inactive"));

@@ -266,6 +266,42 @@ fn a_call_that_was_on_hold_is_not_asked_for_signs_of_life() {
 }
 
 #[test]
+fn a_question_that_was_lost_in_one_hold_is_not_counted_in_the_next() {
+    let (mut world, mut caller, mut callee) = held();
+    let round = |world: &mut World, trunk_answers: bool| {
+        world.run(S(300));
+        let (to_trunk, to_pbx) = (world.last(TRUNK), world.last(PBX));
+        world.send(PBX, &response(&to_pbx, "200 OK", "", ""));
+        if trunk_answers {
+            world.send(TRUNK, &response(&to_trunk, "200 OK", "", ""));
+        }
+    };
+    let mut offer = |world: &mut World, way: &str| {
+        world.send(PBX, &callee.next("INVITE", &sdp(PBX, way)));
+        let asked = world.last(TRUNK);
+        world.send(TRUNK, &response(&asked, "200 OK", "", &sdp(TRUNK, way)));
+        world.send(PBX, &callee.ack());
+        world.last(TRUNK);
+        world.last(PBX);
+    };
+    round(&mut world, true);
+    round(&mut world, false);
+    world.run(S(40));
+    world.forget_peer(TRUNK);
+    offer(&mut world, "");
+    world.run(S(300));
+    offer(&mut world, "a=inactive\r\n");
+    world.media_says(MediaEvent::Silent);
+
+    round(&mut world, false);
+    world.run(S(40));
+
+    assert_eq!(world.switchboard.sizes().calls, 1);
+    world.forget_peer(TRUNK);
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_caller_is_listened_to_from_its_first_speech_on() {
     let judged = |world: &mut World, class, at| {
         let probabilities = Class::ALL.map(|of| if of == class { Ratio::ONE } else { Ratio::ZERO });
