@@ -177,7 +177,7 @@ fn ear(criterion: &mut Criterion) {
         .collect();
 
     criterion.bench_function("voice of 20 ms", |bencher| {
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         let mut frames = noise.iter().cycle();
         bencher.iter(|| {
             let samples = *frames.next().unwrap();

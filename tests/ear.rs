@@ -49,6 +49,16 @@ fn changed(recording: &Recording, change: impl FnMut(i16) -> f32) -> Recording {
     Recording { caller: caller.collect(), ..recording.clone() }
 }
 
+/// With a sound under it, of these frequencies in hertz.
+fn sustained(recording: &Recording, of: &[f32], amplitude: f32) -> Recording {
+    let mut time = 0.0;
+    changed(recording, |sample| {
+        time += 1.0 / 8_000.0;
+        let wave = |hertz: &f32| amplitude * (std::f32::consts::TAU * hertz * time).sin();
+        f32::from(sample) + of.iter().map(wave).sum::<f32>()
+    })
+}
+
 fn diverted(heard: &Heard) -> bool {
     heard.first(StepUp::Divert).is_some()
 }
@@ -67,6 +77,8 @@ fn a_scam_is_heard_through_what_lines_do_to_it() {
         ("a whisper", changed(&scam, |s| f32::from(s) * 0.2)),
         ("a DC offset", changed(&scam, |s| f32::from(s) + 3_000.0)),
         ("noise", changed(&scam, |s| f32::from(s) + 300.0 * (noise() - 0.5))),
+        ("a tone that never stops", sustained(&scam, &[250.0], 3_500.0)),
+        ("a chord that never stops", sustained(&scam, &[262.0, 330.0, 392.0, 523.0], 1_630.0)),
     ];
     for (line, call) in lines {
         assert!(diverted(&heard(&call, true)), "{line}");

@@ -81,7 +81,7 @@ impl Ear {
     pub fn new(planner: &mut FftPlanner<f32>, library: Arc<Library>, opposite: Opposite) -> Self {
         Self {
             screening: (opposite == Opposite::Prompt).then(Screening::default),
-            voices: [Voice::new(), Voice::new()],
+            voices: [Voice::new(planner), Voice::new(planner)],
             echo: Echo::new(),
             tone: ToneDetector::new(planner),
             fingerprinter: Fingerprinter::new(planner),

@@ -9,10 +9,17 @@
 //! lowest level of the last three seconds (minimum statistics, Martin 2001): speech has gaps within that time, noise
 //! has none. The floor is right from the first frames on, falls at once, and rises with noise that stays.
 //!
+//! A hum or a chord that never stops raises both floors above a voice that everybody hears well beside it. Where the
+//! floor is that loud, speech may also stand out in any of five bands: a sustained sound fills few of them.
+//!
 //! It takes a quiet voice for noise, too. So a leg on which nothing has been loud for some seconds is shown to it louder.
 
+use std::sync::LazyLock;
+
+use rustfft::FftPlanner;
 use webrtc_vad::{SampleRate, Vad, VadMode};
 
+use super::spectrum::{Spectrum, Tables, sum};
 use crate::audio::{FRAME_SAMPLES, Frame, decibels, level, widely};
 use crate::units::Dbov;
 
@@ -54,6 +61,20 @@ const FORGOTTEN: f32 = 0.05;
 /// A frame is shown to the detector doubled this often at most: 18 dB.
 const DOUBLED: i32 = 3;
 
+/// A floor this near below the loudest frames may hide a voice, dB.
+const HIDES: f32 = 18.0;
+/// Speech is at least this much above the noise of a band: that of a narrow one varies more.
+const ABOVE_BAND_DB: f32 = 12.0;
+/// Size of a frame's transform: bins of 31.25 Hz.
+const SIZE: usize = 256;
+/// Where the bands begin and end, in bins: 300, 700, 1,100, 1,700, 2,500 and 3,400 Hz.
+const EDGES: [usize; BANDS + 1] = [10, 22, 35, 54, 80, 109];
+const BANDS: usize = 5;
+/// Power of a full scale under the window, of which the mean square is 3/8.
+const FULL_SPECTRUM: f64 = 32_768.0 * 32_768.0 * 0.375 * (FRAME_SAMPLES * SIZE) as f64;
+/// Tables of the transform, shared by all calls.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(SIZE, FRAME_SAMPLES));
+
 /// One frame's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voiced {
@@ -69,6 +90,9 @@ pub struct Voice {
     floor: Floor,
     /// Of the voice's band.
     band_floor: Floor,
+    spectrum: Spectrum<{ SIZE / 2 }>,
+    /// Of each band, while the floor is loud.
+    floors: Option<Box<[Floor; BANDS]>>,
     /// Of the loudest frames, dBov. A caller is of common level until he has been quieter for some seconds.
     loudest: f32,
     /// Quiet frames in a row; counts round and round from [`SETTLED`] on.
@@ -80,13 +104,15 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Nothing heard yet.
+    /// Nothing heard yet. `planner` shares its tables between calls.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(planner: &mut FftPlanner<f32>) -> Self {
         Self {
             vad: Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive),
             floor: Floor::NONE,
             band_floor: Floor::NONE,
+            spectrum: Spectrum::new(planner, &TABLES),
+            floors: None,
             loudest: COMMON,
             quiet: 0,
             speech: 0,
@@ -103,7 +129,12 @@ impl Voice {
         }
         let band = band_level(&frame.samples);
         let (floor, band_floor) = (self.floor.frame(level.0), self.band_floor.frame(band));
-        let stands_out = level.0 >= floor + ABOVE_FLOOR_DB || band >= band_floor + ABOVE_FLOOR_DB;
+        let hides = floor >= self.loudest - HIDES;
+        if !hides {
+            self.floors = None;
+        }
+        let beside = hides && self.stands_out_in_a_band(&frame.samples);
+        let stands_out = beside || level.0 >= floor + ABOVE_FLOOR_DB || band >= band_floor + ABOVE_FLOOR_DB;
         let loud = stands_out && level.0 >= QUIETEST;
         if loud {
             self.loudest = level.0.max(self.loudest - FORGOTTEN);
@@ -125,6 +156,22 @@ impl Voice {
             _ => 0,
         };
         Voiced { speech, level }
+    }
+
+    /// Some part of the spectrum is well above its own floor.
+    fn stands_out_in_a_band(&mut self, samples: &[i16; FRAME_SAMPLES]) -> bool {
+        let floors = self.floors.get_or_insert_with(|| Box::new([const { Floor::NONE }; BANDS]));
+        self.spectrum.power([samples, &[]], EDGES[0]..EDGES[BANDS], |mut power| {
+            let mut above = false;
+            for (floor, edges) in floors.iter_mut().zip(EDGES.windows(2)) {
+                let [from, to] = edges else { break };
+                let Some((band, rest)) = power.split_at_mut_checked(to - from) else { break };
+                let level = decibels(f64::from(sum(band)) / FULL_SPECTRUM);
+                above |= level >= floor.frame(level) + ABOVE_BAND_DB;
+                power = rest;
+            }
+            above
+        })
     }
 
     /// What the detector says of a frame, which it is shown as loud as common speech is.
@@ -194,12 +241,6 @@ impl Floor {
     }
 }
 
-impl Default for Voice {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -225,9 +266,9 @@ mod tests {
 
     #[test]
     fn digital_silence_and_steady_noise_are_not_speech() {
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         let silent = frames(|_| 0, 200).iter().filter(|f| voice.frame(f).speech).count();
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         let noisy = frames(|n| noise(n, 800.0), 1_000).iter().filter(|f| voice.frame(f).speech).count();
 
         assert_eq!(silent, 0);
@@ -247,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_buzz_like_a_vowel_after_silence_is_speech() {
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         for frame in frames(|_| 0, 50) {
             voice.frame(&frame);
         }
@@ -268,12 +309,16 @@ mod tests {
             let phase = (n % 67) as f32;
             if talks(n) { (phase * 0.55).sin() * (-phase / 18.0).exp() * 9_000.0 } else { 0.0 }
         };
-        let hum = |n: usize| (n as f32 * std::f32::consts::TAU * 50.0 / 8_000.0).sin() * 4_000.0;
+        let tone = |n: usize, hertz: f32| (n as f32 * std::f32::consts::TAU * hertz / 8_000.0).sin() * 4_000.0;
         let in_hiss = frames(|n| vowel(n) as i16 + noise(n, 2_000.0), 400);
-        let in_hum = frames(|n| (vowel(n) + hum(n)) as i16, 400);
+        let in_hum = frames(|n| (vowel(n) + tone(n, 50.0)) as i16, 400);
+        // Where a voice has its energy, and never silent.
+        let in_tone = frames(|n| (vowel(n) + tone(n, 250.0)) as i16, 400);
+        let in_chord =
+            frames(|n| (vowel(n) + [262.0, 330.0, 392.0].map(|hz| tone(n, hz) / 2.0).iter().sum::<f32>()) as i16, 400);
 
-        for frames in [in_hiss, in_hum] {
-            let mut voice = Voice::new();
+        for frames in [in_hiss, in_hum, in_tone, in_chord] {
+            let mut voice = Voice::new(&mut FftPlanner::new());
             let (mut heard, mut wrong) = (0, 0);
             for (n, frame) in frames.iter().enumerate() {
                 let speech = voice.frame(frame).speech;
@@ -293,7 +338,7 @@ mod tests {
         };
         // -20 and -48 dBov, once it is known how loud the caller is.
         for peak in [9_000.0, 360.0] {
-            let mut voice = Voice::new();
+            let mut voice = Voice::new(&mut FftPlanner::new());
             let (mut heard, mut wrong) = (0, 0);
             for (n, frame) in frames(|n| voiced(n, peak) as i16 + noise(n, peak / 80.0), 1_600).iter().enumerate() {
                 let speech = voice.frame(frame).speech && n >= 1_200;
@@ -316,7 +361,7 @@ mod tests {
             },
             600,
         );
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         let mut always = Vad::new_with_rate_and_mode(SampleRate::Rate8kHz, VadMode::VeryAggressive);
         let differs = |(n, frame): &(usize, &Frame)| {
             let speech = always.is_voice_segment(&frame.samples).unwrap() && talks(*n);
@@ -330,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_lost_frame_starts_no_speech() {
-        let mut voice = Voice::new();
+        let mut voice = Voice::new(&mut FftPlanner::new());
         let lost = Frame { at: CallTime::ZERO, samples: [0; FRAME_SAMPLES], lost: true };
 
         assert!(!voice.frame(&lost).speech);

@@ -158,7 +158,7 @@ pub fn fingerprint(name: &str, recording: &Recording) -> Option<fingerprint::Rec
     let count = recording.caller.len() / FRAME_SAMPLES;
     let frames = |from: usize| (from..count).map(|n| frame(&recording.caller, n, CallTime(FRAME_TIME * n as u32)));
     // A call keeps what is said in its first 20 s: those of a recording begin with its speech.
-    let mut voice = Voice::new();
+    let mut voice = Voice::new(&mut FftPlanner::new());
     let speaks = frames(0).position(|frame| voice.frame(&frame).speech)?;
     let mut ear = Ear::new(&mut FftPlanner::new(), Arc::default(), Opposite::Callee);
     for caller in frames(speaks.saturating_sub(TAIL_FRAMES)) {
