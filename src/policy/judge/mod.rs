@@ -8,7 +8,8 @@
 //! live = 1 - s(automated)    recorded = s(automated) * (1 - s(scam))    press_key = s(automated) * s(scam)
 //! ```
 //!
-//! `s(scam)` has an upper limit while there is one sign of a scam only, see [`Tally::scam_limit`]. Until the caller has
+//! `s(scam)` has an upper limit while there is one sign of a scam only, see [`Tally::scam_limit`], and `s(automated)` a
+//! lower one behind a scam's sentence, see [`Tally::says_it_plainly`]. Until the caller has
 //! spoken, the class is `no_speech`, whatever the callee does.
 
 mod measure;
@@ -28,6 +29,10 @@ use crate::units::{CallTime, Ratio};
 
 /// Terms smaller than this, in log-odds, do not stand among the reasons.
 const SMALLEST_REASON: f32 = 0.15;
+
+/// Least log-odds of a recording where [`Tally::says_it_plainly`], a probability of 0.65: keys are held back, and
+/// nothing worse is done. Somebody who tells of such a call, word for word, keeps it.
+const LEAST_PLAIN: f32 = 0.62;
 
 /// What is thought of a call whose caller has not spoken.
 const NOBODY: (Class, [Ratio; 4]) = (Class::NoSpeech, [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO]);
@@ -78,7 +83,7 @@ impl Judge {
     }
 
     fn weighed(&self, measures: &[f32; Measure::COUNT]) -> (Class, [Ratio; 4]) {
-        let automated = logistic(self.weights.automated.log_odds(measures));
+        let automated = logistic(self.automated(measures).0);
         let scam = logistic(self.weights.scam.log_odds(measures)).min(self.tally.scam_limit());
         let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
         let class = if live >= recorded.max(press_key) {
@@ -91,6 +96,14 @@ impl Judge {
         (class, [0.0, live, recorded, press_key].map(Ratio::clamped))
     }
 
+    /// Log-odds of a recording, and how much of that is no weight's but [`LEAST_PLAIN`]'s.
+    fn automated(&self, measures: &[f32; Measure::COUNT]) -> (f32, f32) {
+        let weighed = self.weights.automated.log_odds(measures);
+        let least = if self.tally.says_it_plainly() { LEAST_PLAIN } else { weighed };
+        let raised = (least - weighed).max(0.0);
+        (weighed + raised, raised)
+    }
+
     fn reasons(&self, measures: &[f32; Measure::COUNT]) -> Vec<Reason> {
         let mut reasons = Vec::new();
         for (sum, name) in [(&self.weights.automated, "automated"), (&self.weights.scam, "scam")] {
@@ -101,6 +114,11 @@ impl Judge {
                     reasons.push(Reason { text: Arc::from(self.tally.describe(measure)), weight, log_odds });
                 }
             }
+        }
+        let (_, raised) = self.automated(measures);
+        if raised >= SMALLEST_REASON {
+            let text = Arc::from("asks for a key in one breath with what scams say");
+            reasons.push(Reason { text, weight: Arc::from("automated.at_least"), log_odds: raised });
         }
         reasons.sort_by(|a, b| b.log_odds.abs().total_cmp(&a.log_odds.abs()));
         reasons
@@ -279,6 +297,44 @@ mod tests {
 
         assert!(limit(-3.0, Some("hesitation")) < 0.9);
         assert!(limit(-3.0, None) > 0.9 && limit(3.0, Some("hesitation")) > 0.9, "neither is enough by itself");
+    }
+
+    /// "Oh hello, is that you? Yeah, it's me, sorry. I was just on the bus ...", and then the recording that it is.
+    #[test]
+    fn a_scam_that_begins_as_a_friend_would_has_its_keys_held() {
+        let words = || Finding::Words {
+            text: "to cancel the order press one".into(),
+            from: CallTime::from_millis(12_000),
+            to: CallTime::from_millis(18_000),
+            confidence: Ratio::clamped(0.9),
+            speech: true,
+        };
+        let verdict = |window: &[Finding]| {
+            let mut judge = judge();
+            hear(&mut judge, 1_000, onset());
+            hear(&mut judge, 5_000, words());
+            for said in ["is that you", "it's me", "hesitation"] {
+                hear(&mut judge, 5_000, phrase(Meaning::Talk, said));
+            }
+            hear(&mut judge, 18_000, words());
+            hear(
+                &mut judge,
+                18_000,
+                Finding::Wording { automated: -60.0, scam: 50.0, telling: ["".into(), "".into()] },
+            );
+            window.iter().for_each(|said| hear(&mut judge, 18_000, said.clone()));
+            hear(&mut judge, 20_000, words());
+            judge.verdict(CallTime::from_millis(20_000))
+        };
+        let scam = [phrase(Meaning::Scam, "order"), phrase(Meaning::KeyPrompt, "press one")];
+
+        let held = verdict(&scam);
+        assert!((0.5..0.7).contains(&held.of(Class::PressKey).get()), "{held:?}");
+        assert!(held.reasons.iter().any(|reason| &*reason.weight == "automated.at_least"), "{held:?}");
+        let told = [scam.as_slice(), &[phrase(Meaning::Talk, "I got a call")]].concat();
+        for window in [&told, &scam[..1], &scam[1..]] {
+            assert_eq!(verdict(window).class, Class::Live, "{window:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ const SPEAKS_ON: Duration = Duration::from_secs(4);
 /// Value of [`Measure::Scam`] that needs no other sign: two phrases, or one that nobody but scams says.
 const TWO_PHRASES: f32 = 1.0;
 
+/// Weight of the key prompts of a window from which a key is asked for beyond doubt.
+const CLEAR_PROMPT: f32 = 2.0;
+
 /// On a line with tones or music, the recogniser must be this confident before its words count as speech.
 const SURE: f32 = 0.8;
 
@@ -73,8 +76,27 @@ pub struct Tally {
     recording: Option<Arc<str>>,
     /// Meaning of each phrase, and its weight times the confidence with which it was heard best.
     phrases: BTreeMap<Arc<str>, (Meaning, f32)>,
+    /// Of the last window of words.
+    window: Said,
+    /// A window before it was a scam's and nobody else's.
+    plain: bool,
     wording: Wording,
     prompts: Prompts,
+}
+
+/// What the phrases of one window weigh, by what they mean.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    scam: f32,
+    key_prompt: f32,
+    talk: f32,
+}
+
+impl Said {
+    /// What scams speak of and the key to press, in one breath, and nothing that people say.
+    fn is_a_scam(self) -> bool {
+        self.scam > 0.0 && self.key_prompt >= CLEAR_PROMPT && self.talk == 0.0
+    }
 }
 
 /// What the caller has done about a prompt that was played to it.
@@ -146,6 +168,8 @@ impl Tally {
             Finding::KnownRecording { recording, .. } => self.recording = Some(Arc::clone(recording)),
             Finding::Words { speech, text, confidence, .. } => {
                 self.runs = self.runs.saturating_add(1);
+                // Its phrases come behind it.
+                self.plain |= std::mem::take(&mut self.window).is_a_scam();
                 // Numbers alone are what the recogniser makes of beeps.
                 if *speech && text.chars().any(char::is_alphabetic) {
                     self.words = self.words.max(text.split_whitespace().count());
@@ -154,6 +178,12 @@ impl Tally {
             }
             Finding::Phrase { phrase, meaning, weight, confidence } => {
                 let heard = weight * confidence.get();
+                match meaning {
+                    Meaning::Scam => self.window.scam += heard,
+                    Meaning::KeyPrompt => self.window.key_prompt += heard,
+                    Meaning::Talk => self.window.talk += heard,
+                    Meaning::CallBack | Meaning::Lawful | Meaning::Automated => {}
+                }
                 if let Some(best) = self.phrases.get_mut(phrase) {
                     best.1 = best.1.max(heard);
                 } else if self.phrases.len() < MAX_PHRASES {
@@ -228,6 +258,13 @@ impl Tally {
             || (phrases > 0.0 && (prompt || (wording >= LIKELY_WORDING && !person)))
             || (prompt && wording >= SCAM_WORDING)
             || (wording >= CERTAIN_WORDING && self.monologue >= SPEAKS_ON && !talks)
+    }
+
+    /// One window held a scam's opening and its key prompt, and nothing that people say. Whatever was said around it:
+    /// a recording may begin as a friend would.
+    #[must_use]
+    pub fn says_it_plainly(&self) -> bool {
+        self.plain || self.window.is_a_scam()
     }
 
     fn value(&self, measure: Measure) -> f32 {
