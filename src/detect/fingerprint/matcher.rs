@@ -43,6 +43,8 @@ pub struct Matcher {
     settled: usize,
     /// Whether each of the last of them is: a word's window.
     speech: u16,
+    /// A word of speech has been kept.
+    spoken: bool,
 }
 
 const _: () = assert!(FRAMES == u16::BITS as usize);
@@ -98,7 +100,7 @@ impl Matcher {
         (compared as usize >= ENOUGH && share <= SAME).then(|| Ratio::clamped(1.0 - share))
     }
 
-    /// The call has had its first 20 s: later words are not used.
+    /// The call has had its first 20 s, counted from where its caller began to speak: later words are not used.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.words.len() >= LONGEST
@@ -109,11 +111,18 @@ impl Matcher {
     pub fn settle(&mut self, speech: bool) {
         self.settled += 1;
         self.speech = self.speech << 1 | u16::from(speech);
-        if self.settled.is_multiple_of(FRAMES_A_WORD)
-            && self.speech.count_ones() < MOSTLY
-            && let Some(word) = self.words.get_mut(self.settled / FRAMES_A_WORD - 1)
-        {
+        if !self.settled.is_multiple_of(FRAMES_A_WORD) {
+            return;
+        }
+        if self.speech.count_ones() >= MOSTLY {
+            self.spoken = true;
+        } else if let Some(word) = self.words.get_mut(self.settled / FRAMES_A_WORD - 1) {
             *word = QUIET;
+        }
+        // Whoever waits for a voice, in a menu or behind music, has not begun. What is compared is kept whole.
+        if !self.spoken && self.settled > COMPARED * FRAMES_A_WORD && !self.words.is_empty() {
+            self.words.remove(0);
+            self.settled -= FRAMES_A_WORD;
         }
     }
 

@@ -68,6 +68,23 @@ fn the_same_recording_is_known_within_three_seconds_despite_offset_level_and_noi
     assert!(word <= 75, "after {} ms", 40 * word);
 }
 
+/// Behind a greeting, a menu or hold music of any length. In that noise has words of its own.
+#[test]
+fn a_recording_that_begins_late_is_known_and_kept_from_its_first_word() {
+    let library = library(1..20);
+    let mut matcher = Matcher::default();
+    let (wait, speech) = (words(&babble(500, 30)), words(&babble(7, 10)));
+    let mut known = None;
+    for (heard, speaks) in wait.into_iter().map(|word| (word, false)).chain(speech.iter().map(|word| (*word, true))) {
+        known = known.or(matcher.word(heard, &library));
+        (0..FRAMES_A_WORD).for_each(|_| matcher.settle(speaks));
+    }
+
+    assert_eq!(known.map(|known| known.recording), Some("recording-7".into()));
+    let (kept, spoken): (Vec<Word>, Vec<Word>) = (matcher.words(), speech.iter().map(|heard| heard.word).collect());
+    assert!(kept.ends_with(&spoken[spoken.len() - 200..]), "{} words", kept.len());
+}
+
 #[test]
 fn other_recordings_are_not() {
     let library = library(1..40);
