@@ -60,9 +60,14 @@ impl Call {
         self.settings.policy.step_up(verdict, &taken, self.record.taken_back.is_some())
     }
 
+    /// The key with which the callee of a diverted call gets the caller back.
+    fn way_back(&self) -> Option<char> {
+        self.settings.take_back_key.filter(|_| self.settings.caller_hears != DivertCaller::HangUp)
+    }
+
     /// What the callee of a diverted call hears: of a key only where one brings the caller back.
     fn warning(&self, caller_gone: bool) -> &'static str {
-        if self.settings.take_back_key.is_some() && !caller_gone { "callee-diverted" } else { "callee-diverted-short" }
+        if self.way_back().is_some() && !caller_gone { "callee-diverted" } else { "callee-diverted-short" }
     }
 }
 
@@ -169,8 +174,7 @@ impl Switchboard {
         };
         match call.settings.callee_hears {
             DivertCallee::Announcement => {
-                let caller_gone = call.settings.caller_hears == DivertCaller::HangUp;
-                self.play(call, Leg::Callee, call.warning(caller_gone));
+                self.play(call, Leg::Callee, call.warning(false));
             }
             DivertCallee::Silence => diversion.callee_done = true,
             DivertCallee::HangUp => {
@@ -207,21 +211,31 @@ impl Switchboard {
             self.hold_key(&mut call, digit, pressed, now);
             return self.keep(call);
         }
-        let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
-        let may_decide = |diversion: &Diversion| !diversion.caller_gone && now >= diversion.from;
-        if offered && call.diversion.as_ref().is_some_and(may_decide) {
-            call.diversion = None;
-            let at = call.time(now);
-            call.record.taken_back = Some(at);
-            self.changed(call.id);
-            for to in Leg::BOTH {
-                self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
-                self.cut(&call, to, false);
+        let offered = leg == Leg::Callee && call.way_back() == Some(digit);
+        let decided = call.diversion.as_ref().filter(|diversion| offered && now >= diversion.from);
+        match decided.map(|diversion| diversion.caller_gone) {
+            Some(false) => {
+                call.diversion = None;
+                for to in Leg::BOTH {
+                    self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
+                    self.cut(&call, to, false);
+                }
+                self.key_decided(&call, digit, pressed);
+                self.take_back(&mut call, now);
             }
-            self.key_decided(&call, digit, pressed);
-            self.happened(&call, now, Event::TakenBack { at });
+            // Nobody is there to come back. That it was no scam is the callee's word all the same, and counts for the
+            // next call.
+            Some(true) if call.record.taken_back.is_none() => self.take_back(&mut call, now),
+            Some(true) | None => {}
         }
         self.keep(call);
+    }
+
+    fn take_back(&mut self, call: &mut Call, now: Instant) {
+        let at = call.time(now);
+        call.record.taken_back = Some(at);
+        self.changed(call.id);
+        self.happened(call, now, Event::TakenBack { at });
     }
 
     pub(super) fn finished(&mut self, mut call: Box<Call>, to: Leg, now: Instant) {

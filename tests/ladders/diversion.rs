@@ -148,6 +148,43 @@ fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
 }
 
 #[test]
+fn a_key_behind_the_end_of_the_caller_is_the_callees_word_that_it_was_no_scam() {
+    let hung_up = Settings { caller_hears: DivertCaller::HangUp, ..settings() };
+    for (settings, offered) in [(settings(), true), (hung_up, false)] {
+        let (mut world, mut caller, _) = answered(settings);
+        world.judge(0.95);
+        world.run(MS(1_000));
+        if offered {
+            world.send(TRUNK, &caller.next("BYE", ""));
+        } else {
+            let bye = world.last(TRUNK);
+            world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+        }
+        for _ in 0..2 {
+            world.run(MS(1_500));
+            world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+        }
+        world.run(MS(6_000));
+        world.ladder();
+        world.finished(Leg::Callee);
+        world.run(MS(3_000));
+        let bye = world.last(PBX);
+        world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+        expect(
+            &mut world,
+            "
+             13000       > pbx BYE sip:y@10.0.0.5:5060
+             13000 pbx > 200 OK (2 BYE)
+            ",
+        );
+        let word = world.events.iter().filter(|event| *event == "taken back").count();
+        assert_eq!(word, usize::from(offered), "of a key that nobody was told of, nothing is known");
+        world.rest();
+    }
+}
+
+#[test]
 fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
     let (mut world, _, mut callee) = answered(settings());
     world.judge(0.95);
