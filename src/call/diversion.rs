@@ -24,6 +24,10 @@ const DECISION: Duration = Duration::from_secs(3);
 /// caller, who may have asked for that very key, or comes back from the caller's own tone.
 const UNDERSTOOD: Duration = Duration::from_millis(1_500);
 
+/// The shipped warning has named its key by then, and who presses nine has heard what that does, whatever the guard's
+/// voice said of it before.
+const NAMED: Duration = Duration::from_secs(12);
+
 /// A verdict of the same class is told anew once the probability of any has moved by this much.
 const NEWS: f32 = 0.1;
 
@@ -45,6 +49,11 @@ impl Diversion {
         let Diverting { caller_done, callee_done, caller_gone } = diverting;
         let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
         Self { caller_done, callee_done, caller_gone, from: now, until }
+    }
+
+    /// The callee has heard all, or will hear nothing: an operator's own warning may be shorter than the shipped one.
+    fn may_decide_soon(&mut self, now: Instant) {
+        self.from = self.from.min(now + UNDERSTOOD);
     }
 
     pub(super) fn progress(&self) -> Diverting {
@@ -160,7 +169,7 @@ impl Switchboard {
     fn divert(&mut self, call: &mut Call, now: Instant) {
         // It has been decided: the ear is for calls that have not.
         call.listens_until = None;
-        self.let_a_key_decide(call);
+        let obeyed_until = self.let_a_key_decide(call).map_or(now, |until| until.min(now + NAMED));
         self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
             self.cut(call, from, true);
@@ -169,7 +178,7 @@ impl Switchboard {
             caller_done: false,
             callee_done: false,
             caller_gone: false,
-            from: now + UNDERSTOOD,
+            from: obeyed_until.max(now + UNDERSTOOD),
             until: now + LONGEST_DIVERSION,
         };
         match call.settings.callee_hears {
@@ -193,6 +202,7 @@ impl Switchboard {
         }
         if diversion.caller_done && diversion.callee_done {
             diversion.until = now + DECISION;
+            diversion.may_decide_soon(now);
         }
         call.diversion = Some(diversion);
     }
@@ -248,6 +258,9 @@ impl Switchboard {
                 }
                 if diversion.caller_done && diversion.callee_done {
                     diversion.until = now + DECISION;
+                }
+                if diversion.callee_done {
+                    diversion.may_decide_soon(now);
                 }
                 self.changed(call.id);
             }

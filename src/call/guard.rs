@@ -115,10 +115,12 @@ impl Switchboard {
     }
 
     /// The call is taken away, and a key of the callee takes it back: the media path looks for those that are pressed as
-    /// tones where keys are held.
-    pub(super) fn let_a_key_decide(&mut self, call: &mut Call) {
-        call.guard = None;
+    /// tones where keys are held. Gives until when such a key may still be one of the two nines that the guard's voice
+    /// has asked for, if it is a nine.
+    pub(super) fn let_a_key_decide(&mut self, call: &mut Call) -> Option<Instant> {
+        let told = call.guard.take().and_then(|guard| guard.told);
         self.hold_keys(call, Held::All);
+        told.filter(|_| call.settings.take_back_key == Some(ANYWAY)).map(|told| told + TOLD_AGAIN + TWICE)
     }
 
     /// It has been taken back by this key, which is for nobody else.

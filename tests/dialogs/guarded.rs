@@ -459,7 +459,8 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     press(&mut world, '1');
     world.judge(0.95);
     let diverted = world.ladder();
-    world.run(S(2));
+    // A nine before is for the guard, whose voice the callee has just heard.
+    world.run(S(12));
     press(&mut world, '9');
     press(&mut world, '9');
     world.kill_and_start(MS(500));
@@ -474,6 +475,43 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     assert!(!after.contains("hold keys of callee true"), "{after}");
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn nines_that_the_guard_has_asked_for_do_not_bring_back_a_call_that_is_taken_away_meanwhile() {
+    let no_guard = Settings { take_back_key: Some('5'), ..settings() };
+    // The key, when it was held before the diversion, whether the callee's announcement ends early.
+    for (settings, told_before, short) in [
+        (settings(), Some(MS(2_000)), false),
+        (settings(), Some(MS(2_000)), true),
+        (settings(), None, false),
+        (no_guard, Some(MS(0)), false),
+    ] {
+        let key = settings.take_back_key.unwrap();
+        let (mut world, mut caller, _) = answered(settings);
+        world.judge(0.6);
+        if let Some(before) = told_before {
+            press(&mut world, '1');
+            world.run(before);
+        }
+        world.judge(0.95);
+        world.run(MS(2_000));
+        if short {
+            world.finished(Leg::Callee);
+        }
+        let taken_back = |world: &World| world.events.contains(&"taken back".to_owned());
+        for _ in 0..2 {
+            press(&mut world, key);
+        }
+        let obeys_guard = key == '9' && told_before.is_some();
+        assert_eq!(taken_back(&world), !obeys_guard, "{told_before:?} {key}");
+        if obeys_guard {
+            world.run(if short { MS(1_500) } else { MS(9_000) });
+            press(&mut world, key);
+            assert!(taken_back(&world), "the announcement has named it");
+        }
+        hang_up(world, &mut caller);
+    }
 }
 
 #[test]
