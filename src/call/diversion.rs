@@ -231,6 +231,7 @@ impl Switchboard {
                     self.cut(&call, to, false);
                 }
                 self.key_decided(&call, digit, pressed);
+                call.session.wait_for_refresh(now);
                 self.take_back(&mut call, now);
             }
             // Nobody is there to come back. That it was no scam is the callee's word all the same, and counts for the

@@ -21,7 +21,7 @@ use super::snapshot::SteppedUp;
 use super::stand_in::Unacked;
 use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision};
-use crate::policy::facts::Facts;
+use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
 use crate::rtp::control::{PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
@@ -344,6 +344,14 @@ impl Call {
     pub(super) fn way(&self, leg: Leg, tag: Option<&str>) -> Way<'_> {
         let early = (leg == Leg::Callee).then(|| self.forks.early(tag)).flatten();
         early.unwrap_or_else(|| self.party[leg].way())
+    }
+
+    /// Whom nobody here knows.
+    pub(super) fn stranger(&self) -> Leg {
+        match self.facts.direction {
+            CallDirection::Inbound => Leg::Caller,
+            CallDirection::Outbound => Leg::Callee,
+        }
     }
 
     /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.

@@ -378,14 +378,52 @@ fn a_hold_keeps_no_scam_from_being_taken_away() {
         world.judge(0.95);
         let ladder = world.ladder();
         assert!(ladder.contains("* play callee-diverted to callee") && ladder.contains("cut caller true"), "{ladder}");
-        // It comes back from its hold, and is still not heard.
-        re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
-        assert!(!world.ladder().contains("cut caller false"));
+        // What the caller has to say of its media is not passed on, so that the callee hears the warning and no music.
+        world.send(TRUNK, &caller.next("INVITE", &super::sdp(TRUNK, "")));
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 491 "));
+        world.send(TRUNK, &caller.request("ACK", ""));
+        let ladder = world.ladder();
+        assert!(!ladder.contains("cut caller false") && !ladder.contains("> pbx"), "{ladder}");
         world.finished(Leg::Caller);
         world.finished(Leg::Callee);
         world.run(S(4));
         assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
     }
+}
+
+#[test]
+fn a_caller_who_is_taken_away_changes_no_media_until_the_call_is_taken_back() {
+    const ASKS: &str = "Supported: timer\r\nSession-Expires: 90\r\n";
+    let grants = "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n";
+    let (mut world, mut caller, _) = super::answered_with(settings(), ASKS, grants);
+    world.run(S(75));
+    world.judge(0.95);
+    let plain = super::sdp(TRUNK, "");
+    let none = plain.replace("m=audio 4000", "m=audio 0");
+    let fax = plain.replace("audio 4000 RTP/AVP 0 101", "image 4000 udptl t38");
+    let held = super::sdp(TRUNK, "a=sendonly\r\n");
+    for (method, body) in
+        [("INVITE", &*held), ("INVITE", &none), ("INVITE", &fax), ("INVITE", ""), ("UPDATE", &held), ("PRACK", &held)]
+    {
+        world.send(TRUNK, &caller.next(method, body));
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 491 "), "{method} {body}");
+        if method == "INVITE" {
+            world.send(TRUNK, &caller.request("ACK", ""));
+        }
+    }
+    assert!(world.receive(PBX).is_none());
+    // One that describes nothing moves nothing.
+    world.send(TRUNK, &caller.next("UPDATE", ""));
+    let update = world.last(PBX);
+    world.send(PBX, &response(&update, "500 Server Internal Error", "", ""));
+    world.last(TRUNK);
+
+    // It was to be refreshed meanwhile, and is given time to.
+    world.run(S(14));
+    press(&mut world, '9');
+    world.run(S(20));
+    re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
+    hang_up(world, &mut caller);
 }
 
 #[test]
