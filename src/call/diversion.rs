@@ -28,6 +28,10 @@ const UNDERSTOOD: Duration = Duration::from_millis(1_500);
 /// voice said of it before.
 const NAMED: Duration = Duration::from_secs(12);
 
+/// The warning waits for so long for a callee on hold, who would not hear it. Then it is played all the same, as nobody
+/// says whose hold it is.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// A verdict of the same class is told anew once the probability of any has moved by this much.
 const NEWS: f32 = 0.1;
 
@@ -37,6 +41,8 @@ pub(super) struct Diversion {
     pub caller_done: bool,
     pub callee_done: bool,
     pub caller_gone: bool,
+    /// The warning waits for the end of a hold.
+    pub waits: bool,
     /// The callee may decide from then on.
     pub from: Instant,
     /// And until then.
@@ -48,7 +54,12 @@ impl Diversion {
     pub(super) fn at(diverting: Diverting, now: Instant) -> Self {
         let Diverting { caller_done, callee_done, caller_gone } = diverting;
         let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
-        Self { caller_done, callee_done, caller_gone, from: now, until }
+        Self { caller_done, callee_done, caller_gone, waits: false, from: now, until }
+    }
+
+    /// It is not warned before it hears.
+    fn wait(&mut self, now: Instant) {
+        (self.waits, self.until) = (true, now + LONGEST_WAIT);
     }
 
     /// The callee has heard all, or will hear nothing: an operator's own warning may be shorter than the shipped one.
@@ -157,13 +168,16 @@ impl Switchboard {
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
-        if !diverting.callee_done {
+        let mut diversion = Diversion::at(diverting, now);
+        if !diverting.callee_done && !call.media.callee_hears() {
+            diversion.wait(now);
+        } else if !diverting.callee_done {
             self.play(call, Leg::Callee, call.warning(diverting.caller_gone));
         }
         if !diverting.caller_done {
             self.play(call, Leg::Caller, "caller-diverted");
         }
-        call.diversion = Some(Diversion::at(diverting, now));
+        call.diversion = Some(diversion);
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {
@@ -178,10 +192,12 @@ impl Switchboard {
             caller_done: false,
             callee_done: false,
             caller_gone: false,
+            waits: false,
             from: obeyed_until.max(now + UNDERSTOOD),
             until: now + LONGEST_DIVERSION,
         };
         match call.settings.callee_hears {
+            DivertCallee::Announcement if !call.media.callee_hears() => diversion.wait(now),
             DivertCallee::Announcement => {
                 self.play(call, Leg::Callee, call.warning(false));
             }
@@ -205,6 +221,16 @@ impl Switchboard {
             diversion.may_decide_soon(now);
         }
         call.diversion = Some(diversion);
+    }
+
+    /// Plays the warning that has waited. A hold has ended, or has lasted too long.
+    pub(super) fn warn(&mut self, call: &mut Call, now: Instant) {
+        let Some(diversion) = call.diversion.as_mut().filter(|diversion| diversion.waits) else { return };
+        diversion.waits = false;
+        diversion.from = diversion.from.max(now + UNDERSTOOD);
+        diversion.until = now + LONGEST_DIVERSION;
+        let caller_gone = diversion.caller_gone;
+        self.play(call, Leg::Callee, call.warning(caller_gone));
     }
 
     /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
@@ -255,7 +281,8 @@ impl Switchboard {
             (_, Some(diversion)) => {
                 match to {
                     Leg::Caller => diversion.caller_done = true,
-                    Leg::Callee => diversion.callee_done = true,
+                    // It may be the guard's voice that has ended.
+                    Leg::Callee => diversion.callee_done |= !diversion.waits,
                 }
                 if diversion.caller_done && diversion.callee_done {
                     diversion.until = now + DECISION;

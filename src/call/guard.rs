@@ -102,8 +102,11 @@ impl Switchboard {
         self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts, play }));
     }
 
-    /// A session description has been accepted, which may end a hold.
-    pub(super) fn whisper_late(&mut self, call: &mut Call) {
+    /// A session description has been accepted, which may end a hold: the callee hears what it was to hear.
+    pub(super) fn warn_late(&mut self, call: &mut Call, now: Instant) {
+        if call.media.callee_hears() {
+            self.warn(call, now);
+        }
         let waits = call
             .guard
             .as_mut()

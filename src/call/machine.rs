@@ -266,6 +266,9 @@ impl Switchboard {
             call.listens_until = None;
             self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         }
+        if call.diversion.as_ref().is_some_and(|diversion| diversion.waits && now >= diversion.until) {
+            self.warn(&mut call, now);
+        }
         if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
             return self.hang_up(call, EndReason::Diverted, now);
         }

@@ -400,7 +400,7 @@ impl Switchboard {
         // A reliable 1xx says it too (RFC 6141 §4.3).
         let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
         if accepted {
-            self.accepted(&mut call, relayed, described, from);
+            self.accepted(&mut call, relayed, described, from, now);
             self.changed(call.id);
         } else if reliable && described.is_some() {
             relayed.early = described.map(Box::new);
@@ -413,7 +413,14 @@ impl Switchboard {
     }
 
     /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
-    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
+    fn accepted(
+        &mut self,
+        call: &mut Call,
+        relayed: &RelayedRequest,
+        described: Option<Described>,
+        from: Leg,
+        now: Instant,
+    ) {
         if let Some(described) = &described {
             call.media.talk[from.other()] = relayed.talk;
             call.media.talk[from] = described.talk;
@@ -431,7 +438,7 @@ impl Switchboard {
         if settled {
             self.settle_video(call);
         }
-        self.whisper_late(call);
+        self.warn_late(call, now);
     }
 }
 

@@ -377,7 +377,10 @@ fn a_hold_keeps_no_scam_from_being_taken_away() {
         re_invite(&mut world, from, to, attribute);
         world.judge(0.95);
         let ladder = world.ladder();
-        assert!(ladder.contains("* play callee-diverted to callee") && ladder.contains("cut caller true"), "{ladder}");
+        // Whoever cannot hear it is warned later.
+        let hears = attribute.contains("sendonly") && !by_callee;
+        assert_eq!(ladder.contains("* play callee-diverted to callee"), hears, "{ladder}");
+        assert!(ladder.contains("cut caller true"), "{ladder}");
         // What the caller has to say of its media is not passed on, so that the callee hears the warning and no music.
         world.send(TRUNK, &caller.next("INVITE", &super::sdp(TRUNK, "")));
         assert!(world.last(TRUNK).starts_with("SIP/2.0 491 "));
@@ -385,8 +388,53 @@ fn a_hold_keeps_no_scam_from_being_taken_away() {
         let ladder = world.ladder();
         assert!(!ladder.contains("cut caller false") && !ladder.contains("> pbx"), "{ladder}");
         world.finished(Leg::Caller);
+        world.run(S(30));
+        assert_ne!(world.ladder().contains("* play callee-diverted to callee"), hears);
         world.finished(Leg::Callee);
         world.run(S(4));
+        assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
+    }
+}
+
+#[test]
+fn a_callee_on_hold_hears_the_warning_when_it_comes_back() {
+    for (hold, killed, caller_goes) in [
+        ("a=sendonly\r\n", false, false),
+        ("c=IN IP4 0.0.0.0\r\n", false, false),
+        ("a=sendonly\r\n", true, false),
+        ("a=sendonly\r\n", false, true),
+    ] {
+        let (mut world, mut caller, mut callee) = guarded();
+        press(&mut world, '1');
+        re_invite(&mut world, (PBX, &mut callee), TRUNK, hold);
+        world.judge(0.95);
+        // Of the guard's voice.
+        world.finished(Leg::Callee);
+        world.finished(Leg::Caller);
+        if killed {
+            world.kill_and_start(MS(500));
+        }
+        if caller_goes {
+            world.send(TRUNK, &caller.next("BYE", ""));
+            world.last(TRUNK);
+        }
+        world.run(S(20));
+        let ladder = world.ladder();
+        assert!(ladder.contains("* cut caller true") && !ladder.contains("* play callee-diverted"), "{ladder}");
+
+        let warning = if caller_goes { "callee-diverted-short" } else { "callee-diverted" };
+        if caller_goes {
+            world.send(PBX, &callee.next("INVITE", &super::sdp(PBX, "")));
+            assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+            world.send(PBX, &callee.ack());
+        } else {
+            re_invite(&mut world, (PBX, &mut callee), TRUNK, "");
+        }
+        assert_eq!(world.ladder().matches(&format!("* play {warning} to callee\n")).count(), 1);
+        world.run(S(14));
+        world.finished(Leg::Caller);
+        world.finished(Leg::Callee);
+        world.run(S(3));
         assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
     }
 }
