@@ -13,7 +13,7 @@ use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
 use crate::rtp::control::{Held, LAST_KEY, MediaCommand, PromptId};
 use crate::rtp::returned::Sounded;
-use crate::units::Leg;
+use crate::units::{CallTime, Leg};
 
 /// Pressed twice, it sends what was held. `callee-guard` says so.
 const ANYWAY: char = '9';
@@ -75,10 +75,14 @@ impl Call {
         if self.diversion.is_some() {
             return true;
         }
+        // The second nine may come by INFO too, a little later, and is no key for the caller. Nor is the one that has
+        // just taken the call back.
+        let just = |at: CallTime| self.time(now).0.saturating_sub(at.0) < LAST_KEY;
         let lifted = self.record.lifted.filter(|(_, by)| *by == Lifted::Callee);
-        // The second nine may come by INFO too, a little later, and is no key for the caller.
-        let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_KEY);
-        leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY))
+        let lifts = key == Some(ANYWAY) && lifted.is_some_and(|(at, _)| just(at));
+        let takes_back =
+            key.is_some() && key == self.settings.take_back_key && self.record.taken_back.is_some_and(just);
+        leg == Leg::Callee && (self.guard.is_some() || lifts || takes_back)
     }
 }
 

@@ -657,6 +657,26 @@ fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
 }
 
 #[test]
+fn a_key_that_takes_a_call_back_reaches_nobody_by_info_behind_it() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.judge(0.95);
+    world.run(S(2));
+    press(&mut world, '9');
+    world.run(MS(300));
+    // The same press, as its telephone tells of each in both ways.
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 ") && world.receive(TRUNK).is_none());
+
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    take_info(&mut world);
+    world.run(MS(700));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    take_info(&mut world);
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
 fn a_caller_who_is_listened_to_does_not_hide_behind_a_codec_that_nobody_hears() {
     let (mut world, mut caller, _) = answered(settings());
     let other = |formats: &str| super::sdp(TRUNK, "").replace("RTP/AVP 0 101", &format!("RTP/AVP {formats}"));
