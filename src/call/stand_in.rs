@@ -102,7 +102,8 @@ impl Switchboard {
         } else {
             let protection = call.own_protection(leg);
             call.media.ports.and_then(|ports| {
-                answer::offer(&call.media.plan[leg], ports[leg], answer::version(message), &protection)
+                let plan = answer::led_by(call.media.plan[leg].clone(), call.media.codec_to(leg));
+                answer::offer(&plan, ports[leg], answer::version(message), &protection)
             })
         };
         let Some(body) = body else {
@@ -131,7 +132,8 @@ impl Switchboard {
         }
         let opened = negotiated.as_ref().is_some_and(|negotiated| negotiated.plan.is_some());
         let crypto = media.filter(|_| opened).and_then(|media| call.own_crypto(media, leg));
-        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref())?;
+        let current = call.media.codec_to(leg);
+        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref(), current)?;
         self.take_description(call, media.zip(negotiated), leg, now);
         Some(body)
     }
@@ -141,6 +143,7 @@ impl Switchboard {
         call.media.talk[leg.other()] = Talk::BOTH_WAYS;
         let plan =
             media.map_or_else(|| answer::held(&call.media.plan[leg]), |(media, negotiated)| negotiated.stream(media));
+        let plan = answer::led_by(plan, call.media.codec_to(leg));
         self.plan(call, leg, plan);
         // What we say for others has no pictures.
         self.close_video(call);
