@@ -80,9 +80,24 @@ impl Call {
         self.settings.policy.step_up(verdict, &taken, self.record.taken_back.is_some())
     }
 
-    /// The key with which the callee of a diverted call gets the caller back.
+    /// The key with which the callee of a diverted call gets the caller back. The callee of a call out is the one from
+    /// whom it has been taken.
     fn way_back(&self) -> Option<char> {
-        self.settings.take_back_key.filter(|_| self.settings.caller_hears != DivertCaller::HangUp)
+        let offered = self.stranger() == Leg::Caller && self.settings.caller_hears != DivertCaller::HangUp;
+        self.settings.take_back_key.filter(|_| offered)
+    }
+
+    /// What the caller of a diverted call hears: who has dialled it is told that it was stopped, as its callee is.
+    fn dismissal(&self) -> &'static str {
+        match self.stranger() {
+            Leg::Caller => "caller-diverted",
+            Leg::Callee => "callee-diverted-short",
+        }
+    }
+
+    /// Its callee would not hear a warning.
+    fn is_deaf(&self) -> bool {
+        self.stranger() == Leg::Caller && !self.media.callee_hears()
     }
 
     /// What the callee of a diverted call hears: of a key only where one brings the caller back.
@@ -169,13 +184,13 @@ impl Switchboard {
             self.cut(call, from, true);
         }
         let mut diversion = Diversion::at(diverting, now);
-        if !diverting.callee_done && !call.media.callee_hears() {
+        if !diverting.callee_done && call.is_deaf() {
             diversion.wait(now);
         } else if !diverting.callee_done {
             self.play(call, Leg::Callee, call.warning(diverting.caller_gone));
         }
         if !diverting.caller_done {
-            self.play(call, Leg::Caller, "caller-diverted");
+            self.play(call, Leg::Caller, call.dismissal());
         }
         call.diversion = Some(diversion);
     }
@@ -197,7 +212,7 @@ impl Switchboard {
             until: now + LONGEST_DIVERSION,
         };
         match call.settings.callee_hears {
-            DivertCallee::Announcement if !call.media.callee_hears() => diversion.wait(now),
+            DivertCallee::Announcement if call.is_deaf() => diversion.wait(now),
             DivertCallee::Announcement => {
                 self.play(call, Leg::Callee, call.warning(false));
             }
@@ -208,7 +223,7 @@ impl Switchboard {
             }
         }
         match call.settings.caller_hears {
-            DivertCaller::Announcement => self.play(call, Leg::Caller, "caller-diverted"),
+            DivertCaller::Announcement => self.play(call, Leg::Caller, call.dismissal()),
             DivertCaller::Silence => diversion.caller_done = true,
             DivertCaller::HangUp => {
                 diversion.caller_done = true;

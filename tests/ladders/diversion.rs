@@ -8,7 +8,7 @@ use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
 
 use super::MS;
-use crate::world::{PBX, TRUNK, answered, expect, response, settings};
+use crate::world::{PBX, Phone, TRUNK, World, answered, expect, response, sdp, settings};
 
 #[test]
 fn a_scam_is_taken_away_and_both_legs_are_ended() {
@@ -200,6 +200,57 @@ fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
           1000       > pbx 200 OK (101 BYE)
         ",
     );
+    world.rest();
+}
+
+#[test]
+fn a_call_out_that_an_operator_diverts_does_not_come_back_by_a_key_of_the_one_who_was_called() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960009");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer((TRUNK, "other"), &invite, (PBX, &mut caller));
+    let mut other = Phone { at: TRUNK, ..Phone::callee(&invite, "other") };
+    world.last(TRUNK);
+    world.ladder();
+    world.media_in_ladder = true;
+    let call = world.calls[0];
+    world.input(Input::Divert { call });
+    world.run(MS(2_000));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    // Nor does it move the equipment of the one who dialled.
+    world.send(TRUNK, &other.next("INVITE", &sdp(TRUNK, "a=sendonly\r\n")));
+    world.send(TRUNK, &other.request("ACK", ""));
+    world.send(PBX, &caller.next("OPTIONS", ""));
+    let asked = world.last(TRUNK);
+    world.send(TRUNK, &response(&asked, "200 OK", "", ""));
+    world.last(PBX);
+    world.hang_up((TRUNK, &mut other), PBX);
+
+    expect(
+        &mut world,
+        "
+             0       * hold keys of callee true
+             0       * stop listening
+             0       * cut caller true
+             0       * cut callee true
+             0       * play callee-diverted-short to callee
+             0       * play callee-diverted-short to caller
+          2000 trunk > INVITE sip:x@192.0.2.1:5060 sdp
+          2000       > trunk 491 Request Pending (101 INVITE)
+          2000 trunk > ACK sip:x@192.0.2.1:5060
+          2000 pbx > OPTIONS sip:y@10.0.0.1:5060
+          2000       > trunk OPTIONS sip:y@192.0.2.10:5060
+          2000 trunk > 200 OK (2 OPTIONS)
+          2000       > pbx 200 OK (2 OPTIONS)
+          2000 trunk > BYE sip:x@192.0.2.1:5060
+          2000       * close
+          2000       > pbx BYE sip:x@10.0.0.5:5060
+          2000 pbx > 200 OK (102 BYE)
+          2000       > trunk 200 OK (102 BYE)
+        ",
+    );
+    assert!(!world.events.contains(&"taken back".to_owned()), "{:?}", world.events);
     world.rest();
 }
 
