@@ -25,6 +25,13 @@ pub(super) fn held(plan: &StreamPlan) -> StreamPlan {
     StreamPlan { rtp: None, ..plan.clone() }
 }
 
+/// `plan` with this codec before all others: what plays already goes on in it, and a peer need not hear more than the
+/// one that our answer names.
+pub(super) fn led_by(mut plan: StreamPlan, codec: Option<Codec>) -> StreamPlan {
+    plan.codecs.sort_by_key(|(_, other)| Some(*other) != codec);
+    plan
+}
+
 /// Why the ear cannot listen to `media`; None: it can. `opened`: its SRTP ends here.
 pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<NotAnalysed> {
     if media.is_fax() {
@@ -38,10 +45,17 @@ pub(super) fn unheard(media: &Media<'_>, opened: bool) -> Option<NotAnalysed> {
     }
 }
 
-/// Our own answer to `offer`: a codec that we can play prompts in, at `at`; every other section refused, the direction
-/// that it leaves us; encrypted with `crypto`, our attribute. All sections are refused where the offer does so itself.
-/// None: it has no such codec, or is encrypted and we are not. `version`: higher than that of our last one.
-pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<&str>) -> Option<String> {
+/// Our own answer to `offer`: a codec that we can play prompts in, `current` if it is offered, at `at`; every other
+/// section refused, the direction that it leaves us; encrypted with `crypto`, our attribute. All sections are refused
+/// where the offer does so itself. None: it has no such codec, or is encrypted and we are not. `version`: higher than
+/// that of our last one.
+pub(super) fn own(
+    offer: &Sdp<'_>,
+    at: SocketAddr,
+    version: u32,
+    crypto: Option<&str>,
+    current: Option<Codec>,
+) -> Option<String> {
     let anchored = offer.anchored();
     let media = match anchored {
         Some(anchored) => Some(offer.media.get(anchored).filter(|media| media.is_plain_rtp() || crypto.is_some())?),
@@ -49,7 +63,7 @@ pub(super) fn own(offer: &Sdp<'_>, at: SocketAddr, version: u32, crypto: Option<
         None => return None,
     };
     let audio = match media {
-        Some(media) => Some(audio(&plan(media), at, media.protocol, crypto, left_to_us(media))?),
+        Some(media) => Some(audio(&led_by(plan(media), current), at, media.protocol, crypto, left_to_us(media))?),
         None => None,
     };
     let mut out = session(at, version);

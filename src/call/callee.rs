@@ -274,7 +274,7 @@ impl Switchboard {
 
     /// The caller's ACK to a 2xx.
     pub(super) fn ack(&mut self, mut call: Box<Call>, message: &Message<'_>, leg: Leg, now: Instant) {
-        if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg) {
+        if matches!(call.phase, Phase::Answered { .. }) && self.acked(&mut call, message, leg, now) {
             return self.keep(call);
         }
         match &mut call.phase {

@@ -24,6 +24,14 @@ const DECISION: Duration = Duration::from_secs(3);
 /// caller, who may have asked for that very key, or comes back from the caller's own tone.
 const UNDERSTOOD: Duration = Duration::from_millis(1_500);
 
+/// The shipped warning has named its key by then, and who presses nine has heard what that does, whatever the guard's
+/// voice said of it before.
+const NAMED: Duration = Duration::from_secs(12);
+
+/// The warning waits for so long for a callee on hold, who would not hear it. Then it is played all the same, as nobody
+/// says whose hold it is.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// A verdict of the same class is told anew once the probability of any has moved by this much.
 const NEWS: f32 = 0.1;
 
@@ -33,6 +41,8 @@ pub(super) struct Diversion {
     pub caller_done: bool,
     pub callee_done: bool,
     pub caller_gone: bool,
+    /// The warning waits for the end of a hold.
+    pub waits: bool,
     /// The callee may decide from then on.
     pub from: Instant,
     /// And until then.
@@ -44,7 +54,17 @@ impl Diversion {
     pub(super) fn at(diverting: Diverting, now: Instant) -> Self {
         let Diverting { caller_done, callee_done, caller_gone } = diverting;
         let until = now + if caller_done && callee_done { DECISION } else { LONGEST_DIVERSION };
-        Self { caller_done, callee_done, caller_gone, from: now, until }
+        Self { caller_done, callee_done, caller_gone, waits: false, from: now, until }
+    }
+
+    /// It is not warned before it hears.
+    fn wait(&mut self, now: Instant) {
+        (self.waits, self.until) = (true, now + LONGEST_WAIT);
+    }
+
+    /// The callee has heard all, or will hear nothing: an operator's own warning may be shorter than the shipped one.
+    fn may_decide_soon(&mut self, now: Instant) {
+        self.from = self.from.min(now + UNDERSTOOD);
     }
 
     pub(super) fn progress(&self) -> Diverting {
@@ -60,9 +80,29 @@ impl Call {
         self.settings.policy.step_up(verdict, &taken, self.record.taken_back.is_some())
     }
 
+    /// The key with which the callee of a diverted call gets the caller back. The callee of a call out is the one from
+    /// whom it has been taken.
+    fn way_back(&self) -> Option<char> {
+        let offered = self.stranger() == Leg::Caller && self.settings.caller_hears != DivertCaller::HangUp;
+        self.settings.take_back_key.filter(|_| offered)
+    }
+
+    /// What the caller of a diverted call hears: who has dialled it is told that it was stopped, as its callee is.
+    fn dismissal(&self) -> &'static str {
+        match self.stranger() {
+            Leg::Caller => "caller-diverted",
+            Leg::Callee => "callee-diverted-short",
+        }
+    }
+
+    /// Its callee would not hear a warning.
+    fn is_deaf(&self) -> bool {
+        self.stranger() == Leg::Caller && !self.media.callee_hears()
+    }
+
     /// What the callee of a diverted call hears: of a key only where one brings the caller back.
     fn warning(&self, caller_gone: bool) -> &'static str {
-        if self.settings.take_back_key.is_some() && !caller_gone { "callee-diverted" } else { "callee-diverted-short" }
+        if self.way_back().is_some() && !caller_gone { "callee-diverted" } else { "callee-diverted-short" }
     }
 }
 
@@ -143,19 +183,22 @@ impl Switchboard {
         for from in Leg::BOTH {
             self.cut(call, from, true);
         }
-        if !diverting.callee_done {
+        let mut diversion = Diversion::at(diverting, now);
+        if !diverting.callee_done && call.is_deaf() {
+            diversion.wait(now);
+        } else if !diverting.callee_done {
             self.play(call, Leg::Callee, call.warning(diverting.caller_gone));
         }
         if !diverting.caller_done {
-            self.play(call, Leg::Caller, "caller-diverted");
+            self.play(call, Leg::Caller, call.dismissal());
         }
-        call.diversion = Some(Diversion::at(diverting, now));
+        call.diversion = Some(diversion);
     }
 
     fn divert(&mut self, call: &mut Call, now: Instant) {
         // It has been decided: the ear is for calls that have not.
         call.listens_until = None;
-        self.let_a_key_decide(call);
+        let obeyed_until = self.let_a_key_decide(call).map_or(now, |until| until.min(now + NAMED));
         self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         for from in Leg::BOTH {
             self.cut(call, from, true);
@@ -164,13 +207,14 @@ impl Switchboard {
             caller_done: false,
             callee_done: false,
             caller_gone: false,
-            from: now + UNDERSTOOD,
+            waits: false,
+            from: obeyed_until.max(now + UNDERSTOOD),
             until: now + LONGEST_DIVERSION,
         };
         match call.settings.callee_hears {
+            DivertCallee::Announcement if call.is_deaf() => diversion.wait(now),
             DivertCallee::Announcement => {
-                let caller_gone = call.settings.caller_hears == DivertCaller::HangUp;
-                self.play(call, Leg::Callee, call.warning(caller_gone));
+                self.play(call, Leg::Callee, call.warning(false));
             }
             DivertCallee::Silence => diversion.callee_done = true,
             DivertCallee::HangUp => {
@@ -179,7 +223,7 @@ impl Switchboard {
             }
         }
         match call.settings.caller_hears {
-            DivertCaller::Announcement => self.play(call, Leg::Caller, "caller-diverted"),
+            DivertCaller::Announcement => self.play(call, Leg::Caller, call.dismissal()),
             DivertCaller::Silence => diversion.caller_done = true,
             DivertCaller::HangUp => {
                 diversion.caller_done = true;
@@ -189,8 +233,19 @@ impl Switchboard {
         }
         if diversion.caller_done && diversion.callee_done {
             diversion.until = now + DECISION;
+            diversion.may_decide_soon(now);
         }
         call.diversion = Some(diversion);
+    }
+
+    /// Plays the warning that has waited. A hold has ended, or has lasted too long.
+    pub(super) fn warn(&mut self, call: &mut Call, now: Instant) {
+        let Some(diversion) = call.diversion.as_mut().filter(|diversion| diversion.waits) else { return };
+        diversion.waits = false;
+        diversion.from = diversion.from.max(now + UNDERSTOOD);
+        diversion.until = now + LONGEST_DIVERSION;
+        let caller_gone = diversion.caller_gone;
+        self.play(call, Leg::Callee, call.warning(caller_gone));
     }
 
     /// A leg pressed a key: the callee may take a diverted call back, or send what is held.
@@ -207,21 +262,32 @@ impl Switchboard {
             self.hold_key(&mut call, digit, pressed, now);
             return self.keep(call);
         }
-        let offered = call.settings.take_back_key == Some(digit) && leg == Leg::Callee;
-        let may_decide = |diversion: &Diversion| !diversion.caller_gone && now >= diversion.from;
-        if offered && call.diversion.as_ref().is_some_and(may_decide) {
-            call.diversion = None;
-            let at = call.time(now);
-            call.record.taken_back = Some(at);
-            self.changed(call.id);
-            for to in Leg::BOTH {
-                self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
-                self.cut(&call, to, false);
+        let offered = leg == Leg::Callee && call.way_back() == Some(digit);
+        let decided = call.diversion.as_ref().filter(|diversion| offered && now >= diversion.from);
+        match decided.map(|diversion| diversion.caller_gone) {
+            Some(false) => {
+                call.diversion = None;
+                for to in Leg::BOTH {
+                    self.out(Output::Media(MediaCommand::StopPlay { call: call.id, to }));
+                    self.cut(&call, to, false);
+                }
+                self.key_decided(&call, digit, pressed);
+                call.session.wait_for_refresh(now);
+                self.take_back(&mut call, now);
             }
-            self.key_decided(&call, digit, pressed);
-            self.happened(&call, now, Event::TakenBack { at });
+            // Nobody is there to come back. That it was no scam is the callee's word all the same, and counts for the
+            // next call.
+            Some(true) if call.record.taken_back.is_none() => self.take_back(&mut call, now),
+            Some(true) | None => {}
         }
         self.keep(call);
+    }
+
+    fn take_back(&mut self, call: &mut Call, now: Instant) {
+        let at = call.time(now);
+        call.record.taken_back = Some(at);
+        self.changed(call.id);
+        self.happened(call, now, Event::TakenBack { at });
     }
 
     pub(super) fn finished(&mut self, mut call: Box<Call>, to: Leg, now: Instant) {
@@ -230,10 +296,14 @@ impl Switchboard {
             (_, Some(diversion)) => {
                 match to {
                     Leg::Caller => diversion.caller_done = true,
-                    Leg::Callee => diversion.callee_done = true,
+                    // It may be the guard's voice that has ended.
+                    Leg::Callee => diversion.callee_done |= !diversion.waits,
                 }
                 if diversion.caller_done && diversion.callee_done {
                     diversion.until = now + DECISION;
+                }
+                if diversion.callee_done {
+                    diversion.may_decide_soon(now);
                 }
                 self.changed(call.id);
             }

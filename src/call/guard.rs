@@ -13,7 +13,7 @@ use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, StepUp};
 use crate::rtp::control::{Held, LAST_KEY, MediaCommand, PromptId};
 use crate::rtp::returned::Sounded;
-use crate::units::Leg;
+use crate::units::{CallTime, Leg};
 
 /// Pressed twice, it sends what was held. `callee-guard` says so.
 const ANYWAY: char = '9';
@@ -75,10 +75,14 @@ impl Call {
         if self.diversion.is_some() {
             return true;
         }
+        // The second nine may come by INFO too, a little later, and is no key for the caller. Nor is the one that has
+        // just taken the call back.
+        let just = |at: CallTime| self.time(now).0.saturating_sub(at.0) < LAST_KEY;
         let lifted = self.record.lifted.filter(|(_, by)| *by == Lifted::Callee);
-        // The second nine may come by INFO too, a little later, and is no key for the caller.
-        let just_lifted = lifted.is_some_and(|(at, _)| self.time(now).0.saturating_sub(at.0) < LAST_KEY);
-        leg == Leg::Callee && (self.guard.is_some() || just_lifted && key == Some(ANYWAY))
+        let lifts = key == Some(ANYWAY) && lifted.is_some_and(|(at, _)| just(at));
+        let takes_back =
+            key.is_some() && key == self.settings.take_back_key && self.record.taken_back.is_some_and(just);
+        leg == Leg::Callee && (self.guard.is_some() || lifts || takes_back)
     }
 }
 
@@ -102,8 +106,11 @@ impl Switchboard {
         self.out(Output::Media(MediaCommand::Whisper { call: call.id, to: Leg::Callee, prompts, play }));
     }
 
-    /// A session description has been accepted, which may end a hold.
-    pub(super) fn whisper_late(&mut self, call: &mut Call) {
+    /// A session description has been accepted, which may end a hold: the callee hears what it was to hear.
+    pub(super) fn warn_late(&mut self, call: &mut Call, now: Instant) {
+        if call.media.callee_hears() {
+            self.warn(call, now);
+        }
         let waits = call
             .guard
             .as_mut()
@@ -115,10 +122,12 @@ impl Switchboard {
     }
 
     /// The call is taken away, and a key of the callee takes it back: the media path looks for those that are pressed as
-    /// tones where keys are held.
-    pub(super) fn let_a_key_decide(&mut self, call: &mut Call) {
-        call.guard = None;
+    /// tones where keys are held. Gives until when such a key may still be one of the two nines that the guard's voice
+    /// has asked for, if it is a nine.
+    pub(super) fn let_a_key_decide(&mut self, call: &mut Call) -> Option<Instant> {
+        let told = call.guard.take().and_then(|guard| guard.told);
         self.hold_keys(call, Held::All);
+        told.filter(|_| call.settings.take_back_key == Some(ANYWAY)).map(|told| told + TOLD_AGAIN + TWICE)
     }
 
     /// It has been taken back by this key, which is for nobody else.

@@ -78,7 +78,7 @@ impl Switchboard {
         let Some(invite) = &call.invite else { return false };
         call.read_sdp(invite.message().sdp(), Leg::Caller).is_ok_and(|sdp| {
             let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
-            answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref()).is_some()
+            answer::own(&sdp, call.local(Leg::Caller).address, 1, crypto.as_deref(), None).is_some()
         })
     }
 
@@ -266,6 +266,9 @@ impl Switchboard {
             call.listens_until = None;
             self.out(Output::Media(MediaCommand::StopTap { call: call.id }));
         }
+        if call.diversion.as_ref().is_some_and(|diversion| diversion.waits && now >= diversion.until) {
+            self.warn(&mut call, now);
+        }
         if call.diversion.as_ref().is_some_and(|diversion| now >= diversion.until) {
             return self.hang_up(call, EndReason::Diverted, now);
         }
@@ -324,5 +327,5 @@ impl Switchboard {
 /// Our own answer to the caller's offer; None: we have no codec that it takes.
 fn own_answer(call: &Call, sdp: &Sdp<'_>, invite: &Message<'_>) -> Option<String> {
     let crypto = sdp.anchored_media().and_then(|media| call.own_crypto(media, Leg::Caller));
-    answer::own(sdp, call.media.ports?.caller, answer::version(invite), crypto.as_deref())
+    answer::own(sdp, call.media.ports?.caller, answer::version(invite), crypto.as_deref(), None)
 }

@@ -400,7 +400,7 @@ impl Switchboard {
         // A reliable 1xx says it too (RFC 6141 §4.3).
         let reliable = relayed.invite && code.is_provisional() && message.other("RSeq").is_some();
         if accepted {
-            self.accepted(&mut call, relayed, described, from);
+            self.accepted(&mut call, relayed, described, from, now);
             self.changed(call.id);
         } else if reliable && described.is_some() {
             relayed.early = described.map(Box::new);
@@ -413,7 +413,14 @@ impl Switchboard {
     }
 
     /// The offer of a request and its answer are in force; either may lack. `described`: by the response of `from`.
-    fn accepted(&mut self, call: &mut Call, relayed: &RelayedRequest, described: Option<Described>, from: Leg) {
+    fn accepted(
+        &mut self,
+        call: &mut Call,
+        relayed: &RelayedRequest,
+        described: Option<Described>,
+        from: Leg,
+        now: Instant,
+    ) {
         if let Some(described) = &described {
             call.media.talk[from.other()] = relayed.talk;
             call.media.talk[from] = described.talk;
@@ -431,7 +438,7 @@ impl Switchboard {
         if settled {
             self.settle_video(call);
         }
-        self.whisper_late(call);
+        self.warn_late(call, now);
     }
 }
 
@@ -465,11 +472,28 @@ fn refusal(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
     } else if leg == Leg::Callee && !call.has_callee {
         // There is no such dialog on this side.
         Some(StatusCode::NO_SUCH_CALL)
-    } else if !call.nobody_at(leg.other()) && refuses_offer(call, message, leg) {
-        Some(StatusCode::NOT_ACCEPTABLE_HERE)
-    } else {
+    } else if call.nobody_at(leg.other()) {
         None
+    } else if let Some(code) = call.diversion.as_ref().and_then(|_| refusal_to_steer(call, message, leg)) {
+        Some(code)
+    } else {
+        refuses_offer(call, message, leg).then_some(StatusCode::NOT_ACCEPTABLE_HERE)
     }
+}
+
+/// What the one who has been taken away is answered with where it would still move the equipment of who is warned: a
+/// hold has music play in place of the warning, a transfer has a number dialled. Should the call be taken back, it may
+/// ask again (RFC 3261 §14.1).
+fn refusal_to_steer(call: &Call, message: &Message<'_>, leg: Leg) -> Option<StatusCode> {
+    let method = message.method().filter(|_| leg == call.stranger())?;
+    let code = match method {
+        Method::Other("REFER") => StatusCode::DECLINE,
+        Method::Invite => StatusCode::REQUEST_PENDING,
+        Method::Update | Method::Prack if message.has_sdp() => StatusCode::REQUEST_PENDING,
+        Method::Update | Method::Prack | Method::Ack | Method::Bye | Method::Cancel => return None,
+        Method::Options | Method::Register | Method::Info | Method::Other(_) => return None,
+    };
+    Some(code)
 }
 
 /// True for a request that says where its sender is (RFC 3261 §12.2, RFC 3311 §5.2), and whose 2xx sets the session

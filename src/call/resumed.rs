@@ -123,7 +123,7 @@ impl Switchboard {
         self.plan(call, from, described.plan);
         self.plan_video(call, from, described.video);
         self.settle_video(call);
-        self.whisper_late(call);
+        self.warn_late(call, now);
         described.refused
     }
 }

@@ -14,7 +14,7 @@ use super::event::EndReason;
 use super::forward;
 use super::state::Call;
 use super::switchboard::Switchboard;
-use crate::sip::transaction::{ClientId, ClientKind};
+use crate::sip::transaction::{ClientId, ClientKind, T1X64};
 use crate::sip::wire::{Edits, Message, StatusCode};
 use crate::units::{CallId, Leg, PerLeg};
 
@@ -78,6 +78,13 @@ impl Session {
         let inserted = wish.interval.filter(|_| wish.knows_timers && granted.is_none());
         self.timer = granted.or(inserted).map(|interval| (interval, now + interval));
         inserted
+    }
+
+    /// Refreshes were refused for a while, and the next one is given time to come.
+    pub(super) fn wait_for_refresh(&mut self, now: Instant) {
+        if let Some((_, until)) = &mut self.timer {
+            *until = (*until).max(now + T1X64);
+        }
     }
 }
 

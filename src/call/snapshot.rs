@@ -133,7 +133,7 @@ pub struct Story {
     pub verdict: Option<Verdict>,
     /// Actions, in their order.
     pub steps: Vec<SteppedUp>,
-    /// The callee took the call back then.
+    /// The callee pressed the take-back key then, though the caller may have been gone.
     pub taken_back: Option<CallTime>,
     /// Keys were no longer held back from then on.
     #[serde(default)]

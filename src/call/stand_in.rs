@@ -55,10 +55,12 @@ impl Switchboard {
             Some(Method::Update) if announcing && message.has_sdp() => {
                 (StatusCode::SERVER_ERROR, &["Retry-After: 5"], String::new())
             }
-            Some(Method::Update) if talking && message.has_sdp() => match self.described(&mut call, message, leg) {
-                Some(body) => (StatusCode::OK, &[], body),
-                None => (StatusCode::NOT_ACCEPTABLE_HERE, &[], String::new()),
-            },
+            Some(Method::Update) if talking && message.has_sdp() => {
+                match self.described(&mut call, message, leg, now) {
+                    Some(body) => (StatusCode::OK, &[], body),
+                    None => (StatusCode::NOT_ACCEPTABLE_HERE, &[], String::new()),
+                }
+            }
             Some(Method::Update | Method::Info | Method::Options) if talking || announcing => {
                 (StatusCode::OK, &[ALLOW], String::new())
             }
@@ -96,11 +98,12 @@ impl Switchboard {
             return self.keep(call);
         }
         let body = if message.has_sdp() {
-            self.described(&mut call, message, leg)
+            self.described(&mut call, message, leg, now)
         } else {
             let protection = call.own_protection(leg);
             call.media.ports.and_then(|ports| {
-                answer::offer(&call.media.plan[leg], ports[leg], answer::version(message), &protection)
+                let plan = answer::led_by(call.media.plan[leg].clone(), call.media.codec_to(leg));
+                answer::offer(&plan, ports[leg], answer::version(message), &protection)
             })
         };
         let Some(body) = body else {
@@ -119,7 +122,7 @@ impl Switchboard {
     }
 
     /// Takes in a description of `leg`; our answer to it. None: we have none.
-    fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> Option<String> {
+    fn described(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg, now: Instant) -> Option<String> {
         let ports = call.media.ports?;
         let sdp = call.read_sdp(message.sdp(), leg).ok()?;
         let media = sdp.anchored_media();
@@ -129,24 +132,27 @@ impl Switchboard {
         }
         let opened = negotiated.as_ref().is_some_and(|negotiated| negotiated.plan.is_some());
         let crypto = media.filter(|_| opened).and_then(|media| call.own_crypto(media, leg));
-        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref())?;
-        self.take_description(call, media.zip(negotiated), leg);
+        let current = call.media.codec_to(leg);
+        let body = answer::own(&sdp, ports[leg], answer::version(message), crypto.as_deref(), current)?;
+        self.take_description(call, media.zip(negotiated), leg, now);
         Some(body)
     }
 
-    fn take_description(&mut self, call: &mut Call, media: Option<(&Media<'_>, Negotiated)>, leg: Leg) {
+    fn take_description(&mut self, call: &mut Call, media: Option<(&Media<'_>, Negotiated)>, leg: Leg, now: Instant) {
         call.media.talk[leg] = media.as_ref().map_or(Talk::NONE, |(media, _)| Talk::of(media));
         call.media.talk[leg.other()] = Talk::BOTH_WAYS;
         let plan =
             media.map_or_else(|| answer::held(&call.media.plan[leg]), |(media, negotiated)| negotiated.stream(media));
+        let plan = answer::led_by(plan, call.media.codec_to(leg));
         self.plan(call, leg, plan);
         // What we say for others has no pictures.
         self.close_video(call);
         self.changed(call.id);
+        self.warn_late(call, now);
     }
 
     /// An ACK of `leg`. True: it is for an answer of ours.
-    pub(super) fn acked(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg) -> bool {
+    pub(super) fn acked(&mut self, call: &mut Call, message: &Message<'_>, leg: Leg, now: Instant) -> bool {
         if call.unacked.as_ref().is_none_or(|unacked| unacked.leg != leg) {
             // A repeated one, and nobody to pass it on to.
             return !call.has_callee;
@@ -155,7 +161,7 @@ impl Switchboard {
         if let (true, Ok(sdp)) = (message.has_sdp(), call.read_sdp(message.sdp(), leg)) {
             let media = sdp.anchored_media();
             let negotiated = media.map(|media| call.negotiate(media, leg));
-            self.take_description(call, media.zip(negotiated), leg);
+            self.take_description(call, media.zip(negotiated), leg, now);
         }
         true
     }

@@ -21,9 +21,9 @@ use super::snapshot::SteppedUp;
 use super::stand_in::Unacked;
 use super::video::Video;
 use crate::policy::action::{Enforcement, Route, RouteDecision};
-use crate::policy::facts::Facts;
+use crate::policy::facts::{CallDirection, Facts};
 use crate::policy::judge::Verdict;
-use crate::rtp::control::{PlayId, StreamPlan};
+use crate::rtp::control::{Codec, PlayId, StreamPlan};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::{ClientId, Repeat, ServerId};
 use crate::sip::wire::{Edits, KeptMessage, Message, NameAddr};
@@ -112,6 +112,13 @@ impl CallMedia {
     /// Audio does not flow both ways: nobody need send anything.
     pub(super) fn is_on_hold(&self) -> bool {
         Leg::BOTH.into_iter().any(|leg| self.talk[leg] != Talk::BOTH_WAYS)
+    }
+
+    /// What is sent to `leg`, most likely: what both descriptions know, or what its own names first.
+    pub(super) fn codec_to(&self, leg: Leg) -> Option<Codec> {
+        let (own, others) = (&self.plan[leg].codecs, &self.plan[leg.other()].codecs);
+        let common = own.iter().find(|(_, codec)| others.iter().any(|(_, other)| other == codec));
+        common.or(own.first()).map(|(_, codec)| *codec)
     }
 
     /// The callee hears what comes from the caller's side. One whom the caller has put on hold does: it may be music.
@@ -344,6 +351,14 @@ impl Call {
     pub(super) fn way(&self, leg: Leg, tag: Option<&str>) -> Way<'_> {
         let early = (leg == Leg::Callee).then(|| self.forks.early(tag)).flatten();
         early.unwrap_or_else(|| self.party[leg].way())
+    }
+
+    /// Whom nobody here knows.
+    pub(super) fn stranger(&self) -> Leg {
+        match self.facts.direction {
+            CallDirection::Inbound => Leg::Caller,
+            CallDirection::Outbound => Leg::Callee,
+        }
     }
 
     /// Nobody is, or stays, behind `leg`: we never invited them, they have hung up, or we have.

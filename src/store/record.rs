@@ -89,7 +89,7 @@ pub struct CallRecord {
     pub verdicts_left_out: u32,
     /// Actions on the running call, in their order.
     pub steps: Vec<Step>,
-    /// The callee took the call back then.
+    /// The callee pressed the take-back key then, though the caller may have been gone.
     pub taken_back: Option<CallTime>,
     /// The callee's keys reached the caller again from then on, and why: `callee`, `live`. In a box: few calls are
     /// guarded.
@@ -188,7 +188,7 @@ pub struct CallSummary {
     pub action_enforcement: Option<Label>,
     /// When, in milliseconds since the answer.
     pub action_at_ms: Option<u64>,
-    /// The callee took it back.
+    /// The callee pressed the take-back key.
     pub taken_back: bool,
     /// The callee's keys were held, and reached the caller again later.
     pub guard_lifted: bool,

@@ -377,15 +377,101 @@ fn a_hold_keeps_no_scam_from_being_taken_away() {
         re_invite(&mut world, from, to, attribute);
         world.judge(0.95);
         let ladder = world.ladder();
-        assert!(ladder.contains("* play callee-diverted to callee") && ladder.contains("cut caller true"), "{ladder}");
-        // It comes back from its hold, and is still not heard.
-        re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
-        assert!(!world.ladder().contains("cut caller false"));
+        // Whoever cannot hear it is warned later.
+        let hears = attribute.contains("sendonly") && !by_callee;
+        assert_eq!(ladder.contains("* play callee-diverted to callee"), hears, "{ladder}");
+        assert!(ladder.contains("cut caller true"), "{ladder}");
+        // What the caller has to say of its media is not passed on, so that the callee hears the warning and no music.
+        world.send(TRUNK, &caller.next("INVITE", &super::sdp(TRUNK, "")));
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 491 "));
+        world.send(TRUNK, &caller.request("ACK", ""));
+        let ladder = world.ladder();
+        assert!(!ladder.contains("cut caller false") && !ladder.contains("> pbx"), "{ladder}");
         world.finished(Leg::Caller);
+        world.run(S(30));
+        assert_ne!(world.ladder().contains("* play callee-diverted to callee"), hears);
         world.finished(Leg::Callee);
         world.run(S(4));
         assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
     }
+}
+
+#[test]
+fn a_callee_on_hold_hears_the_warning_when_it_comes_back() {
+    for (hold, killed, caller_goes) in [
+        ("a=sendonly\r\n", false, false),
+        ("c=IN IP4 0.0.0.0\r\n", false, false),
+        ("a=sendonly\r\n", true, false),
+        ("a=sendonly\r\n", false, true),
+    ] {
+        let (mut world, mut caller, mut callee) = guarded();
+        press(&mut world, '1');
+        re_invite(&mut world, (PBX, &mut callee), TRUNK, hold);
+        world.judge(0.95);
+        // Of the guard's voice.
+        world.finished(Leg::Callee);
+        world.finished(Leg::Caller);
+        if killed {
+            world.kill_and_start(MS(500));
+        }
+        if caller_goes {
+            world.send(TRUNK, &caller.next("BYE", ""));
+            world.last(TRUNK);
+        }
+        world.run(S(20));
+        let ladder = world.ladder();
+        assert!(ladder.contains("* cut caller true") && !ladder.contains("* play callee-diverted"), "{ladder}");
+
+        let warning = if caller_goes { "callee-diverted-short" } else { "callee-diverted" };
+        if caller_goes {
+            world.send(PBX, &callee.next("INVITE", &super::sdp(PBX, "")));
+            assert!(world.last(PBX).starts_with("SIP/2.0 200 "));
+            world.send(PBX, &callee.ack());
+        } else {
+            re_invite(&mut world, (PBX, &mut callee), TRUNK, "");
+        }
+        assert_eq!(world.ladder().matches(&format!("* play {warning} to callee\n")).count(), 1);
+        world.run(S(14));
+        world.finished(Leg::Caller);
+        world.finished(Leg::Callee);
+        world.run(S(3));
+        assert_eq!(world.events.last().unwrap(), "ended diverted by us ");
+    }
+}
+
+#[test]
+fn a_caller_who_is_taken_away_changes_no_media_until_the_call_is_taken_back() {
+    const ASKS: &str = "Supported: timer\r\nSession-Expires: 90\r\n";
+    let grants = "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n";
+    let (mut world, mut caller, _) = super::answered_with(settings(), ASKS, grants);
+    world.run(S(75));
+    world.judge(0.95);
+    let plain = super::sdp(TRUNK, "");
+    let none = plain.replace("m=audio 4000", "m=audio 0");
+    let fax = plain.replace("audio 4000 RTP/AVP 0 101", "image 4000 udptl t38");
+    let held = super::sdp(TRUNK, "a=sendonly\r\n");
+    for (method, body) in
+        [("INVITE", &*held), ("INVITE", &none), ("INVITE", &fax), ("INVITE", ""), ("UPDATE", &held), ("PRACK", &held)]
+    {
+        world.send(TRUNK, &caller.next(method, body));
+        assert!(world.last(TRUNK).starts_with("SIP/2.0 491 "), "{method} {body}");
+        if method == "INVITE" {
+            world.send(TRUNK, &caller.request("ACK", ""));
+        }
+    }
+    assert!(world.receive(PBX).is_none());
+    // One that describes nothing moves nothing.
+    world.send(TRUNK, &caller.next("UPDATE", ""));
+    let update = world.last(PBX);
+    world.send(PBX, &response(&update, "500 Server Internal Error", "", ""));
+    world.last(TRUNK);
+
+    // It was to be refreshed meanwhile, and is given time to.
+    world.run(S(14));
+    press(&mut world, '9');
+    world.run(S(20));
+    re_invite(&mut world, (TRUNK, &mut caller), PBX, "");
+    hang_up(world, &mut caller);
 }
 
 #[test]
@@ -459,7 +545,8 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     press(&mut world, '1');
     world.judge(0.95);
     let diverted = world.ladder();
-    world.run(S(2));
+    // A nine before is for the guard, whose voice the callee has just heard.
+    world.run(S(12));
     press(&mut world, '9');
     press(&mut world, '9');
     world.kill_and_start(MS(500));
@@ -474,6 +561,43 @@ fn a_guard_ends_when_the_call_is_taken_away_and_does_not_come_back_with_it() {
     assert!(!after.contains("hold keys of callee true"), "{after}");
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
+}
+
+#[test]
+fn nines_that_the_guard_has_asked_for_do_not_bring_back_a_call_that_is_taken_away_meanwhile() {
+    let no_guard = Settings { take_back_key: Some('5'), ..settings() };
+    // The key, when it was held before the diversion, whether the callee's announcement ends early.
+    for (settings, told_before, short) in [
+        (settings(), Some(MS(2_000)), false),
+        (settings(), Some(MS(2_000)), true),
+        (settings(), None, false),
+        (no_guard, Some(MS(0)), false),
+    ] {
+        let key = settings.take_back_key.unwrap();
+        let (mut world, mut caller, _) = answered(settings);
+        world.judge(0.6);
+        if let Some(before) = told_before {
+            press(&mut world, '1');
+            world.run(before);
+        }
+        world.judge(0.95);
+        world.run(MS(2_000));
+        if short {
+            world.finished(Leg::Callee);
+        }
+        let taken_back = |world: &World| world.events.contains(&"taken back".to_owned());
+        for _ in 0..2 {
+            press(&mut world, key);
+        }
+        let obeys_guard = key == '9' && told_before.is_some();
+        assert_eq!(taken_back(&world), !obeys_guard, "{told_before:?} {key}");
+        if obeys_guard {
+            world.run(if short { MS(1_500) } else { MS(9_000) });
+            press(&mut world, key);
+            assert!(taken_back(&world), "the announcement has named it");
+        }
+        hang_up(world, &mut caller);
+    }
 }
 
 #[test]
@@ -528,6 +652,26 @@ fn a_nine_by_info_that_takes_a_call_back_is_no_key_in_the_media_behind_it() {
 
     let ladder = world.ladder();
     assert!(ladder.contains("hold keys of callee false but 9\n"), "{ladder}");
+    world.forget_peer(PBX);
+    hang_up(world, &mut caller);
+}
+
+#[test]
+fn a_key_that_takes_a_call_back_reaches_nobody_by_info_behind_it() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.judge(0.95);
+    world.run(S(2));
+    press(&mut world, '9');
+    world.run(MS(300));
+    // The same press, as its telephone tells of each in both ways.
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    assert!(world.last(PBX).starts_with("SIP/2.0 200 ") && world.receive(TRUNK).is_none());
+
+    world.send(PBX, &info(&mut callee, "Signal=1\r\n"));
+    take_info(&mut world);
+    world.run(MS(700));
+    world.send(PBX, &info(&mut callee, "Signal=9\r\n"));
+    take_info(&mut world);
     world.forget_peer(PBX);
     hang_up(world, &mut caller);
 }

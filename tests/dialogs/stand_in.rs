@@ -24,9 +24,11 @@ fn an_announcement_is_held_and_resumed_in_every_spelling() {
         (description.replace("m=audio 4000", "m=audio 0"), "m=audio 0 RTP/AVP 0\r\n", "[(0, Pcmu)]"),
         (
             description.replace("AVP 0 101", "AVP 8 0"),
-            "a=rtpmap:8 PCMA/8000\r\na=sendrecv\r\n",
-            "[(8, Pcma), (0, Pcmu)]",
+            // In what the announcement plays already.
+            "a=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n",
+            "[(0, Pcmu), (8, Pcma)]",
         ),
+        (description.replace("AVP 0 101", "AVP 8"), "a=rtpmap:8 PCMA/8000\r\na=sendrecv\r\n", "[(8, Pcma)]"),
         (description.clone() + "m=video 4002 RTP/AVP 99\r\n", "m=video 0 RTP/AVP 99\r\n", "[(0, Pcmu)]"),
     ] {
         world.send(TRUNK, &caller.next("INVITE", &offer));

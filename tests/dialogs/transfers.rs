@@ -1,5 +1,8 @@
 //! Transfers: Refer-To names somebody whom its reader can reach, Replaces a dialog that its reader knows.
 
+use ringfence::rtp::control::MediaEvent;
+use ringfence::units::Leg;
+
 use super::world::{PBX, Phone, TRUNK, US_INSIDE, US_OUTSIDE, header, response, sdp, settings};
 use super::{MS, answered, expect, hang_up};
 
@@ -97,6 +100,32 @@ fn hang_up_first(world: &mut super::World, caller: &mut Phone) {
     let bye = world.last(TRUNK);
     assert!(bye.starts_with("BYE "), "{bye}");
     world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+}
+
+#[test]
+fn a_caller_who_is_taken_away_transfers_nobody() {
+    let (mut world, mut caller, mut callee) = answered(settings());
+    world.judge(0.95);
+    caller.cseq += 1;
+    world.send(TRUNK, &caller.request_with("REFER", "Refer-To: <sip:00871000000@elsewhere.example>\r\n", ""));
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 603 "));
+    assert!(world.receive(PBX).is_none());
+    // Whoever is warned is free to.
+    callee.cseq += 1;
+    world.send(PBX, &callee.request_with("REFER", &format!("Refer-To: <sip:01632960009@{US_INSIDE}>\r\n"), ""));
+    let refer = world.last(TRUNK);
+    assert!(refer.starts_with("REFER "), "{refer}");
+    world.send(TRUNK, &response(&refer, "202 Accepted", "", ""));
+    world.last(PBX);
+    world.run(MS(2_000));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    caller.cseq += 1;
+    world.send(TRUNK, &caller.request_with("REFER", "Refer-To: <sip:201@192.0.2.1>\r\n", ""));
+    let refer = world.last(PBX);
+    assert!(refer.starts_with("REFER "), "taken back, it is a call as any other: {refer}");
+    world.send(PBX, &response(&refer, "202 Accepted", "", ""));
+    world.last(TRUNK);
+    hang_up(world, &mut caller);
 }
 
 #[test]

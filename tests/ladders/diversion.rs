@@ -8,7 +8,7 @@ use ringfence::rtp::control::MediaEvent;
 use ringfence::units::Leg;
 
 use super::MS;
-use crate::world::{PBX, TRUNK, answered, expect, response, settings};
+use crate::world::{PBX, Phone, TRUNK, World, answered, expect, response, sdp, settings};
 
 #[test]
 fn a_scam_is_taken_away_and_both_legs_are_ended() {
@@ -148,6 +148,43 @@ fn a_scammer_that_hangs_up_does_not_cut_the_warning_short() {
 }
 
 #[test]
+fn a_key_behind_the_end_of_the_caller_is_the_callees_word_that_it_was_no_scam() {
+    let hung_up = Settings { caller_hears: DivertCaller::HangUp, ..settings() };
+    for (settings, offered) in [(settings(), true), (hung_up, false)] {
+        let (mut world, mut caller, _) = answered(settings);
+        world.judge(0.95);
+        world.run(MS(1_000));
+        if offered {
+            world.send(TRUNK, &caller.next("BYE", ""));
+        } else {
+            let bye = world.last(TRUNK);
+            world.send(TRUNK, &response(&bye, "200 OK", "", ""));
+        }
+        for _ in 0..2 {
+            world.run(MS(1_500));
+            world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+        }
+        world.run(MS(6_000));
+        world.ladder();
+        world.finished(Leg::Callee);
+        world.run(MS(3_000));
+        let bye = world.last(PBX);
+        world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+        expect(
+            &mut world,
+            "
+             13000       > pbx BYE sip:y@10.0.0.5:5060
+             13000 pbx > 200 OK (2 BYE)
+            ",
+        );
+        let word = world.events.iter().filter(|event| *event == "taken back").count();
+        assert_eq!(word, usize::from(offered), "of a key that nobody was told of, nothing is known");
+        world.rest();
+    }
+}
+
+#[test]
 fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
     let (mut world, _, mut callee) = answered(settings());
     world.judge(0.95);
@@ -163,6 +200,57 @@ fn a_callee_that_hangs_up_during_the_warning_ends_both_legs() {
           1000       > pbx 200 OK (101 BYE)
         ",
     );
+    world.rest();
+}
+
+#[test]
+fn a_call_out_that_an_operator_diverts_does_not_come_back_by_a_key_of_the_one_who_was_called() {
+    let mut world = World::new(settings());
+    let mut caller = Phone::inside("out", "01632960009");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.answer((TRUNK, "other"), &invite, (PBX, &mut caller));
+    let mut other = Phone { at: TRUNK, ..Phone::callee(&invite, "other") };
+    world.last(TRUNK);
+    world.ladder();
+    world.media_in_ladder = true;
+    let call = world.calls[0];
+    world.input(Input::Divert { call });
+    world.run(MS(2_000));
+    world.media_says(MediaEvent::Digit { leg: Leg::Callee, digit: '9' });
+    // Nor does it move the equipment of the one who dialled.
+    world.send(TRUNK, &other.next("INVITE", &sdp(TRUNK, "a=sendonly\r\n")));
+    world.send(TRUNK, &other.request("ACK", ""));
+    world.send(PBX, &caller.next("OPTIONS", ""));
+    let asked = world.last(TRUNK);
+    world.send(TRUNK, &response(&asked, "200 OK", "", ""));
+    world.last(PBX);
+    world.hang_up((TRUNK, &mut other), PBX);
+
+    expect(
+        &mut world,
+        "
+             0       * hold keys of callee true
+             0       * stop listening
+             0       * cut caller true
+             0       * cut callee true
+             0       * play callee-diverted-short to callee
+             0       * play callee-diverted-short to caller
+          2000 trunk > INVITE sip:x@192.0.2.1:5060 sdp
+          2000       > trunk 491 Request Pending (101 INVITE)
+          2000 trunk > ACK sip:x@192.0.2.1:5060
+          2000 pbx > OPTIONS sip:y@10.0.0.1:5060
+          2000       > trunk OPTIONS sip:y@192.0.2.10:5060
+          2000 trunk > 200 OK (2 OPTIONS)
+          2000       > pbx 200 OK (2 OPTIONS)
+          2000 trunk > BYE sip:x@192.0.2.1:5060
+          2000       * close
+          2000       > pbx BYE sip:x@10.0.0.5:5060
+          2000 pbx > 200 OK (102 BYE)
+          2000       > trunk 200 OK (102 BYE)
+        ",
+    );
+    assert!(!world.events.contains(&"taken back".to_owned()), "{:?}", world.events);
     world.rest();
 }
 

@@ -82,7 +82,9 @@ fn timeline(page: &mut Page, record: &CallRecord) {
             }
             Entry::Verdict(verdict) => judgement(page, verdict.at, verdict, ""),
             Entry::Step(step) => action(page, step, &record.verdicts),
-            Entry::TakenBack(at) => page.moment(at, "the callee pressed the take-back key and has the caller back"),
+            Entry::TakenBack(at) => {
+                page.moment(at, "the callee pressed the take-back key, which brings back a caller who has not hung up");
+            }
             Entry::Lifted(at, by) => page.moment(at, &format!("keys reach the caller again: {}", why_lifted(by))),
         }
     }

@@ -176,7 +176,11 @@ impl Metrics {
         );
         registry.register("step_ups", "Actions decided on running calls", self.step_ups.clone());
         registry.register("decision_seconds", "From the answer to an action", self.decision.clone());
-        registry.register("taken_back", "Diverted calls that the callee took back", self.taken_back.clone());
+        registry.register(
+            "taken_back",
+            "Diverted calls whose callee pressed the take-back key",
+            self.taken_back.clone(),
+        );
         registry.register("guards_lifted", "Calls whose keys are no longer held, by why", self.guards_lifted.clone());
         registry.register("digits", "Keys pressed, by side", self.digits.clone());
         registry.register("calls_ended", "Calls that are over, by how", self.ended.clone());
