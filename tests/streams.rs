@@ -16,6 +16,7 @@ mod plain_sip;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -486,6 +487,31 @@ fn wrong_certificate_files_are_told_with_their_line() {
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));
+}
+
+#[test]
+fn where_the_system_trusts_no_certificates_check_asks_for_those_of_the_trunk() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), &certificate("ringfence.test"));
+    let config = folder.path().join("ringfence.toml");
+    let trunk = "[[trunk]]\nname = \"far\"\naddress = \"sip.example.com\"\ntransport = \"tls\"\n";
+    let check = |more: &str| {
+        let settings = Firewall::settings("127.0.0.9:5060".parse().unwrap(), &format!("{TLS}{trunk}{more}"));
+        std::fs::write(&config, settings).unwrap();
+        let empty = folder.path().join("empty");
+        std::fs::create_dir_all(&empty).unwrap();
+        let mut ringfence = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        ringfence.env("SSL_CERT_FILE", "/none").env("SSL_CERT_DIR", empty).arg("check").arg(&config).output().unwrap()
+    };
+
+    let refused = check("");
+    let known = check("ca = \"cert.pem\"\n");
+
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(78), "{told}");
+    assert!(told.contains("trunk[1].transport = \"tls\"   the system's trusted certificates"), "{told}");
+    assert!(told.contains("; name an authority with `ca`") && told.contains(": 1 problem\n"), "{told}");
+    assert_eq!(known.status.code(), Some(0), "{known:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{parts, resolve};
 use crate::call::{DivertCallee, DivertCaller};
-use crate::config::{self, Draft, Problem, Settings, TrunkSettings};
+use crate::config::{self, Draft, Problem, Roots, Settings, TrunkSettings};
 use crate::sip::flow::{Hop, Transport};
 
 /// The announcement that names the key, and its bytes in the recording that comes with Ringfence: that one says 9.
@@ -43,6 +43,8 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
     if draft.is_good("listen") && resolve::pbx_name(settings).is_none() {
         refused.push(("pbx.address", resolve::pbx(settings, None).err().map(|problem| problem.to_string())));
     }
+    let rootless = rootless(draft);
+    refused.extend(rootless.iter().map(|(option, why)| (option.as_str(), Some(why.clone()))));
     let first = settings.trunks.iter().enumerate().min_by_key(|(_, trunk)| trunk.priority);
     let first = first.filter(|(_, trunk)| draft.is_good("listen") && !is_reached(settings, trunk));
     let address = first.map(|(number, _)| format!("trunk[{number}].address"));
@@ -56,6 +58,21 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
     }
     let told = refused.into_iter().filter_map(|(option, why)| Some((option.to_owned(), why?)));
     told.filter(|(option, _)| draft.is_good(option)).collect()
+}
+
+/// Peers over TLS whose certificate nobody here can check.
+fn rootless(draft: &Draft<'_>) -> Vec<(String, String)> {
+    let Settings { pbx, trunks, .. } = draft.settings();
+    let trunks = trunks.iter().enumerate();
+    let trunks = trunks.map(|(n, trunk)| (format!("trunk[{n}]"), trunk.transport, trunk.roots.is_some()));
+    let peers = std::iter::once(("pbx".to_owned(), Some(pbx.transport), pbx.roots.is_some())).chain(trunks);
+    let over_tls = peers.filter(|(_, transport, roots)| *transport == Some(Transport::Tls) && !roots);
+    let table: Vec<String> =
+        over_tls.map(|(table, ..)| table).filter(|table| draft.is_good(&format!("{table}.ca"))).collect();
+    // They are many to read.
+    let Some(why) = table.first().and_then(|_| Roots::of_system().err()) else { return Vec::new() };
+    let why = format!("{why}; name an authority with `ca`");
+    table.into_iter().map(|table| (format!("{table}.transport"), why.clone())).collect()
 }
 
 /// New addresses on which a start could not listen: those of another machine, or taken by another program.

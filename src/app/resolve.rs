@@ -322,7 +322,7 @@ fn tls_client(
 }
 
 /// Settings of the connections: limits, and certificates of both sides.
-pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Result<streams::Settings, String> {
+pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> streams::Settings {
     let identity =
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let accepts = settings.listen.iter().any(|listen| listen.hop.transport == Transport::Tls);
@@ -336,14 +336,18 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         let client = match tls_client(peer.host, peer.roots, peer.client_identity) {
             Ok(client) => client,
             Err(_) if peer.hops.is_empty() => continue,
-            Err(error) => return Err(format!("{}: {error}", peer.host)),
+            // What goes to its hosts is not sent; all others are spoken to.
+            Err(problem) => {
+                tracing::error!(peer = %peer.host, problem, "Cannot be spoken to over TLS");
+                continue;
+            }
         };
         clients.extend(peer.hops.into_iter().map(|hop| (hop.address, client.clone())));
         networks.extend(reachable.into_iter().map(|network| (network, client.clone())));
     }
     // Whoever names a source most closely has it, as with calls.
     networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
-    Ok(streams::Settings {
+    streams::Settings {
         max: settings.connections.max,
         max_per_source: settings.connections.max_per_source,
         idle_for: settings.connections.idle_for,
@@ -353,7 +357,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         clients,
         networks,
         dscp: settings.sip.dscp,
-    })
+    }
 }
 
 /// Our addresses as peers see them.
@@ -479,7 +483,7 @@ mod tests {
             Resolved { pbx: hop("127.0.0.4").address, trunks: was, former: VecDeque::new(), public: Public::default() };
         let resolved = Resolved::after(&before, hop("127.0.0.5").address, is, Public::default());
 
-        let streams = stream_settings(&settings, &resolved).unwrap();
+        let streams = stream_settings(&settings, &resolved);
 
         let (pbx, trunk) = (streams::server_name("127.0.0.5"), streams::server_name("trunk.example"));
         for (ip, name) in [
@@ -495,6 +499,30 @@ mod tests {
             let at = SocketAddr::new(hop(ip).address.ip(), 40_000);
             assert_eq!(streams.client(at).map(|client| &client.name), name.as_ref(), "{ip}");
         }
+    }
+
+    #[test]
+    fn a_trunk_that_cannot_be_spoken_to_over_tls_costs_no_other_one() {
+        let text = "[pbx]\naddress = \"127.0.0.5\"\n[[trunk]]\nname = \"one\"\naddress = \"127.0.2.1\"\n\
+                    [[trunk]]\nname = \"two\"\naddress = \"127.0.2.2\"\n";
+        let mut settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["ringfence.test".to_owned()]).unwrap();
+        for (trunk, host) in settings.trunks.iter_mut().zip(["no name", "two.example"]) {
+            trunk.address.host = host.to_owned();
+            trunk.roots = Some(Roots::from_pem(&made.cert.pem()).unwrap());
+        }
+        let hop = |ip: &str| Hop { address: format!("{ip}:5061").parse().unwrap(), transport: Transport::Tls };
+        let [one, two] = [hop("127.0.2.1"), hop("127.0.2.2")];
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks: [("one", one), ("two", two)].map(|(name, hop)| (name.into(), vec![Target::only(hop)])).into(),
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
+
+        let streams = stream_settings(&settings, &resolved);
+
+        assert!(streams.client(one.address).is_none() && streams.client(two.address).is_some());
     }
 
     #[test]
