@@ -4,6 +4,7 @@
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use super::resolve::NoPbx;
 use super::{parts, resolve};
 use crate::call::{DivertCallee, DivertCaller};
 use crate::config::{self, Draft, Problem, Roots, Settings, TrunkSettings};
@@ -40,8 +41,14 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
         ("detect.words.phrases", parts::book(settings, folder).err().map(|bad| bad.to_string())),
         ("detect.words.wording", parts::wording(settings, folder).err().map(|bad| bad.to_string())),
     ];
-    if draft.is_good("listen") && resolve::pbx_name(settings).is_none() {
-        refused.push(("pbx.address", resolve::pbx(settings, None).err().map(|problem| problem.to_string())));
+    // This name alone is the same everywhere (RFC 6761 §6.3).
+    let stated = resolve::pbx_name(settings).is_none_or(|(name, _)| name.eq_ignore_ascii_case("localhost"));
+    if stated && draft.is_good("listen") && draft.is_good("pbx.transport") {
+        let problem = match resolve::pbx(settings, None) {
+            Err(NoPbx::Unusable(problem)) => Some(problem),
+            Err(NoPbx::Unknown(_)) | Ok(_) => None,
+        };
+        refused.push(("pbx.address", problem));
     }
     let rootless = rootless(draft);
     refused.extend(rootless.iter().map(|(option, why)| (option.as_str(), Some(why.clone()))));
@@ -207,7 +214,17 @@ mod tests {
             checked(&format!("{LEAST}[detect.words]\nphrases = \"p.toml\"\nwording = \"w.toml\"\n"));
         assert!(refused.contains("p.toml: ") && refused.contains("w.toml: ") && doubts.is_empty(), "{refused}{doubts}");
         let (refused, _) = checked(&LEAST.replace("192.0.2.1", "127.0.0.1"));
-        assert!(refused.contains("127.0.0.1:5060 has no address"), "{refused}");
+        assert!(refused.contains("127.0.0.1:5060 is where Ringfence itself listens: "), "{refused}");
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "localhost:5060"));
+        assert!(refused.contains("localhost:5060 is where Ringfence itself listens: "), "{refused}");
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "2001:db8::1"));
+        assert!(refused.contains("[2001:db8::1]:5060 cannot be reached: no [[listen]] of its transport"), "{refused}");
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "224.0.0.1"));
+        assert!(refused.contains("224.0.0.1:5060 is no address of one host"), "{refused}");
+        // What a missing [[listen]] makes of it is no second problem.
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1\"", "192.0.2.1\"\ntransport = \"tcp\""));
+        assert!(refused.contains("pbx.transport = \"tcp\"   tcp needs a [[listen]]"), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
         let (refused, _) = checked(&format!("{LEAST}[detect]\ncampaigns = \"x\"\n[restart]\njournal = \"./x\"\n"));
         assert!(refused.contains("detect.campaigns and restart.journal name one file (/"), "{refused}");
         let six = LEAST.replace("192.0.2.9", "2001:db8::9");

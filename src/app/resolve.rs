@@ -92,8 +92,25 @@ pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<Soc
     let found = (host.host.as_str(), host.port).to_socket_addrs();
     let unknown = |error| NoPbx::Unknown(format!("{host} cannot be resolved: {error}"));
     let addresses: Vec<SocketAddr> = found.map_err(unknown)?.collect();
-    let unusable = || NoPbx::Unusable(format!("{host} has no address of the kind that `listen` uses, or only ours"));
+    let unusable = || NoPbx::Unusable(format!("{host} {}", no_use(settings, &addresses)));
     pbx_among(settings, &addresses, before).ok_or_else(unusable)
+}
+
+/// Why the PBX can be spoken to at none of these addresses.
+fn no_use(settings: &Settings, addresses: &[SocketAddr]) -> &'static str {
+    if addresses.iter().any(|address| ours(settings, *address).contains(address)) {
+        "is where Ringfence itself listens: give one of the two another port"
+    } else if addresses.iter().any(|address| families(settings).contains(&address.is_ipv4())) {
+        "is no address of one host"
+    } else {
+        "cannot be reached: no [[listen]] of its transport has an address of its kind (IPv4 or IPv6)"
+    }
+}
+
+/// Over what our sockets can reach the PBX, the first before others: is it IPv4?
+fn families(settings: &Settings) -> Vec<bool> {
+    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
+    listeners.map(|listen| listen.hop.address.is_ipv4()).collect()
 }
 
 /// Which of its addresses the PBX is spoken to at: where it was `before`, as long as its name has that address.
@@ -102,9 +119,8 @@ pub(super) fn pbx_among(
     addresses: &[SocketAddr],
     before: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
-    // What our sockets can reach: a dual-stack name is used over the family of the first.
-    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
-    let families: Vec<bool> = listeners.map(|listen| listen.hop.address.is_ipv4()).collect();
+    // A dual-stack name is used over the family of the first socket.
+    let families = families(settings);
     let rank = |address: &SocketAddr| families.iter().position(|v4| *v4 == address.is_ipv4());
     let mut usable: Vec<SocketAddr> = addresses.iter().filter(|address| rank(address).is_some()).copied().collect();
     usable.sort_by_key(rank);
