@@ -245,6 +245,30 @@ fn each_kind_of_mistake_has_its_hint() {
 }
 
 #[test]
+fn emergency_numbers_are_those_of_the_country_and_those_listed() {
+    let listed = "emergency = [\"999\", \"112\", \"911\", \"18000\"]";
+    for (country, number, elsewhere) in [
+        ("GB", "999", "110"),
+        ("IE", "999", "110"),
+        ("DE", "110", "000"),
+        ("FR", "15", "110"),
+        ("FR", "+33119", "113"),
+        ("NL", "112", "113"),
+        ("ES", "091", "91"),
+        ("IT", "118", "15"),
+        ("AU", "000", "00"),
+        ("US", "911", "110"),
+        ("CA", "911", "110"),
+    ] {
+        let settings = load(&format!("{LEAST}[numbers]\ncountry = \"{country}\"\n{listed}\n"));
+        assert!(settings.policy.is_emergency(number), "{country} {number}");
+        assert!(!settings.policy.is_emergency(elsewhere), "{country} {elsewhere}");
+        let none_listed = load(&format!("{LEAST}[numbers]\ncountry = \"{country}\"\nemergency = []\n"));
+        assert!(none_listed.policy.is_emergency(number), "{country} {number}");
+    }
+}
+
+#[test]
 fn the_largest_and_the_smallest_duration_that_a_hint_names_are_good() {
     let register = "register = { user = \"u\", password_file = \"p\", expires = VALUE }";
     let file = |_: &str| Ok("secret".to_owned());
