@@ -194,6 +194,10 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
+        (
+            "[[trunk]]\nregister = { user = \"a\", auth_user = \"\" }",
+            "must be the user name that the provider's challenges",
+        ),
         ("[[trunk]]\nregister = { user = \"a\" }", "trunk[1].register.password_file   is missing"),
         ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file   no file gone"),
         ("[[trunk]]\nregister = { user = \"a\", pasword_file = \"x\" }", "did you mean `password_file`?"),
@@ -266,6 +270,19 @@ fn emergency_numbers_are_those_of_the_country_and_those_listed() {
         let none_listed = load(&format!("{LEAST}[numbers]\ncountry = \"{country}\"\nemergency = []\n"));
         assert!(none_listed.policy.is_emergency(number), "{country} {number}");
     }
+}
+
+#[test]
+fn challenges_are_answered_as_the_user_or_with_a_name_of_their_own() {
+    let who = |more: &str| {
+        let text = format!("{LEAST}register = {{ user = \"441632960001\", password_file = \"p\"{more} }}\n");
+        let settings = config::load(&text, &|_: &str| Ok("secret".to_owned())).unwrap();
+        let register = settings.trunks[0].register.clone().unwrap();
+        (register.user.to_string(), register.credentials.user.to_string())
+    };
+    let number = "441632960001".to_owned();
+    assert_eq!(who(""), (number.clone(), number.clone()));
+    assert_eq!(who(", auth_user = \"a1@b2.example\""), (number, "a1@b2.example".to_owned()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ const SECRETS: [&str; 2] = ["password_file", "key"];
 const ABOVE_ALL: &str = "enforce";
 
 /// Options that hold phone numbers.
-const NUMBERS: [&str; 6] = ["allow", "block", "emergency", "number", "called", "user"];
+const NUMBERS: [&str; 7] = ["allow", "block", "emergency", "number", "called", "user", "auth_user"];
 
 /// What is collected while a file is read.
 pub(super) struct Reading<'t> {
