@@ -351,7 +351,12 @@ fn tls(pbx: SocketAddr, more: &str) -> (Firewall, Arc<ClientConfig>) {
 
 fn write_certificate(folder: &Path, (certificate, key): &(String, String)) {
     std::fs::write(folder.join("key.pem"), key).unwrap();
+    open_to(&folder.join("key.pem"), 0o640);
     std::fs::write(folder.join("cert.pem"), certificate).unwrap();
+}
+
+fn open_to(file: &Path, mode: u32) {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 #[test]
@@ -484,6 +489,8 @@ fn wrong_certificate_files_are_told_with_their_line() {
     assert!(check().contains("listen[1].certificate = \"cert.pem\"   holds no certificate"));
     write_certificate(folder.path(), &(certificate("x").0, "no key".to_owned()));
     assert!(check().contains("listen[1].key   holds no private key"));
+    open_to(&folder.path().join("key.pem"), 0o644);
+    assert!(check().contains("listen[1].key   is open to everybody on this machine"));
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));

@@ -485,6 +485,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["ringfence.test".to_owned()]).unwrap();
         for (name, text) in [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())] {
             std::fs::write(folder.path().join(name), text).unwrap();
+            let closed = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+            std::fs::set_permissions(folder.path().join(name), closed).unwrap();
         }
         let text = "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"cert.pem\"\n\
                     key = \"key.pem\"\n[pbx]\naddress = \"127.0.0.5:5061\"\ntransport = \"tls\"\n\

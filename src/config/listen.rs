@@ -14,6 +14,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5_
 // What problems say.
 const CERTIFICATE: &str = "the file with the certificate chain that peers are shown";
 const KEY: &str = "the file with the certificate's private key";
+const PEM: &str = "must be the path of a PEM file";
 const FOR_TLS: &str = "is of use with transport = \"tls\" only";
 
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
@@ -107,7 +108,7 @@ fn pair<'t, T>(
 ) -> Option<T> {
     let before = reading.problems.len();
     let certificate = pem(section, "certificate", files, reading);
-    let key = pem(section, "key", files, reading);
+    let key = section.file(reading, "key", PEM, |path| files.secret(path));
     if reading.problems.len() > before {
         return None;
     }
@@ -154,7 +155,7 @@ fn pem<'a, 't>(
     reading: &mut Reading<'t>,
 ) -> Option<(Item<'a, 't>, String)> {
     let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
-    section.file(reading, key, "must be the path of a PEM file", read)
+    section.file(reading, key, PEM, read)
 }
 
 /// How a next hop is reached: only over what we listen on, because it must be able to reach us.
