@@ -151,7 +151,18 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[numbers]\ncountry = \"XX\"", "must be one of: GB"),
         ("[numbers]\nallow_file = \"gone.txt\"", "cannot be read: no file gone.txt"),
         ("[detect]\nguard_at = 0.95", "must rise"),
-        ("[detect]\nhang_up_at = 0.1", "must rise"),
+        (
+            "[detect]\nhang_up_at = 0.1",
+            "must rise, the mild steps first: guard_at is 0.5, whisper_at 0.7, divert_at 0.9, hang_up_at 0.1",
+        ),
+        ("[[rule]]\nstatus = 603", "must be in quotes, one of: \"608\", \"603\", \"486\", \"404\""),
+        ("[[trunk]]\nsrtp = true", "must be in quotes, one of: \"off\", \"offer\", \"require\""),
+        ("[[trunk]]\nregister = \"x\"", "trunk[1].register   must be a table: register = { ... }"),
+        ("[[rule]]\nwhen = \"x\"", "rule[0].when   must be a table: when = { ... }"),
+        (
+            "[[trunk]]\nnetworks = [\"sip.example.com\"]",
+            "as \"192.0.2.0/24\" or \"2001:db8::/32\"; a host by its name takes a [[trunk]] of its own",
+        ),
         ("[detect]\ndivert_at = 1.5", "must be a probability"),
         ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
         ("[divert]\ntake_back_key = \"99\"", "must be one key"),
@@ -233,6 +244,11 @@ fn each_kind_of_mistake_has_its_hint() {
         load(&format!("{LEAST}{good}\n"));
     }
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
+    // What follows from another mistake is none.
+    for mistake in ["address = \"0.0.0.0\"", "address = \"0.0.0.0:5060\"\ntransport = \"upd\""] {
+        let told = with(&format!("[[listen]]\n{mistake}"));
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
     assert_eq!(

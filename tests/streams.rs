@@ -489,6 +489,12 @@ fn wrong_certificate_files_are_told_with_their_line() {
     assert!(check().contains("listen[1].certificate = \"cert.pem\"   holds no certificate"));
     write_certificate(folder.path(), &(certificate("x").0, "no key".to_owned()));
     assert!(check().contains("listen[1].key   holds no private key"));
+    for encrypted in
+        ["-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"]
+    {
+        write_certificate(folder.path(), &(certificate("x").0, encrypted.to_owned()));
+        assert!(check().contains("listen[1].key   is encrypted, "));
+    }
     open_to(&folder.path().join("key.pem"), 0o644);
     assert!(check().contains("listen[1].key   is open to everybody on this machine"));
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");

@@ -55,7 +55,8 @@ fn trunk<'t>(
     let strictest = transport.unwrap_or(Transport::Tls);
     let roots = roots(&mut section, strictest, files, reading);
     let client_identity = client_identity(&mut section, strictest, files, reading);
-    let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
+    let hint = format!("{NETWORK_HINT}; a host by its name takes a [[trunk]] of its own");
+    let networks = section.list(reading, "networks", Vec::new(), &hint, network);
     let trust_address = section.flag(reading, "trust_address", true);
     let priority = section.count(reading, "priority", 1, 1..=100);
     let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..=30 * SECOND);
