@@ -169,9 +169,10 @@ impl Where {
 
 /// Who only reads has named the wrong file, more often than that records are damaged.
 fn failed(error: StoreError) -> Failure {
-    Failure::Run(match error {
-        StoreError::Damaged { path } => format!("{} is no file of records, or is damaged", path.display()),
-        other => other.to_string(),
+    Failure::Run(if let StoreError::Damaged { path } = error {
+        format!("{} is no file of records, or is damaged", path.display())
+    } else {
+        error.to_string()
     })
 }
 
