@@ -217,8 +217,11 @@ mod tests {
         assert!(refused.contains("127.0.0.1:5060 is where Ringfence itself listens: "), "{refused}");
         let (refused, _) = checked(&LEAST.replace("192.0.2.1", "localhost:5060"));
         assert!(refused.contains("localhost:5060 is where Ringfence itself listens: "), "{refused}");
-        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "2001:db8::1"));
-        assert!(refused.contains("[2001:db8::1]:5060 cannot be reached: no [[listen]] of its transport"), "{refused}");
+        for six in ["2001:db8::1", "::1"] {
+            let (refused, _) = checked(&LEAST.replace("192.0.2.1", six));
+            let told = format!("[{six}]:5060 cannot be reached: no [[listen]] of its transport");
+            assert!(refused.contains(&told), "{refused}");
+        }
         let (refused, _) = checked(&LEAST.replace("192.0.2.1", "224.0.0.1"));
         assert!(refused.contains("224.0.0.1:5060 is no address of one host"), "{refused}");
         // What a missing [[listen]] makes of it is no second problem.

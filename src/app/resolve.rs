@@ -98,12 +98,14 @@ pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<Soc
 
 /// Why the PBX can be spoken to at none of these addresses.
 fn no_use(settings: &Settings, addresses: &[SocketAddr]) -> &'static str {
-    if addresses.iter().any(|address| ours(settings, *address).contains(address)) {
-        "is where Ringfence itself listens: give one of the two another port"
-    } else if addresses.iter().any(|address| families(settings).contains(&address.is_ipv4())) {
-        "is no address of one host"
-    } else {
+    let families = families(settings);
+    let mut reached = addresses.iter().filter(|address| families.contains(&address.is_ipv4())).peekable();
+    if reached.peek().is_none() {
         "cannot be reached: no [[listen]] of its transport has an address of its kind (IPv4 or IPv6)"
+    } else if reached.any(|address| ours(settings, *address).contains(address)) {
+        "is where Ringfence itself listens: give one of the two another port"
+    } else {
+        "is no address of one host"
     }
 }
 
