@@ -62,6 +62,7 @@ fn a_port_in_use_is_one_clear_message() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains(&format!("cannot listen on udp {address}")), "{text}");
+    assert!(text.contains("another program has this port, as a PBX on the same machine"), "{text}");
 }
 
 /// Gives the same answer to so many requests, whatever they ask for.

@@ -151,7 +151,18 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[numbers]\ncountry = \"XX\"", "must be one of: GB"),
         ("[numbers]\nallow_file = \"gone.txt\"", "cannot be read: no file gone.txt"),
         ("[detect]\nguard_at = 0.95", "must rise"),
-        ("[detect]\nhang_up_at = 0.1", "must rise"),
+        (
+            "[detect]\nhang_up_at = 0.1",
+            "must rise, the mild steps first: guard_at is 0.5, whisper_at 0.7, divert_at 0.9, hang_up_at 0.1",
+        ),
+        ("[[rule]]\nstatus = 603", "must be in quotes, one of: \"608\", \"603\", \"486\", \"404\""),
+        ("[[trunk]]\nsrtp = true", "must be in quotes, one of: \"off\", \"offer\", \"require\""),
+        ("[[trunk]]\nregister = \"x\"", "trunk[1].register   must be a table: register = { ... }"),
+        ("[[rule]]\nwhen = \"x\"", "rule[0].when   must be a table: when = { ... }"),
+        (
+            "[[trunk]]\nnetworks = [\"sip.example.com\"]",
+            "as \"192.0.2.0/24\" or \"2001:db8::/32\"; a host by its name takes a [[trunk]] of its own",
+        ),
         ("[detect]\ndivert_at = 1.5", "must be a probability"),
         ("[detect]\nwatch_for = \"0s\"", "must be a duration from 2s"),
         ("[divert]\ntake_back_key = \"99\"", "must be one key"),
@@ -194,6 +205,10 @@ fn each_kind_of_mistake_has_its_hint() {
         ("[[trunk]]\nname = \"provider\"\naddress = \"a.example\"", "each trunk has its own name"),
         ("[[trunk]]\nregister = { password_file = \"x\" }", "trunk[1].register.user   is missing"),
         ("[[trunk]]\nregister = { user = \"a b\", password_file = \"x\" }", "must be the user name alone"),
+        (
+            "[[trunk]]\nregister = { user = \"a\", auth_user = \"\" }",
+            "must be the user name that the provider's challenges",
+        ),
         ("[[trunk]]\nregister = { user = \"a\" }", "trunk[1].register.password_file   is missing"),
         ("[[trunk]]\nregister = { user = \"a\", password_file = \"gone\" }", "password_file   no file gone"),
         ("[[trunk]]\nregister = { user = \"a\", pasword_file = \"x\" }", "did you mean `password_file`?"),
@@ -229,6 +244,11 @@ fn each_kind_of_mistake_has_its_hint() {
         load(&format!("{LEAST}{good}\n"));
     }
     assert!(problems("[pbx]\naddress = \"999.1.1.1\"").join("\n").contains("must be a name or address"));
+    // What follows from another mistake is none.
+    for mistake in ["address = \"0.0.0.0\"", "address = \"0.0.0.0:5060\"\ntransport = \"upd\""] {
+        let told = with(&format!("[[listen]]\n{mistake}"));
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
     assert!(problems("detect = 3").join("\n").contains("must be a table"));
     assert!(problems("x = ")[0].starts_with("line 1  syntax"));
     assert_eq!(
@@ -242,6 +262,43 @@ fn each_kind_of_mistake_has_its_hint() {
     );
     let empty = problems("").join("\n");
     assert!(empty.contains("pbx.address   is missing") && empty.contains("trunk   is missing"), "{empty}");
+}
+
+#[test]
+fn emergency_numbers_are_those_of_the_country_and_those_listed() {
+    let listed = "emergency = [\"999\", \"112\", \"911\", \"18000\"]";
+    for (country, number, elsewhere) in [
+        ("GB", "999", "110"),
+        ("IE", "999", "110"),
+        ("DE", "110", "000"),
+        ("FR", "15", "110"),
+        ("FR", "+33119", "113"),
+        ("NL", "112", "113"),
+        ("ES", "091", "91"),
+        ("IT", "118", "15"),
+        ("AU", "000", "00"),
+        ("US", "911", "110"),
+        ("CA", "911", "110"),
+    ] {
+        let settings = load(&format!("{LEAST}[numbers]\ncountry = \"{country}\"\n{listed}\n"));
+        assert!(settings.policy.is_emergency(number), "{country} {number}");
+        assert!(!settings.policy.is_emergency(elsewhere), "{country} {elsewhere}");
+        let none_listed = load(&format!("{LEAST}[numbers]\ncountry = \"{country}\"\nemergency = []\n"));
+        assert!(none_listed.policy.is_emergency(number), "{country} {number}");
+    }
+}
+
+#[test]
+fn challenges_are_answered_as_the_user_or_with_a_name_of_their_own() {
+    let who = |more: &str| {
+        let text = format!("{LEAST}register = {{ user = \"441632960001\", password_file = \"p\"{more} }}\n");
+        let settings = config::load(&text, &|_: &str| Ok("secret".to_owned())).unwrap();
+        let register = settings.trunks[0].register.clone().unwrap();
+        (register.user.to_string(), register.credentials.user.to_string())
+    };
+    let number = "441632960001".to_owned();
+    assert_eq!(who(""), (number.clone(), number.clone()));
+    assert_eq!(who(", auth_user = \"a1@b2.example\""), (number, "a1@b2.example".to_owned()));
 }
 
 #[test]

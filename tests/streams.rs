@@ -16,6 +16,7 @@ mod plain_sip;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -350,7 +351,12 @@ fn tls(pbx: SocketAddr, more: &str) -> (Firewall, Arc<ClientConfig>) {
 
 fn write_certificate(folder: &Path, (certificate, key): &(String, String)) {
     std::fs::write(folder.join("key.pem"), key).unwrap();
+    open_to(&folder.join("key.pem"), 0o640);
     std::fs::write(folder.join("cert.pem"), certificate).unwrap();
+}
+
+fn open_to(file: &Path, mode: u32) {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 #[test]
@@ -483,9 +489,42 @@ fn wrong_certificate_files_are_told_with_their_line() {
     assert!(check().contains("listen[1].certificate = \"cert.pem\"   holds no certificate"));
     write_certificate(folder.path(), &(certificate("x").0, "no key".to_owned()));
     assert!(check().contains("listen[1].key   holds no private key"));
+    for encrypted in
+        ["-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"]
+    {
+        write_certificate(folder.path(), &(certificate("x").0, encrypted.to_owned()));
+        assert!(check().contains("listen[1].key   is encrypted, "));
+    }
+    open_to(&folder.path().join("key.pem"), 0o644);
+    assert!(check().contains("listen[1].key   is open to everybody on this machine"));
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));
+}
+
+#[test]
+fn where_the_system_trusts_no_certificates_check_asks_for_those_of_the_trunk() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), &certificate("ringfence.test"));
+    let config = folder.path().join("ringfence.toml");
+    let trunk = "[[trunk]]\nname = \"far\"\naddress = \"sip.example.com\"\ntransport = \"tls\"\n";
+    let check = |more: &str| {
+        let settings = Firewall::settings("127.0.0.9:5060".parse().unwrap(), &format!("{TLS}{trunk}{more}"));
+        std::fs::write(&config, settings).unwrap();
+        let empty = folder.path().join("empty");
+        std::fs::create_dir_all(&empty).unwrap();
+        let mut ringfence = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        ringfence.env("SSL_CERT_FILE", "/none").env("SSL_CERT_DIR", empty).arg("check").arg(&config).output().unwrap()
+    };
+
+    let refused = check("");
+    let known = check("ca = \"cert.pem\"\n");
+
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(78), "{told}");
+    assert!(told.contains("trunk[1].transport = \"tls\"   the system's trusted certificates"), "{told}");
+    assert!(told.contains("; name an authority with `ca`") && told.contains(": 1 problem\n"), "{told}");
+    assert_eq!(known.status.code(), Some(0), "{known:?}");
 }
 
 #[test]

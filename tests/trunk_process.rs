@@ -112,7 +112,7 @@ fn a_password_file_must_be_there_and_private() {
     let open = folder.path().join("open");
     std::fs::write(&open, "x\n").unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(with("open").contains("is open to everybody on this machine: chmod 600 it"));
+    assert!(with("open").contains("is open to everybody on this machine: `chmod o=` it"));
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&open, "one\ntwo\n").unwrap();
     assert!(with("open").contains("must hold the password in one line"));

@@ -19,7 +19,8 @@ const ELSEWHERE: &str = "203.0.113.77:5060";
 
 fn register() -> Register {
     let credentials = Credentials { user: "441632960001".into(), password: Secret::new("secret"), realm: None };
-    Register { token: credentials.token("provider").into(), credentials, expires: Duration::from_secs(600) }
+    let (user, token) = (Arc::clone(&credentials.user), credentials.token("provider").into());
+    Register { user, token, credentials, expires: Duration::from_secs(600) }
 }
 
 fn registering() -> Settings {
@@ -180,6 +181,32 @@ fn a_registrar_that_is_heard_again_is_asked_soon() {
 
     let received = std::iter::from_fn(|| world.receive(TRUNK));
     assert!(received.into_iter().any(|message| message.starts_with("REGISTER ")));
+}
+
+#[test]
+fn challenges_are_answered_with_a_user_name_of_their_own() {
+    let mut settings = registering();
+    let register = settings.trunks[0].register.as_mut().unwrap();
+    register.credentials.user = "a1b2c3".into();
+    let mut world = World::new(settings);
+
+    world.input(Input::Start);
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &challenge(&request, "401 Unauthorized", "WWW-Authenticate"));
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &granted(&request, 600));
+    let phone = Phone::inside("out", "441632960002");
+    world.send(PBX, &phone.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    world.send(TRUNK, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+    let again = world.last(TRUNK);
+
+    assert!(header(&request, "From").starts_with("<sip:441632960001@"), "{request}");
+    assert!(header(&request, "To").starts_with("<sip:441632960001@"), "{request}");
+    assert!(header(&request, "Contact").starts_with("<sip:441632960001@"), "{request}");
+    for (request, name) in [(&request, "Authorization"), (&again, "Proxy-Authorization")] {
+        assert!(header(request, name).starts_with("Digest username=\"a1b2c3\", "), "{request}");
+    }
 }
 
 #[test]

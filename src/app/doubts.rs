@@ -4,9 +4,10 @@
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use super::resolve::NoPbx;
 use super::{parts, resolve};
 use crate::call::{DivertCallee, DivertCaller};
-use crate::config::{self, Draft, Problem, Settings, TrunkSettings};
+use crate::config::{self, Draft, Problem, Roots, Settings, TrunkSettings};
 use crate::sip::flow::{Hop, Transport};
 
 /// The announcement that names the key, and its bytes in the recording that comes with Ringfence: that one says 9.
@@ -40,9 +41,17 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
         ("detect.words.phrases", parts::book(settings, folder).err().map(|bad| bad.to_string())),
         ("detect.words.wording", parts::wording(settings, folder).err().map(|bad| bad.to_string())),
     ];
-    if draft.is_good("listen") && resolve::pbx_name(settings).is_none() {
-        refused.push(("pbx.address", resolve::pbx(settings, None).err().map(|problem| problem.to_string())));
+    // This name alone is the same everywhere (RFC 6761 §6.3).
+    let stated = resolve::pbx_name(settings).is_none_or(|(name, _)| name.eq_ignore_ascii_case("localhost"));
+    if stated && draft.is_good("listen") && draft.is_good("pbx.transport") {
+        let problem = match resolve::pbx(settings, None) {
+            Err(NoPbx::Unusable(problem)) => Some(problem),
+            Err(NoPbx::Unknown(_)) | Ok(_) => None,
+        };
+        refused.push(("pbx.address", problem));
     }
+    let rootless = rootless(draft);
+    refused.extend(rootless.iter().map(|(option, why)| (option.as_str(), Some(why.clone()))));
     let first = settings.trunks.iter().enumerate().min_by_key(|(_, trunk)| trunk.priority);
     let first = first.filter(|(_, trunk)| draft.is_good("listen") && !is_reached(settings, trunk));
     let address = first.map(|(number, _)| format!("trunk[{number}].address"));
@@ -56,6 +65,21 @@ fn refused(draft: &Draft<'_>, folder: &Path) -> Vec<(String, String)> {
     }
     let told = refused.into_iter().filter_map(|(option, why)| Some((option.to_owned(), why?)));
     told.filter(|(option, _)| draft.is_good(option)).collect()
+}
+
+/// Peers over TLS whose certificate nobody here can check.
+fn rootless(draft: &Draft<'_>) -> Vec<(String, String)> {
+    let Settings { pbx, trunks, .. } = draft.settings();
+    let trunks = trunks.iter().enumerate();
+    let trunks = trunks.map(|(n, trunk)| (format!("trunk[{n}]"), trunk.transport, trunk.roots.is_some()));
+    let peers = std::iter::once(("pbx".to_owned(), Some(pbx.transport), pbx.roots.is_some())).chain(trunks);
+    let over_tls = peers.filter(|(_, transport, roots)| *transport == Some(Transport::Tls) && !roots);
+    let table: Vec<String> =
+        over_tls.map(|(table, ..)| table).filter(|table| draft.is_good(&format!("{table}.ca"))).collect();
+    // They are many to read.
+    let Some(why) = table.first().and_then(|_| Roots::of_system().err()) else { return Vec::new() };
+    let why = format!("{why}; name an authority with `ca`");
+    table.into_iter().map(|table| (format!("{table}.transport"), why.clone())).collect()
 }
 
 /// New addresses on which a start could not listen: those of another machine, or taken by another program.
@@ -190,7 +214,20 @@ mod tests {
             checked(&format!("{LEAST}[detect.words]\nphrases = \"p.toml\"\nwording = \"w.toml\"\n"));
         assert!(refused.contains("p.toml: ") && refused.contains("w.toml: ") && doubts.is_empty(), "{refused}{doubts}");
         let (refused, _) = checked(&LEAST.replace("192.0.2.1", "127.0.0.1"));
-        assert!(refused.contains("127.0.0.1:5060 has no address"), "{refused}");
+        assert!(refused.contains("127.0.0.1:5060 is where Ringfence itself listens: "), "{refused}");
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "localhost:5060"));
+        assert!(refused.contains("localhost:5060 is where Ringfence itself listens: "), "{refused}");
+        for six in ["2001:db8::1", "::1"] {
+            let (refused, _) = checked(&LEAST.replace("192.0.2.1", six));
+            let told = format!("[{six}]:5060 cannot be reached: no [[listen]] of its transport");
+            assert!(refused.contains(&told), "{refused}");
+        }
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1", "224.0.0.1"));
+        assert!(refused.contains("224.0.0.1:5060 is no address of one host"), "{refused}");
+        // What a missing [[listen]] makes of it is no second problem.
+        let (refused, _) = checked(&LEAST.replace("192.0.2.1\"", "192.0.2.1\"\ntransport = \"tcp\""));
+        assert!(refused.contains("pbx.transport = \"tcp\"   tcp needs a [[listen]]"), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
         let (refused, _) = checked(&format!("{LEAST}[detect]\ncampaigns = \"x\"\n[restart]\njournal = \"./x\"\n"));
         assert!(refused.contains("detect.campaigns and restart.journal name one file (/"), "{refused}");
         let six = LEAST.replace("192.0.2.9", "2001:db8::9");

@@ -388,7 +388,7 @@ fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<(Resol
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {
     let listen: Vec<Hop> = settings.listen.iter().map(|listen| listen.hop).collect();
-    let streams = resolve::stream_settings(settings, resolved).map_err(StartError::Run)?;
+    let streams = resolve::stream_settings(settings, resolved);
     Bound::bind(&listen, Arc::new(streams)).map_err(|error| StartError::Run(error.to_string()))
 }
 
@@ -444,7 +444,7 @@ fn shard_settings(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -
     Ok(Order::Settings {
         call: Arc::new(resolve::call_settings(settings, resolved, addresses)?),
         gate: Arc::new(resolve::gate_settings(settings, resolved)),
-        streams: Arc::new(resolve::stream_settings(settings, resolved)?),
+        streams: Arc::new(resolve::stream_settings(settings, resolved)),
     })
 }
 

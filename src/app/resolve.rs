@@ -92,8 +92,27 @@ pub(super) fn pbx(settings: &Settings, before: Option<SocketAddr>) -> Result<Soc
     let found = (host.host.as_str(), host.port).to_socket_addrs();
     let unknown = |error| NoPbx::Unknown(format!("{host} cannot be resolved: {error}"));
     let addresses: Vec<SocketAddr> = found.map_err(unknown)?.collect();
-    let unusable = || NoPbx::Unusable(format!("{host} has no address of the kind that `listen` uses, or only ours"));
+    let unusable = || NoPbx::Unusable(format!("{host} {}", no_use(settings, &addresses)));
     pbx_among(settings, &addresses, before).ok_or_else(unusable)
+}
+
+/// Why the PBX can be spoken to at none of these addresses.
+fn no_use(settings: &Settings, addresses: &[SocketAddr]) -> &'static str {
+    let families = families(settings);
+    let mut reached = addresses.iter().filter(|address| families.contains(&address.is_ipv4())).peekable();
+    if reached.peek().is_none() {
+        "cannot be reached: no [[listen]] of its transport has an address of its kind (IPv4 or IPv6)"
+    } else if reached.any(|address| ours(settings, *address).contains(address)) {
+        "is where Ringfence itself listens: give one of the two another port"
+    } else {
+        "is no address of one host"
+    }
+}
+
+/// Over what our sockets can reach the PBX, the first before others: is it IPv4?
+fn families(settings: &Settings) -> Vec<bool> {
+    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
+    listeners.map(|listen| listen.hop.address.is_ipv4()).collect()
 }
 
 /// Which of its addresses the PBX is spoken to at: where it was `before`, as long as its name has that address.
@@ -102,9 +121,8 @@ pub(super) fn pbx_among(
     addresses: &[SocketAddr],
     before: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
-    // What our sockets can reach: a dual-stack name is used over the family of the first.
-    let listeners = settings.listen.iter().filter(|listen| listen.hop.transport == settings.pbx.transport);
-    let families: Vec<bool> = listeners.map(|listen| listen.hop.address.is_ipv4()).collect();
+    // A dual-stack name is used over the family of the first socket.
+    let families = families(settings);
     let rank = |address: &SocketAddr| families.iter().position(|v4| *v4 == address.is_ipv4());
     let mut usable: Vec<SocketAddr> = addresses.iter().filter(|address| rank(address).is_some()).copied().collect();
     usable.sort_by_key(rank);
@@ -322,7 +340,7 @@ fn tls_client(
 }
 
 /// Settings of the connections: limits, and certificates of both sides.
-pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Result<streams::Settings, String> {
+pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> streams::Settings {
     let identity =
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let accepts = settings.listen.iter().any(|listen| listen.hop.transport == Transport::Tls);
@@ -336,14 +354,18 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         let client = match tls_client(peer.host, peer.roots, peer.client_identity) {
             Ok(client) => client,
             Err(_) if peer.hops.is_empty() => continue,
-            Err(error) => return Err(format!("{}: {error}", peer.host)),
+            // What goes to its hosts is not sent; all others are spoken to.
+            Err(problem) => {
+                tracing::error!(peer = %peer.host, problem, "Cannot be spoken to over TLS");
+                continue;
+            }
         };
         clients.extend(peer.hops.into_iter().map(|hop| (hop.address, client.clone())));
         networks.extend(reachable.into_iter().map(|network| (network, client.clone())));
     }
     // Whoever names a source most closely has it, as with calls.
     networks.sort_by_key(|(network, _)| Reverse(network.prefix_len()));
-    Ok(streams::Settings {
+    streams::Settings {
         max: settings.connections.max,
         max_per_source: settings.connections.max_per_source,
         idle_for: settings.connections.idle_for,
@@ -353,7 +375,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> Resul
         clients,
         networks,
         dscp: settings.sip.dscp,
-    })
+    }
 }
 
 /// Our addresses as peers see them.
@@ -465,6 +487,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["ringfence.test".to_owned()]).unwrap();
         for (name, text) in [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())] {
             std::fs::write(folder.path().join(name), text).unwrap();
+            let closed = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+            std::fs::set_permissions(folder.path().join(name), closed).unwrap();
         }
         let text = "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"cert.pem\"\n\
                     key = \"key.pem\"\n[pbx]\naddress = \"127.0.0.5:5061\"\ntransport = \"tls\"\n\
@@ -479,7 +503,7 @@ mod tests {
             Resolved { pbx: hop("127.0.0.4").address, trunks: was, former: VecDeque::new(), public: Public::default() };
         let resolved = Resolved::after(&before, hop("127.0.0.5").address, is, Public::default());
 
-        let streams = stream_settings(&settings, &resolved).unwrap();
+        let streams = stream_settings(&settings, &resolved);
 
         let (pbx, trunk) = (streams::server_name("127.0.0.5"), streams::server_name("trunk.example"));
         for (ip, name) in [
@@ -495,6 +519,30 @@ mod tests {
             let at = SocketAddr::new(hop(ip).address.ip(), 40_000);
             assert_eq!(streams.client(at).map(|client| &client.name), name.as_ref(), "{ip}");
         }
+    }
+
+    #[test]
+    fn a_trunk_that_cannot_be_spoken_to_over_tls_costs_no_other_one() {
+        let text = "[pbx]\naddress = \"127.0.0.5\"\n[[trunk]]\nname = \"one\"\naddress = \"127.0.2.1\"\n\
+                    [[trunk]]\nname = \"two\"\naddress = \"127.0.2.2\"\n";
+        let mut settings = load(text, &files_in(std::path::Path::new("."))).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["ringfence.test".to_owned()]).unwrap();
+        for (trunk, host) in settings.trunks.iter_mut().zip(["no name", "two.example"]) {
+            trunk.address.host = host.to_owned();
+            trunk.roots = Some(Roots::from_pem(&made.cert.pem()).unwrap());
+        }
+        let hop = |ip: &str| Hop { address: format!("{ip}:5061").parse().unwrap(), transport: Transport::Tls };
+        let [one, two] = [hop("127.0.2.1"), hop("127.0.2.2")];
+        let resolved = Resolved {
+            pbx: "127.0.0.5:5060".parse().unwrap(),
+            trunks: [("one", one), ("two", two)].map(|(name, hop)| (name.into(), vec![Target::only(hop)])).into(),
+            former: VecDeque::new(),
+            public: Public::default(),
+        };
+
+        let streams = stream_settings(&settings, &resolved);
+
+        assert!(streams.client(one.address).is_none() && streams.client(two.address).is_some());
     }
 
     #[test]

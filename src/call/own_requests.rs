@@ -42,7 +42,7 @@ impl Switchboard {
         };
         let Registered { cseq, expires, authorization } = registration.request(&uri, &mut trunks.dice);
         let register = registration.register();
-        let (user, host) = (&register.credentials.user, trunk.uri_host());
+        let (user, host) = (&register.user, trunk.uri_host());
         let local = self.settings.local(Side::Outside, hop);
         let contact = format!("{};line={}", forward::our_uri("sip", Some(user), local), register.token);
         let via = forward::via(local, &branch);

@@ -163,8 +163,17 @@ impl Where {
                 "there are no records at {path}: the firewall makes them when it starts"
             )));
         }
-        Store::open_read_only(&path).map_err(|error| Failure::Run(error.to_string()))
+        Store::open_read_only(&path).map_err(failed)
     }
+}
+
+/// Who only reads has named the wrong file, more often than that records are damaged.
+fn failed(error: StoreError) -> Failure {
+    Failure::Run(if let StoreError::Damaged { path } = error {
+        format!("{} is no file of records, or is damaged", path.display())
+    } else {
+        error.to_string()
+    })
 }
 
 /// `store.path`. Of a file with other mistakes, or one that names what only the firewall's user may read, it is known
@@ -197,7 +206,7 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let found = self.at.open()?.calls(self.limit, &Filter::default());
-        say(&calls::table(&found.map_err(|error| Failure::Run(error.to_string()))?));
+        say(&calls::table(&found.map_err(failed)?));
         Ok(())
     }
 }
@@ -212,7 +221,6 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let failed = |error: StoreError| Failure::Run(error.to_string());
         let store = self.at.open()?;
         if let Some(record) = store.call(&self.call).map_err(failed)? {
             say(&explain::text(&record));
@@ -239,6 +247,18 @@ mod tests {
     use crate::store::CallRecord;
     use crate::store::fixture::diverted_call;
     use crate::units::CallId;
+
+    #[test]
+    fn a_wrong_file_of_records_is_not_to_be_moved_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ringfence.toml");
+        std::fs::write(&path, "enforce = true\n".repeat(100)).unwrap();
+        let at = Where { config: path.clone(), store: Some(path.clone()) };
+
+        let refused = at.open().err().unwrap();
+
+        assert_eq!(refused.text(), format!("{} is no file of records, or is damaged", path.display()));
+    }
 
     #[test]
     fn a_name_that_fits_several_calls_lists_ten_of_them() {

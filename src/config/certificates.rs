@@ -20,6 +20,9 @@ pub enum BadTls {
     /// No key in the text.
     #[error("holds no private key in PEM form")]
     NoKey,
+    /// A key that only who knows its passphrase can read.
+    #[error("is encrypted, and nobody is there at a start to type its passphrase: `openssl pkey` writes it without")]
+    EncryptedKey,
     /// Key and certificate do not fit, or are of a kind that is not known.
     #[error("cannot be used with its certificate: {0}")]
     Pair(String),
@@ -47,7 +50,7 @@ impl Identity {
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, BadTls> {
         let chain = certificates(certificate)?;
         let made_from = fingerprint(&[certificate, key]);
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
+        let key = private_key(key)?;
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| BadTls::Pair(error.to_string()))?
@@ -92,7 +95,7 @@ impl ClientIdentity {
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, BadTls> {
         let chain = certificates(certificate)?;
         let made_from = fingerprint(&[certificate, key]);
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| BadTls::NoKey)?;
+        let key = private_key(key)?;
         let identity = Self { chain, key: Arc::new(key), made_from };
         // Whether they fit is found out now, not when a call waits.
         client(RootCertStore::empty(), Some(&identity))?;
@@ -179,6 +182,17 @@ impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Roots")
     }
+}
+
+fn private_key(text: &str) -> Result<PrivateKeyDer<'static>, BadTls> {
+    // PKCS #8, and what OpenSSL wrote before.
+    let encrypted = |line: &str| {
+        line.starts_with("-----BEGIN ENCRYPTED ") || line.starts_with("Proc-Type:") && line.contains("ENCRYPTED")
+    };
+    if text.lines().any(encrypted) {
+        return Err(BadTls::EncryptedKey);
+    }
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| BadTls::NoKey)
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, BadTls> {

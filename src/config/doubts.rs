@@ -72,7 +72,8 @@ impl Settings {
 
     fn doubt_policy(&self, doubts: &mut Vec<String>) {
         if self.policy.emergency.is_empty() {
-            doubts.push("numbers.emergency is empty: an emergency call is treated as any other".to_owned());
+            let own = self.policy.country.emergency().join(", ");
+            doubts.push(format!("numbers.emergency is empty: no number but {own} is one for emergency calls"));
         }
         if self.policy.guard_at == Ratio::ONE {
             doubts.push("detect.guard_at and all behind it are 1: nothing is done to a scam that is heard".to_owned());

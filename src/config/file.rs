@@ -41,7 +41,7 @@ pub trait Files {
     /// Why it cannot be read.
     fn text(&self, path: &str) -> Result<String, String>;
 
-    /// The text of a file that only its owner and group may read.
+    /// The text of a file that may be open to its owner and group alone.
     ///
     /// # Errors
     /// What is wrong with the file, in full.
@@ -70,7 +70,7 @@ impl Files for Folder {
             use std::os::unix::fs::PermissionsExt as _;
             let found = std::fs::metadata(self.0.join(path)).map_err(|error| format!("cannot be read: {error}"))?;
             if found.permissions().mode() & 0o007 != 0 {
-                return Err("is open to everybody on this machine: chmod 600 it".to_owned());
+                return Err("is open to everybody on this machine: `chmod o=` it".to_owned());
             }
         }
         self.text(path).map_err(|error| format!("cannot be read: {error}"))

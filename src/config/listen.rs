@@ -14,6 +14,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5_
 // What problems say.
 const CERTIFICATE: &str = "the file with the certificate chain that peers are shown";
 const KEY: &str = "the file with the certificate's private key";
+const PEM: &str = "must be the path of a PEM file";
 const FOR_TLS: &str = "is of use with transport = \"tls\" only";
 
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
@@ -29,16 +30,15 @@ pub(super) fn listen<'t>(
         let identity = identity(&mut section, transport, files, reading);
         let (what, hint) = ("where SIP is listened to", "must be an address with a port, as \"0.0.0.0:5060\"");
         let address = section.required(reading, "address", what, hint, |text| text.parse::<SocketAddr>().ok());
-        if let Some(address) = address {
-            let hop = Hop { address, transport };
-            if let Some(other) = listen.iter().find(|other| clash(other.hop, hop)) {
-                let path = format!("{}.address", section.path);
-                let same = other.hop == hop;
-                let hint = if same { "is there twice".to_owned() } else { both(address, other.hop) };
-                reading.problem(section.at, &path, "", hint);
-            }
-            listen.push(ListenSettings { hop, identity });
+        // Where the address is bad, the transport is there all the same. No two of port 0 clash.
+        let hop = Hop { address: address.unwrap_or(SocketAddr::new(LISTEN.ip(), 0)), transport };
+        if let Some(other) = listen.iter().find(|other| clash(other.hop, hop)) {
+            let path = format!("{}.address", section.path);
+            let same = other.hop == hop;
+            let hint = if same { "is there twice".to_owned() } else { both(hop.address, other.hop) };
+            reading.problem(section.at, &path, "", hint);
         }
+        listen.push(ListenSettings { hop, identity });
         section.finish(reading);
     }
     if listen.is_empty() {
@@ -107,7 +107,7 @@ fn pair<'t, T>(
 ) -> Option<T> {
     let before = reading.problems.len();
     let certificate = pem(section, "certificate", files, reading);
-    let key = pem(section, "key", files, reading);
+    let key = section.file(reading, "key", PEM, |path| files.secret(path));
     if reading.problems.len() > before {
         return None;
     }
@@ -154,7 +154,7 @@ fn pem<'a, 't>(
     reading: &mut Reading<'t>,
 ) -> Option<(Item<'a, 't>, String)> {
     let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
-    section.file(reading, key, "must be the path of a PEM file", read)
+    section.file(reading, key, PEM, read)
 }
 
 /// How a next hop is reached: only over what we listen on, because it must be able to reach us.
@@ -174,7 +174,10 @@ pub(super) fn must_be_listened<'t>(
     listen: &[ListenSettings],
     reading: &mut Reading<'t>,
 ) {
-    if !listen.iter().any(|listen| listen.hop.transport == transport) {
+    // Which one a misspelt transport was meant to be, nobody knows.
+    let unknown = |path: &str| path.starts_with("listen[") && path.ends_with("].transport");
+    let unknown = reading.problems.iter().any(|problem| unknown(&problem.path));
+    if !unknown && !listen.iter().any(|listen| listen.hop.transport == transport) {
         let item = section.item(reading, "transport");
         let (at, source) = item.map_or((section.at, ""), |item| (item.at, item.source));
         let word = transport.label();

@@ -105,7 +105,12 @@ pub(super) fn detect<'t>(
     });
     let steps = [Some(policy.guard_at), Some(policy.whisper_at), Some(policy.divert_at), policy.hang_up_at];
     if !steps.iter().flatten().is_sorted() {
-        let hint = "must rise: guard_at, then whisper_at, divert_at and hang_up_at; the mild steps come first";
+        let [guard, whisper, divert] = [policy.guard_at, policy.whisper_at, policy.divert_at].map(Ratio::get);
+        let hang_up = show(&policy.hang_up_at);
+        let hint = format!(
+            "must rise, the mild steps first: guard_at is {guard}, whisper_at {whisper}, divert_at {divert}, hang_up_at \
+             {hang_up}"
+        );
         reading.problem(section.at, "detect", "", hint);
     }
     let campaigns = section.path(reading, "campaigns", "campaigns.txt");

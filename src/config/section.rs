@@ -21,7 +21,7 @@ const SECRETS: [&str; 2] = ["password_file", "key"];
 const ABOVE_ALL: &str = "enforce";
 
 /// Options that hold phone numbers.
-const NUMBERS: [&str; 6] = ["allow", "block", "emergency", "number", "called", "user"];
+const NUMBERS: [&str; 7] = ["allow", "block", "emergency", "number", "called", "user", "auth_user"];
 
 /// What is collected while a file is read.
 pub(super) struct Reading<'t> {
@@ -114,7 +114,13 @@ impl<'a, 't> Section<'a, 't> {
         match item.value {
             DeValue::Table(table) => Section::new(&path, item.at, Some(table)),
             _ => {
-                reading.problem(item.at, &path, "", format!("must be a table, and one alone: [{path}]"));
+                // Of a table in a list, the header names no number.
+                let hint = if path.contains('[') {
+                    format!("must be a table: {key} = {{ ... }}")
+                } else {
+                    format!("must be a table, and one alone: [{path}]")
+                };
+                reading.problem(item.at, &path, "", hint);
                 Section { is_other: true, ..Section::new(&path, item.at, None) }
             }
         }
@@ -220,8 +226,8 @@ impl<'a, 't> Section<'a, 't> {
     ) -> T {
         let name = |value: &T| words.iter().find(|(_, one)| one == value).map_or("", |(word, _)| word).to_owned();
         self.option(reading, key, default, name, |item| {
-            let text = item.text().unwrap_or_default();
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let text = item.text().map_err(|_| format!("must be in quotes, one of: \"{}\"", known.join("\", \"")))?;
             words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
                 match nearest(text, &known) {
                     Some(nearest) => format!("is not known; did you mean \"{nearest}\"?"),

@@ -55,7 +55,8 @@ fn trunk<'t>(
     let strictest = transport.unwrap_or(Transport::Tls);
     let roots = roots(&mut section, strictest, files, reading);
     let client_identity = client_identity(&mut section, strictest, files, reading);
-    let networks = section.list(reading, "networks", Vec::new(), NETWORK_HINT, network);
+    let hint = format!("{NETWORK_HINT}; a host by its name takes a [[trunk]] of its own");
+    let networks = section.list(reading, "networks", Vec::new(), &hint, network);
     let trust_address = section.flag(reading, "trust_address", true);
     let priority = section.count(reading, "priority", 1, 1..=100);
     let answer_within = section.duration(reading, "answer_within", 4 * SECOND, SECOND / 2..=30 * SECOND);
@@ -121,6 +122,11 @@ fn register<'t>(
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;/".contains(&byte);
         (!text.is_empty() && text.len() <= 128 && text.bytes().all(fits)).then(|| text.to_owned())
     });
+    let hint = "must be the user name that the provider's challenges are answered with, as \"a1b2c3\"";
+    let auth_user = section.parsed(reading, "auth_user", hint, |text| {
+        let bad = |c: char| c.is_control() || matches!(c, '"' | '\\');
+        (!text.is_empty() && text.len() <= 128 && !text.contains(bad)).then(|| text.to_owned())
+    });
     let password = password(&mut section, files, reading);
     let expires = section.duration(reading, "expires", 10 * MINUTE, MINUTE..=DAY);
     let hint = "must be the realm that the provider's challenge names";
@@ -128,9 +134,11 @@ fn register<'t>(
         (!text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"')).then(|| text.to_owned())
     });
     section.finish(reading);
-    let credentials = Credentials { user: user?.into(), password: password?, realm: realm.map(Arc::from) };
+    let user: Arc<str> = user?.into();
+    let who = auth_user.map_or_else(|| Arc::clone(&user), Arc::from);
+    let credentials = Credentials { user: who, password: password?, realm: realm.map(Arc::from) };
     let token = credentials.token(trunk).into();
-    Some(Register { credentials, expires, token })
+    Some(Register { user, credentials, expires, token })
 }
 
 fn password<'t>(section: &mut Section<'_, 't>, files: &dyn Files, reading: &mut Reading<'t>) -> Option<Secret> {

@@ -28,27 +28,36 @@ pub struct Country {
     shortest: usize,
     /// Most digits of one.
     longest: usize,
+    /// Numbers for help in an emergency, beside those of the settings.
+    emergency: &'static [&'static str],
 }
 
 /// Countries that numbers can be normalised for, with the usual lengths of their national numbers. In Germany
 /// extensions are part of the number: as many digits as E.164 leaves.
 pub const COUNTRIES: &[Country] = &[
     Country::GB,
-    Country::new("IE", "353", "0", "00", 8..=9),
-    Country::new("DE", "49", "0", "00", 8..=13),
-    Country::new("FR", "33", "0", "00", 9..=9),
-    Country::new("NL", "31", "0", "00", 9..=9),
-    Country::new("ES", "34", "", "00", 9..=9),
-    Country::new("IT", "39", "", "00", 9..=10),
-    Country::new("AU", "61", "0", "0011", 9..=9),
+    Country::new("IE", "353", "0", "00", 8..=9, &["112", "999"]),
+    Country::new("DE", "49", "0", "00", 8..=13, &["110", "112"]),
+    Country::new(
+        "FR",
+        "33",
+        "0",
+        "00",
+        9..=9,
+        &["15", "17", "18", "112", "114", "115", "119", "191", "196", "197", "116000"],
+    ),
+    Country::new("NL", "31", "0", "00", 9..=9, &["112"]),
+    Country::new("ES", "34", "", "00", 9..=9, &["112", "061", "062", "080", "085", "088", "091", "092"]),
+    Country::new("IT", "39", "", "00", 9..=10, &["112", "113", "114", "115", "117", "118", "1515", "1530"]),
+    Country::new("AU", "61", "0", "0011", 9..=9, &["000", "106", "112"]),
     // The prefix before a national number is the calling code itself, and is often left out.
-    Country::new("US", NORTH_AMERICA, "", "011", 10..=10),
-    Country::new("CA", NORTH_AMERICA, "", "011", 10..=10),
+    Country::new("US", NORTH_AMERICA, "", "011", 10..=10, &["911"]),
+    Country::new("CA", NORTH_AMERICA, "", "011", 10..=10, &["911"]),
 ];
 
 impl Country {
     /// Where the settings name none.
-    pub const GB: Country = Country::new("GB", "44", "0", "00", 9..=10);
+    pub const GB: Country = Country::new("GB", "44", "0", "00", 9..=10, &["999", "112", "18000"]);
 
     const fn new(
         code: &'static str,
@@ -56,9 +65,16 @@ impl Country {
         trunk_prefix: &'static str,
         international_prefix: &'static str,
         national: RangeInclusive<usize>,
+        emergency: &'static [&'static str],
     ) -> Self {
         let (shortest, longest) = (*national.start(), *national.end());
-        Self { code, calling_code, trunk_prefix, international_prefix, shortest, longest }
+        Self { code, calling_code, trunk_prefix, international_prefix, shortest, longest, emergency }
+    }
+
+    /// Its own numbers for help in an emergency.
+    #[must_use]
+    pub fn emergency(&self) -> &'static [&'static str] {
+        self.emergency
     }
 
     /// By its code.

@@ -16,7 +16,7 @@ const SOS: &str = "service:sos";
 pub struct Policy {
     /// How numbers are written here.
     pub country: Country,
-    /// Numbers that the PBX may always dial, before every rule.
+    /// Numbers that the PBX may always dial, before every rule; the country's own are some, too.
     pub emergency: Vec<Arc<str>>,
     /// Always connected.
     pub allow: NumberSet,
@@ -157,7 +157,8 @@ impl Policy {
             return true;
         }
         let spelled = self.country.spellings(called);
-        self.emergency.iter().any(|number| spelled.iter().flatten().any(|called| *called == **number))
+        let mut numbers = self.emergency.iter().map(|number| &**number).chain(self.country.emergency().iter().copied());
+        numbers.any(|number| spelled.iter().flatten().any(|called| called == number))
     }
 
     /// True for a call of the PBX for help: nothing stands in its way.
@@ -332,6 +333,11 @@ mod tests {
         for called in ["1123", "", "+", "+1999", "+44", "service:sosx", "service:counseling", "sos"] {
             assert!(!policy.is_emergency(called), "{called}");
         }
+        // In France, whom a call from outside asks for is an extension.
+        let policy = Policy { country: Country::of("fr").unwrap_or(Country::GB), ..policy };
+        let [out, within] = [CallDirection::Outbound, CallDirection::Inbound]
+            .map(|direction| policy.helps(&Facts { direction, called: Redacted("15".into()), ..facts("0140000000") }));
+        assert_eq!((out, within), (true, false));
     }
 
     #[test]

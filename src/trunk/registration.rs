@@ -28,6 +28,8 @@ const MAX_ROUTES: usize = 4;
 /// `register` of a trunk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Register {
+    /// Whose address is bound: often the number. Challenges are answered as the user of the credentials.
+    pub user: Arc<str>,
     /// User and password.
     pub credentials: Credentials,
     /// How long a binding shall live.

@@ -264,7 +264,12 @@ fn encryption_between_the_ends_still_passes_after_a_kill() {
 #[test]
 fn our_own_answers_are_encrypted_and_numbered_right_behind_credentials() {
     let credentials = Credentials { user: "441632960001".into(), password: Secret::new("secret"), realm: None };
-    let register = Register { token: "token".into(), credentials, expires: std::time::Duration::from_secs(600) };
+    let register = Register {
+        user: "441632960001".into(),
+        token: "token".into(),
+        credentials,
+        expires: std::time::Duration::from_secs(600),
+    };
     let mut settings = Settings {
         callee_hears: DivertCallee::Announcement,
         caller_hears: DivertCaller::HangUp,

@@ -190,8 +190,7 @@ impl Bound {
                 }),
                 Transport::Tcp | Transport::Tls => streams.listen(number, *hop).map(|address| (address, None)),
             };
-            let (address, socket) =
-                bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {hop}: {error}")))?;
+            let (address, socket) = bound.map_err(|error| not_bound(*hop, &error))?;
             addresses.push(Hop { address, transport: hop.transport });
             sockets.push(socket);
         }
@@ -315,6 +314,13 @@ impl Reply {
             None => Self::Late,
         }
     }
+}
+
+/// Why nothing can be heard there, and what to do about the usual reason: a PBX on the same machine.
+fn not_bound(hop: Hop, error: &io::Error) -> io::Error {
+    let taken = "; another program has this port, as a PBX on the same machine: give one of the two another";
+    let hint = if error.kind() == io::ErrorKind::AddrInUse { taken } else { "" };
+    io::Error::new(error.kind(), format!("cannot listen on {hop}: {error}{hint}"))
 }
 
 fn open(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {

@@ -12,7 +12,8 @@ struct Trunk {
 impl Trunk {
     fn new() -> Self {
         let credentials = Credentials { user: "alice".into(), password: Secret::new("secret"), realm: None };
-        let register = Register { credentials, expires: Duration::from_secs(600), token: "0123".into() };
+        let register =
+            Register { user: "alice".into(), credentials, expires: Duration::from_secs(600), token: "0123".into() };
         let now = clock::now();
         Self { registration: Registration::new(register, now), dice: Dice::new([5; 16]), now }
     }

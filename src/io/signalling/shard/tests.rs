@@ -118,7 +118,7 @@ fn a_panic_outside_the_switchboard_costs_a_turn_and_not_the_telephone() {
 fn a_gateway_whose_address_is_forged_is_still_heard_by_what_only_the_trunk_knows() {
     let mut shard = shard(wiring(), crossbeam_channel::never());
     let credentials = Credentials { user: "us".into(), password: Secret::new("secret"), realm: None };
-    let register = Register { credentials, expires: Duration::from_secs(600), token: "f00d".into() };
+    let register = Register { user: "us".into(), credentials, expires: Duration::from_secs(600), token: "f00d".into() };
     let provider = Trunk::at("provider", Hop::udp("127.0.2.1:5060".parse().unwrap()));
     let trunks = vec![Trunk { register: Some(register), ..provider }];
     shard.switchboard = Switchboard::new(0, 1, [1; 16], Arc::new(Settings { trunks, ..settings() }));
@@ -161,7 +161,7 @@ fn the_kernel_drops_nothing_that_a_trunk_may_be_known_by() {
         shard.sieve.len()
     };
     let credentials = Credentials { user: "us".into(), password: Secret::new("secret"), realm: None };
-    let register = Register { credentials, expires: Duration::from_secs(600), token: "f00d".into() };
+    let register = Register { user: "us".into(), credentials, expires: Duration::from_secs(600), token: "f00d".into() };
 
     assert_eq!((kept_out(None), kept_out(Some(register))), (1, 0));
 }
