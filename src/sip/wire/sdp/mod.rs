@@ -171,18 +171,6 @@ pub enum BadSdp {
     NoMedia,
 }
 
-impl BadSdp {
-    /// Metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Malformed => "sdp_malformed",
-            Self::OverLimit => "sdp_over_limit",
-            Self::NoMedia => "sdp_no_media",
-        }
-    }
-}
-
 /// A session description, borrowed.
 #[derive(Clone, Debug)]
 pub struct Sdp<'a> {
