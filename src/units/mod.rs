@@ -12,7 +12,7 @@ mod redacted;
 mod table;
 mod time;
 
-pub use address::Plain;
+pub use address::{Plain, is_private};
 pub use file::{open_regular, read_bytes, read_text};
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
