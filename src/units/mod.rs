@@ -1,9 +1,5 @@
-//! Words every core shares: identifiers, legs, times and units.
-//!
-//! In: plain numbers. Out: types that cannot be mistaken for one another.
-//! Imports nothing of ours.
-
 mod address;
+mod escaped;
 mod file;
 mod id;
 mod leg;
@@ -13,6 +9,7 @@ mod table;
 mod time;
 
 pub use address::{Plain, is_private};
+pub use escaped::unescaped;
 pub use file::{open_regular, read_bytes, read_text};
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
