@@ -65,7 +65,7 @@ pub enum Event {
         /// Why it is not heard.
         not_analysed: NotAnalysed,
     },
-    /// The verdict's class or weight moved.
+    /// The verdict's class or a probability moved.
     Judged {
         /// The new one.
         verdict: Verdict,

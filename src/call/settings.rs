@@ -61,7 +61,7 @@ pub enum Redirects {
 pub struct Trunk {
     /// `[[trunk]] name`.
     pub name: Arc<str>,
-    /// Where calls to it go: the hosts behind its name. None while that cannot be resolved.
+    /// Where calls to it go: the hosts behind its name. Empty while that cannot be resolved.
     pub targets: Vec<Target>,
     /// Its name in URIs.
     pub host: Arc<str>,

@@ -1,3 +1,9 @@
+//! Words every core shares: identifiers, legs, times and units; addresses, numbers that a log must shorten, escapes; a
+//! table by names of our own; and how a named file is read.
+//!
+//! In: plain numbers and texts. Out: types that cannot be mistaken for one another.
+//! Imports nothing of ours. It holds one switch of the process, which is set once: whether a log shows whole numbers.
+
 mod address;
 mod escaped;
 mod file;

@@ -109,7 +109,7 @@ pub struct Media<'a> {
 }
 
 impl Media<'_> {
-    /// Audio over plain RTP: what the ear can hear.
+    /// RTP without SRTP.
     #[must_use]
     pub fn is_plain_rtp(&self) -> bool {
         self.protocol.eq_ignore_ascii_case("RTP/AVP") || self.protocol.eq_ignore_ascii_case("RTP/AVPF")
