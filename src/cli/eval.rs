@@ -38,7 +38,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
     /// How long to listen, from the caller's first speech on
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = super::WATCH_FOR, value_parser = humantime::parse_duration)]
     watch_for: Duration,
     #[command(flatten)]
     ear: EarOptions,
