@@ -182,7 +182,7 @@ fn all_told(unheard: &[String]) -> Result<(), Failure> {
 fn baseline_table(outcomes: &[Outcome], baselines: &[Baseline]) -> String {
     let mut text = format!(
         "\n{:12} {:>6} {:>18} {:>18} {:>18}\n",
-        "label", "calls", "Asterisk AMD", "monologue > 6 s", "key prompt alone"
+        "label", "calls", "Asterisk AMD", "monologue >= 6 s", "key prompt alone"
     );
     for class in Class::ALL.into_iter().rev() {
         let of_class = outcomes.iter().zip(baselines).filter(|(outcome, _)| outcome.label == class);
