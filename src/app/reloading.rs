@@ -74,7 +74,6 @@ pub(super) fn reload(inner: &Inner) -> ReloadReport {
                 Reload::NeedsRestart { changed, waiting } => {
                     ReloadReport { changed, waiting, ..report(Reloaded::NeedsRestart) }
                 }
-                Reload::Refused { problems } => refused(problems.iter().map(ToString::to_string).collect()),
                 Reload::Applied { settings, changed } => match apply(inner, &current, &settings) {
                     Ok(()) => {
                         inner.settings.store(Arc::from(settings));

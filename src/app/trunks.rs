@@ -56,37 +56,30 @@ pub(super) fn follow_names(inner: &Inner) {
         return;
     }
     let resolved = Resolved::after(&told.resolved, pbx, resolve::targets(&settings, &answers), public);
-    match super::shard_settings(&settings, &resolved, &inner.addresses) {
-        Ok(order) => {
-            if inner.signalling.order(order) {
-                *told = Told::new(&settings, resolved, changes, &inner.addresses);
-                if !same_local && let Some(Locals { outside, inside, .. }) = &told.local {
-                    tracing::info!(outside = %outside.main, inside = %inside.main, "This machine has another address");
-                }
-                if moved {
-                    let shown = |ip: Option<IpAddr>| ip.map(tracing::field::display);
-                    tracing::info!(
-                        sip = shown(public.sip),
-                        media = shown(public.media),
-                        "The public address is another"
-                    );
-                }
-                if pbx != before {
-                    tracing::info!(%before, now = %pbx, "The PBX's name has another address");
-                    // No name of a trunk may lead to it.
-                    inner.names.set(
-                        resolve::name_settings(&settings, pbx),
-                        resolve::questions(&settings),
-                        Duration::ZERO,
-                    );
-                }
-            }
-        }
+    let order = match super::shard_settings(&settings, &resolved, &inner.addresses) {
+        Ok(order) => order,
         Err(problem) => {
             tracing::warn!(problem, "New addresses of a trunk or of the PBX cannot be used; the old ones stay");
             (told.changes, told.local) = (changes, local);
             inner.pbx_name.forget();
+            return;
         }
+    };
+    if !inner.signalling.order(order) {
+        return;
+    }
+    *told = Told::new(&settings, resolved, changes, &inner.addresses);
+    if !same_local && let Some(Locals { outside, inside, .. }) = &told.local {
+        tracing::info!(outside = %outside.main, inside = %inside.main, "This machine has another address");
+    }
+    if moved {
+        let shown = |ip: Option<IpAddr>| ip.map(tracing::field::display);
+        tracing::info!(sip = shown(public.sip), media = shown(public.media), "The public address is another");
+    }
+    if pbx != before {
+        tracing::info!(%before, now = %pbx, "The PBX's name has another address");
+        // No name of a trunk may lead to it.
+        inner.names.set(resolve::name_settings(&settings, pbx), resolve::questions(&settings), Duration::ZERO);
     }
 }
 

@@ -50,7 +50,7 @@ pub enum BadWav {
         bits: u16,
     },
     /// No channel, or more than two.
-    #[error("{channels} channels (one or two are read)")]
+    #[error("it has {channels} channels; one or two are read (of a call: left the caller, right the callee)")]
     Channels {
         /// As the file says.
         channels: u16,

@@ -21,7 +21,7 @@ use crate::rtp::control::MediaCommand;
 use crate::sip::transaction::{ClientId, ClientKind, NO_STREAM, T1X64};
 use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Message, Name, StatusCode};
-use crate::units::Leg;
+use crate::units::{CallId, Leg};
 
 /// True where a trunk does not put a call for help through: another one may. Whoever is busy or declines is there, and what
 /// asks for credentials is no refusal.
@@ -120,11 +120,7 @@ impl Switchboard {
             let id = call.id;
             self.answered(call, message, now);
             if refused {
-                // The journal hears of an end only where it has heard of the call.
-                self.journal(now);
-                if let Some(call) = self.take(id) {
-                    self.hang_up(call, EndReason::Media, now);
-                }
+                self.refuse_answer(id, now);
             }
         } else {
             // A challenge is part of how a call is set up; the next INVITE brings the credentials, or the longer
@@ -132,6 +128,15 @@ impl Switchboard {
             let challenged = matches!(code.0, 401 | 407 | 422);
             let how = if challenged { EndReason::Challenged } else { EndReason::Refused };
             self.end(call, Some(Leg::Callee), how, Some(code.0), now);
+        }
+    }
+
+    /// What the callee describes in its 2xx must not be.
+    fn refuse_answer(&mut self, id: CallId, now: Instant) {
+        // The journal hears of an end only where it has heard of the call.
+        self.journal(now);
+        if let Some(call) = self.take(id) {
+            self.hang_up(call, EndReason::Media, now);
         }
     }
 
@@ -182,7 +187,7 @@ impl Switchboard {
         call.forks.hung_up = orphan.ended;
     }
 
-    /// Passes a response on to the caller and takes in what it says. True: its side must encrypt, and does not.
+    /// Passes a response on to the caller and takes in what it says. True: what it describes is refused.
     fn pass_response(&mut self, call: &mut Call, message: &Message<'_>, code: StatusCode, now: Instant) -> bool {
         let mut edits = self.blank_edits();
         forward::edit_response(&mut edits, message, call.local(Leg::Caller), &call.party.caller.routes);

@@ -47,7 +47,7 @@ pub(super) struct Described {
     /// Its video; None: it has none, or none that passes.
     pub video: Option<Box<StreamPlan>>,
     pub talk: Talk,
-    /// Its side must encrypt, and it does not; or none of its codecs may pass.
+    /// Its side must encrypt, and it does not; or none of its codecs may pass; or a stranger's cannot be read.
     pub refused: bool,
     /// Why the ear cannot listen to what it describes.
     pub unheard: Option<NotAnalysed>,

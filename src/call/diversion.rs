@@ -12,10 +12,10 @@ use super::snapshot::{Diverting, SteppedUp};
 use super::state::{Call, Phase};
 use super::switchboard::Switchboard;
 use crate::policy::action::{Enforcement, Rejection, StepUp, StepUpDecision};
-use crate::policy::judge::{Class, Verdict};
+use crate::policy::judge::{Opinion, Verdict};
 use crate::policy::watch;
 use crate::rtp::control::{Held, MediaCommand};
-use crate::units::{CallTime, Leg, Ratio};
+use crate::units::{CallTime, Leg};
 
 /// After its warning, a callee may still press the take-back key for this long.
 const DECISION: Duration = Duration::from_secs(3);
@@ -109,10 +109,8 @@ impl Call {
 impl Switchboard {
     /// A verdict of the ear.
     pub(super) fn judged(&mut self, mut call: Box<Call>, verdict: Verdict, now: Instant) {
-        let moved = call.record.verdict.as_ref().is_none_or(|told| {
-            let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= NEWS;
-            told.class != verdict.class || told.probabilities.iter().zip(&verdict.probabilities).any(away)
-        });
+        let told = call.record.verdict.as_ref();
+        let moved = told.is_none_or(|told| verdict.opinion().has_moved(&told.opinion(), NEWS));
         if moved {
             let before = call.record.verdict.as_ref().map(|told| told.class);
             let until = watch::watched_until(call.settings.watch_for, before, verdict.class, verdict.at);
@@ -319,12 +317,8 @@ impl Switchboard {
 
 /// A verdict for what no detector asked for.
 fn no_verdict(at: CallTime) -> Verdict {
-    Verdict {
-        at,
-        class: Class::NoSpeech,
-        probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO],
-        reasons: Vec::new(),
-    }
+    let Opinion { class, probabilities } = Opinion::NOBODY;
+    Verdict { at, class, probabilities, reasons: Vec::new() }
 }
 
 /// What an operator's order to divert is called in records.

@@ -65,7 +65,7 @@ pub enum Event {
         /// Why it is not heard.
         not_analysed: NotAnalysed,
     },
-    /// The verdict's class or weight moved.
+    /// The verdict's class or a probability moved.
     Judged {
         /// The new one.
         verdict: Verdict,
@@ -157,12 +157,24 @@ pub enum Lifted {
 }
 
 impl Lifted {
+    /// All of them.
+    pub const ALL: [Lifted; 2] = [Self::Callee, Self::Live];
+
     /// Fixed word for logs and metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Callee => "callee",
             Self::Live => "live",
+        }
+    }
+
+    /// For a person who reads of one call.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Callee => "the callee pressed nine twice",
+            Self::Live => "the caller is a person",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A BYE that is challenged: its call is over here, and whoever has sent it may send it once more, with credentials of its
-//! own (RFC 3261 §22).
+//! A BYE that is challenged: its call is over here, and whoever has sent it may send it once more, with credentials of
+//! its own (RFC 3261 §22).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +50,8 @@ impl Farewell {
 }
 
 impl Switchboard {
-    /// A challenge to a request that was passed on goes back to whoever sent it.
+    /// A challenge to a request that was passed on goes back to whoever sent it. A BYE is remembered for its repetition,
+    /// with credentials.
     pub(super) fn challenged(
         &mut self,
         client: ClientId,

@@ -1,5 +1,6 @@
 //! Keys that are told by a request: INFO in the ways of several makers, and NOTIFY (RFC 4730).
 
+use crate::rtp::control::KEYS;
 use crate::sip::wire::{Message, Method, Name};
 
 /// How a body says a key.
@@ -42,12 +43,11 @@ pub(super) fn carries_key(message: &Message<'_>) -> bool {
 
 /// The key in a request.
 pub(super) fn dtmf_key(message: &Message<'_>) -> Option<char> {
-    const KEYS: &str = "0123456789*#ABCD";
     let (spelled, body) = (spelled(message)?, message.body());
     if spelled == Spelled::Event {
         // One press is told twice, when it begins and when it ends.
         let [key, ends, ..] = body else { return None };
-        return KEYS.chars().nth(usize::from(*key)).filter(|_| ends & 0x80 != 0);
+        return KEYS.get(usize::from(*key)).copied().filter(|_| ends & 0x80 != 0);
     }
     let body = std::str::from_utf8(body).ok()?;
     let text = match spelled {
@@ -55,5 +55,5 @@ pub(super) fn dtmf_key(message: &Message<'_>) -> Option<char> {
         Spelled::Quoted => body.split_once("digits=")?.1.trim_start_matches(['"', '\'']),
         Spelled::Bare | Spelled::Event => body,
     };
-    text.trim().chars().next().filter(|key| KEYS.contains(*key))
+    text.trim().chars().next().filter(|key| KEYS.contains(key))
 }

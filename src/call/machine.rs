@@ -210,7 +210,7 @@ impl Switchboard {
         }
     }
 
-    /// Takes in what the caller offers. False: its side must encrypt, and does not.
+    /// Takes in what the caller offers. False: it is refused.
     fn take_offer(&mut self, call: &mut Call, sdp: &Sdp<'_>) -> bool {
         let Some(media) = sdp.anchored_media() else { return true };
         let negotiated = call.negotiate(media, Leg::Caller);

@@ -18,7 +18,7 @@ use crate::sip::flow::Flow;
 use crate::sip::transaction::ClientId;
 use crate::sip::wire::{Edits, Message, Method, Name, NameAddr, StatusCode, Uri};
 
-/// Contacts of one REGISTER that are rewritten.
+/// Contacts of one REGISTER that are rewritten, and Paths that are kept.
 const MAX_CONTACTS: usize = 16;
 
 impl Switchboard {

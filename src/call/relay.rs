@@ -37,7 +37,7 @@ pub(super) struct RelayedRequest {
     pub(super) plan: Option<(Leg, StreamPlan)>,
     /// Its offer may be a hold, whatever the answer says to it.
     pub(super) talk: Talk,
-    /// The same of its video.
+    /// The plan of its video.
     pub(super) video: Option<Box<StreamPlan>>,
     /// It belongs to a dialog that is no call.
     pub(super) dialog: bool,
@@ -368,8 +368,8 @@ impl Switchboard {
         }
     }
 
-    /// Edits a response on its way back to the leg that asked, and takes in what it says. True: its side must encrypt,
-    /// and does not.
+    /// Edits a response on its way back to the leg that asked, and takes in what it says. True: what it describes is
+    /// refused.
     fn edit_response_inside(
         &mut self,
         mut call: Box<Call>,

@@ -98,7 +98,7 @@ impl Switchboard {
     }
 
     /// A 2xx of `from` to an INVITE inside the call is in force, unless another one has been passed on since. Whether
-    /// what it describes is an answer is not known. True: its side must encrypt, and does not.
+    /// what it describes is an answer is not known. True: what it describes is refused.
     fn accepted_meanwhile(
         &mut self,
         call: &mut Call,

@@ -14,7 +14,7 @@ use crate::sip::flow::{ANY_SOCKET, Flow, Hop, Transport};
 use crate::sip::wire::sdp::{BadSdp, Sdp};
 use crate::sip::wire::{Limits, Uri};
 use crate::trunk::{Register, Target};
-use crate::units::Plain;
+use crate::units::{Plain, is_private};
 
 /// Where a peer stands: decides what we advertise and which way a request goes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -61,7 +61,7 @@ pub enum Redirects {
 pub struct Trunk {
     /// `[[trunk]] name`.
     pub name: Arc<str>,
-    /// Where calls to it go: the hosts behind its name. None while that cannot be resolved.
+    /// Where calls to it go: the hosts behind its name. Empty while that cannot be resolved.
     pub targets: Vec<Target>,
     /// Its name in URIs.
     pub host: Arc<str>,
@@ -453,15 +453,9 @@ impl Settings {
     }
 }
 
-/// False in networks whose addresses mean nothing elsewhere; 100.64.0.0/10 is the carriers' NAT (RFC 6598).
+/// Means the same host everywhere.
 fn is_global(ip: IpAddr) -> bool {
-    let here = match ip {
-        IpAddr::V4(ip) => {
-            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64)
-        }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    };
-    !(here || ip.is_loopback())
+    !(is_private(ip) || ip.is_loopback())
 }
 
 /// How closely `ip` is named as the address of a host, or by networks: the length of the longest prefix. A host is a

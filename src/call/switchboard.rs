@@ -501,7 +501,6 @@ impl Switchboard {
                 TransactionEvent::ClientTimeout(client) => self.client_timed_out(client, now),
                 TransactionEvent::ClientUnsent(client) => self.client_unsent(client, now),
                 TransactionEvent::FellBack(client) => self.fell_back(client, now),
-                TransactionEvent::NoAck(_) => {}
                 TransactionEvent::ServerEnded(server) => {
                     self.by_server.remove(&server);
                     self.relayed_by_server.remove(&server);

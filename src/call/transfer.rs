@@ -7,6 +7,7 @@ use super::state::Call;
 use super::switchboard::Switchboard;
 use crate::sip::flow::Hop;
 use crate::sip::wire::{Edits, Message, Method, NameAddr, Uri};
+use crate::units::unescaped;
 
 impl Switchboard {
     /// Maps the Refer-To of a REFER that comes from `side` and goes to `to`.
@@ -63,20 +64,7 @@ fn replaced(headers: &str) -> Option<String> {
         let (name, value) = header.split_once('=')?;
         name.eq_ignore_ascii_case("Replaces").then_some(value)
     })?;
-    let mut text = Vec::new();
-    let mut bytes = value.bytes();
-    while let Some(byte) = bytes.next() {
-        let plain = if byte == b'%' {
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
-            u8::try_from(high * 16 + low).ok()?
-        } else {
-            byte
-        };
-        text.push(plain);
-    }
-    let text = String::from_utf8(text).ok()?;
-    text.split(';').next().map(str::to_owned)
+    unescaped(value)?.split(';').next().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
     /// How long to listen, from the caller's first speech on
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = super::WATCH_FOR, value_parser = humantime::parse_duration)]
     watch_for: Duration,
     #[command(flatten)]
     ear: EarOptions,
@@ -182,7 +182,7 @@ fn all_told(unheard: &[String]) -> Result<(), Failure> {
 fn baseline_table(outcomes: &[Outcome], baselines: &[Baseline]) -> String {
     let mut text = format!(
         "\n{:12} {:>6} {:>18} {:>18} {:>18}\n",
-        "label", "calls", "Asterisk AMD", "monologue > 6 s", "key prompt alone"
+        "label", "calls", "Asterisk AMD", "monologue >= 6 s", "key prompt alone"
     );
     for class in Class::ALL.into_iter().rev() {
         let of_class = outcomes.iter().zip(baselines).filter(|(outcome, _)| outcome.label == class);

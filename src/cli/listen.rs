@@ -23,7 +23,7 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// How long to listen, from the caller's first speech on
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = super::WATCH_FOR, value_parser = humantime::parse_duration)]
     watch_for: Duration,
     /// The right channel is a prompt that was played to the caller before anybody was rung
     #[arg(long)]

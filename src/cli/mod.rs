@@ -81,6 +81,9 @@ impl Failure {
     }
 }
 
+/// For how long a call is listened to, unless told otherwise: as the running firewall does.
+const WATCH_FOR: &str = "25s";
+
 /// What the ear needs, for the offline commands.
 #[derive(Args, Clone)]
 pub(crate) struct EarOptions {
@@ -147,4 +150,23 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn warn(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::WATCH_FOR;
+    use crate::config;
+    use crate::io::shipped::{ANNOUNCEMENTS, SPEECH_MODEL};
+
+    /// The modules that need them cannot ask the settings.
+    #[test]
+    fn defaults_outside_of_the_settings_are_those_of_the_settings() {
+        let settings = config::load(config::built_in(), &|path: &str| Err(format!("no file {path}"))).unwrap();
+
+        assert_eq!(humantime::parse_duration(WATCH_FOR).unwrap(), settings.detect.watch_for);
+        assert_eq!(settings.detect.words.model.to_str(), Some(SPEECH_MODEL));
+        assert_eq!(settings.media.announcements.to_str(), Some(ANNOUNCEMENTS));
+    }
 }

@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Between two questions for a PBX's name that is not known at the start.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Looks at files that are being written, or are empty now, for so long, a second each, wait for their end.
+/// Looks, one a second, for which a file is waited for that is being written or has become empty.
 const MOST_LOOKS: u32 = 10;
 
 #[derive(Args)]

@@ -4,7 +4,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::file::Files;
-use super::problem::Problem;
+use super::problem::{Problem, line};
 use super::read::read;
 use super::settings::Settings;
 
@@ -50,7 +50,7 @@ impl<'t> Draft<'t> {
     /// Adds a problem with an option.
     pub fn add(&mut self, option: &str, hint: String) {
         let (at, value) = place(self.text, option);
-        let line = 1 + self.text.get(..at).unwrap_or(self.text).matches('\n').count();
+        let line = line(self.text, at);
         let value = value.unwrap_or_default().to_owned();
         self.problems.push(Problem { line, path: option.to_owned(), value, number: false, hint });
     }

@@ -23,7 +23,7 @@ pub use draft::Draft;
 pub use file::{Files, Folder, files_in, lists_in, problems_text, text_of};
 pub use problem::Problem;
 pub use read::ADMIN_ADDRESS;
-pub use reload::{Reload, compare, load, reload};
+pub use reload::{Reload, compare, load};
 pub use settings::LogSettings;
 pub use settings::{
     CallSettings, ConnectionSettings, DetectSettings, DivertSettings, DnsSettings, HostPort, ListenSettings,

@@ -19,6 +19,11 @@ pub struct Problem {
     pub hint: String,
 }
 
+/// The line of a text, from 1, that holds this byte of it.
+pub(super) fn line(text: &str, at: usize) -> usize {
+    1 + text.get(..at).unwrap_or(text).matches('\n').count()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, path, value, number, hint } = self;

@@ -41,11 +41,6 @@ pub enum Reload {
         /// Paths of the others that changed: they wait as well.
         waiting: Vec<String>,
     },
-    /// Mistakes; nothing was changed.
-    Refused {
-        /// All of them.
-        problems: Vec<Problem>,
-    },
 }
 
 /// Reads a settings file. `files` reads the list files that it names.
@@ -53,15 +48,7 @@ pub fn load(text: &str, files: &dyn Files) -> Result<Settings, Vec<Problem>> {
     Draft::read(text, files)?.finish()
 }
 
-/// Reads a file and compares it with the settings in use. Pure: whoever calls it swaps them.
-pub fn reload(current: &Settings, text: &str, files: &dyn Files) -> Reload {
-    match load(text, files) {
-        Ok(settings) => compare(current, settings),
-        Err(problems) => Reload::Refused { problems },
-    }
-}
-
-/// Compares settings with those in use.
+/// Compares settings with those in use. Pure: whoever calls it swaps them.
 #[must_use]
 pub fn compare(current: &Settings, mut settings: Settings) -> Reload {
     let (old, new) = (current.options(), settings.options());

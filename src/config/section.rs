@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::fingerprint;
-use super::problem::Problem;
+use super::problem::{Problem, line};
 
 /// Options whose wrong value may be a secret: in place of the file's path, the password or the key itself.
 const SECRETS: [&str; 2] = ["password_file", "key"];
@@ -38,7 +38,7 @@ impl<'t> Reading<'t> {
     }
 
     pub(super) fn line(&self, at: usize) -> usize {
-        1 + self.text.get(..at).unwrap_or(self.text).matches('\n').count()
+        line(self.text, at)
     }
 
     /// Notes the text of a file that an option names, so that a reload sees when it changes. Only its hash is kept.
@@ -417,7 +417,7 @@ pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<Problem>> {
     let mut problems: Vec<Problem> = Vec::new();
     for error in errors.iter().take(MOST_ERRORS) {
         let span = error.span().unwrap_or(0..0);
-        let line = 1 + text.get(..span.start).unwrap_or(text).matches('\n').count();
+        let line = line(text, span.start);
         if !problems.iter().any(|problem| problem.line == line) {
             let (path, hint) = in_words(error.message(), text.get(span).unwrap_or_default());
             problems.push(Problem { line, path, value: String::new(), number: false, hint });

@@ -6,7 +6,7 @@ use super::Played;
 use super::flood::Flood;
 use super::script::Expected;
 use crate::gate::Block;
-use crate::store::CallRecord;
+use crate::store::{CallRecord, Judgement};
 
 pub(super) struct Row {
     name: String,
@@ -32,7 +32,7 @@ pub(super) fn row(played: &Played, record: Option<&CallRecord>) -> Row {
         && match role.expected {
             Expected::Diverted => diverted && outcome.ended_by_peer.is_some(),
             Expected::Connected => !diverted && outcome.ended_by_peer.is_none(),
-            Expected::NoSpeech => !diverted && record.verdict().is_none_or(|verdict| verdict.class == "no_speech"),
+            Expected::NoSpeech => !diverted && record.verdict().is_none_or(Judgement::is_no_speech),
         };
     let done = match step {
         Some(step) if step.is_done() => step.action.to_string(),

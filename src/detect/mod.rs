@@ -8,7 +8,7 @@
 //! | [`voice`] | speech or not, per 20 ms, over a noise floor | babble as loud as the speaker |
 //! | [`tone`] | steady lines: ringback, busy, SIT, fax, DTMF; music | solo voices that hold a note |
 //! | [`echo`] | the callee's echo in the caller's leg | an echo less than 18 dB below the voice |
-//! | [`cadence`] | talkspurts, pauses, monologue, evenness of level | a person who reads aloud |
+//! | [`cadence`] | talkspurts with their level, pauses, monologue | a person who reads aloud |
 //! | [`turns`] | who speaks over whom, yields, replies | a callee who never speaks |
 //! | [`screening`] | yielding to a prompt, answering it, talking on | a machine that waits for the prompt's end |
 //! | [`fingerprint`] | a known recording, of an earlier call or a shared file | a recording heard for the first time |

@@ -41,7 +41,8 @@ pub(super) fn happened(happened: &Happened) {
             info!(target: CALL, %call, analysed, not_analysed = not_analysed.map(NotAnalysed::label), "Answered");
         }
         Event::Unheard { at, not_analysed } => {
-            info!(target: CALL, %call, at_ms = at.as_millis(), not_analysed = not_analysed.label(), "Not heard: sends what cannot be decoded");
+            let (at_ms, not_analysed) = (at.as_millis(), not_analysed.label());
+            info!(target: CALL, %call, at_ms, not_analysed, "Not heard: sends what cannot be decoded");
         }
         Event::Judged { verdict } => debug!(
             target: CALL,

@@ -16,7 +16,7 @@ use crate::units::Leg;
 pub struct Baseline {
     /// AMD says "machine".
     pub amd_machine: bool,
-    /// Speech with gaps under 0.7 s lasted over 6 s.
+    /// Speech with gaps under 0.7 s lasted 6 s or more.
     pub monologue: bool,
     /// A prompt to press a key was heard.
     pub key_prompt: bool,

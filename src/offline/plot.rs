@@ -47,7 +47,6 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     let marks: Vec<&Evidence> = heard.evidence.iter().filter(|e| is_mark(&e.finding)).collect();
     let evidence_top = WORDS + 30.0 + ROW * words.len().min(ROWS) as f64;
     let height = evidence_top + 40.0 + ROW * marks.len().min(2 * ROWS) as f64;
-    let more = |all: usize, shown: usize| (all > shown).then(|| format!("({} more are not shown)", all - shown));
     let _ = writeln!(
         picture.svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" \
@@ -64,26 +63,8 @@ pub fn plot(title: &str, recording: &Recording, heard: &Heard) -> String {
     picture.talkspurts(heard);
     picture.probabilities(heard);
     picture.decisions(heard, height);
-    picture.text(10.0, WORDS, "#222", 11, "words, when");
-    picture.text(10.0, WORDS + 13.0, "#222", 11, "known");
-    for (row, evidence) in words.iter().take(ROWS).enumerate() {
-        if let Finding::Words { text, from, to, .. } = &evidence.finding {
-            let y = WORDS + ROW * row as f64;
-            // Between the letters of this row and of the next.
-            picture.bar(*from, *to, y + 4.0, 2.0, "#9ae6b4");
-            picture.note(evidence.at, y, "#276749", text);
-        }
-    }
-    if let Some(more) = more(words.len(), ROWS) {
-        picture.text(LEFT, WORDS + ROW * ROWS as f64, "#276749", 11, &more);
-    }
-    picture.text(10.0, evidence_top, "#222", 11, "evidence");
-    for (row, evidence) in marks.iter().take(2 * ROWS).enumerate() {
-        picture.note(evidence.at, evidence_top + ROW * row as f64, "#744210", &evidence.finding.to_string());
-    }
-    if let Some(more) = more(marks.len(), 2 * ROWS) {
-        picture.text(LEFT, evidence_top + 2.0 * ROW * ROWS as f64, "#744210", 11, &more);
-    }
+    picture.words(&words);
+    picture.evidence(&marks, evidence_top);
     picture.svg.push_str("</svg>\n");
     picture.svg
 }
@@ -191,6 +172,38 @@ impl Picture {
                     "<path d=\"{path}H{end:.1}\" stroke=\"{colour}\" fill=\"none\" stroke-width=\"1.5\"/>"
                 );
             }
+        }
+    }
+
+    /// What was said, each beneath the time in which it was.
+    fn words(&mut self, words: &[&Evidence]) {
+        self.text(10.0, WORDS, "#222", 11, "words, when");
+        self.text(10.0, WORDS + 13.0, "#222", 11, "known");
+        for (row, evidence) in words.iter().take(ROWS).enumerate() {
+            if let Finding::Words { text, from, to, .. } = &evidence.finding {
+                let y = WORDS + ROW * row as f64;
+                // Between the letters of this row and of the next.
+                self.bar(*from, *to, y + 4.0, 2.0, "#9ae6b4");
+                self.note(evidence.at, y, "#276749", text);
+            }
+        }
+        self.more(WORDS, "#276749", words.len(), ROWS);
+    }
+
+    fn evidence(&mut self, marks: &[&Evidence], top: f64) {
+        const MARKS: usize = 2 * ROWS;
+        self.text(10.0, top, "#222", 11, "evidence");
+        for (row, evidence) in marks.iter().take(MARKS).enumerate() {
+            self.note(evidence.at, top + ROW * row as f64, "#744210", &evidence.finding.to_string());
+        }
+        self.more(top, "#744210", marks.len(), MARKS);
+    }
+
+    /// Says what is not shown, behind the rows that begin at `top`.
+    fn more(&mut self, top: f64, colour: &str, all: usize, shown: usize) {
+        if all > shown {
+            let text = format!("({} more are not shown)", all - shown);
+            self.text(LEFT, top + ROW * shown as f64, colour, 11, &text);
         }
     }
 

@@ -26,9 +26,6 @@ pub enum BadRecording {
     /// Not a WAV file that we understand.
     #[error("not a usable WAV file: {0}")]
     Wav(#[from] BadWav),
-    /// More than two channels.
-    #[error("has {0} channels; a call has two (left the caller, right the callee), or one for the caller alone")]
-    Channels(usize),
     /// Another kind of file.
     #[error("neither a WAV, a pcap nor a pcapng file{0}")]
     Unknown(&'static str),
@@ -98,15 +95,8 @@ impl Recording {
 
     fn from_wav(bytes: &[u8]) -> Result<Self, BadRecording> {
         let mut channels = Wav::read(bytes)?.telephone()?.into_iter();
-        let count = channels.len();
-        let (caller, callee) = match (channels.next(), channels.next(), channels.next()) {
-            (Some(caller), None, _) => {
-                let callee = vec![0; caller.len()];
-                (caller, callee)
-            }
-            (Some(caller), Some(callee), None) => (caller, callee),
-            _ => return Err(BadRecording::Channels(count)),
-        };
+        let caller = channels.next().unwrap_or_default();
+        let callee = channels.next().unwrap_or_else(|| vec![0; caller.len()]);
         if caller.is_empty() {
             Err(BadRecording::Empty)
         } else {

@@ -337,8 +337,7 @@ fn row(name: &str, of: &[&Outcome]) -> Row {
 fn delays(outcomes: &[Outcome]) -> Delays {
     let press_key: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == Class::PressKey).collect();
     let diverted_ms = |outcome: &Outcome| outcome.decided_ms.filter(|_| outcome.diverted());
-    let mut delays: Vec<u64> =
-        press_key.iter().filter_map(|outcome| Some(diverted_ms(outcome)?.saturating_sub(outcome.onset_ms?))).collect();
+    let mut delays: Vec<u64> = press_key.iter().filter_map(|outcome| outcome.delay_ms()).collect();
     delays.sort_unstable();
     let quantile = |q: f64| {
         let index = ((delays.len() as f64 * q).ceil() as usize).saturating_sub(1);

@@ -106,13 +106,35 @@ impl StepUp {
 }
 
 impl Enforcement {
-    /// Fixed word for logs and records.
+    /// All of them.
+    pub const ALL: [Enforcement; 3] = [Self::Done, Self::Observed, Self::NotEnforced];
+
+    /// Fixed words for logs and records.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Observed => "observed",
             Self::NotEnforced => "not enforced",
+        }
+    }
+
+    /// The same for a metric: one word.
+    #[must_use]
+    pub fn metric_label(self) -> &'static str {
+        match self {
+            Self::Done | Self::Observed => self.label(),
+            Self::NotEnforced => "not_enforced",
+        }
+    }
+
+    /// For a person who reads of one call.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Done => self.label(),
+            Self::Observed => "not done, enforce = false",
+            Self::NotEnforced => "decided and recorded, not enforced",
         }
     }
 }

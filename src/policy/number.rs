@@ -163,24 +163,7 @@ impl Country {
 
 /// A user part with its escapes resolved; as it stands where they are none.
 fn unescaped(user: &str) -> Cow<'_, str> {
-    if !user.contains('%') {
-        return Cow::Borrowed(user);
-    }
-    let mut text = Vec::with_capacity(user.len());
-    let mut rest = user.as_bytes();
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
-        let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        match (byte, behind) {
-            (b'%', [high, low, behind @ ..]) => {
-                let (Some(high), Some(low)) = (digit(high), digit(low)) else { return Cow::Borrowed(user) };
-                text.push((high * 16 + low) as u8);
-                rest = behind;
-            }
-            _ => text.push(*byte),
-        }
-    }
-    String::from_utf8(text).map_or(Cow::Borrowed(user), Cow::Owned)
+    crate::units::unescaped(user).unwrap_or(Cow::Borrowed(user))
 }
 
 /// Numbers by exact text and by prefix (`+44163296*`). Look-ups take logarithmic time however many there are.

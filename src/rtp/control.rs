@@ -22,6 +22,9 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// Numbers that mean these where nothing else is said (RFC 3551 §6).
+    pub(super) const STATIC: [(u8, Codec); 3] = [(0, Self::Pcmu), (8, Self::Pcma), (9, Self::G722)];
+
     /// By its name and clock in a description (RFC 3551 §6, RFC 7587 §7). None: it is only relayed.
     #[must_use]
     pub fn named(encoding: &str, clock: u32) -> Option<Self> {
@@ -45,20 +48,13 @@ impl Codec {
         if OTHERS.iter().any(is_other) {
             return None;
         }
-        match number {
-            0 => Some(Self::Pcmu),
-            8 => Some(Self::Pcma),
-            9 => Some(Self::G722),
-            _ => None,
-        }
+        Self::STATIC.into_iter().find(|(other, _)| *other == number).map(|(_, codec)| codec)
     }
 
     /// True for a static payload type that is what its number says, whatever its description calls it.
     #[must_use]
     pub fn is_misnamed(number: u8, encoding: &str, clock: u32) -> bool {
-        OURS.contains(&number)
-            && Self::named(encoding, clock).is_none()
-            && Self::numbered(number, encoding, clock).is_some()
+        Self::named(encoding, clock).is_none() && Self::numbered(number, encoding, clock).is_some()
     }
 
     /// At which its timestamps run.
@@ -71,8 +67,8 @@ impl Codec {
     }
 }
 
-/// Static payload types of our codecs.
-const OURS: [u8; 3] = [0, 8, 9];
+/// Keys in the order of their events, 0 to 15 (RFC 4733 §3.2, table 7); beyond them are tones and trunk events.
+pub const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 /// What Asterisk knows by name beside our codecs, with its clocks: what is only relayed, and what is no audio.
 const OTHERS: [(&str, &[u32]); 20] = {
@@ -152,7 +148,7 @@ impl StreamPlan {
                 }
             } else {
                 plan.others |= !encoding.eq_ignore_ascii_case("CN");
-                if let Some(bit) = OURS.iter().position(|ours| *ours == number) {
+                if let Some(bit) = Codec::STATIC.iter().position(|(ours, _)| *ours == number) {
                     plan.renamed |= 1 << bit;
                 }
             }
@@ -162,7 +158,11 @@ impl StreamPlan {
 
     /// Payload types that are not what their number says, and nothing that the tap can decode.
     pub fn renamed(&self) -> impl Iterator<Item = u8> {
-        OURS.into_iter().enumerate().filter(|(bit, _)| self.renamed & 1 << bit != 0).map(|(_, number)| number)
+        Codec::STATIC
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| self.renamed & 1 << bit != 0)
+            .map(|(_, (number, _))| number)
     }
 }
 

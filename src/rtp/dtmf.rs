@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
+use super::control::KEYS;
 use super::packet::Header;
 use crate::units::{RtpTimestamp, SampleRate, Ssrc};
-
-/// Events 0 to 15 (RFC 4733 §3.2, table 7); beyond them are tones and trunk events.
-pub(super) const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 /// The event of a key.
 pub(super) fn event(key: char) -> Option<u8> {

@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::packet::Header;
-use crate::units::{SequenceNumber, Ssrc};
+use crate::units::{SequenceNumber, Ssrc, is_private};
 
 /// How long a source at an unsignalled address may introduce itself, from the description and again from the answer.
 const NAT_WINDOW: Duration = Duration::from_secs(10);
@@ -152,6 +152,7 @@ impl Latch {
             let yields = source.guessed && right_ip && !same_ip;
             let gone = silence >= RELATCH_AFTER && (right_ip || same_ip);
             let named = from == signalled && from != source.address && same_ip;
+            // Whoever names loopback is on this machine.
             let behind_nat = is_private(signalled.ip());
             // Long after, only one that has said next to nothing: some peers listen.
             let enough = if self.window_until.is_some_and(|until| now < until) { PROOF } else { FEW };
@@ -245,18 +246,6 @@ impl Latch {
 impl Default for Latch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Not reachable over the internet, so a peer out there that names it sits behind NAT. Loopback is not among them: who
-/// names that is on this machine.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        // 100.64.0.0/10 is the carriers' NAT (RFC 6598).
-        IpAddr::V4(ip) => {
-            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64)
-        }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

@@ -139,7 +139,8 @@ fn feedback(one: &mut [u8], sender: Option<Sender>, about: Option<About>) -> usi
     let media = word(one, 8).map(Ssrc);
     match about {
         None => one.len(),
-        // It asks for packets by their numbers, which only generic requests for a picture do not hold.
+        // It asks for packets by numbers that their sender does not know. What names no stream, as some requests for a
+        // picture, passes.
         Some(about) if media == Some(about.heard_as) => 0,
         Some(_) => one.len(),
     }

@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::dtmf::{KEYS, event};
+use super::control::KEYS;
+use super::dtmf::event;
 
 /// Between a key's sound and the word that it came back: half a second for the way, and what it takes to tell a tone.
 const LATEST: Duration = Duration::from_millis(500 + 120);

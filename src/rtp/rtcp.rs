@@ -17,8 +17,6 @@ pub(super) const MAX_PACKETS: usize = 16;
 pub(super) struct Compound {
     /// Who sends it: the SSRC of its first packet.
     pub sender: Ssrc,
-    /// Holds a sender or receiver report: numbers of one stream that only its two ends share.
-    pub reports: bool,
     /// Holds a BYE.
     pub bye: bool,
 }
@@ -34,7 +32,7 @@ impl Compound {
     #[must_use]
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let sender = u32::from_be_bytes(*packet.get(4..)?.first_chunk::<4>()?);
-        let mut compound = Self { sender: Ssrc(sender), reports: false, bye: false };
+        let mut compound = Self { sender: Ssrc(sender), bye: false };
         let mut rest = packet;
         for _ in 0..MAX_PACKETS {
             let &[_, kind, high, low] = rest.first_chunk::<4>()?;
@@ -42,7 +40,6 @@ impl Compound {
                 return None;
             }
             rest = rest.get(4 + usize::from(u16::from_be_bytes([high, low])) * 4..)?;
-            compound.reports |= kind == SENDER_REPORT || kind == RECEIVER_REPORT;
             compound.bye |= kind == BYE;
             if rest.is_empty() {
                 return Some(compound);
@@ -68,9 +65,9 @@ mod tests {
         let report = [packet(200, 6), packet(202, 3)].concat();
         let bye = [packet(201, 1), packet(203, 1)].concat();
 
-        assert_eq!(Compound::read(&report), Some(Compound { sender: Ssrc(9), reports: true, bye: false }));
-        assert_eq!(Compound::read(&bye), Some(Compound { sender: Ssrc(9), reports: true, bye: true }));
-        assert_eq!(Compound::read(&packet(206, 2)), Some(Compound { sender: Ssrc(9), reports: false, bye: false }));
+        assert_eq!(Compound::read(&report), Some(Compound { sender: Ssrc(9), bye: false }));
+        assert_eq!(Compound::read(&bye), Some(Compound { sender: Ssrc(9), bye: true }));
+        assert_eq!(Compound::read(&packet(206, 2)), Some(Compound { sender: Ssrc(9), bye: false }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! SIP: messages, transactions, dialogs. Knows nothing of calls, media or policy.
+//! SIP: flows, messages out of streams, their parts, transactions. Knows nothing of calls, media or policy.
 //!
 //! In: bytes and `now`. Out: views of messages, transaction events, bytes to send.
 

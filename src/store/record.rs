@@ -266,6 +266,12 @@ impl CallSummary {
 }
 
 impl Judgement {
+    /// Nobody had spoken.
+    #[must_use]
+    pub fn is_no_speech(&self) -> bool {
+        self.class == Class::NoSpeech.label()
+    }
+
     /// Probability of its own class.
     #[must_use]
     pub fn probability(&self) -> f32 {

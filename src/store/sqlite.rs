@@ -155,11 +155,8 @@ impl Store {
         self.connection.file_control(rusqlite::DEFAULT_NAME, FileControl::HasMoved(&mut moved)).is_ok() && moved != 0
     }
 
-    /// How many calls are kept.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn count(&self) -> Result<u64, StoreError> {
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> Result<u64, StoreError> {
         self.checked(count(&self.connection))
     }
 

@@ -1,7 +1,19 @@
-//! Addresses and small numbers as text, for each message.
+//! Addresses: whether one means something elsewhere; and as text, with small numbers, for each message.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+/// In a network whose addresses mean nothing elsewhere; 100.64.0.0/10 is the carriers' NAT (RFC 6598). Loopback is not
+/// among them: it is this machine.
+#[must_use]
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
 
 /// Writes the same text as the address itself, but in one piece where that writes a dozen. Most of a forwarded message
 /// is copied, and addresses were half of the cost of the rest.

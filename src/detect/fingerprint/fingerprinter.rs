@@ -76,7 +76,7 @@ impl Fingerprinter {
         }
     }
 
-    /// The next frame; each second one makes a word.
+    /// The next frame; every other one makes a word.
     pub fn frame(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Option<Probe> {
         let (Some(half), Some(energy)) = (self.samples.get_mut(self.next), self.energies.get_mut(self.next)) else {
             return None;

@@ -143,8 +143,8 @@ impl Library {
     }
 
     /// As such a file.
-    #[must_use]
-    pub fn to_text(&self) -> String {
+    #[cfg(test)]
+    pub(crate) fn to_text(&self) -> String {
         self.recordings.values().map(|recording| recording.to_line() + "\n").collect()
     }
 

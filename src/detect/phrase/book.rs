@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::pattern::{Token, ends, first_tokens, is_digit, learn, matches, read};
 use super::text::{normalise, spans};
@@ -61,7 +62,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
-    meaning: Named,
+    #[serde(deserialize_with = "meaning")]
+    meaning: Meaning,
     weight: f32,
     #[serde(default = "certain")]
     confidence: f32,
@@ -78,28 +80,12 @@ fn certain() -> f32 {
     1.0
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Named {
-    Scam,
-    KeyPrompt,
-    CallBack,
-    Lawful,
-    Automated,
-    Talk,
-}
-
-impl From<Named> for Meaning {
-    fn from(named: Named) -> Self {
-        match named {
-            Named::Scam => Self::Scam,
-            Named::KeyPrompt => Self::KeyPrompt,
-            Named::CallBack => Self::CallBack,
-            Named::Lawful => Self::Lawful,
-            Named::Automated => Self::Automated,
-            Named::Talk => Self::Talk,
-        }
-    }
+fn meaning<'de, D: Deserializer<'de>>(from: D) -> Result<Meaning, D::Error> {
+    let label = String::deserialize(from)?;
+    Meaning::ALL.into_iter().find(|meaning| meaning.label() == label).ok_or_else(|| {
+        let labels = Meaning::ALL.map(|meaning| format!("`{}`", meaning.label())).join(", ");
+        D::Error::custom(format!("unknown meaning `{label}`, expected one of {labels}"))
+    })
 }
 
 #[derive(Debug)]
@@ -189,7 +175,7 @@ impl Book {
             }
             book.phrases.push(Phrase {
                 name: phrase,
-                meaning: entry.meaning.into(),
+                meaning: entry.meaning,
                 weight: entry.weight,
                 confidence: Ratio::clamped(entry.confidence),
                 not_after,

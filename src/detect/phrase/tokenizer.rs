@@ -1,5 +1,7 @@
 //! Tokens of the speech model to text.
 
+use std::borrow::Cow;
+
 use super::recogniser::ModelError;
 
 /// Tokens in the model's vocabulary.
@@ -65,40 +67,31 @@ impl Tokenizer {
     /// Where each token's text ends, in bytes of the text of all of them before it is trimmed.
     pub(super) fn ends(&self, tokens: &[u32]) -> Vec<usize> {
         let mut at = 0;
-        let length = |token: &[u8]| {
-            let spaces = String::from_utf8_lossy(token).matches(SPACE).count();
+        let end = |&token: &u32| {
+            let written = written(self.token(token));
             // A space stands for three bytes.
-            token.len() - 2 * spaces
+            at += written.len() - 2 * String::from_utf8_lossy(&written).matches(SPACE).count();
+            at
         };
-        tokens
-            .iter()
-            .map(|&token| {
-                let token = self.token(token);
-                let control = token.starts_with(b"<") && token.ends_with(b">");
-                at += if byte_token(token).is_some() {
-                    1
-                } else if control {
-                    0
-                } else {
-                    length(token)
-                };
-                at
-            })
-            .collect()
+        tokens.iter().map(end).collect()
     }
 
     /// Text of `tokens`. Control tokens (`<s>`, ...) are left out.
     pub(super) fn text(&self, tokens: &[u32]) -> String {
         let mut bytes = Vec::new();
-        for token in tokens.iter().map(|&token| self.token(token)) {
-            let control = token.starts_with(b"<") && token.ends_with(b">");
-            if let Some(byte) = byte_token(token) {
-                bytes.push(byte);
-            } else if !control {
-                bytes.extend_from_slice(token);
-            }
+        for &token in tokens {
+            bytes.extend_from_slice(&written(self.token(token)));
         }
         String::from_utf8_lossy(&bytes).replace(SPACE, " ").trim().to_owned()
+    }
+}
+
+/// What a token writes: nothing, if it is for control.
+fn written(token: &[u8]) -> Cow<'_, [u8]> {
+    match byte_token(token) {
+        Some(byte) => Cow::Owned(vec![byte]),
+        None if token.starts_with(b"<") && token.ends_with(b">") => Cow::Borrowed(&[]),
+        None => Cow::Borrowed(token),
     }
 }
 

@@ -224,11 +224,8 @@ impl Hearing {
         }
         (self.judged, self.news) = (now, false);
         // Most verdicts are like the one before. Reasons are put into words for the others only.
-        let (class, probabilities) = self.judge.opinion();
-        let moved = self.last.as_ref().is_none_or(|last| {
-            let steps = last.probabilities.iter().zip(&probabilities);
-            last.class != class || steps.into_iter().any(|(a, b)| (a.get() - b.get()).abs() >= MOVED)
-        });
+        let opinion = self.judge.opinion();
+        let moved = self.last.as_ref().is_none_or(|last| opinion.has_moved(&last.opinion(), MOVED));
         moved.then(|| self.last.insert(self.judge.verdict(now)).clone())
     }
 

@@ -19,7 +19,7 @@ use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::ear::Opposite;
 use crate::io::clock;
 use crate::io::media::{TapItem, TapReader};
-use crate::policy::judge::{Judge, Verdict};
+use crate::policy::judge::{Class, Judge, Verdict};
 use crate::units::{CallId, CallTime, Leg, OwnMap, PerLeg};
 
 /// In a round every call has its turn. By then four frames of each leg have come, and what an ear remembers is fetched
@@ -268,8 +268,7 @@ struct Step {
 }
 
 fn is_surely_live(judge: &Judge) -> bool {
-    let (_, [_, live, ..]) = judge.opinion();
-    live.get() >= SURELY_LIVE
+    judge.opinion().of(Class::Live).get() >= SURELY_LIVE
 }
 
 fn step(live: &mut Live, now: Instant) -> Step {
@@ -348,7 +347,7 @@ mod tests {
         let mut hear = |finding| judge.hear(&Evidence { at: CallTime::from_millis(1_900), leg: Leg::Caller, finding });
         hear(Finding::Onset { after_answer: Duration::from_millis(400), callee: CalleeThen::Speaking });
         hear(Finding::Monologue { length: Duration::from_millis(1_500) });
-        assert!(judge.opinion().0 == Class::Live && !is_surely_live(&judge));
+        assert!(judge.opinion().class == Class::Live && !is_surely_live(&judge));
 
         let mut hear = |finding| judge.hear(&Evidence { at: CallTime::from_millis(4_000), leg: Leg::Caller, finding });
         for said in ["is that", "it's me", "how are you"] {

@@ -2,7 +2,8 @@
 //!
 //! In: [`MediaCommand`]s and datagrams. Out: datagrams, [`MediaEvent`]s, [`TapItem`]s. What happens with a packet is
 //! decided by [`crate::rtp::relay`]; here are the sockets, the clock and the threads. A call belongs to one thread, so
-//! no packet meets a lock. What cannot keep up loses in this order: audio copies, then nothing else.
+//! no packet meets a lock. What cannot keep up loses audio copies first; events that find
+//! no room are counted.
 
 mod call;
 mod counts;
@@ -49,7 +50,7 @@ pub struct MediaSettings {
     pub first_port: u16,
     /// Last port of the range. A call takes four, and as many more with video.
     pub last_port: u16,
-    /// An answered call in which neither leg has sent RTP for this long is told to be silent.
+    /// An answered call in which neither leg has sent RTP for this long is reported as silent.
     pub timeout: Duration,
     /// Folder with prompts: `NAME.wav` each.
     pub announcements: PathBuf,

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Local, TimeZone};
 
 use crate::observe::plain::plain;
+use crate::policy::action::{Enforcement, StepUp};
+use crate::policy::facts::CallerNumber;
 use crate::store::{CallSummary, UtcMillis};
 
 /// Characters of the widest column; longer texts are cut.
@@ -43,10 +45,13 @@ where
     let done = match (&call.action, &call.action_enforcement, call.action_at_ms) {
         (Some(action), enforcement, at_ms) => {
             let at = at_ms.map_or_else(String::new, |ms| format!(" at {:.1} s", seconds(ms)));
-            let back = match &**action {
-                _ if call.taken_back => ", taken back",
-                "guard" | "whisper" if call.guard_lifted => ", lifted",
-                _ => "",
+            let holds_keys = [StepUp::Guard, StepUp::Whisper].iter().any(|step| *action == step.label());
+            let back = if call.taken_back {
+                ", taken back"
+            } else if call.guard_lifted && holds_keys {
+                ", lifted"
+            } else {
+                ""
             };
             format!("{}{at}{back}", enforced(action, enforcement.as_deref()))
         }
@@ -73,10 +78,10 @@ where
 
 /// A number, or why there is none.
 pub(super) fn party(number: Option<&str>, kind: &str) -> String {
-    match (number, kind) {
-        (Some(number), _) => plain(number).into_owned(),
-        (None, "withheld") => "withheld".to_owned(),
-        (None, _) => "not stored".to_owned(),
+    match number {
+        Some(number) => plain(number).into_owned(),
+        None if kind == CallerNumber::Withheld.label() => kind.to_owned(),
+        None => "not stored".to_owned(),
     }
 }
 
@@ -92,8 +97,8 @@ where
 /// The action; in brackets where it was not carried out.
 fn enforced(action: &str, enforcement: Option<&str>) -> String {
     match enforcement {
-        Some("done") | None => action.to_owned(),
-        Some(_) => format!("({action})"),
+        Some(enforcement) if enforcement != Enforcement::Done.label() => format!("({action})"),
+        Some(_) | None => action.to_owned(),
     }
 }
 

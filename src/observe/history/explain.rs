@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use chrono::{Local, TimeZone};
 
 use super::calls::{moment, party};
-use crate::call::NotAnalysed;
+use crate::call::{Lifted, NotAnalysed};
 use crate::observe::plain::plain;
+use crate::policy::action::Enforcement;
 use crate::policy::judge::Class;
 use crate::store::{CallRecord, Judgement, ReasonRecord, Step, UNFINISHED, UtcMillis};
 use crate::units::{CallTime, Leg};
@@ -179,28 +180,18 @@ fn waited(record: &CallRecord, answered: UtcMillis) -> String {
     }
 }
 
+// A record of another version may hold a label that this one does not know: it stands as it is.
+
 fn whether_done(enforcement: &str) -> &str {
-    match enforcement {
-        "observed" => "not done, enforce = false",
-        "not enforced" => "decided and recorded, not enforced",
-        other => other,
-    }
+    Enforcement::ALL.into_iter().find(|one| one.label() == enforcement).map_or(enforcement, |one| one.text())
 }
 
 fn why_lifted(by: &str) -> &str {
-    match by {
-        "callee" => "the callee pressed nine twice",
-        "live" => "the caller is a person",
-        other => other,
-    }
+    Lifted::ALL.into_iter().find(|one| one.label() == by).map_or(by, |one| one.text())
 }
 
 fn why_not(why: &str) -> &str {
-    match NotAnalysed::ALL.into_iter().find(|one| one.label() == why) {
-        Some(one) => one.text(),
-        // Of another version.
-        None => why,
-    }
+    NotAnalysed::ALL.into_iter().find(|one| one.label() == why).map_or(why, |one| one.text())
 }
 
 fn percent(probability: f32) -> String {

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use self::snapshot::Snapshot;
 use crate::call::{Counters, Event, Happened, NotAnalysed, Sizes};
 use crate::io::media::MediaCounts;
-use crate::policy::action::Enforcement;
 use crate::policy::judge::Class;
 use crate::store::CallRecord;
 
@@ -217,10 +216,9 @@ impl Metrics {
             Event::Restored { .. } => {
                 self.restored.inc();
             }
-            Event::Routed { decision, enforcement } => inc(
-                &self.routes,
-                [("action", decision.route.label()), ("enforcement", enforcement_label(*enforcement))],
-            ),
+            Event::Routed { decision, enforcement } => {
+                inc(&self.routes, [("action", decision.route.label()), ("enforcement", enforcement.metric_label())])
+            }
             Event::Answered { analysed, not_analysed } => {
                 let heard = if *analysed { "yes" } else { not_analysed.map_or("no", NotAnalysed::label) };
                 inc(&self.answered, [("heard", heard)]);
@@ -228,7 +226,7 @@ impl Metrics {
             Event::Unheard { not_analysed, .. } => inc(&self.unheard, [("why", not_analysed.label())]),
             Event::SteppedUp { at, decision, enforcement } => {
                 let action = ("action", decision.action.label());
-                inc(&self.step_ups, [action, ("enforcement", enforcement_label(*enforcement))]);
+                inc(&self.step_ups, [action, ("enforcement", enforcement.metric_label())]);
                 self.decision.get_or_create(&[action]).observe(at.0.as_secs_f64());
             }
             Event::TakenBack { .. } => {
@@ -358,15 +356,6 @@ fn inc<const N: usize>(family: &By<N>, labels: Labels<N>) {
 
 fn count(entries: usize) -> u64 {
     u64::try_from(entries).unwrap_or(u64::MAX)
-}
-
-/// A label value: [`Enforcement::label`] has a space in it, for people.
-fn enforcement_label(enforcement: Enforcement) -> &'static str {
-    match enforcement {
-        Enforcement::Done => "done",
-        Enforcement::Observed => "observed",
-        Enforcement::NotEnforced => "not_enforced",
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::call::{EndReason, Ending, Lifted};
-use crate::policy::action::{Rejection, Route, RouteDecision, StepUp, StepUpDecision};
+use crate::policy::action::{Enforcement, Rejection, Route, RouteDecision, StepUp, StepUpDecision};
 use crate::policy::facts::{CallDirection, CallerNumber, Facts};
 use crate::policy::judge::Verdict;
 use crate::store::fixture::diverted_call;

@@ -19,7 +19,7 @@ mod weights;
 
 pub use measure::Measure;
 pub use tally::Tally;
-pub use verdict::{Class, Reason, Verdict};
+pub use verdict::{Class, Opinion, Reason, Verdict};
 pub use weights::{BadWeights, Sum, Weights};
 
 use std::sync::Arc;
@@ -33,9 +33,6 @@ const SMALLEST_REASON: f32 = 0.15;
 /// Least log-odds of a recording where [`Tally::says_it_plainly`], a probability of 0.65: keys are held back, and
 /// nothing worse is done. Somebody who tells of such a call, word for word, keeps it.
 const LEAST_PLAIN: f32 = 0.62;
-
-/// What is thought of a call whose caller has not spoken.
-const NOBODY: (Class, [Ratio; 4]) = (Class::NoSpeech, [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO]);
 
 /// The judge of one call.
 #[derive(Clone, Debug)]
@@ -62,27 +59,27 @@ impl Judge {
         &self.tally
     }
 
-    /// The class and the probability of each class now. Cheaper than [`Judge::verdict`]: no reason is put into words.
+    /// The verdict now, without its reasons. Cheaper than [`Judge::verdict`]: no reason is put into words.
     #[must_use]
-    pub fn opinion(&self) -> (Class, [Ratio; 4]) {
-        if self.tally.has_spoken() { self.weighed(&self.tally.measures()) } else { NOBODY }
+    pub fn opinion(&self) -> Opinion {
+        if self.tally.has_spoken() { self.weighed(&self.tally.measures()) } else { Opinion::NOBODY }
     }
 
     /// The verdict now, with its reasons.
     #[must_use]
     pub fn verdict(&self, at: CallTime) -> Verdict {
         if !self.tally.has_spoken() {
-            let (class, probabilities) = NOBODY;
+            let Opinion { class, probabilities } = Opinion::NOBODY;
             let text = Arc::from(self.tally.why_no_speech());
             let reasons = vec![Reason { text, weight: Arc::from("no_speech"), log_odds: 0.0 }];
             return Verdict { at, class, probabilities, reasons };
         }
         let measures = self.tally.measures();
-        let (class, probabilities) = self.weighed(&measures);
+        let Opinion { class, probabilities } = self.weighed(&measures);
         Verdict { at, class, probabilities, reasons: self.reasons(&measures) }
     }
 
-    fn weighed(&self, measures: &[f32; Measure::COUNT]) -> (Class, [Ratio; 4]) {
+    fn weighed(&self, measures: &[f32; Measure::COUNT]) -> Opinion {
         let automated = logistic(self.automated(measures).0);
         let scam = logistic(self.weights.scam.log_odds(measures)).min(self.tally.scam_limit());
         let [live, recorded, press_key] = [1.0 - automated, automated * (1.0 - scam), automated * scam];
@@ -93,7 +90,7 @@ impl Judge {
         } else {
             Class::PressKey
         };
-        (class, [0.0, live, recorded, press_key].map(Ratio::clamped))
+        Opinion { class, probabilities: [0.0, live, recorded, press_key].map(Ratio::clamped) }
     }
 
     /// Log-odds of a recording, and how much of that is no weight's but [`LEAST_PLAIN`]'s.

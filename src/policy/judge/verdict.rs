@@ -46,6 +46,40 @@ pub struct Reason {
     pub log_odds: f32,
 }
 
+/// What is thought, without the reasons for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opinion {
+    /// The most probable class.
+    pub class: Class,
+    /// Of each class, in the order of [`Class::ALL`]; they add up to 1.
+    pub probabilities: [Ratio; 4],
+}
+
+impl Opinion {
+    /// Of a call whose caller has not spoken.
+    pub const NOBODY: Opinion =
+        Opinion { class: Class::NoSpeech, probabilities: [Ratio::ONE, Ratio::ZERO, Ratio::ZERO, Ratio::ZERO] };
+
+    /// Probability of one class.
+    #[must_use]
+    pub fn of(&self, class: Class) -> Ratio {
+        let [no_speech, live, recorded, press_key] = self.probabilities;
+        match class {
+            Class::NoSpeech => no_speech,
+            Class::Live => live,
+            Class::Recorded => recorded,
+            Class::PressKey => press_key,
+        }
+    }
+
+    /// Another class than before, or a probability that is another by this much.
+    #[must_use]
+    pub fn has_moved(&self, before: &Self, by: f32) -> bool {
+        let away = |(a, b): (&Ratio, &Ratio)| (a.get() - b.get()).abs() >= by;
+        self.class != before.class || self.probabilities.iter().zip(&before.probabilities).any(away)
+    }
+}
+
 /// What we think of a call at one time.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Verdict {
@@ -60,15 +94,15 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Without its reasons.
+    #[must_use]
+    pub fn opinion(&self) -> Opinion {
+        Opinion { class: self.class, probabilities: self.probabilities }
+    }
+
     /// Probability of one class.
     #[must_use]
     pub fn of(&self, class: Class) -> Ratio {
-        let [no_speech, live, recorded, press_key] = self.probabilities;
-        match class {
-            Class::NoSpeech => no_speech,
-            Class::Live => live,
-            Class::Recorded => recorded,
-            Class::PressKey => press_key,
-        }
+        self.opinion().of(class)
     }
 }

@@ -93,9 +93,7 @@ impl LegMedia {
         let beside = |rtp: SocketAddr| rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
         self.rtcp.or(self.plan.rtcp).or_else(|| self.latch.address().and_then(beside))
     }
-}
 
-impl LegMedia {
     /// True for audio that the other peer has not asked for, while audio comes that it has. Most throw it away, and would
     /// hear another voice than the ear.
     fn is_beside(&mut self, payload: Payload, header: &Header, now: Instant) -> bool {

@@ -6,10 +6,6 @@ use crate::units::SampleRate;
 /// Static payload type of comfort noise (RFC 3389 §4).
 const COMFORT_NOISE: u8 = 13;
 
-/// Numbers that mean these codecs where nothing else is said (RFC 3551 §6). A receiver may play them though no
-/// description names them, so they are heard here too.
-const UNNAMED: [(u8, Codec); 3] = [(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722)];
-
 /// What a packet's payload is, by the call's session descriptions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Payload {
@@ -67,7 +63,8 @@ impl Payloads {
                 asked = known.len() as u8;
             }
         }
-        let unnamed = UNNAMED.map(|(number, codec)| (number, Payload::Audio(codec)));
+        // A receiver may play these though no description names them, so they are heard here too.
+        let unnamed = Codec::STATIC.map(|(number, codec)| (number, Payload::Audio(codec)));
         for (number, payload) in unnamed.into_iter().chain([(COMFORT_NOISE, Payload::Noise)]) {
             if known.iter().all(|(other, _)| *other != number) {
                 known.push((number, payload));

@@ -154,7 +154,7 @@ impl SessionKeys {
         Counter::from_core(CtrCore::inner_iv_init(self.cipher.clone(), &iv.into())).apply_keystream(bytes);
     }
 
-    /// The tag over `bytes` and what follows them without being sent; the first `N` bytes of it count.
+    /// The tag over `bytes` and what follows them without being sent; how many of its first bytes count says the suite.
     pub(super) fn tag(&self, bytes: &[u8], behind: &[u8]) -> [u8; 20] {
         self.mac.clone().chain_update(bytes).chain_update(behind).finalize().into_bytes().into()
     }

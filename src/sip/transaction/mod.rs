@@ -95,8 +95,6 @@ pub enum TransactionEvent {
     ClientUnsent(ClientId),
     /// Nothing came over a connection, and it has been sent as a datagram.
     FellBack(ClientId),
-    /// No ACK to a failure of ours (timer H).
-    NoAck(ServerId),
     /// Over, and its slot free.
     ServerEnded(ServerId),
     /// Over, and its slot free.

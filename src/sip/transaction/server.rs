@@ -47,8 +47,6 @@ pub(super) enum Step {
     Repeat,
     /// Send a 100 for this request.
     SendTrying(Arc<[u8]>),
-    /// Timer H.
-    NoAck,
     /// Over.
     End,
 }
@@ -151,7 +149,8 @@ impl Server {
                 self.state = State::Proceeding;
                 self.request.clone().map_or(Step::Nothing, Step::SendTrying)
             }
-            State::Completed { give_up, .. } if now >= *give_up => Step::NoAck,
+            // Timer H: no ACK to a failure of ours.
+            State::Completed { give_up, .. } if now >= *give_up => Step::End,
             State::Completed { repeat: Some(repeat), .. } if now >= repeat.due() => {
                 repeat.back_off(T2);
                 Step::Repeat

@@ -31,12 +31,6 @@ pub struct TransactionSettings {
     pub capacity: usize,
 }
 
-impl Default for TransactionSettings {
-    fn default() -> Self {
-        Self { capacity: 65_536 }
-    }
-}
-
 /// Whose share a request takes; true: it came on a connection.
 fn holder(flow: Flow) -> (IpAddr, bool) {
     (flow.peer.ip(), flow.transport.is_reliable())
@@ -348,10 +342,6 @@ impl Transactions {
                     server.last_response.clone_from(&bytes);
                 }
                 self.transmits.extend(bytes.map(|bytes| Transmit { flow, bytes }));
-            }
-            server::Step::NoAck => {
-                self.events.push_back(TransactionEvent::NoAck(id));
-                self.remove_server(id);
             }
             server::Step::End => self.remove_server(id),
         }

@@ -26,7 +26,6 @@ macro_rules! codes {
 
 codes! {
     TRYING = 100, "Trying";
-    RINGING = 180, "Ringing";
     SESSION_PROGRESS = 183, "Session Progress";
     OK = 200, "OK";
     BAD_REQUEST = 400, "Bad Request";

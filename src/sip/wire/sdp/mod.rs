@@ -109,7 +109,7 @@ pub struct Media<'a> {
 }
 
 impl Media<'_> {
-    /// Audio over plain RTP: what the ear can hear.
+    /// RTP without SRTP.
     #[must_use]
     pub fn is_plain_rtp(&self) -> bool {
         self.protocol.eq_ignore_ascii_case("RTP/AVP") || self.protocol.eq_ignore_ascii_case("RTP/AVPF")
@@ -169,18 +169,6 @@ pub enum BadSdp {
     /// No m= line at all.
     #[error("the session description has no media")]
     NoMedia,
-}
-
-impl BadSdp {
-    /// Metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Malformed => "sdp_malformed",
-            Self::OverLimit => "sdp_over_limit",
-            Self::NoMedia => "sdp_no_media",
-        }
-    }
 }
 
 /// A session description, borrowed.
