@@ -185,6 +185,9 @@ impl Listener {
                 self.contain(call, |live| live.framers[leg].push(arrived));
             }
             TapItem::Stopped { call } => {
+                if let Some(queue) = &self.shared.queue {
+                    queue.forget(call);
+                }
                 if let Some(live) = self.calls.remove(call) {
                     let Live { hearing, .. } = &*live;
                     let (words, known) = (hearing.fingerprint(), hearing.known());
@@ -289,14 +292,16 @@ fn step(live: &mut Live, now: Instant) -> Step {
     }
     // Evidence has gone into the judge; nobody else reads it here.
     while live.hearing.poll_evidence().is_some() {}
-    Step { frames, run: live.hearing.poll_word_run(), verdict: live.hearing.poll_verdict() }
+    // How urgent more words are depends on those just heard.
+    let verdict = live.hearing.poll_verdict();
+    Step { frames, run: live.hearing.poll_word_run(), verdict }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning};
-    use crate::detect::phrase::{Book, Wording};
+    use crate::detect::phrase::{Book, Window, Wording};
     use crate::policy::judge::{Class, Weights};
     use crate::units::Ratio;
 
@@ -374,6 +379,23 @@ mod tests {
 
         assert!(first.is_ok() && second.is_ok() && first != second, "{first:?} {second:?}");
         assert!(round(1_500).is_err() && round(2_000).is_err());
+    }
+
+    #[test]
+    fn words_of_a_call_that_has_ended_are_not_recognised() {
+        let mut listener = listener(bounded(1).0);
+        let queue = listener.shared.queue.insert(WordQueue::new(Arc::default())).clone();
+        let window = Window { from: CallTime::ZERO, to: CallTime::from_millis(1_000) };
+        for call in [CallId(0), CallId(1)] {
+            let run = WordRun { window, audio: Vec::new(), urgency: 0.5, book: Book::built_in() };
+            queue.put(call, run, &listener.answers.0);
+            assert!(!queue.is_empty());
+        }
+
+        listener.take(TapItem::Stopped { call: CallId(0) });
+        assert!(!queue.is_empty(), "the other call's");
+        listener.take(TapItem::Stopped { call: CallId(1) });
+        assert!(queue.is_empty());
     }
 
     #[test]
