@@ -70,7 +70,7 @@ pub struct WordRun {
     pub window: Window,
     /// The caller's audio in it, at 8 kHz.
     pub audio: Vec<i16>,
-    /// How suspicious the call is; the most suspicious is heard first.
+    /// How suspicious the call is, and how little of it has been heard; the most urgent is heard first.
     pub urgency: f32,
     /// Says which words of the text are to be doubted.
     pub book: Arc<Book>,
@@ -156,7 +156,8 @@ impl Hearing {
         // Who has not spoken is not suspicious for it: sound without words comes behind what begins like a scam.
         let quiet = |verdict: &Verdict| SAYS_NOTHING * verdict.of(Class::NoSpeech).get();
         let suspicion = |verdict: &Verdict| 1.0 - verdict.of(Class::Live).get() - quiet(verdict);
-        let urgency = self.last.as_ref().map_or(0.0, suspicion);
+        // The more of a call has been heard, the less another run can change: those that begin come before it.
+        let urgency = self.last.as_ref().map_or(0.0, suspicion) / (1.0 + schedule.runs() as f32);
         Some(WordRun { window, audio, urgency, book: Arc::clone(&self.book) })
     }
 
