@@ -214,7 +214,8 @@ impl Schedule {
             self.spent + window.length().mul_f32(self.rate) <= self.now.0.mul_f32(share) + self.settings.ahead
         };
         let must_not_wait = fresh >= self.behind() || silence >= FINISHED;
-        if !within(self.settings.share) && !(spare && must_not_wait && within(SPARE_SHARE)) {
+        let may = within(self.settings.share) || (spare && must_not_wait && within(SPARE_SHARE));
+        if !may {
             return None;
         }
         self.under_way = Some(UnderWay { since: self.now, hears: std::mem::take(&mut self.fresh) });

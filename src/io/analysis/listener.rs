@@ -399,7 +399,7 @@ mod tests {
         let second = SampleRate::TELEPHONE.get() as usize;
         let knowledge = Knowledge { words: Some(ScheduleSettings::default()), ..knowledge() };
         let call = CallId(7);
-        let mut windows_behind_speech = |why| {
+        let windows_behind_speech = |why| {
             let mut listener = listener(bounded(1).0);
             let hearing = Hearing::new(&knowledge, &mut FftPlanner::new(), Opposite::Callee);
             let framers = PerLeg::from_fn(|_| Framer::new());
