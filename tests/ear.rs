@@ -222,6 +222,28 @@ fn sound_without_words_comes_behind_calls_that_begin() {
     assert!(later.len() > 3 && later.iter().all(|urgency| *urgency <= 0.25), "{urgencies:?}");
 }
 
+#[test]
+fn a_call_that_has_been_heard_comes_behind_calls_that_begin() {
+    let mut urgencies = Vec::new();
+    let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
+    ear.with(|knowledge, _| {
+        hear(&recording("scam"), knowledge, &Policy::default(), WATCH, &mut |run| {
+            urgencies.push(run.urgency);
+            let transcript = Transcript {
+                text: "press one to speak to an agent or press nine to be removed from our list".to_owned(),
+                confidence: Ratio::ONE,
+                weighed: Vec::new(),
+                passed_over: Vec::new(),
+            };
+            Some((transcript, run.window.length() / 20))
+        })
+    });
+
+    let [first, second, later @ ..] = &urgencies[..] else { panic!("{urgencies:?}") };
+    assert!(second > &0.3 && later.len() > 1, "its words made it urgent: {first} {urgencies:?}");
+    assert!(later.iter().all(|urgency| *urgency < 0.4), "{urgencies:?}");
+}
+
 /// The warning's own voice stands for a prompt: real speech, one pause, 8 kHz.
 #[test]
 fn a_machine_talks_on_over_a_prompt_and_a_person_answers_it() {

@@ -12,7 +12,7 @@ use rustfft::FftPlanner;
 use super::cadence::{Cadence, Spoken};
 use super::echo::Echo;
 use super::evidence::{CalleeThen, Evidence, Finding};
-use super::fingerprint::{Fingerprinter, Library, Matcher, Word};
+use super::fingerprint::{Fingerprinter, Library, Match, Matcher, Word};
 use super::kept::Kept;
 use super::screening::Screening;
 use super::tone::{Kind, ToneDetector};
@@ -56,6 +56,8 @@ pub struct Ear {
     tone: ToneDetector,
     fingerprinter: Fingerprinter,
     matcher: Matcher,
+    /// Empty once it cannot change anything: each recording that is learned makes a new library, and the old ones are
+    /// megabytes.
     library: Arc<Library>,
     /// The recording that has been recognised; it is told once.
     known: Option<Arc<str>>,
@@ -113,12 +115,15 @@ impl Ear {
         }
         if !self.matcher.is_full()
             && let Some(heard) = self.fingerprinter.frame(&caller.samples)
-            && let Some(found) = self.matcher.word(heard, &self.library)
-            && self.known.is_none()
         {
-            let (recording, agreement, offset) = (found.recording, found.agreement, found.offset);
-            self.known = Some(Arc::clone(&recording));
-            self.tell(Leg::Caller, Finding::KnownRecording { recording, agreement, offset });
+            let found = self.matcher.word(heard, &self.library);
+            if found.is_some() || self.matcher.is_full() {
+                self.library = Arc::default();
+            }
+            if let Some(Match { recording, agreement, offset }) = found {
+                self.known = Some(Arc::clone(&recording));
+                self.tell(Leg::Caller, Finding::KnownRecording { recording, agreement, offset });
+            }
         }
         let kind = self.tone.frame(&caller.samples, caller_voiced.level);
         let tonal = kind != Kind::Other;

@@ -88,3 +88,19 @@ fn the_echo_of_the_pbxs_own_greeting_is_no_part_of_a_recording() {
     assert!(!known, "whoever calls over such a line");
     assert!(heard(&scam(), &[], &library).1, "the scam itself is");
 }
+
+#[test]
+fn an_ear_lets_go_of_the_library_when_it_can_change_nothing_any_more() {
+    let [neighbour, _] = call(include_bytes!("../../demo/audio/neighbour.wav"));
+    let long: Vec<i16> = neighbour.into_iter().cycle().take(8_000 * 21).collect();
+    let library = learned(&[], &[]);
+
+    let begun = heard(&long[..8_000 * 5], &[], &library);
+    assert_eq!(Arc::strong_count(&library), 2);
+    drop(begun);
+    let full = heard(&long, &[], &library);
+    let known = heard(&scam(), &[], &library);
+
+    assert_eq!((full.1, known.1), (false, true));
+    assert_eq!(Arc::strong_count(&library), 1);
+}

@@ -5,7 +5,9 @@
 //!
 //! A run is due when enough new speech has come, and sooner at a pause, because a phrase has ended there. The window
 //! grows with the call, so that words keep their context, until it is as long as it may be; then it slides from pause
-//! to pause. Runs cost at most a share of real time. The first words of a call may cost more, because they decide it.
+//! to pause. Runs cost at most a share of real time. The first words of a call may cost more, because they decide it;
+//! and so may those that would otherwise go unheard, where no other call's run waits. A run that was put off is made
+//! later, over the same words, even if the caller has finished by then.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::units::CallTime;
 /// How much computing time words may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScheduleSettings {
-    /// Computing time of runs, as a share of the time that the call has lasted.
+    /// Computing time of runs, as a share of the time that the call has lasted, unless no other run waits.
     pub share: f32,
     /// Computing time that a call may spend on top of its share.
     pub ahead: Duration,
@@ -78,11 +80,49 @@ const FIRST_RATE: f32 = 0.06;
 /// Weight of the last run's cost in the expected cost of the next.
 const LAST_RATE: f32 = 0.3;
 
+/// Where no other run waits, a call may take this share of the time that it has lasted. Then a machine that is four times
+/// slower than usual hears all words, too.
+const SPARE_SHARE: f32 = 0.5;
+
+/// Speech that no run has heard, as a share of the longest window: so much must not wait for its call's share.
+const BEHIND: f32 = 0.5;
+
+/// Behind so much silence, the caller's last words must not wait for their call's share, and the window moves no further.
+/// With 1 s, runs of recorded calls would not be those that weights were fitted with, on a usual machine either.
+const FINISHED: Duration = Duration::from_secs(2);
+
+/// Where unheard speech begins within words, so much before it is heard again.
+const CONTEXT: Duration = Duration::from_millis(1_000);
+
+/// A run that was put off is not due again for so long.
+const PUT_OFF: Duration = Duration::from_secs(1);
+
+/// So long after the caller's last words they are still worth a run. [`Kept`] has their audio until then.
+///
+/// [`Kept`]: crate::detect::kept::Kept
+const WORTH: Duration = Duration::from_secs(16);
+
 /// A run without a result for this long is taken for lost: no run waits longer than three seconds for its turn.
 const LOST: Duration = Duration::from_secs(10);
 
 /// Silence kept before the first word.
 const LEAD: Duration = Duration::from_millis(200);
+
+/// Speech that no run has heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unheard {
+    /// Its beginning; says nothing where its length is zero.
+    from: CallTime,
+    length: Duration,
+}
+
+/// A run that is under way.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    since: CallTime,
+    /// Speech that none before it has heard.
+    hears: Unheard,
+}
 
 /// The schedule of one call.
 #[derive(Clone, Debug)]
@@ -95,14 +135,17 @@ pub struct Schedule {
     resumed: Vec<CallTime>,
     /// End of the last frame with speech.
     last_voiced: CallTime,
-    /// Speech since the last run's window ended.
-    fresh: Duration,
+    /// Speech since the last run's window ended, and that of a run that was put off.
+    fresh: Unheard,
     /// Computing time of all runs.
     spent: Duration,
     /// Expected cost of a run, as a share of its window.
     rate: f32,
-    /// When the run that is under way was ordered.
-    under_way: Option<CallTime>,
+    /// Runs that were made.
+    runs: u32,
+    under_way: Option<UnderWay>,
+    /// When the next run may be due, because one was put off.
+    not_before: Option<CallTime>,
 }
 
 impl Schedule {
@@ -115,10 +158,12 @@ impl Schedule {
             start: None,
             resumed: Vec::new(),
             last_voiced: CallTime::ZERO,
-            fresh: Duration::ZERO,
+            fresh: Unheard::default(),
             spent: Duration::ZERO,
             rate: FIRST_RATE,
+            runs: 0,
             under_way: None,
+            not_before: None,
         }
     }
 
@@ -138,68 +183,118 @@ impl Schedule {
             }
         }
         self.last_voiced = end;
-        self.fresh += FRAME_TIME;
+        if self.fresh.length.is_zero() {
+            self.fresh.from = begin;
+        }
+        self.fresh.length += FRAME_TIME;
     }
 
-    /// A window that is worth a run now. There is no other until [`Schedule::done`], or until that run is taken for
-    /// lost.
+    /// A window that is worth a run now. `spare`: no run waits, of whatever call. There is no other window until
+    /// [`Schedule::done`] or [`Schedule::put_off`], or until that run is taken for lost.
     #[must_use]
-    pub fn due(&mut self) -> Option<Window> {
+    pub fn due(&mut self, spare: bool) -> Option<Window> {
         let start = self.start?;
-        let paused = self.now.since(self.last_voiced) >= PAUSE;
-        let due = self.fresh >= self.patience(start) || (paused && self.fresh >= SOME);
-        if self.under_way.is_some_and(|since| self.now.since(since) < LOST) || !due {
+        if let Some(run) = self.under_way {
+            if self.now.since(run.since) < LOST {
+                return None;
+            }
+            self.take_back();
+        }
+        let silence = self.now.since(self.last_voiced);
+        let fresh = self.fresh.length;
+        let due = fresh >= self.patience(start) || (silence >= PAUSE && fresh >= SOME);
+        if !due || silence > WORTH || self.not_before.is_some_and(|at| self.now < at) {
             return None;
         }
-        if self.now.since(start) > self.settings.longest {
+        if self.heard_to(FINISHED).since(start) > self.settings.longest {
             self.slide();
         }
-        let from = self.start?;
-        let to = CallTime(self.now.0.min(self.last_voiced.0 + PAUSE));
-        let window = Window { from, to };
-        let cost = window.length().mul_f32(self.rate);
-        let earned = self.now.0.mul_f32(self.settings.share) + self.settings.ahead;
-        if self.spent + cost > earned {
+        let window = Window { from: self.start?, to: self.heard_to(PAUSE) };
+        let within = |share: f32| {
+            self.spent + window.length().mul_f32(self.rate) <= self.now.0.mul_f32(share) + self.settings.ahead
+        };
+        let must_not_wait = fresh >= self.behind() || silence >= FINISHED;
+        let may = within(self.settings.share) || (spare && must_not_wait && within(SPARE_SHARE));
+        if !may {
             return None;
         }
-        self.under_way = Some(self.now);
-        self.fresh = Duration::ZERO;
+        self.under_way = Some(UnderWay { since: self.now, hears: std::mem::take(&mut self.fresh) });
         Some(window)
     }
 
     /// No later window begins before this.
     #[must_use]
     pub fn needs_from(&self) -> CallTime {
-        let latest = |ago: Duration| CallTime(self.now.0.saturating_sub(ago));
-        match self.start {
-            Some(start) => start.max(latest(self.settings.longest)),
+        let Some(start) = self.start else {
             // Speech that begins with the next frame takes its lead with it.
-            None => latest(FRAME_TIME + LEAD),
-        }
+            return CallTime(self.now.0.saturating_sub(FRAME_TIME + LEAD));
+        };
+        // What is still to be heard, or may have to be heard again, has its window where speech has ended.
+        let owed = self.under_way.is_some() || self.fresh.length >= SOME;
+        let to = if owed && self.now.since(self.last_voiced) <= WORTH { self.heard_to(PAUSE) } else { self.now };
+        start.max(CallTime(to.0.saturating_sub(self.settings.longest)))
+    }
+
+    /// Now, or so long after the last speech.
+    fn heard_to(&self, silence: Duration) -> CallTime {
+        self.now.min(CallTime(self.last_voiced.0 + silence))
     }
 
     /// So much new speech is worth a run: the longer the window, the more.
     fn patience(&self, start: CallTime) -> Duration {
-        MUCH.max(self.now.since(start).min(self.settings.longest).mul_f32(PER_WINDOW))
+        MUCH.max(self.heard_to(FINISHED).since(start).min(self.settings.longest).mul_f32(PER_WINDOW))
     }
 
-    /// Forgets the oldest speech, up to a pause if there is one in the right place.
+    /// So much unheard speech is too much.
+    fn behind(&self) -> Duration {
+        self.settings.longest.mul_f32(BEHIND)
+    }
+
+    /// Forgets the oldest speech, up to a pause if there is one in the right place. Where runs have come late, what none
+    /// has heard is not forgotten, as far as a window reaches.
     fn slide(&mut self) {
-        let ago = |span: Duration| CallTime(self.now.0.saturating_sub(span));
+        let now = self.heard_to(FINISHED);
+        let ago = |span: Duration| CallTime(now.0.saturating_sub(span));
         let longest = self.settings.longest;
         let (earliest, latest) = (ago(longest.mul_f32(BACK_TO_PAUSE)), ago(OVERLAP));
         let pause = self.resumed.iter().copied().filter(|at| *at >= earliest && *at <= latest).max();
-        self.start = Some(pause.unwrap_or(ago(longest.mul_f32(BACK))));
+        let mut start = pause.unwrap_or(ago(longest.mul_f32(BACK)));
+        if self.fresh.length >= self.behind() || self.not_before.is_some() {
+            let reach = CallTime(self.heard_to(PAUSE).0.saturating_sub(longest));
+            let unheard = CallTime(self.fresh.from.0.saturating_sub(CONTEXT));
+            start = start.min(unheard).max(reach).max(self.start.unwrap_or_default());
+        }
+        self.start = Some(start);
     }
 
-    /// The run over `window` is over, or was not made (`cost` zero).
+    /// The run over `window` is over, or has failed (`cost` zero).
     pub fn done(&mut self, window: Window, cost: Duration) {
         self.under_way = None;
         self.spent += cost;
         if cost > Duration::ZERO && window.length() > Duration::ZERO {
+            self.runs += 1;
             let rate = cost.as_secs_f32() / window.length().as_secs_f32();
             self.rate += (rate.min(1.0) - self.rate) * LAST_RATE;
         }
+    }
+
+    /// The run that is under way will not be made, because others were more urgent: what it would have heard is still to
+    /// be heard.
+    pub fn put_off(&mut self) {
+        self.take_back();
+        self.not_before = Some(CallTime(self.now.0 + PUT_OFF));
+    }
+
+    fn take_back(&mut self) {
+        if let Some(UnderWay { hears, .. }) = self.under_way.take() {
+            self.fresh = Unheard { from: hears.from, length: hears.length + self.fresh.length };
+        }
+    }
+
+    /// Runs that were made.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs
     }
 
     /// Computing time so far.
@@ -211,17 +306,23 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
 
     /// Runs over speech made of `pattern` (milliseconds of speech, silence, ...), each costing `rate` of its window.
     fn windows(pattern: &[u64], rate: f32) -> (Vec<(u64, Window)>, Schedule) {
+        windows_where(false, pattern, rate)
+    }
+
+    fn windows_where(spare: bool, pattern: &[u64], rate: f32) -> (Vec<(u64, Window)>, Schedule) {
         let mut schedule = Schedule::new(ScheduleSettings::default());
         let (mut now, mut windows) = (0, Vec::new());
         for (n, span) in pattern.iter().enumerate() {
             for _ in 0..span / 20 {
                 now += 20;
                 schedule.speech(CallTime::from_millis(now), n % 2 == 0);
-                if let Some(window) = schedule.due() {
+                if let Some(window) = schedule.due(spare) {
                     windows.push((now, window));
                     schedule.done(window, window.length().mul_f32(rate));
                 }
@@ -271,10 +372,84 @@ mod tests {
         let mut begun = Vec::new();
         for now in (20..=30_000).step_by(20) {
             schedule.speech(CallTime::from_millis(now), true);
-            begun.extend(schedule.due().map(|_| now));
+            begun.extend(schedule.due(false).map(|_| now));
         }
 
         assert!(matches!(begun[..], [first, second, _] if second == first + 10_000), "{begun:?}");
+    }
+
+    #[test]
+    fn a_run_that_is_put_off_is_due_again_behind_the_callers_last_word() {
+        for spoken in [6_000, 10_000] {
+            let mut schedule = Schedule::new(ScheduleSettings::default());
+            let (mut behind, mut ordered) = (Vec::new(), Vec::new());
+            for now in (20..=40_000).step_by(20) {
+                schedule.speech(CallTime::from_millis(now), now <= spoken);
+                let needed = schedule.needs_from();
+                let Some(window) = schedule.due(false) else { continue };
+                schedule.put_off();
+                assert!(needed <= window.from && CallTime::from_millis(now).since(window.from).as_secs() < 25);
+                ordered.push(now);
+                if now > spoken + 240 {
+                    behind.push(window);
+                }
+            }
+
+            assert!(behind.len() > 5 && behind.windows(2).all(|pair| pair[0] == pair[1]), "{behind:?}");
+            let expected = spoken.saturating_sub(8_000 - 240);
+            assert!(behind[0].from <= CallTime::from_millis(expected + 20), "all that a window can hold: {behind:?}");
+            assert!(ordered.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{ordered:?}");
+            assert!(*ordered.last().unwrap() <= spoken + 16_000, "nobody needs it for ever: {ordered:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_put_off_and_then_made_is_not_made_again() {
+        let mut schedule = Schedule::new(ScheduleSettings::default());
+        let mut made = 0;
+        for now in (20..=20_000).step_by(20) {
+            schedule.speech(CallTime::from_millis(now), now <= 3_000);
+            if let Some(window) = schedule.due(false) {
+                if now <= 4_500 {
+                    schedule.put_off();
+                } else {
+                    schedule.done(window, window.length() / 20);
+                    made += 1;
+                }
+            }
+        }
+
+        assert_eq!((made, schedule.runs()), (1, 1));
+    }
+
+    #[test]
+    fn on_a_slow_machine_that_is_idle_all_words_are_heard_and_the_cost_is_bounded() {
+        let talk: Vec<u64> = [1_600, 300].repeat(14);
+        for pattern in [&[25_000][..], &talk] {
+            for rate in [0.1, 0.15, 0.2] {
+                let (windows, _) = windows_where(true, pattern, rate);
+
+                let mut heard_to = CallTime::ZERO;
+                for (_, window) in &windows {
+                    assert!(window.from.since(heard_to) <= Duration::from_secs(1), "{rate}: {windows:?}");
+                    heard_to = heard_to.max(window.to);
+                }
+                assert!(heard_to >= CallTime::from_millis(20_000), "{rate}: {windows:?}");
+            }
+        }
+        for rate in [0.4, 1.0] {
+            let (windows, schedule) = windows_where(true, &[2_000, 4_000, 54_000, 4_000], rate);
+
+            assert!(windows.iter().all(|(_, window)| window.length() > SOME), "{windows:?}");
+            assert!(schedule.spent() <= Duration::from_millis(32_000 + 1_200 + 4_000), "{:?}", schedule.spent());
+        }
+    }
+
+    #[test]
+    fn where_a_calls_share_is_enough_it_matters_not_whether_others_wait() {
+        let talk: Vec<u64> = [1_600, 300, 900, 260, 2_400, 1_500].repeat(3);
+
+        assert_eq!(windows_where(true, &talk, 0.05).0, windows(&talk, 0.05).0);
     }
 
     #[test]

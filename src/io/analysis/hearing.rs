@@ -70,7 +70,7 @@ pub struct WordRun {
     pub window: Window,
     /// The caller's audio in it, at 8 kHz.
     pub audio: Vec<i16>,
-    /// How suspicious the call is; the most suspicious is heard first.
+    /// How suspicious the call is, and how little of it has been heard; the most urgent is heard first.
     pub urgency: f32,
     /// Says which words of the text are to be doubted.
     pub book: Arc<Book>,
@@ -147,14 +147,17 @@ impl Hearing {
         self.evidence.push_back(evidence);
     }
 
-    /// A word run that pays now. No other comes until [`Hearing::recognised`] or [`Hearing::not_recognised`].
-    pub fn poll_word_run(&mut self) -> Option<WordRun> {
-        let window = self.schedule.as_mut()?.due()?;
+    /// A word run that pays now; `spare`: none waits, of whatever call. No other comes until [`Hearing::recognised`],
+    /// [`Hearing::not_recognised`] or [`Hearing::put_off`].
+    pub fn poll_word_run(&mut self, spare: bool) -> Option<WordRun> {
+        let schedule = self.schedule.as_mut()?;
+        let window = schedule.due(spare)?;
         let audio = self.ear.caller_audio(window.from, window.to);
         // Who has not spoken is not suspicious for it: sound without words comes behind what begins like a scam.
         let quiet = |verdict: &Verdict| SAYS_NOTHING * verdict.of(Class::NoSpeech).get();
         let suspicion = |verdict: &Verdict| 1.0 - verdict.of(Class::Live).get() - quiet(verdict);
-        let urgency = self.last.as_ref().map_or(0.0, suspicion);
+        // The more of a call has been heard, the less another run can change: those that begin come before it.
+        let urgency = self.last.as_ref().map_or(0.0, suspicion) / (1.0 + schedule.runs() as f32);
         Some(WordRun { window, audio, urgency, book: Arc::clone(&self.book) })
     }
 
@@ -209,10 +212,17 @@ impl Hearing {
         }
     }
 
-    /// A run that was not made or failed.
+    /// A run that failed.
     pub fn not_recognised(&mut self, window: Window) {
         if let Some(schedule) = &mut self.schedule {
             schedule.done(window, Duration::ZERO);
+        }
+    }
+
+    /// The run that was ordered last will not be made now: other calls were more urgent.
+    pub fn put_off(&mut self) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.put_off();
         }
     }
 

@@ -126,13 +126,14 @@ impl Learner {
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let heard = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;
-        let people = self.with(|waiting| waiting.people());
         let name = format!("{LEARNED}{call}");
-        let recording = Recording::new(&name, &Matcher::unlike(&heard.words, &people))?;
         let known = self.knowledge.load_full();
-        if known.campaigns.knows(&recording) {
+        // Most calls that are taken away play what is known. Those of people are put together for the others only.
+        if known.campaigns.knows(&Recording::new(&name, &heard.words)?) {
             return None;
         }
+        let people = self.with(|waiting| waiting.people());
+        let recording = Recording::new(&name, &Matcher::unlike(&heard.words, &people))?;
         let line = recording.to_line();
         let mut library = Library::clone(&known.campaigns);
         library.add(recording);

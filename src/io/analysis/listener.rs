@@ -13,7 +13,7 @@ use rustfft::FftPlanner;
 use super::AnalysisCounts;
 use super::hearing::{Hearing, Knowledge, WordRun};
 use super::learner::{Heard, Learner};
-use super::words::{WordQueue, WordsHeard};
+use super::words::{WordQueue, WordsHeard, WordsLost};
 use crate::audio::framer::Framer;
 use crate::audio::{FRAME_SAMPLES, Frame};
 use crate::detect::ear::Opposite;
@@ -34,7 +34,7 @@ const TURNS: RangeInclusive<usize> = 4..=20;
 const CALLS_A_TURN: usize = 20;
 
 /// Calls that are listened to at a time. Each takes 20 kB while it is, 200 kB more where both legs speak Opus, and 8 kB
-/// more for each second of speech that waits for words.
+/// more for each second of speech that waits for words, up to 25.
 const MOST_CALLS: usize = 2_000;
 
 /// The log says that there are too many calls no more often than this.
@@ -157,16 +157,22 @@ impl Listener {
                 tap.drain(|item| self.take(item));
                 self.tap = Some(tap);
             }
-            while let Ok(words) = self.answers.1.try_recv() {
-                self.contain(words.call, |live| match &words.transcript {
-                    Ok(transcript) => live.hearing.recognised(words.window, transcript, words.cost),
-                    Err(_) => live.hearing.not_recognised(words.window),
-                });
-            }
+            self.hear_words();
             self.listen(clock::now());
             // A turn that took longer than its time is followed at once by the next.
             let turn = ROUND / self.calls.turns() as u32;
             std::thread::sleep(turn.saturating_sub(clock::now().saturating_duration_since(begun)));
+        }
+    }
+
+    /// What has come of word runs.
+    fn hear_words(&mut self) {
+        while let Ok(words) = self.answers.1.try_recv() {
+            self.contain(words.call, |live| match &words.transcript {
+                Ok(transcript) => live.hearing.recognised(words.window, transcript, words.cost),
+                Err(WordsLost::Overload) => live.hearing.put_off(),
+                Err(WordsLost::Failed) => live.hearing.not_recognised(words.window),
+            });
         }
     }
 
@@ -185,6 +191,9 @@ impl Listener {
                 self.contain(call, |live| live.framers[leg].push(arrived));
             }
             TapItem::Stopped { call } => {
+                if let Some(queue) = &self.shared.queue {
+                    queue.forget(call);
+                }
                 if let Some(live) = self.calls.remove(call) {
                     let Live { hearing, .. } = &*live;
                     let (words, known) = (hearing.fingerprint(), hearing.known());
@@ -227,7 +236,8 @@ impl Listener {
             let Some(live) = self.calls.turn() else { break };
             let call = live.call;
             lag = lag.max(live.time(now).since(live.hearing.now()));
-            let Ok(Step { frames, run, verdict }) = catch_unwind(AssertUnwindSafe(|| step(live, now))) else {
+            let spare = self.shared.queue.as_ref().is_some_and(WordQueue::is_empty);
+            let Ok(Step { frames, run, verdict }) = catch_unwind(AssertUnwindSafe(|| step(live, now, spare))) else {
                 broken.push(call);
                 continue;
             };
@@ -271,7 +281,8 @@ fn is_surely_live(judge: &Judge) -> bool {
     judge.opinion().of(Class::Live).get() >= SURELY_LIVE
 }
 
-fn step(live: &mut Live, now: Instant) -> Step {
+/// `spare`: no word run waits.
+fn step(live: &mut Live, now: Instant, spare: bool) -> Step {
     let time = live.time(now);
     let mut frames = 0;
     for leg in Leg::BOTH {
@@ -288,16 +299,22 @@ fn step(live: &mut Live, now: Instant) -> Step {
     }
     // Evidence has gone into the judge; nobody else reads it here.
     while live.hearing.poll_evidence().is_some() {}
-    Step { frames, run: live.hearing.poll_word_run(), verdict: live.hearing.poll_verdict() }
+    // How urgent more words are depends on those just heard.
+    let verdict = live.hearing.poll_verdict();
+    Step { frames, run: live.hearing.poll_word_run(spare), verdict }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
+    use crate::audio::FRAME_TIME;
+    use crate::audio::wav::Wav;
     use crate::detect::evidence::{CalleeThen, Evidence, Finding, Meaning};
-    use crate::detect::phrase::{Book, Wording};
+    use crate::detect::phrase::{Book, ScheduleSettings, Window, Wording};
     use crate::policy::judge::{Class, Weights};
-    use crate::units::Ratio;
+    use crate::units::{Ratio, SampleRate};
 
     fn knowledge() -> Knowledge {
         Knowledge {
@@ -373,6 +390,58 @@ mod tests {
 
         assert!(first.is_ok() && second.is_ok() && first != second, "{first:?} {second:?}");
         assert!(round(1_500).is_err() && round(2_000).is_err());
+    }
+
+    #[test]
+    fn words_that_there_was_no_time_for_are_ordered_again_and_those_of_a_broken_model_are_not() {
+        let scam = Wav::read(include_bytes!("../../demo/audio/scam.wav")).unwrap().telephone().unwrap();
+        let second = SampleRate::TELEPHONE.get() as usize;
+        let knowledge = Knowledge { words: Some(ScheduleSettings::default()), ..knowledge() };
+        let call = CallId(7);
+        let windows_behind_speech = |why| {
+            let mut listener = listener(bounded(1).0);
+            let hearing = Hearing::new(&knowledge, &mut FftPlanner::new(), Opposite::Callee);
+            let framers = PerLeg::from_fn(|_| Framer::new());
+            listener.calls.insert(Live { call, answered: clock::now(), framers, hearing });
+            let mut windows = Vec::new();
+            let said = scam[0][..6 * second].iter().copied().chain(std::iter::repeat_n(0, 6 * second));
+            for (n, samples) in said.collect::<Vec<_>>().as_chunks::<FRAME_SAMPLES>().0.iter().enumerate() {
+                let at = CallTime(FRAME_TIME * n as u32);
+                let callee = Frame { at, samples: [0; FRAME_SAMPLES], lost: false };
+                let live = listener.calls.get(call).unwrap();
+                live.hearing.frames(&Frame { samples: *samples, ..callee }, &callee);
+                let Some(WordRun { window, audio, .. }) = live.hearing.poll_word_run(false) else { continue };
+                if n > 7 * second / FRAME_SAMPLES {
+                    assert_eq!(SampleRate::TELEPHONE.time_of(audio.len()), window.length(), "its audio is kept");
+                    windows.push(window);
+                }
+                let heard = WordsHeard { call, window, transcript: Err(why), cost: Duration::ZERO };
+                listener.answers.0.try_send(heard).unwrap();
+                listener.hear_words();
+            }
+            windows
+        };
+
+        let put_off = windows_behind_speech(WordsLost::Overload);
+        assert!(put_off.len() > 2 && put_off.windows(2).all(|pair| pair[0] == pair[1]), "{put_off:?}");
+        assert_eq!(windows_behind_speech(WordsLost::Failed), []);
+    }
+
+    #[test]
+    fn words_of_a_call_that_has_ended_are_not_recognised() {
+        let mut listener = listener(bounded(1).0);
+        let queue = listener.shared.queue.insert(WordQueue::new(Arc::default())).clone();
+        let window = Window { from: CallTime::ZERO, to: CallTime::from_millis(1_000) };
+        for call in [CallId(0), CallId(1)] {
+            let run = WordRun { window, audio: Vec::new(), urgency: 0.5, book: Book::built_in() };
+            queue.put(call, run, &listener.answers.0);
+            assert!(!queue.is_empty());
+        }
+
+        listener.take(TapItem::Stopped { call: CallId(0) });
+        assert!(!queue.is_empty(), "the other call's");
+        listener.take(TapItem::Stopped { call: CallId(1) });
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct AnalysisCounts {
     pub words_micros: AtomicU64,
     /// Audio in word runs, milliseconds.
     pub words_audio_millis: AtomicU64,
-    /// Word runs that were not made because others were more urgent, or too late.
+    /// Times that a word run was put off, because others were more urgent.
     pub words_lost: AtomicU64,
     /// Word runs that failed.
     pub words_failed: AtomicU64,

@@ -1,7 +1,8 @@
-//! Word runs of all calls on a few threads, the most suspicious call first.
+//! Word runs of all calls on a few threads, the most urgent call first.
 
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use crate::units::CallId;
 /// Runs that may wait. Two threads make about twenty a second: with more, the last one would be stale before its turn.
 const WAITING: usize = 64;
 
-/// A run that has waited for this long is not made: the call has been heard further meanwhile.
+/// A run that has waited for this long is not made: the call has been heard further meanwhile. Its listener is told, and
+/// orders it anew.
 const STALE: Duration = Duration::from_secs(3);
 
 /// What came of a run.
@@ -46,6 +48,10 @@ struct Job {
 }
 
 impl Job {
+    fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
     /// Tells the listener that this run will not be made, or has failed.
     fn give_up(self, why: WordsLost) {
         let Self { call, run, answer, .. } = self;
@@ -60,6 +66,8 @@ pub(super) struct WordQueue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    /// Runs that wait: who only wants to know whether some do need not wait for a thread that stands back.
+    waiting: AtomicUsize,
     more: Condvar,
     counts: Arc<AnalysisCounts>,
 }
@@ -71,6 +79,11 @@ struct State {
 }
 
 impl WordQueue {
+    pub(super) fn new(counts: Arc<AnalysisCounts>) -> Self {
+        let (state, waiting, more) = (Mutex::default(), AtomicUsize::new(0), Condvar::new());
+        Self(Arc::new(Shared { state, waiting, more, counts }))
+    }
+
     /// Takes a run. Where there is no room, the least urgent one is lost.
     pub(super) fn put(&self, call: CallId, run: WordRun, answer: &Sender<WordsHeard>) {
         let job = Job { call, run, since: clock::now(), answer: answer.clone() };
@@ -81,6 +94,7 @@ impl WordQueue {
         } else {
             None
         };
+        self.0.count(&state);
         drop(state);
         self.0.more.notify_one();
         if let Some(lost) = lost {
@@ -89,17 +103,53 @@ impl WordQueue {
         }
     }
 
+    /// No run waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.waiting.load(atomic::Ordering::Relaxed) == 0
+    }
+
+    /// Nobody will read the words of this call any more.
+    pub(super) fn forget(&self, call: CallId) {
+        if self.is_empty() {
+            return;
+        }
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.jobs.retain(|job| job.call != call);
+        self.0.count(&state);
+    }
+
+    /// The most urgent run. Those that have waited for too long are given up first, however little urgent they are.
     fn take(&self) -> Option<Job> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.stopping {
                 return None;
             }
-            if let Some(n) = most_urgent(&state.jobs) {
-                return Some(state.jobs.swap_remove(n));
+            let now = clock::now();
+            for stale in state.jobs.extract_if(.., |job| job.waited(now) > STALE) {
+                self.0.count_waited(&stale, now);
+                AnalysisCounts::add(&self.0.counts.words_lost, 1);
+                stale.give_up(WordsLost::Overload);
+            }
+            let job = most_urgent(&state.jobs).map(|n| state.jobs.swap_remove(n));
+            self.0.count(&state);
+            if let Some(job) = job {
+                self.0.count_waited(&job, now);
+                return Some(job);
             }
             state = self.0.more.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Shared {
+    fn count(&self, state: &State) {
+        self.waiting.store(state.jobs.len(), atomic::Ordering::Relaxed);
+    }
+
+    fn count_waited(&self, job: &Job, now: Instant) {
+        let millis = u64::try_from(job.waited(now).as_millis()).unwrap_or(u64::MAX);
+        AnalysisCounts::add(&self.counts.words_waited_millis, millis);
     }
 }
 
@@ -124,8 +174,7 @@ pub(super) struct WordPool {
 
 impl WordPool {
     pub(super) fn start(recogniser: &Recogniser, threads: usize, counts: Arc<AnalysisCounts>) -> std::io::Result<Self> {
-        let shared = Shared { state: Mutex::default(), more: Condvar::new(), counts };
-        let queue = WordQueue(Arc::new(shared));
+        let queue = WordQueue::new(counts);
         let mut pool = Self { queue: queue.clone(), threads: Vec::new() };
         for number in 0..threads.max(1) {
             let (queue, recogniser) = (queue.clone(), recogniser.another());
@@ -161,15 +210,6 @@ impl Drop for WordPool {
 fn work(queue: &WordQueue, recogniser: &Recogniser) {
     let counts = &queue.0.counts;
     while let Some(job) = queue.take() {
-        let started = clock::now();
-        let waited = started.saturating_duration_since(job.since);
-        let waited_millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        AnalysisCounts::add(&counts.words_waited_millis, waited_millis);
-        if waited > STALE {
-            AnalysisCounts::add(&counts.words_lost, 1);
-            job.give_up(WordsLost::Overload);
-            continue;
-        }
         let audio = to_recogniser(&job.run.audio);
         let (heard, cost) = recogniser.on_its_thread(|| {
             let before = clock::computed();
@@ -198,5 +238,67 @@ fn work(queue: &WordQueue, recogniser: &Recogniser) {
                 job.give_up(WordsLost::Failed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use crossbeam_channel::{Receiver, unbounded};
+
+    use super::*;
+    use crate::detect::phrase::Book;
+    use crate::units::CallTime;
+
+    fn queue() -> (WordQueue, Sender<WordsHeard>, Receiver<WordsHeard>) {
+        let (answer, answers) = unbounded();
+        (WordQueue::new(Arc::default()), answer, answers)
+    }
+
+    fn run(urgency: f32) -> WordRun {
+        let window = Window { from: CallTime::ZERO, to: CallTime::from_millis(2_000) };
+        WordRun { window, audio: Vec::new(), urgency, book: Book::built_in() }
+    }
+
+    #[test]
+    fn a_run_that_is_never_the_most_urgent_is_answered_in_the_end() {
+        let (queue, answer, answers) = queue();
+        queue.put(CallId(0), run(0.1), &answer);
+        queue.0.state.lock().unwrap().jobs[0].since -= STALE + Duration::from_millis(1);
+        queue.put(CallId(1), run(0.9), &answer);
+        assert!(answers.is_empty());
+
+        assert!(queue.take().is_some_and(|job| job.call == CallId(1)));
+
+        let told = answers.try_recv().map(|words| (words.call, words.transcript.err()));
+        assert_eq!(told, Ok((CallId(0), Some(WordsLost::Overload))));
+        assert_eq!(queue.0.counts.words_lost.load(atomic::Ordering::Relaxed), 1);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_has_ended_takes_no_turn() {
+        let (queue, answer, answers) = queue();
+        queue.put(CallId(0), run(0.9), &answer);
+        queue.put(CallId(1), run(0.1), &answer);
+
+        queue.forget(CallId(0));
+
+        assert!(!queue.is_empty());
+        assert!(queue.take().is_some_and(|job| job.call == CallId(1)));
+        assert!(queue.is_empty() && answers.is_empty());
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_least_urgent_run_is_put_off() {
+        let (queue, answer, answers) = queue();
+        queue.put(CallId(0), run(0.1), &answer);
+
+        (1..=WAITING as u64).for_each(|call| queue.put(CallId(call), run(0.5), &answer));
+
+        let told = answers.try_recv().map(|words| (words.call, words.transcript.err()));
+        assert_eq!(told, Ok((CallId(0), Some(WordsLost::Overload))));
+        assert!(answers.is_empty());
     }
 }

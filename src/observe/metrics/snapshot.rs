@@ -35,7 +35,7 @@ pub struct EarCounts {
     pub word_runs: u64,
     /// Speech in them.
     pub words_audio: Duration,
-    /// Pieces of speech that the model had no time for.
+    /// Times that the model had no time for a piece of speech; it is tried again.
     pub words_skipped: u64,
     /// Pieces of speech that it failed on.
     pub words_failed: u64,
@@ -236,7 +236,11 @@ fn ears(page: &mut Page<'_, '_>, counts: &EarCounts) -> fmt::Result {
     page.seconds("words_audio_seconds", "Speech in them.", counts.words_audio)?;
     page.seconds("words_seconds", "Time that the speech model has worked.", counts.words)?;
     page.seconds("words_waited_seconds", "Time that pieces of speech have waited for it.", counts.words_waited)?;
-    page.counter("words_skipped", "Pieces of speech the model had no time for.", counts.words_skipped)
+    page.counter(
+        "words_skipped",
+        "Times the model had no time for a piece of speech; it is tried again.",
+        counts.words_skipped,
+    )
 }
 
 fn journal(page: &mut Page<'_, '_>, counts: &JournalCounts) -> fmt::Result {
