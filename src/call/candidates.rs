@@ -42,7 +42,7 @@ impl Switchboard {
             return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
         };
         let mut found = Vec::new();
-        let named = settings.trunks_for(target.host);
+        let named = settings.trunks_for(target);
         let helps = order == Order::ByLot && settings.is_for_help(uri);
         let others = settings.trunks.iter().filter(|trunk| helps && !named.contains(trunk));
         for (trunk, there) in named.iter().map(|trunk| (trunk, true)).chain(others.map(|trunk| (trunk, false))) {
