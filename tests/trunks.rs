@@ -980,3 +980,28 @@ fn answer_probes(world: &mut World) {
         }
     }
 }
+
+#[test]
+fn our_token_is_read_in_one_way_and_stays_with_us() {
+    const NOBODY: &str = "203.0.113.78:5060";
+    let mut world = registered();
+    let token = register().token;
+    let at = |user: &str, params: &str| format!("sip:{user}@{US_OUTSIDE}{params}");
+    for (name, params) in [("a", format!(";LINE={token}")), ("b", format!(";user=phone;Line={token};lines=1"))] {
+        let caller = Phone { at: ELSEWHERE, target: at("441632960001", &params), ..Phone::caller(name) };
+        world.send(ELSEWHERE, &caller.request("INVITE", &sdp(ELSEWHERE, "")));
+        let invite = world.last(PBX);
+        assert!(!invite.contains(&*token), "{invite}");
+        world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
+        assert!(world.last(ELSEWHERE).starts_with("SIP/2.0 486 "));
+        world.send(ELSEWHERE, &caller.request("ACK", ""));
+        world.last(PBX);
+    }
+    // What stands before the @ is the user's.
+    let user = at(&format!("441632960001;line={token}"), "");
+    world.send(NOBODY, &Phone { at: NOBODY, target: user, ..Phone::caller("c") }.request("INVITE", &sdp(NOBODY, "")));
+    assert_eq!((world.receive(PBX), world.receive(NOBODY)), (None, None));
+    unregister(&mut world);
+    world.forget_peer(ELSEWHERE);
+    world.rest();
+}
