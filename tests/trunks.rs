@@ -1005,3 +1005,21 @@ fn our_token_is_read_in_one_way_and_stays_with_us() {
     world.forget_peer(ELSEWHERE);
     world.rest();
 }
+
+#[test]
+fn a_request_outside_any_call_that_can_go_nowhere_is_answered_as_an_invite_is() {
+    let mut unresolved = settings();
+    unresolved.trunks[0].targets.clear();
+    for (settings, target, status) in [
+        (unresolved, "sip:01632960002@10.0.0.1", "503 Service Unavailable"),
+        (settings(), "im:201@10.0.0.1", "416 Unsupported URI Scheme"),
+    ] {
+        for (method, body) in [("INVITE", sdp(PBX, "")), ("MESSAGE", String::new()), ("REGISTER", String::new())] {
+            let mut world = World::new(settings.clone());
+            let phone = Phone { target: target.to_owned(), ..Phone::inside("out", "01632960002") };
+            world.send(PBX, &phone.request(method, &body));
+            let answer = world.last(PBX);
+            assert!(answer.starts_with(&format!("SIP/2.0 {status}\r\n")), "{method}: {answer}");
+        }
+    }
+}
