@@ -159,6 +159,7 @@ fn without_words_nobody_is_taken_away() {
 #[test]
 fn an_hour_of_silence_is_no_speech_and_costs_no_words() {
     let ear = Ear::open(None, true, &EarFiles::default()).unwrap();
+    assert_eq!(ear.without_words(), None, "words could be had");
     let silent = quiet(vec![0; 8_000 * 3_600]);
 
     let heard = ear.with(|knowledge, recognise| {

@@ -282,7 +282,7 @@ fn a_last_bye_that_is_lost_is_sent_again() {
     let mut caller = Caller::new("127.0.2.1", firewall.sip);
     assert_eq!(caller.invite("201"), 200);
     // A process that has the call from its journal has no other transaction, as behind a long call.
-    std::thread::sleep(Duration::from_millis(500));
+    firewall.until("the call in the journal", |firewall| firewall.metric("journal_calls") == 1);
     firewall.kill();
     let mut firewall = firewall.start_again();
     firewall.until("the call", |firewall| firewall.get("/health")["calls"] == 1);

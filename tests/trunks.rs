@@ -1007,3 +1007,46 @@ fn answer_probes(world: &mut World) {
         }
     }
 }
+
+#[test]
+fn our_token_is_read_in_one_way_and_stays_with_us() {
+    const NOBODY: &str = "203.0.113.78:5060";
+    let mut world = registered();
+    let token = register().token;
+    let at = |user: &str, params: &str| format!("sip:{user}@{US_OUTSIDE}{params}");
+    for (name, params) in [("a", format!(";LINE={token}")), ("b", format!(";user=phone;Line={token};lines=1"))] {
+        let caller = Phone { at: ELSEWHERE, target: at("441632960001", &params), ..Phone::caller(name) };
+        world.send(ELSEWHERE, &caller.request("INVITE", &sdp(ELSEWHERE, "")));
+        let invite = world.last(PBX);
+        assert!(!invite.contains(&*token), "{invite}");
+        world.send(PBX, &response(&invite, "486 Busy Here", "callee", ""));
+        assert!(world.last(ELSEWHERE).starts_with("SIP/2.0 486 "));
+        world.send(ELSEWHERE, &caller.request("ACK", ""));
+        world.last(PBX);
+    }
+    // What stands before the @ is the user's.
+    let user = at(&format!("441632960001;line={token}"), "");
+    world.send(NOBODY, &Phone { at: NOBODY, target: user, ..Phone::caller("c") }.request("INVITE", &sdp(NOBODY, "")));
+    assert_eq!((world.receive(PBX), world.receive(NOBODY)), (None, None));
+    unregister(&mut world);
+    world.forget_peer(ELSEWHERE);
+    world.rest();
+}
+
+#[test]
+fn a_request_outside_any_call_that_can_go_nowhere_is_answered_as_an_invite_is() {
+    let mut unresolved = settings();
+    unresolved.trunks[0].targets.clear();
+    for (settings, target, status) in [
+        (unresolved, "sip:01632960002@10.0.0.1", "503 Service Unavailable"),
+        (settings(), "im:201@10.0.0.1", "416 Unsupported URI Scheme"),
+    ] {
+        for (method, body) in [("INVITE", sdp(PBX, "")), ("MESSAGE", String::new()), ("REGISTER", String::new())] {
+            let mut world = World::new(settings.clone());
+            let phone = Phone { target: target.to_owned(), ..Phone::inside("out", "01632960002") };
+            world.send(PBX, &phone.request(method, &body));
+            let answer = world.last(PBX);
+            assert!(answer.starts_with(&format!("SIP/2.0 {status}\r\n")), "{method}: {answer}");
+        }
+    }
+}

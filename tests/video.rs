@@ -212,8 +212,7 @@ fn pictures_go_on_after_a_kill() {
     let (_, ports) = invites(&firewall, (&mut caller, &mut callee), (1, &first), [true, true]);
     assert!(ports.iter().all(|port| *port > 0), "{ports:?}");
     flows(&caller.video, &callee.video, 1_300);
-    // What changed last is in the file a little later.
-    std::thread::sleep(Duration::from_millis(500));
+    firewall.until("the call in the journal", |firewall| firewall.metric("journal_calls") == 1);
 
     firewall.kill();
     let firewall = firewall.start_again();

@@ -409,7 +409,8 @@ fn switchboard(
 /// Seconds since 1970, for the names of calls. On a machine that has no clock of its own, and begins twice at the same
 /// time, it is later than the last record.
 fn started(now: SystemTime, store: &Path) -> u32 {
-    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = |time: SystemTime| u32::try_from(since_1970(time)).unwrap_or(u32::MAX);
     // What is new is in the write-ahead log at first.
     let mut log = store.as_os_str().to_owned();
     log.push("-wal");
@@ -468,5 +469,6 @@ mod tests {
         assert_eq!(started(at(1_000), &store), 1_000, "as it usually is");
         write(&log, 1_500);
         assert_eq!(started(at(1_000), &store), 1_501);
+        assert_eq!(started(at(1 << 33), &store), u32::MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! Names of the settings into addresses, and which address of ours each side sees.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
@@ -344,7 +344,7 @@ pub(super) fn stream_settings(settings: &Settings, resolved: &Resolved) -> strea
     let identity =
         |(number, listen): (usize, &ListenSettings)| Some((number, listen.identity.as_ref()?.config().clone()));
     let accepts = settings.listen.iter().any(|listen| listen.hop.transport == Transport::Tls);
-    let (mut clients, mut networks) = (HashMap::new(), Vec::new());
+    let (mut clients, mut networks) = (BTreeMap::new(), Vec::new());
     for peer in tls_peers(settings, resolved) {
         // Who connects to us over TLS may have to be connected to: for a BYE, once its own connection is gone.
         let reachable = if accepts { peer.networks } else { Vec::new() };

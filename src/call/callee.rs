@@ -231,8 +231,10 @@ impl Switchboard {
     fn rings(&mut self, call: &mut Call, now: Instant) {
         if let Phase::Inviting { .. } | Phase::Ringing { .. } = call.phase {
             call.phase = Phase::Ringing { give_up: now + LONGEST_RINGING };
-            call.rang.get_or_insert(now);
-            self.happened(call, now, Event::Ringing);
+            if call.rang.is_none() {
+                call.rang = Some(now);
+                self.happened(call, now, Event::Ringing);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::forward;
 use super::settings::{Side, Trunk};
 use super::switchboard::Switchboard;
+use super::trunks::TOKEN;
 use crate::sip::flow::Hop;
 use crate::sip::wire::Uri;
 use crate::trunk::in_order;
@@ -35,14 +36,14 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         let ours = settings.is_us(side, target) || target.host.is_empty();
         let Side::Inside = side else {
-            let token = target.param("line").flatten().filter(|token| self.trunks.of_token(token).is_some());
             // Our token is between us and the trunk.
-            let uri = token.map_or_else(|| uri.to_owned(), |token| uri.replacen(&format!(";line={token}"), "", 1));
-            let uri = forward::at_hop(&uri, settings.pbx);
+            let registered = self.trunks.registered_at(target).is_some();
+            let without_token = registered.then(|| target.without(uri, TOKEN));
+            let uri = forward::at_hop(without_token.as_deref().unwrap_or(uri), settings.pbx);
             return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
         };
         let mut found = Vec::new();
-        let named = settings.trunks_for(target.host);
+        let named = settings.trunks_for(target);
         let helps = order == Order::ByLot && settings.is_for_help(uri);
         let others = settings.trunks.iter().filter(|trunk| helps && !named.contains(trunk));
         for (trunk, there) in named.iter().map(|trunk| (trunk, true)).chain(others.map(|trunk| (trunk, false))) {

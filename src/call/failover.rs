@@ -148,7 +148,7 @@ impl Switchboard {
         let there = parsed.ip().is_some_and(|ip| ip == hop.address.ip());
         let ours = call.settings.is_us(call.side(Leg::Callee), &parsed);
         let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
-        let named = trunk.is_some_and(|trunk| trunk.host.eq_ignore_ascii_case(parsed.host));
+        let named = trunk.is_some_and(|trunk| trunk.is_named(parsed.host));
         if parsed.user.is_none() || !(there || ours || named || parsed.host.is_empty()) {
             return None;
         }

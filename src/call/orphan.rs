@@ -35,7 +35,9 @@ impl Switchboard {
         let value = |name| message.header(name).map_or("", |header| header.value).to_owned();
         let routes = forward::routes_back(message);
         let number = message.cseq().map_or(1, |cseq| cseq.number);
-        let target = message.contact().ok().flatten().map_or(String::new(), |contact| contact.uri.to_owned());
+        // Whoever leaves Contact out, which is in every 2xx (RFC 3261 §12.1.1), waits for the ACK all the same.
+        let called = || message.to().map_or_else(|_| String::new(), |to| forward::at_hop(to.uri, flow.hop()));
+        let target = message.contact().ok().flatten().map_or_else(called, |contact| contact.uri.to_owned());
         let party = Party { remote: value(Name::To), local: value(Name::From), target, routes, cseq: number, shift: 0 };
         let call_id = message.call_id();
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else { return };

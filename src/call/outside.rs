@@ -22,7 +22,8 @@ use crate::sip::wire::{Edits, Message, Method, Name, NameAddr, StatusCode, Uri};
 const MAX_CONTACTS: usize = 16;
 
 impl Switchboard {
-    /// Edits a request for the first hop that it may go to, and keeps the others. None: there is nowhere to go.
+    /// Edits a request for the first hop that it may go to, and keeps the others. With nowhere to go, it is answered as
+    /// an INVITE is.
     pub(super) fn start_outside(
         &mut self,
         edits: &mut Edits,
@@ -31,9 +32,9 @@ impl Switchboard {
         flow: Flow,
         (client, branch): (ClientId, &str),
         now: Instant,
-    ) -> Option<Flow> {
-        let uri = message.request_uri()?;
-        let target = Uri::parse(uri).ok()?;
+    ) -> Result<Flow, StatusCode> {
+        let uri = message.request_uri().ok_or(StatusCode::BAD_REQUEST)?;
+        let target = Uri::parse(uri).map_err(|_| StatusCode::UNSUPPORTED_URI_SCHEME)?;
         let mut candidates = VecDeque::from(self.candidates(uri, &target, relayed.from, Order::Steady));
         // Of the hosts of a trunk, first the one that has the dialog.
         let routes = forward::routes_onward(message, relayed.from, &self.settings);
@@ -42,14 +43,14 @@ impl Switchboard {
         if let Some(one) = there.filter(|_| relayed.dialog).and_then(|there| candidates.remove(there)) {
             candidates.push_front(one);
         }
-        let candidate = candidates.pop_front()?;
+        let candidate = candidates.pop_front().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let to = self.settings.flow(relayed.from.other(), candidate.hop);
         self.edit_outside(edits, message, relayed, (flow, candidate), branch);
         if !candidates.is_empty() {
             let again = Again::of(message, (flow, to.hop()), candidates, now);
             relayed.again = self.hurry(client, again, relayed.trunk.as_deref(), now);
         }
-        Some(to)
+        Ok(to)
     }
 
     /// Edits a request outside any call on its way from a flow to a candidate.

@@ -229,12 +229,15 @@ impl Switchboard {
         let mut edits = self.blank_edits();
         let mut relayed = RelayedRequest::new(message, server, side, settings.local(side, flow.hop()));
         let to = match call {
-            Some(call) => Some(self.edit_inside(call, &mut edits, message, &mut relayed, flow, &branch)),
+            Some(call) => Ok(self.edit_inside(call, &mut edits, message, &mut relayed, flow, &branch)),
             None => self.start_outside(&mut edits, message, &mut relayed, flow, (client, &branch), now),
         };
-        let Some(to) = to else {
-            self.transactions.release(client);
-            return self.reply(message, server, flow, StatusCode::NOT_FOUND, &[], now);
+        let to = match to {
+            Ok(to) => to,
+            Err(code) => {
+                self.transactions.release(client);
+                return self.reply(message, server, flow, code, &[], now);
+            }
         };
         let bytes = edits.applied(message);
         if credible {

@@ -1,7 +1,6 @@
 //! What another process left on the wire: a call's INVITE that its caller repeats, and answers whose requests it passed
 //! on.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -69,8 +68,7 @@ impl Switchboard {
         if !call.is_party(from.other(), message) {
             return;
         }
-        let ours = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip == call.local(from).address.ip());
-        let through_us = message.via().is_ok_and(|via| ours(via.host));
+        let through_us = message.via().is_ok_and(|via| via.ip() == Some(call.local(from).address.ip()));
         let Some(Ok(asker)) = message.vias().nth(1).filter(|_| through_us) else { return };
         if call.resumed_until.is_none_or(|until| now >= until) {
             return;

@@ -148,10 +148,20 @@ impl Call {
         Ok(sdp)
     }
 
-    /// The word that counts for what `leg` says or is told. Nobody who calls for help has to encrypt.
+    /// Nothing plain may pass on `leg`. Nobody who calls for help has to encrypt.
+    fn must_encrypt(&self, leg: Leg) -> bool {
+        self.srtp_policy(leg) == SrtpPolicy::Require && !self.is_emergency()
+    }
+
+    /// A fax by T.38 would pass in the clear where nothing may.
+    fn must_encrypt_fax(&self) -> bool {
+        Leg::BOTH.into_iter().any(|leg| self.must_encrypt(leg))
+    }
+
+    /// The word that counts for what `leg` says or is told.
     fn srtp_wanted(&self, leg: Leg, encrypts: bool) -> SrtpPolicy {
         let policy = self.srtp_policy(leg);
-        let spared = policy == SrtpPolicy::Require && !encrypts && self.is_emergency();
+        let spared = policy == SrtpPolicy::Require && !encrypts && !self.must_encrypt(leg);
         if spared { SrtpPolicy::Offer } else { policy }
     }
 
@@ -165,6 +175,7 @@ impl Call {
         let plain = |leg: Leg| self.security.as_ref().is_some_and(|one| one.said.spoken[leg] == Spoken::Plain);
         let policy = self.srtp_wanted(from, media.crypto.iter().any(|crypto| usable(crypto).is_some()));
         let towards = self.srtp_wanted(from.other(), !plain(from.other()));
+        let refuses_fax = media.is_fax() && self.must_encrypt_fax();
         let before = self.media.plan[from].srtp.clone();
         let as_it_is = Negotiated { plan: None, rewritten: Protection::AsItIs, refused: false };
         let Some(security) = &mut self.security else {
@@ -173,8 +184,7 @@ impl Call {
         };
         if media.is_fax() {
             // T.38 knows no SRTP: it passes, or nothing does. The keys are those of the talk before and after.
-            let refused = policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;
-            return Negotiated { plan: before, refused, ..as_it_is };
+            return Negotiated { plan: before, refused: refuses_fax, ..as_it_is };
         }
         let encrypted = !media.is_plain_rtp();
         let chosen = media.crypto.iter().find_map(usable).filter(|_| policy != SrtpPolicy::Off);
@@ -229,13 +239,12 @@ impl Call {
     /// which then goes on as a talk. Asked before anything is taken in, so that what was agreed on stays (RFC 3261
     /// §14.2).
     pub(super) fn refuses(&self, media: &Media<'_>, from: Leg) -> bool {
-        let Some(security) = self.security.as_ref().filter(|_| !self.is_emergency()) else { return false };
-        let (policy, towards) = (self.srtp_policy(from), self.srtp_policy(from.other()));
+        let Some(security) = &self.security else { return false };
         if media.is_fax() {
-            return policy == SrtpPolicy::Require || towards == SrtpPolicy::Require;
+            return self.must_encrypt_fax();
         }
         let passes = security.said.passes && !media.is_plain_rtp();
-        policy == SrtpPolicy::Require && !passes && !media.crypto.iter().any(|crypto| usable(crypto).is_some())
+        self.must_encrypt(from) && !passes && !media.crypto.iter().any(|crypto| usable(crypto).is_some())
     }
 
     /// The crypto attribute of an answer of our own to `media` of `leg`; None: it is plain, or not spoken.

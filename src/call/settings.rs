@@ -103,6 +103,11 @@ impl Trunk {
         self.targets.iter().any(|target| target.hop.address == address)
     }
 
+    /// True if this is its name in URIs.
+    pub(super) fn is_named(&self, host: &str) -> bool {
+        is_name(host, &self.host)
+    }
+
     fn is_at(&self, ip: IpAddr) -> bool {
         self.targets.iter().any(|target| target.hop.address.ip() == ip)
     }
@@ -327,12 +332,10 @@ impl Settings {
     }
 
     /// The trunks that a request may take, in the order of preference: the one that its URI's host names, else all.
-    pub(super) fn trunks_for(&self, host: &str) -> &[Trunk] {
-        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        let named = self.trunks.iter().position(|trunk| {
-            let at = |ip: IpAddr| trunk.targets.iter().any(|target| target.hop.address.ip() == ip);
-            trunk.host.eq_ignore_ascii_case(host) || ip.is_some_and(at)
-        });
+    pub(super) fn trunks_for(&self, target: &Uri<'_>) -> &[Trunk] {
+        let ip = target.ip();
+        let is_meant = |trunk: &Trunk| trunk.is_named(target.host) || ip.is_some_and(|ip| trunk.is_at(ip));
+        let named = self.trunks.iter().position(is_meant);
         let by_network = || {
             // We may be in a network of a trunk ourselves.
             let trunk = ip.filter(|ip| !self.is_ours(Side::Inside, *ip)).and_then(|ip| self.trunk_of(ip))?;

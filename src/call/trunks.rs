@@ -13,8 +13,12 @@ use super::settings::{Side, Trunk};
 use super::switchboard::Switchboard;
 use crate::sip::flow::Hop;
 use crate::sip::transaction::ClientId;
+use crate::sip::wire::Uri;
 use crate::trunk::{Dice, Health, Registration, State};
 use crate::units::OwnMap;
+
+/// The parameter of a contact that we register which nobody can guess.
+pub(super) const TOKEN: &str = "line";
 
 /// Longest start line in which our token is looked for.
 const LONGEST_START: usize = 512;
@@ -139,13 +143,13 @@ impl Trunks {
         }
         let start = bytes.get(..bytes.len().min(LONGEST_START))?;
         let start = start.split(|byte| *byte == b'\r').next()?;
-        let text = std::str::from_utf8(start).ok()?;
-        let (_, behind) = text.split_once(";line=")?;
-        let token = behind.split([' ', ';', '?']).next()?;
-        self.of_token(token)
+        let uri = std::str::from_utf8(start).ok()?.split(' ').nth(1)?;
+        self.registered_at(&Uri::parse(uri).ok()?)
     }
 
-    pub(super) fn of_token(&self, token: &str) -> Option<Arc<str>> {
+    /// The trunk that we have told of the contact that a URI names.
+    pub(super) fn registered_at(&self, uri: &Uri<'_>) -> Option<Arc<str>> {
+        let token = uri.param(TOKEN).flatten()?;
         let ours = |standing: &Standing| {
             standing.registration.as_ref().is_some_and(|registration| *registration.register().token == *token)
         };

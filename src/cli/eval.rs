@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{EarOptions, Failure, say, warn};
+use super::{EarOptions, Failure, missing_words, say, warn};
 use crate::io::clock;
 use crate::offline::{
     BadRecording, Baseline, Calibration, Ear, Labelled, Manifest, Outcome, Recording, Tables, hear, is_mistake, page,
@@ -48,6 +48,7 @@ pub(crate) struct Eval {
 struct Evaluated {
     outcome: Outcome,
     baseline: Baseline,
+    words_failed: usize,
     /// As SVG; only of a mistake, and only where a report wants it.
     plot: Option<String>,
 }
@@ -62,6 +63,8 @@ struct Evaluation {
     plots: Vec<Option<String>>,
     /// Why calls could not be heard: one text for each.
     unheard: Vec<String>,
+    /// Word runs in which the speech model failed.
+    words_failed: usize,
 }
 
 impl Eval {
@@ -78,7 +81,10 @@ impl Eval {
             say(&format!("words are off: {why}\n"));
         }
         let begun = clock::now();
-        let Evaluation { outcomes, baselines, plots, unheard } = self.evaluate(&calls, &ear);
+        let Evaluation { outcomes, baselines, plots, unheard, words_failed } = self.evaluate(&calls, &ear);
+        if let Some(missing) = missing_words(words_failed) {
+            say(&missing);
+        }
         let tables = Tables::new(&outcomes);
         say(&tables.text());
         say(&format!("expected calibration error: {:.3}", Calibration::of(&outcomes).error));
@@ -151,14 +157,16 @@ impl Eval {
         let outcome = Outcome::of(call, &heard);
         let baseline = Baseline::of(&recording, &heard);
         let wants_plot = self.report.is_some() && is_mistake(&outcome);
-        Ok(Evaluated { outcome, baseline, plot: wants_plot.then(|| plot(&call.id, &recording, &heard)) })
+        let words_failed = heard.words_failed;
+        Ok(Evaluated { outcome, baseline, words_failed, plot: wants_plot.then(|| plot(&call.id, &recording, &heard)) })
     }
 }
 
 impl Evaluation {
     fn add(&mut self, call: &Labelled, result: Result<Evaluated, BadRecording>) {
         match result {
-            Ok(Evaluated { outcome, baseline, plot }) => {
+            Ok(Evaluated { outcome, baseline, words_failed, plot }) => {
+                self.words_failed += words_failed;
                 self.outcomes.push(outcome);
                 self.baselines.push(baseline);
                 self.plots.push(plot);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{EarOptions, Failure, say};
+use super::{EarOptions, Failure, missing_words, say};
 use crate::offline::{Chosen, Ear, Heard, Step, hear, plot};
 use crate::policy::judge::Class;
 use crate::policy::rules::Policy;
@@ -83,6 +83,9 @@ fn timeline(name: &str, heard: &Heard, ear: &Ear) -> String {
     if let Some(why) = ear.without_words() {
         let _ = writeln!(text, "words are off: {why}");
     }
+    if let Some(missing) = missing_words(heard.words_failed) {
+        let _ = writeln!(text, "{missing}");
+    }
     for (at, line) in lines {
         let _ = writeln!(text, "{:>7}  {line}", at.to_string());
     }
@@ -133,5 +136,22 @@ fn conclusion(text: &mut String, heard: &Heard) {
     let _ = writeln!(text, "\n{done}: {} {}, because", class.label(), verdict.of(class));
     for reason in &verdict.reasons {
         let _ = writeln!(text, "  {:+5.1}  {:26} {}", reason.log_odds, reason.weight, reason.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::offline::EarFiles;
+
+    #[test]
+    fn words_that_the_model_did_not_give_are_said_to_be_missing() {
+        let ear = Ear::open(None, false, &EarFiles::default()).unwrap();
+        let said = |words_failed: usize| timeline("call.wav", &Heard { words_failed, ..Heard::default() }, &ear);
+
+        assert!(said(3).contains("\nwords are missing: the speech model failed 3 times\n"), "{}", said(3));
+        assert!(said(1).contains("failed once\n") && !said(0).contains("missing"), "{}", said(0));
     }
 }

@@ -115,6 +115,15 @@ impl EarOptions {
     }
 }
 
+/// What a person should know of words that are missing; None: none are.
+fn missing_words(failed: usize) -> Option<String> {
+    match failed {
+        0 => None,
+        1 => Some("words are missing: the speech model failed once".to_owned()),
+        _ => Some(format!("words are missing: the speech model failed {failed} times")),
+    }
+}
+
 /// Runs a command.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {

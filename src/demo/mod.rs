@@ -101,7 +101,7 @@ pub fn show(folder: &Path, progress: &dyn Fn(&str)) -> Result<Summary, DemoError
     let records = Store::open_read_only(&folder.join(STORE)).map_err(failed("reading the records"))?;
     let mut rows = Vec::new();
     for played in &played {
-        let record = records.call(&played.outcome.call_id).ok().flatten();
+        let record = records.call(&played.outcome.call_id).map_err(failed("reading the records"))?;
         rows.push(table::row(played, record.as_ref()));
         record_audio(folder, played, &heard)?;
     }

@@ -32,7 +32,7 @@ const MUSIC_UNKNOWN: Duration = Duration::from_secs(4);
 struct Pending {
     at: CallTime,
     caller: Voiced,
-    callee: bool,
+    callee: Voiced,
     tonal: bool,
 }
 
@@ -142,21 +142,21 @@ impl Ear {
                 self.tell(Leg::Caller, Finding::Music);
             }
         }
-        self.pending.push_back(Pending { at: caller.at, caller: caller_voiced, callee: callee_voiced.speech, tonal });
+        self.pending.push_back(Pending { at: caller.at, caller: caller_voiced, callee: callee_voiced, tonal });
         if self.pending.len() > ToneDetector::lag()
             && let Some(pending) = self.pending.pop_front()
         {
-            self.settle(pending, callee_voiced);
+            self.settle(pending);
         }
     }
 
     /// A frame of which the tone detector has said its last word.
-    fn settle(&mut self, frame: Pending, callee: Voiced) {
+    fn settle(&mut self, frame: Pending) {
         let caller = frame.caller.speech && !frame.tonal;
         self.matcher.settle(caller);
         let mut found = Vec::new();
         let [caller_cadence, callee_cadence] = &mut self.cadences;
-        callee_cadence.frame(frame.at, frame.callee, callee.level, |spoken| {
+        callee_cadence.frame(frame.at, frame.callee.speech, frame.callee.level, |spoken| {
             // The callee's onset is worth a line in a timeline; the rest of its speech goes into `turns`.
             if let Spoken::Onset { at } = spoken {
                 found.push((Leg::Callee, Finding::Onset { after_answer: at.0, callee: CalleeThen::Silent }));
@@ -181,7 +181,7 @@ impl Ear {
         });
         let (caller_speaks, callee_speaks) = (caller_cadence.speaking(), callee_cadence.speaking());
         if let Some(screening) = &mut self.screening
-            && let Some(screened) = screening.frame(frame.at, caller_speaks, frame.callee)
+            && let Some(screened) = screening.frame(frame.at, caller_speaks, frame.callee.speech)
         {
             found.push((Leg::Caller, Finding::Screened { screened }));
         }

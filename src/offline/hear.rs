@@ -54,6 +54,8 @@ pub struct Heard {
     pub steps: Vec<Step>,
     /// What the judge had added up each half second, for fitting weights.
     pub tallies: Vec<(CallTime, Tally)>,
+    /// Word runs in which the speech model failed.
+    pub words_failed: usize,
     /// Computing time of words.
     pub words_cost: Duration,
     /// Computing time of everything else.
@@ -91,7 +93,7 @@ struct Pending {
 }
 
 /// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise` makes
-/// a word run, and says how much computing time it took; None: it failed, or words are off.
+/// a word run, and says how much computing time it took; None: it failed.
 #[must_use]
 pub fn hear(
     recording: &Recording,
@@ -124,6 +126,7 @@ pub fn hear(
             let started = clock::now();
             let (transcript, cost) =
                 recognise(&run).map_or((None, Duration::ZERO), |(words, cost)| (Some(words), cost));
+            heard.words_failed += usize::from(transcript.is_none());
             recognising += clock::now().duration_since(started);
             heard.words_cost += cost;
             let lag = run.window.length().mul_f32(LAG_OF_WORDS);
@@ -196,6 +199,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::detect::phrase::{Book, ScheduleSettings, Wording};
+    use crate::policy::judge::Weights;
 
     /// White enough, and the same in each run.
     fn noise(n: usize) -> i16 {
@@ -205,6 +210,27 @@ mod tests {
 
     fn recorded(caller: Vec<i16>) -> Recording {
         Recording { callee: vec![0; caller.len()], caller, opposite: Opposite::Callee }
+    }
+
+    #[test]
+    fn runs_in_which_the_model_fails_are_counted() {
+        let prompt = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/announcements/callee-diverted.wav");
+        let knowledge = Knowledge {
+            weights: Arc::new(Weights::built_in()),
+            book: Book::built_in(),
+            wording: Wording::none(),
+            campaigns: Arc::default(),
+            words: Some(ScheduleSettings::default()),
+        };
+        let mut runs = 0;
+        let recording = recorded(Recording::read(&prompt).unwrap().caller);
+
+        let heard = hear(&recording, &knowledge, &Policy::default(), Duration::from_secs(20), &mut |_| {
+            runs += 1;
+            None
+        });
+
+        assert!(runs > 0 && heard.words_failed == runs, "{runs} runs, {} failed", heard.words_failed);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const LONGEST: u32 = 4;
 /// Until when a caller is listened to of whom nothing has been heard.
 #[must_use]
 pub fn longest(watch_for: Duration) -> CallTime {
-    CallTime(watch_for * LONGEST)
+    CallTime(watch_for.saturating_mul(LONGEST))
 }
 
 /// Until when, where the verdict at `at` is of this class and the one before it, if any, was of that. None: as before.
@@ -22,7 +22,7 @@ pub fn longest(watch_for: Duration) -> CallTime {
 pub fn watched_until(watch_for: Duration, before: Option<Class>, class: Class, at: CallTime) -> Option<CallTime> {
     let is_heard = |class: Class| class != Class::NoSpeech;
     match (before.is_some_and(is_heard), is_heard(class)) {
-        (false, true) => Some(CallTime(at.0 + watch_for).min(longest(watch_for))),
+        (false, true) => Some(CallTime(at.0.saturating_add(watch_for)).min(longest(watch_for))),
         // What sounded like speech was none.
         (true, false) => Some(longest(watch_for)),
         (false, false) | (true, true) => None,
@@ -44,5 +44,7 @@ mod tests {
         assert_eq!(until(None, Class::Recorded, 90), Some(second(100)));
         assert_eq!(until(Some(Class::Live), Class::PressKey, 50), None);
         assert_eq!(until(Some(Class::Live), Class::NoSpeech, 5), Some(second(100)));
+        let always = watched_until(Duration::MAX, None, Class::Live, second(1));
+        assert_eq!(always, Some(longest(Duration::MAX)));
     }
 }

@@ -7,6 +7,7 @@ use ringfence::call::{Settings, ShownIdentity, SrtpPolicy, SrtpSettings, Trunk};
 use ringfence::policy::action::{Rejection, Route};
 use ringfence::policy::rules::{Policy, Rule};
 use ringfence::rtp::control::MediaEvent;
+use ringfence::rtp::srtp::MasterKey;
 use ringfence::sip::flow::Hop;
 
 use super::S;
@@ -272,6 +273,36 @@ fn a_table_full_of_other_requests_has_room_for_a_call_for_help() {
     world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
     let invite = world.newest_invite(TRUNK).unwrap();
     world.answer((TRUNK, "psap"), &invite, (PBX, &mut caller));
+    world.last(TRUNK);
+    world.hang_up((PBX, &mut caller), TRUNK);
+    world.rest();
+}
+
+#[test]
+fn a_fax_passes_in_a_call_for_help_though_nothing_plain_may() {
+    let fax =
+        |at: &str| sdp(at, "").replace("m=audio 4000", "m=audio 0") + "m=image 4004 udptl t38\r\na=T38FaxVersion:0\r\n";
+    let srtp = SrtpSettings { inside: SrtpPolicy::Off, outside: vec![SrtpPolicy::Require] };
+    let mut world = World::new(Settings { srtp, ..settings() });
+    let mut caller = calls("sip:112@10.0.0.1");
+    world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+    let invite = world.last(TRUNK);
+    let key = MasterKey::new([1; 30]).to_base64();
+    let keyed = sdp(TRUNK, &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"));
+    world.send(TRUNK, &response(&invite, "200 OK", "psap", &keyed.replace("RTP/AVP", "RTP/SAVP")));
+    caller.learn(&world.last(PBX));
+    world.send(PBX, &caller.ack());
+    world.last(TRUNK);
+    world.ladder();
+    world.media_in_ladder = true;
+
+    world.send(PBX, &caller.next("INVITE", &fax(PBX)));
+    let offer = world.last(TRUNK);
+    world.send(TRUNK, &response(&offer, "200 OK", "", &fax(TRUNK)));
+    world.send(PBX, &caller.ack());
+
+    let ladder = world.ladder();
+    assert!(ladder.contains("* plan caller [] fax") && ladder.contains("* plan callee [] srtp fax"), "{ladder}");
     world.last(TRUNK);
     world.hang_up((PBX, &mut caller), TRUNK);
     world.rest();

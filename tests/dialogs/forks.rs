@@ -100,3 +100,31 @@ fn a_cancelled_call_hangs_up_each_fork_that_answers_once() {
     );
     world.rest();
 }
+
+#[test]
+fn a_late_answer_that_says_nothing_of_its_phone_is_hung_up_all_the_same() {
+    let (mut world, invite) = over();
+    let late = response(&invite, "200 OK", "two", &sdp(PBX, ""));
+    world.send(PBX, &late.replace(&format!("Contact: <sip:y@{PBX}>\r\n"), ""));
+    let bye = world.last(PBX);
+    world.send(PBX, &response(&bye, "200 OK", "", ""));
+
+    expect(
+        &mut world,
+        "
+             0 pbx > 200 OK (1 INVITE) sdp
+             0       > pbx ACK sip:201@10.0.0.5:5060
+             0       > pbx BYE sip:201@10.0.0.5:5060
+             0 pbx > 200 OK (3 BYE)
+        ",
+    );
+    world.rest();
+}
+
+#[test]
+fn a_call_rings_once_however_many_phones_do() {
+    let (mut world, _) = over();
+
+    assert_eq!(world.events.iter().filter(|event| *event == "ringing").count(), 1, "{:?}", world.events);
+    world.rest();
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfence::call::{Input, Settings, Snapshot};
+use ringfence::call::{Input, Local, Settings, Snapshot};
 use ringfence::rtp::control::MediaEvent;
 use ringfence::sip::flow::{ConnectionId, Flow, Hop, Transport};
 use ringfence::units::CallId;
@@ -227,5 +227,36 @@ fn behind_a_restart_both_are_told_of_the_end_on_the_connection_that_they_made_si
         let bye = world.last(peer);
         on_connection(&mut world, number, peer, &response(&bye, "200 OK", "", ""));
     }
+    world.rest();
+}
+
+#[test]
+fn over_ipv6_a_2xx_that_is_repeated_after_a_kill_is_known_too() {
+    const SIX: &str = "[2001:db8::5]:5060";
+    let mut settings = settings();
+    settings.pbx = Hop::udp(SIX.parse().unwrap());
+    settings.local_inside = Local::only("[2001:db8::1]:5060".parse().unwrap());
+    let mut world = World::new(settings);
+    let mut caller = Phone::caller("call");
+    let ok = |invite: &str| {
+        response(invite, "200 OK", "callee", &sdp(PBX, "")).replace(&format!("sip:y@{TRUNK}"), &format!("sip:y@{SIX}"))
+    };
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    let invite = world.last(SIX);
+    world.send(SIX, &ok(&invite));
+    caller.learn(&world.last(TRUNK));
+    world.send(TRUNK, &caller.ack());
+    world.last(SIX);
+    world.send(TRUNK, &caller.next("INVITE", &sdp(TRUNK, "")));
+    let again = ok(&world.last(SIX));
+    world.kill_and_start(MS(300));
+
+    world.send(SIX, &again);
+
+    assert!(world.last(TRUNK).starts_with("SIP/2.0 200 "));
+    world.send(TRUNK, &caller.ack());
+    assert!(world.last(SIX).starts_with("ACK "));
+    world.hang_up((TRUNK, &mut caller), SIX);
+    world.forget_peer(SIX);
     world.rest();
 }

@@ -245,3 +245,20 @@ fn each_address_that_we_listen_at_is_ours() {
     world.forget_peer(PBX);
     world.forget_peer(TRUNK);
 }
+
+#[test]
+fn a_trunks_name_is_its_name_with_the_dot_of_the_root_too() {
+    let mut both = settings();
+    both.trunks.push(Trunk { host: "spare.example".into(), ..Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())) });
+    for host in ["spare.example", "Spare.Example.", "198.51.100.20"] {
+        let mut world = World::new(both.clone());
+        let caller = Phone { target: format!("sip:01632960002@{host}"), ..Phone::inside("out", "01632960002") };
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(SPARE);
+        world.send(SPARE, &response(&invite, "486 Busy Here", "trunk", ""));
+        assert!(world.last(PBX).starts_with("SIP/2.0 486 "), "{host}");
+        world.send(PBX, &caller.request("ACK", ""));
+        world.last(SPARE);
+        world.rest();
+    }
+}

@@ -128,7 +128,8 @@ impl Firewall {
         let page = self.page();
         let prefix = format!("ringfence_{series} ");
         let value = page.lines().find_map(|line| line.strip_prefix(prefix.as_str()));
-        value.map_or(0, |value| value.parse().unwrap())
+        // Gauges are written as fractions.
+        value.map_or(0, |value| value.strip_suffix(".0").unwrap_or(value).parse().unwrap())
     }
 
     /// Connections now.

@@ -63,7 +63,11 @@ impl Recording {
         for at in (0..words.len()).step_by(6) {
             match words.get(at..at + 6)? {
                 "------" => read.push(None),
-                hex => read.push(Some(u32::from_str_radix(hex, 16).ok()?)),
+                // A sign is no digit.
+                hex if hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                    read.push(Some(u32::from_str_radix(hex, 16).ok()?));
+                }
+                _ => return None,
             }
         }
         Self::new(name, &read)
@@ -232,7 +236,8 @@ impl Library {
 
 /// Is this line of a file a recording, perhaps a damaged one?
 fn is_recording(line: &str) -> bool {
-    !line.trim().is_empty() && !line.starts_with('#')
+    let line = line.trim_start();
+    !line.is_empty() && !line.starts_with('#')
 }
 
 fn is_learned(line: &str) -> bool {

@@ -187,3 +187,14 @@ fn no_name_makes_a_remark_of_a_recording() {
 
     assert!(library.has("_1_of_many") && library.len() == 1);
 }
+
+#[test]
+fn a_sign_is_no_digit_and_a_remark_may_be_set_in() {
+    let line = library(1..2).to_text();
+    let word = line.split_once(' ').unwrap().1.get(..6).unwrap();
+    let signed = line.replacen(word, "+12345", 1);
+
+    assert!(Recording::from_line(&line).is_some() && Recording::from_line(&signed).is_none(), "{signed}");
+    let (read, bad) = Library::parse_damaged(&format!(" # a remark\n\t#\n{line}{signed}"));
+    assert_eq!((read.len(), bad), (1, vec![4]));
+}

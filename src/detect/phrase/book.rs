@@ -49,6 +49,12 @@ pub enum BookError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A number is out of range.
+    #[error("phrase `{phrase}`: weight is 0 to 20 and confidence 0 to 1")]
+    Range {
+        /// Of which phrase.
+        phrase: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -163,10 +169,12 @@ impl Book {
             }
             let mut not_after = Vec::new();
             for pattern in &entry.not_after {
-                not_after.push(read(pattern).map_err(|why| bad(pattern, why))?);
+                let tokens = read(pattern).map_err(|why| bad(pattern, why))?;
+                firsts(&tokens).map_err(|why| bad(pattern, why))?;
+                not_after.push(tokens);
             }
             if !(0.0..=20.0).contains(&entry.weight) || !(0.0..=1.0).contains(&entry.confidence) {
-                return Err(bad("", "weight is 0 to 20 and confidence 0 to 1"));
+                return Err(BookError::Range { phrase: entry.name });
             }
             let (phrase, index) = (Arc::<str>::from(entry.name), book.phrases.len());
             if let Some(words) = entry.instead {
@@ -197,16 +205,11 @@ impl Book {
 
     /// Adds a pattern to the phrase that comes next.
     fn add(&mut self, tokens: Vec<Token>) -> Result<(), &'static str> {
-        let mut firsts = Vec::new();
-        if first_tokens(&tokens, &mut firsts) {
-            return Err("it may match nothing at all");
-        }
         let index = self.patterns.len();
-        for first in firsts {
+        for first in firsts(&tokens)? {
             match first {
-                Token::Word(word) => self.by_word.entry(word.clone()).or_default().push(index),
-                Token::Digit => self.by_digit.push(index),
-                Token::Gap | Token::Any(_) => return Err("it must begin with a word"),
+                First::Word(word) => self.by_word.entry(word.into()).or_default().push(index),
+                First::Digit => self.by_digit.push(index),
             }
         }
         learn(&tokens, &mut self.vocabulary);
@@ -217,9 +220,9 @@ impl Book {
     /// The one that is shipped.
     #[must_use]
     pub fn built_in() -> Arc<Self> {
-        // A test reads the file; it is part of the binary and cannot change after that.
+        #[expect(clippy::expect_used, reason = "a test reads it, and without it no scam would be known by its words")]
         static BOOK: LazyLock<Arc<Book>> =
-            LazyLock::new(|| Arc::new(Book::parse(BUILT_IN).unwrap_or_else(|_| Book::empty())));
+            LazyLock::new(|| Arc::new(Book::parse(BUILT_IN).expect("the phrase file in this program can be read")));
         Arc::clone(&BOOK)
     }
 
@@ -340,6 +343,28 @@ impl Book {
     }
 }
 
+/// What a match may begin with.
+enum First<'a> {
+    Word(&'a str),
+    Digit,
+}
+
+/// All of that for a pattern. One that may match nothing matches everywhere.
+fn firsts(tokens: &[Token]) -> Result<Vec<First<'_>>, &'static str> {
+    fn first(token: &Token) -> Result<First<'_>, &'static str> {
+        match token {
+            Token::Word(word) => Ok(First::Word(word)),
+            Token::Digit => Ok(First::Digit),
+            Token::Gap | Token::Any(_) => Err("it must begin with a word"),
+        }
+    }
+    let mut firsts = Vec::new();
+    if first_tokens(tokens, &mut firsts) {
+        return Err("it may match nothing at all");
+    }
+    firsts.into_iter().map(first).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -418,5 +443,20 @@ mod tests {
         assert!(!found("your (bank|credit card) * suspended", "your bank is a nice one and never suspended"));
         assert!(found("don't go", "Don\u{2019}t go!"));
         assert!(book("[maybe]").is_err() && book("(a|b").is_err() && book("* a").is_err());
+    }
+
+    #[test]
+    fn what_would_switch_a_phrase_off_everywhere_is_refused_by_its_name() {
+        let error = |more: &str| {
+            let text = format!("[[phrase]]\nname = \"x\"\nmeaning = \"talk\"\nsay = [\"a\"]\n{more}\n");
+            Book::parse(&text).err().map(|error| error.to_string())
+        };
+
+        assert_eq!(error("weight = 1.0\nnot_after = [\"I [really]\", \"(he|she) *\"]"), None);
+        let nothing = "phrase `x`: pattern \"[the]\": it may match nothing at all";
+        assert_eq!(error("weight = 1.0\nnot_after = [\"[the]\"]").as_deref(), Some(nothing));
+        assert!(error("weight = 1.0\nnot_after = [\"*\"]").is_some());
+        let range = "phrase `x`: weight is 0 to 20 and confidence 0 to 1";
+        assert_eq!(error("weight = 21.0").as_deref(), Some(range));
     }
 }

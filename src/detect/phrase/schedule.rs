@@ -347,14 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn cost_stays_within_the_share_even_on_a_slow_machine() {
+    fn cost_goes_over_the_share_by_one_window_at_most() {
+        // What may be spent ahead and a tenth of the time; the last run begins within that, whatever it comes to.
         for rate in [0.02, 0.05, 0.2, 0.6] {
             let (_, schedule) = windows(&[30_000], rate);
+            let most = Duration::from_millis(4_200) + Duration::from_secs(8).mul_f32(rate);
 
-            assert!(schedule.spent() <= Duration::from_millis(1_200 + 3_000 + 4_800), "{rate}: {:?}", schedule.spent());
+            assert!(schedule.spent() <= most, "{rate}: {:?}", schedule.spent());
         }
-        let (_, schedule) = windows(&[30_000], 0.05);
-        assert!(schedule.spent() <= Duration::from_millis(4_200), "{:?}", schedule.spent());
     }
 
     #[test]

@@ -106,9 +106,9 @@ impl Wording {
     /// The one that is shipped.
     #[must_use]
     pub fn built_in() -> Arc<Self> {
-        // A test reads the file; it is part of the binary and cannot change after that.
+        #[expect(clippy::expect_used, reason = "a test reads it, and without it the choice of words would say nothing")]
         static WORDING: LazyLock<Arc<Wording>> =
-            LazyLock::new(|| Arc::new(Wording::parse(BUILT_IN).unwrap_or_default()));
+            LazyLock::new(|| Arc::new(Wording::parse(BUILT_IN).expect("the wording file in this program can be read")));
         Arc::clone(&WORDING)
     }
 

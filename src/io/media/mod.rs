@@ -326,15 +326,30 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::net::{Ipv4Addr, UdpSocket};
+    use std::sync::atomic::AtomicU16;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn settings(first_port: u16, threads: usize) -> MediaSettings {
+    /// Ports for one test.
+    const PORTS: u16 = 200;
+
+    /// The first of as many that nobody has. Each test begins to look somewhere else, and so does each of several
+    /// processes.
+    fn free_ports() -> u16 {
+        static LOOKED: AtomicU16 = AtomicU16::new(0);
+        let process = (std::process::id() % 30) as u16;
+        let places = (0..60).map(|_| 21_000 + (process + LOOKED.fetch_add(1, Ordering::Relaxed)) % 30 * PORTS);
+        let is_free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        places.into_iter().find(|first| (*first..first + PORTS).all(is_free)).unwrap()
+    }
+
+    fn settings(threads: usize) -> MediaSettings {
+        let first_port = free_ports();
         MediaSettings {
             first_port,
-            last_port: first_port + 39,
+            last_port: first_port + PORTS - 1,
             timeout: Duration::from_secs(60),
             announcements: PathBuf::from("/does/not/exist"),
             threads,
@@ -350,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_call_its_media_and_the_others_nothing() {
-        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_800, 1), Arc::new(|| {})).unwrap();
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(1), Arc::new(|| {})).unwrap();
         let (broken, other) = (CallId(1), CallId(2));
         for call in [broken, other] {
             assert!(open(&path, call));
@@ -368,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_new_limit_of_silence_counts_for_calls_that_are_answered_from_then_on() {
-        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_760, 1), Arc::new(|| {})).unwrap();
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(1), Arc::new(|| {})).unwrap();
         let (before, after) = (CallId(1), CallId(2));
         for call in [before, after] {
             assert!(open(&path, call));
@@ -388,10 +403,9 @@ mod tests {
 
     #[test]
     fn ports_that_others_hold_in_a_row_cost_no_call() {
-        let (first_port, last_port) = (28_200, 28_399);
-        let local = Ipv4Addr::LOCALHOST;
-        let held: Vec<_> = (first_port..28_340).filter_map(|port| UdpSocket::bind((local, port)).ok()).collect();
-        let settings = MediaSettings { last_port, ..settings(first_port, 1) };
+        let settings = settings(1);
+        let (first, local) = (settings.first_port, Ipv4Addr::LOCALHOST);
+        let held: Vec<_> = (first..first + 140).filter_map(|port| UdpSocket::bind((local, port)).ok()).collect();
         let StartedMedia { path, events, .. } = MediaPath::start(&settings, Arc::new(|| {})).unwrap();
 
         assert!(open(&path, CallId(1)));
@@ -402,7 +416,7 @@ mod tests {
 
     #[test]
     fn new_calls_of_a_thread_that_is_gone_fall_to_another() {
-        let StartedMedia { path, events, .. } = MediaPath::start(&settings(29_840, 2), Arc::new(|| {})).unwrap();
+        let StartedMedia { path, events, .. } = MediaPath::start(&settings(2), Arc::new(|| {})).unwrap();
         let gone = path.thread(CallId(0)).unwrap();
 
         assert!(gone.send(ToWorker::Stop));

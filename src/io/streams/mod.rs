@@ -19,7 +19,7 @@ pub use connection::Incoming;
 pub use counts::{CloseReason, Counts};
 pub use table::Streams;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct Settings {
     /// What we show on a TLS listener; by index in `[[listen]]`.
     pub identities: HashMap<usize, Arc<ServerConfig>>,
     /// How a next hop's certificate is checked, by its address.
-    pub clients: HashMap<SocketAddr, Client>,
+    pub clients: BTreeMap<SocketAddr, Client>,
     /// The same for all of a network: a peer that came from there may have to be connected to. The first one counts.
     pub networks: Vec<(IpNet, Client)>,
     /// How routers are asked to treat what is sent (RFC 2474). Of listeners it is the one that they were made with.
@@ -62,7 +62,7 @@ impl Default for Settings {
             handshake_for: Duration::from_secs(10),
             limits: Limits::default(),
             identities: HashMap::new(),
-            clients: HashMap::new(),
+            clients: BTreeMap::new(),
             networks: Vec::new(),
             dscp: 0,
         }
@@ -70,8 +70,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How the certificate at `address` is checked: as that address's, or else as one of the same machine's, or of its
-    /// network's.
+    /// How the certificate at `address` is checked: as that address's, or else as that of the same machine's lowest
+    /// port, or of its network's.
     #[must_use]
     pub fn client(&self, address: SocketAddr) -> Option<&Client> {
         let same_machine =

@@ -1,8 +1,9 @@
 //! All connections of the signalling thread, and the listeners they come through.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +36,9 @@ pub struct Streams {
     settings: Arc<Settings>,
     registry: Registry,
     /// By index in `[[listen]]`.
-    listeners: HashMap<usize, Listener>,
+    listeners: BTreeMap<usize, Listener>,
+    /// Whose connection was accepted last.
+    served: usize,
     connections: HashMap<ConnectionId, Connection>,
     /// Connections of ours, by where they lead.
     ours: HashMap<Hop, ConnectionId>,
@@ -56,7 +59,8 @@ impl Streams {
         Self {
             settings,
             registry,
-            listeners: HashMap::new(),
+            listeners: BTreeMap::new(),
+            served: 0,
             connections: HashMap::new(),
             ours: HashMap::new(),
             by_source: HashMap::new(),
@@ -108,15 +112,21 @@ impl Streams {
         }
     }
 
-    /// A connection that waits at a listener. Whoever drops it refuses it.
+    /// A connection that waits at a listener. Whoever drops it refuses it. The listeners take turns: a flood at one
+    /// keeps nobody from another.
     pub fn accept(&mut self) -> Option<(usize, TcpStream, SocketAddr)> {
-        for (number, listener) in &mut self.listeners {
-            while listener.ready {
-                match listener.socket.accept() {
-                    Ok((socket, peer)) => return Some((*number, socket, peer)),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Nobody waits; or the process has no more files, and the next report tries again.
-                    Err(_) => listener.ready = false,
+        for turn in [(Excluded(self.served), Unbounded), (Unbounded, Included(self.served))] {
+            for (number, listener) in self.listeners.range_mut(turn) {
+                while listener.ready {
+                    match listener.socket.accept() {
+                        Ok((socket, peer)) => {
+                            self.served = *number;
+                            return Some((*number, socket, peer));
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        // Nobody waits; or the process has no more files, and the next report tries again.
+                        Err(_) => listener.ready = false,
+                    }
                 }
             }
         }

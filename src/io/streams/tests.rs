@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
-use super::{Settings, Streams};
+use super::{Client, Settings, Streams, server_name};
 use crate::io::clock;
 use crate::sip::flow::{Flow, Hop, Transport};
 use crate::sip::transaction::T1X64;
@@ -109,4 +109,35 @@ fn the_one_that_is_longest_unused_makes_room_for_another() {
 
     assert_eq!(table.streams.poll_ended(), Some(hop(7, port)));
     assert_eq!((table.streams.poll_ended(), table.streams.counts().live), (None, peers.len()));
+}
+
+#[test]
+fn a_flood_at_one_listener_keeps_nobody_from_another() {
+    let mut table = Table::new();
+    let any = Hop { address: SocketAddr::from(([127, 0, 0, 1], 0)), transport: Transport::Tcp };
+    let at: Vec<SocketAddr> = (0..3).map(|number| table.streams.listen(number, any).unwrap()).collect();
+    let connected = |number: usize| TcpStream::connect(at.get(number).unwrap()).unwrap();
+    let _peers = [0, 0, 0, 0, 1, 2, 2].map(connected);
+
+    let served: Vec<usize> = std::iter::from_fn(|| table.streams.accept()).map(|(number, ..)| number).collect();
+
+    assert_eq!(served, [1, 2, 0, 2, 0, 0, 0]);
+}
+
+#[test]
+fn of_several_at_one_machine_the_lowest_port_says_how_its_certificate_is_checked() {
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let client = |name: &str| Client { config: Arc::new(config.clone()), name: server_name(name).unwrap() };
+    let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
+    let clients = (5_061..5_077).rev().map(|port| (at(port), client(&format!("p{port}.example")))).collect();
+    let settings = Settings { clients, ..Settings::default() };
+
+    let name = |port| settings.client(at(port)).map(|client| client.name.clone());
+
+    assert_eq!(name(5_070), server_name("p5070.example"));
+    assert_eq!(name(49_152), server_name("p5061.example"));
 }

@@ -30,8 +30,7 @@ impl MasterKey {
     #[must_use]
     pub fn derived(secret: &[u8; 16], name: &[u8]) -> Self {
         let block = |n: u8| -> [u8; 20] {
-            let mac = Hmac::<Sha1>::new_from_slice(secret).unwrap_or_else(|_| Hmac::<Sha1>::new(&Default::default()));
-            mac.chain_update(b"SRTP").chain_update(name).chain_update([n]).finalize().into_bytes().into()
+            hmac(secret).chain_update(b"SRTP").chain_update(name).chain_update([n]).finalize().into_bytes().into()
         };
         let mut bytes = [0; 30];
         for (to, from) in bytes.iter_mut().zip(block(0).into_iter().chain(block(1))) {
@@ -107,6 +106,9 @@ impl Suite {
     }
 }
 
+/// Bytes that SHA-1 takes at a time.
+const BLOCK: usize = 64;
+
 /// Bytes of the tag behind an RTCP packet, in both suites.
 pub(super) const RTCP_TAG: usize = 10;
 
@@ -137,8 +139,7 @@ impl SessionKeys {
         let key = derive::<16>(master, first_label);
         let mac = derive::<20>(master, first_label + 1);
         // The inner and outer block of the MAC are hashed once, not for each packet.
-        let mac = Hmac::<Sha1>::new_from_slice(&mac).unwrap_or_else(|_| Hmac::<Sha1>::new(&Default::default()));
-        Self { cipher: Aes128Enc::new(&key.into()), salt: derive::<14>(master, first_label + 2), mac }
+        Self { cipher: Aes128Enc::new(&key.into()), salt: derive::<14>(master, first_label + 2), mac: hmac(&mac) }
     }
 
     /// Encrypts or decrypts (RFC 3711 §4.1.1): `index` is the 48 bits of RTP or the 31 bits of RTCP.
@@ -163,6 +164,16 @@ impl SessionKeys {
     pub(super) fn verifies(&self, bytes: &[u8], behind: &[u8], tag: &[u8]) -> bool {
         !tag.is_empty() && self.mac.clone().chain_update(bytes).chain_update(behind).verify_truncated_left(tag).is_ok()
     }
+}
+
+/// A key that is shorter than a block is one with zeros behind it (RFC 2104 §2): with a whole block nothing can fail.
+fn hmac<const N: usize>(key: &[u8; N]) -> Hmac<Sha1> {
+    const { assert!(N <= BLOCK, "a longer key would be hashed first") };
+    let mut block = [0; BLOCK];
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    Hmac::new(&block.into())
 }
 
 /// RFC 3711 §4.3.1 with a key derivation rate of 0.
@@ -206,7 +217,7 @@ mod tests {
         let keys = SessionKeys {
             cipher: Aes128Enc::new(&<[u8; 16]>::try_from(hex("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap().into()),
             salt: hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap(),
-            mac: Hmac::<Sha1>::new_from_slice(&[0; 20]).unwrap(),
+            mac: hmac(&[0; 20]),
         };
         let mut stream = vec![0; 0xFF02 * 16];
         keys.apply(0, 0, &mut stream);
@@ -218,6 +229,15 @@ mod tests {
         assert_eq!(block(0xFEFF), hex("EC8CDF7398607CB0F2D21675EA9EA1E4"));
         assert_eq!(block(0xFF00), hex("362B7C3C6773516318A077D7FC5073AE"));
         assert_eq!(block(0xFF01), hex("6A2CC3787889374FBEB4C81B17BA6C44"));
+    }
+
+    #[test]
+    fn a_mac_is_that_of_rfc_2202() {
+        let of = |mac: Hmac<Sha1>, text: &[u8]| mac.chain_update(text).finalize().into_bytes().to_vec();
+
+        assert_eq!(of(hmac(&[0x0B; 20]), b"Hi There"), hex("B617318655057264E28BC0B6FB378C8EF146BE00"));
+        let question = b"what do ya want for nothing?";
+        assert_eq!(of(hmac(b"Jefe"), question), hex("EFFCDF6AE5EB2FA2D27416D5F184DF9C259A7C79"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::seek::{Cursor, NO_HOST, UNFIT, URI_MARK, is_unfit, split_before, split_once};
-use super::{BadMessage, is_token, number, params};
+use super::{BadMessage, is_token, number, params, span};
 
 /// A URI's parts, as they stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +87,19 @@ impl<'a> Uri<'a> {
         params::find(self.params, name)
     }
 
+    /// `text`, of which it was read, without its parameters of this name.
+    #[must_use]
+    pub fn without(&self, text: &str, name: &str) -> String {
+        let params = span(text, self.params);
+        let mut out = text.get(..params.start).unwrap_or_default().to_owned();
+        for (other, value) in params::iter(self.params).filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
+            out.extend([";", other]);
+            out.extend(value.into_iter().flat_map(|value| ["=", value]));
+        }
+        out.push_str(text.get(params.end..).unwrap_or_default());
+        out
+    }
+
     /// It names a service, not where to find it (RFC 5031): whoever knows that replaces it.
     #[must_use]
     pub fn is_service(&self) -> bool {
@@ -135,6 +148,18 @@ mod tests {
         assert_eq!(uri.ip(), "2001:db8::9".parse().ok());
         assert_eq!((uri.port, uri.headers), (Some(5_061), "Subject=a"));
         assert_eq!(uri.param("TRANSPORT"), Some(Some("tcp")));
+    }
+
+    #[test]
+    fn a_parameter_goes_and_all_else_stays() {
+        for (text, left) in [
+            ("sip:a;line=x@b;Line=x;user=phone?line=x", "sip:a;line=x@b;user=phone?line=x"),
+            ("sip:b:5060;lr;LINE;lines=1", "sip:b:5060;lr;lines=1"),
+            ("tel:+1;line=x;ext=1", "tel:+1;ext=1"),
+            ("sip:b", "sip:b"),
+        ] {
+            assert_eq!(Uri::parse(text).unwrap().without(text, "line"), left, "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use self::codecs::{Left, static_encoding};
 pub use self::rewrite::Protection;
 pub use self::video::{Beside, may_show};
 use super::number;
-use super::seek::{is_token, line_feed, pieces, split_before, split_once};
+use super::seek::{is_token, line_feed, pieces, split_before};
 
 /// Sections of one description.
 pub const MAX_MEDIA: usize = 16;
@@ -43,13 +43,22 @@ pub enum Direction {
 }
 
 impl Direction {
+    const ALL: [Self; 4] = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
+
+    /// In whatever spelling, as [`behind`] has it.
     fn of(attribute: &str) -> Option<Self> {
-        match attribute {
-            "sendrecv" => Some(Self::SendRecv),
-            "sendonly" => Some(Self::SendOnly),
-            "recvonly" => Some(Self::RecvOnly),
-            "inactive" => Some(Self::Inactive),
-            _ => None,
+        let attribute = attribute.trim_start_matches(BLANK);
+        let end = attribute.bytes().take_while(|byte| is_token(*byte)).count();
+        let name = attribute.get(..end)?;
+        Self::ALL.into_iter().find(|direction| direction.name().eq_ignore_ascii_case(name))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
         }
     }
 }
@@ -177,6 +186,8 @@ pub struct Sdp<'a> {
     text: &'a str,
     /// Its sections in order.
     pub media: SmallVec<[Media<'a>; 2]>,
+    /// Of sections that have none of their own.
+    direction: Direction,
     session_end: usize,
     /// Of several audio sections, one in the clear is taken.
     plain_first: bool,
@@ -233,7 +244,7 @@ impl<'a> Sdp<'a> {
         if media.iter().any(|media| media.port > 0 && !media.connected) {
             return Err(BadSdp::Malformed);
         }
-        Ok(Self { text, media, session_end, plain_first: false })
+        Ok(Self { text, media, direction: session_direction, session_end, plain_first: false })
     }
 
     /// Whoever offers the same audio in two sections, encrypted and in the clear, takes what the other side can. Only one
@@ -331,7 +342,8 @@ fn section(
 
 fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> {
     // Most attributes begin with another letter.
-    if !matches!(value.as_bytes().first(), Some(b'c' | b'i' | b'r' | b's' | b'R' | b' ' | b'\t')) {
+    let first = value.as_bytes().first().map(u8::to_ascii_lowercase);
+    if !matches!(first, Some(b'c' | b'i' | b'r' | b's' | b' ' | b'\t')) {
         return Ok(());
     }
     if let Some(map) = behind(value, "rtpmap") {
@@ -341,12 +353,12 @@ fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> 
         if let Some(map) = rtpmap(map) {
             section.rtpmaps.push(map);
         }
-    } else if let Some(keys) = value.strip_prefix("crypto:") {
+    } else if let Some(keys) = behind(value, "crypto") {
         if section.crypto.len() < MAX_KEYS {
             section.crypto.extend(crypto(keys));
         }
-    } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
-        let (port, net) = split_once(rtcp, b' ').unwrap_or((rtcp, ""));
+    } else if let Some(rtcp) = behind(value, "rtcp") {
+        let (port, net) = number_and_rest(rtcp);
         let address = address(net).or(section.address);
         section.rtcp = address.zip(number(port)).map(|(address, port)| SocketAddr::new(address, port));
     } else if let Some(direction) = Direction::of(value) {
@@ -357,7 +369,7 @@ fn attribute<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), BadSdp> 
 
 /// `1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^31|1:4 PARAMETERS`; lifetime, identifier and parameters may lack.
 fn crypto(text: &str) -> Option<Crypto<'_>> {
-    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let mut words = text.split(BLANK).filter(|word| !word.is_empty());
     let (tag, suite, keys) = (number(words.next()?)?, words.next()?, words.next()?.strip_prefix("inline:")?);
     let mut parts = keys.split('|');
     let key = parts.next()?;
@@ -436,5 +448,43 @@ mod tests {
         assert_eq!(first.rtp(), "192.0.2.1:4000".parse().ok());
         assert_eq!(first.rtcp, "192.0.2.2:4009".parse().ok());
         assert!(second.is_held() && second.rtp().is_none());
+    }
+
+    #[test]
+    fn what_some_read_in_any_spelling_counts_and_goes_on_in_one() {
+        const KEY: &str = "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let read = |session: &str, lines: &str| {
+            let text = format!(
+                "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{session}\
+                 m=audio 4000 RTP/AVP 8\r\n{lines}"
+            );
+            let sdp = Sdp::read(text.as_bytes()).unwrap();
+            let mut out = Vec::new();
+            sdp.rewritten(0, "192.0.2.1:4000".parse().unwrap(), &mut out);
+            let written = String::from_utf8(out).unwrap().split_once("t=0 0\r\n").unwrap().1.to_owned();
+            let [media] = sdp.media.as_slice() else { panic!("one section") };
+            (media.direction, media.crypto.len(), media.rtcp, written)
+        };
+        let plain = "m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n";
+        for line in ["SendOnly", " sendonly", "\tSENDONLY ", "sendonly:x", "sendonly\t; x"] {
+            let (direction, _, _, written) = read("", &format!("a={line}\r\n"));
+            assert_eq!((direction, &*written), (Direction::SendOnly, plain), "{line}");
+        }
+        for (session, direction) in [("a=Inactive\r\n", Direction::Inactive), ("a=sendonly-x\r\n", Direction::SendRecv)]
+        {
+            assert_eq!(read(session, "").0, direction);
+        }
+        // Of several, the last counts: to everybody.
+        let (direction, _, _, written) = read("a=inactive\r\n", "a=recvonly\r\na=sendonly\r\n");
+        assert_eq!(direction, Direction::SendOnly);
+        let both = plain.replace("a=sendonly\r\n", "a=sendonly\r\na=sendonly\r\n");
+        assert_eq!(written, format!("a=inactive\r\n{both}"));
+
+        for line in ["Crypto:", "\tcrypto:\t", "crypto :", " CRYPTO "] {
+            assert_eq!(read("", &format!("a={line}{KEY}\r\n")).1, 1, "{line}");
+        }
+        for line in ["Rtcp:4009", " rtcp: 4009", "rtcp:4009\tIN IP4 192.0.2.1", "RTCP :4009 "] {
+            assert_eq!(read("", &format!("a={line}\r\n")).2, "192.0.2.1:4009".parse().ok(), "{line}");
+        }
     }
 }

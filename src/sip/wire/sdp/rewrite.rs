@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::codecs::{Left, Meaning, is_of_none, meaning};
 use super::video::{Beside, FEEDBACK, Written};
-use super::{BLANK, Media, Sdp, address, behind, lines};
+use super::{BLANK, Direction, Media, Sdp, address, behind, lines};
 use crate::sip::wire::span;
 use crate::units::Plain;
 
@@ -154,6 +154,11 @@ impl Sdp<'_> {
                     Some(port) => Some(["a=rtcp:", port, ending, "", "", ""]),
                     None => GONE,
                 }
+            }
+            // Some go by the first of several, and not all read each spelling: all are to read what we have read.
+            "a=" if Direction::of(value).is_some() => {
+                let said = here().map_or(self.direction, |(_, media)| media.direction).name();
+                (value != said).then_some([kind, said, ending, "", "", ""])
             }
             _ => None,
         }
