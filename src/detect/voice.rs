@@ -62,7 +62,7 @@ const FORGOTTEN: f32 = 0.05;
 const DOUBLED: i32 = 3;
 
 /// A floor this near below the loudest frames may hide a voice, dB.
-const HIDES: f32 = 18.0;
+const HIDES: f32 = 12.0;
 /// Speech is at least this much above the noise of a band: that of a narrow one varies more.
 const ABOVE_BAND_DB: f32 = 12.0;
 /// Size of a frame's transform: bins of 31.25 Hz.
