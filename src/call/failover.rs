@@ -64,9 +64,10 @@ impl Switchboard {
     }
 
     /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
-    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
+    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). What a call for help has heard was a voice that says why not, or nobody
+    /// is left who could answer. None: it has been tried.
     pub(super) fn try_next(&mut self, call: Box<Call>, now: Instant) -> Option<Box<Call>> {
-        if call.rang.is_some() { Some(call) } else { self.go_to_next(call, now) }
+        if call.rang.is_some() && !call.is_emergency() { Some(call) } else { self.go_to_next(call, now) }
     }
 
     /// The same, whatever has been heard.
