@@ -613,6 +613,32 @@ fn a_silent_trunk_is_left_after_its_timer_and_what_it_says_late_is_cleaned_up() 
 }
 
 #[test]
+fn what_the_pbx_answers_to_one_trunk_does_not_stand_before_our_password_of_another() {
+    for (name, ours) in [("spare", true), ("provider", false)] {
+        let mut settings = two_trunks();
+        settings.trunks[1].register = Some(register()).filter(|_| ours);
+        let mut world = World::new(settings);
+        world.forget_peer(SPARE);
+        let mut caller = Phone::inside("out", "01632960002");
+        let own = "Proxy-Authorization: Digest username=\"u\"\r\nAuthorization: Digest username=\"v\"\r\n";
+        world.send(PBX, &caller.request_with("INVITE", own, &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        assert!(invite.contains(own), "{invite}");
+        world.send(TRUNK, &response(&invite, "503 Service Unavailable", "trunk", ""));
+        let invite = world.last(SPARE);
+        assert_eq!(invite.contains("uthorization: "), !ours, "{name}: {invite}");
+        world.send(SPARE, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+        if ours {
+            let invite = world.last(SPARE);
+            assert!(header(&invite, "Proxy-Authorization").contains("username=\"441632960001\""), "{invite}");
+            world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
+        } else {
+            assert!(world.last(PBX).starts_with("SIP/2.0 407 "), "it may be for this one, and the PBX knows");
+        }
+    }
+}
+
+#[test]
 fn when_every_trunk_fails_the_caller_hears_it_once() {
     let mut world = World::new(two_trunks());
     let caller = Phone::inside("out", "01632960002");

@@ -26,6 +26,8 @@ pub(super) struct Candidate {
     pub(super) hop: Hop,
     /// Its request-URI there.
     pub(super) uri: String,
+    /// It leads to the trunk that the request goes to first.
+    pub(super) is_first: bool,
 }
 
 impl Switchboard {
@@ -39,7 +41,7 @@ impl Switchboard {
             // Our token is between us and the trunk.
             let uri = token.map_or_else(|| uri.to_owned(), |token| uri.replacen(&format!(";line={token}"), "", 1));
             let uri = forward::at_hop(&uri, settings.pbx);
-            return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
+            return vec![Candidate { trunk: None, hop: settings.pbx, uri, is_first: true }];
         };
         let mut found = Vec::new();
         let named = settings.trunks_for(target.host);
@@ -51,12 +53,15 @@ impl Switchboard {
                     if ours || !there { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
                 found.push((
                     self.is_down(&trunk.name, hop),
-                    Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri },
+                    Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri, is_first: false },
                 ));
             }
         }
         found.sort_by_key(|(down, _)| *down);
-        found.into_iter().map(|(_, candidate)| candidate).collect()
+        let mut found: Vec<Candidate> = found.into_iter().map(|(_, candidate)| candidate).collect();
+        let first = found.first().and_then(|candidate| candidate.trunk.clone());
+        found.iter_mut().for_each(|candidate| candidate.is_first = candidate.trunk == first);
+        found
     }
 
     /// The hosts of a trunk in the order of one request: those that answer first.

@@ -75,7 +75,8 @@ impl Switchboard {
         if call.answered.is_some() || call.candidates.is_empty() {
             return Some(call);
         }
-        let Candidate { trunk, hop, uri } = call.candidates.remove(0);
+        let Candidate { trunk, hop, uri, is_first } = call.candidates.remove(0);
+        call.left_first = !is_first;
         if let Some(client) = call.client.take() {
             self.clients.remove(&client);
         }
@@ -131,6 +132,7 @@ impl Switchboard {
             trunk: call.trunk_of(Leg::Callee).cloned(),
             hop: call.flow.callee.hop(),
             uri: call.party.callee.target.clone(),
+            is_first: !call.left_first,
         };
         self.go_there_next(call, same, now)
     }
@@ -155,7 +157,8 @@ impl Switchboard {
         }
         let place = trunk.map_or_else(|| hop.address.to_string(), |trunk| trunk.place(hop));
         let uri = forward::at(uri, &place, hop.transport);
-        Some(Candidate { trunk: trunk.map(|trunk| Arc::clone(&trunk.name)), hop, uri })
+        let trunk = trunk.map(|trunk| Arc::clone(&trunk.name));
+        Some(Candidate { trunk, hop, uri, is_first: !call.left_first })
     }
 
     /// Nothing came of the callee's INVITE: the next hop, or the end.
