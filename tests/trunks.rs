@@ -613,28 +613,31 @@ fn a_silent_trunk_is_left_after_its_timer_and_what_it_says_late_is_cleaned_up() 
 }
 
 #[test]
-fn what_the_pbx_answers_to_one_trunk_does_not_stand_before_our_password_of_another() {
-    for (name, ours) in [("spare", true), ("provider", false)] {
-        let mut settings = two_trunks();
-        settings.trunks[1].register = Some(register()).filter(|_| ours);
-        let mut world = World::new(settings);
-        world.forget_peer(SPARE);
-        let mut caller = Phone::inside("out", "01632960002");
-        let own = "Proxy-Authorization: Digest username=\"u\"\r\nAuthorization: Digest username=\"v\"\r\n";
-        world.send(PBX, &caller.request_with("INVITE", own, &sdp(PBX, "")));
-        let invite = world.last(TRUNK);
-        assert!(invite.contains(own), "{invite}");
-        world.send(TRUNK, &response(&invite, "503 Service Unavailable", "trunk", ""));
-        let invite = world.last(SPARE);
-        assert_eq!(invite.contains("uthorization: "), !ours, "{name}: {invite}");
-        world.send(SPARE, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
-        if ours {
-            let invite = world.last(SPARE);
-            assert!(header(&invite, "Proxy-Authorization").contains("username=\"441632960001\""), "{invite}");
-            world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
-        } else {
-            assert!(world.last(PBX).starts_with("SIP/2.0 407 "), "it may be for this one, and the PBX knows");
+fn a_trunk_that_answers_no_options_is_taken_again_once_it_calls() {
+    let mut world = World::new(two_trunks());
+    for (name, asked) in [("first", TRUNK), ("second", SPARE), ("third", TRUNK)] {
+        let caller = Phone::inside(name, "01632960002");
+        if name == "third" {
+            for peer in [TRUNK, SPARE] {
+                world.forget_peer(peer);
+            }
+            // Another host of its network is not the one that was silent.
+            for (at, name) in [("192.0.2.11:5060", "other"), (TRUNK, "call")] {
+                assert_eq!(world.switchboard.trunks()[0].targets[0].1, false, "{at}");
+                world.send(at, &Phone { at, ..Phone::caller(name) }.request("OPTIONS", ""));
+            }
         }
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.newest_invite(asked).unwrap();
+        if name == "first" {
+            world.run(MS(4_100));
+            let invite = world.newest_invite(SPARE).unwrap();
+            world.send(SPARE, &response(&invite, "486 Busy Here", "spare", ""));
+        } else {
+            world.send(asked, &response(&invite, "486 Busy Here", "busy", ""));
+        }
+        world.send(PBX, &caller.request("ACK", ""));
+        world.run(MS(70_000));
     }
 }
 

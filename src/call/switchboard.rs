@@ -396,6 +396,9 @@ impl Switchboard {
             Side::Outside => Claim::Others,
         };
         let flow = self.as_asked(message, flow, side);
+        if side == Side::Outside && message.method().is_some() {
+            self.has_called(flow.hop(), now);
+        }
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => {

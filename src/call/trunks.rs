@@ -305,6 +305,17 @@ impl Switchboard {
         }
     }
 
+    /// A request has come from an address: whoever is believed to be silent there is not. Over UDP it may be forged,
+    /// which costs the next call `answer_within`.
+    pub(super) fn has_called(&mut self, hop: Hop, now: Instant) {
+        let silent = |standing: &Standing| standing.health.get(&hop).is_some_and(Health::is_down);
+        let trunks = self.trunks.standing.iter().filter(|(_, standing)| silent(standing));
+        let trunks: Vec<Arc<str>> = trunks.map(|(name, _)| Arc::clone(name)).collect();
+        for trunk in trunks {
+            self.answers(&trunk, hop, now);
+        }
+    }
+
     /// A host of a trunk said nothing, or that it cannot.
     pub(super) fn silent(&mut self, trunk: &Arc<str>, hop: Hop, now: Instant) {
         let Trunks { standing, dice, .. } = &mut self.trunks;
