@@ -152,10 +152,16 @@ impl Trunks {
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
     }
 
-    /// Registers anew with those who see us elsewhere, or whose binding may have ended.
-    pub(super) fn renew(&mut self, moved: impl Fn(Hop) -> bool, now: Instant) {
+    /// Registers anew with everybody: any binding may have ended.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let asked = self.standing.values_mut().filter(|standing| standing.registrar.is_some());
+        asked.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew(now));
+    }
+
+    /// Registers anew with those who see us elsewhere.
+    pub(super) fn renew_address(&mut self, moved: impl Fn(Hop) -> bool, now: Instant) {
         let moved = self.standing.values_mut().filter(|standing| standing.registrar.is_some_and(&moved));
-        moved.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew(now));
+        moved.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew_address(now));
     }
 
     /// Registers anew with whoever is there: the connection may have been its only way to us (RFC 5626 §4.4).
