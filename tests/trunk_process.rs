@@ -1,6 +1,13 @@
 //! Trunks of the real binary: a registrar, hosts that fail, and a name server, all on loopback.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod firewall;
 mod phones;
