@@ -1,19 +1,27 @@
 //! Trunks of the real binary: a registrar, hosts that fail, and a name server, all on loopback.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod firewall;
 mod phones;
 mod plain_sip;
 mod provider;
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use firewall::{Firewall, now, ringfence};
 use phones::streams::FarTrunk;
 use phones::{Caller, Pbx};
-use provider::{Host, NameServer, a, naptr, srv};
+use provider::{Host, NameServer, a, aaaa, naptr, srv};
 
 /// A folder with a password that nobody else may read.
 fn with_password() -> tempfile::TempDir {
@@ -320,6 +328,75 @@ fn a_name_that_is_answered_while_the_process_starts_is_used() {
     firewall.until("the address", |firewall| state(firewall, "named") == "up");
 }
 
+/// Hosts of the trunk behind that of every test.
+fn known(firewall: &Firewall) -> Vec<String> {
+    let trunk = firewall.get("/api/trunks")["trunks"][1]["hosts"].clone();
+    let hosts = trunk.as_array().into_iter().flatten().map(|host| host["address"].as_str().unwrap().to_owned());
+    let mut hosts: Vec<String> = hosts.collect();
+    hosts.sort();
+    hosts
+}
+
+#[test]
+fn an_address_of_one_family_stays_known_where_the_dns_answers_for_the_other_alone() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return println!("skipped: this machine has no ::1");
+    }
+    let dns = NameServer::start("127.0.4.8");
+    dns.set("provider.test", 1, 60, vec![a("127.0.3.21")]);
+    dns.set("provider.test", 28, 60, vec![aaaa("::1")]);
+    let more = format!(
+        "{QUIET}[[listen]]\naddress = \"[::1]:0\"\n[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\n\
+         keep_at_most = \"1s\"\ntimeout = \"300ms\"\n[[trunk]]\nname = \"named\"\n\
+         address = \"provider.test:5062\"\n",
+        dns.address
+    );
+    let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), &more);
+    let both = ["127.0.3.21:5062", "[::1]:5062"];
+    firewall.until("both", |firewall| known(firewall) == both);
+
+    dns.fail_for("provider.test", 1);
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(known(&firewall), both);
+
+    // The other family is followed as it moves.
+    dns.set("provider.test", 28, 60, vec![aaaa("fd00::1")]);
+    firewall.until("the other address", |firewall| known(firewall) == ["127.0.3.21:5062", "[fd00::1]:5062"]);
+}
+
+#[test]
+fn hosts_whose_name_servers_are_silent_take_no_time_from_the_others() {
+    let dns = NameServer::start("127.0.4.9");
+    let names = ["a.test", "b.test", "c.test", "d.test", "e.test", "good.test"];
+    dns.set("_sip._udp.provider.test", 33, 60, names.map(|name| srv(10, 5_060, name)).to_vec());
+    dns.set("good.test", 1, 60, vec![a("127.0.3.22")]);
+    dns.ignore(&names[..5]);
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\ntimeout = \"300ms\"\n\
+         [[trunk]]\nname = \"named\"\naddress = \"provider.test\"\n",
+        dns.address
+    );
+    let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), &more);
+
+    firewall.until("the one that is answered", |firewall| known(firewall) == ["127.0.3.22:5060"]);
+}
+
+#[test]
+fn a_name_server_that_fails_does_not_silence_another() {
+    let bad = NameServer::start("127.0.4.10");
+    let good = NameServer::start_slow("127.0.4.11", Duration::from_millis(60));
+    bad.fail(&["provider.test"]);
+    good.set("provider.test", 1, 60, vec![a("127.0.3.23")]);
+    let more = format!(
+        "{QUIET}[dns]\nservers = [\"{}\", \"{}\"]\nkeep_at_least = \"500ms\"\nkeep_at_most = \"1s\"\n\
+         timeout = \"500ms\"\n[[trunk]]\nname = \"named\"\naddress = \"provider.test:5060\"\n",
+        bad.address, good.address
+    );
+    let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), &more);
+
+    firewall.until("the answer", |firewall| known(firewall) == ["127.0.3.23:5060"]);
+}
+
 #[test]
 fn a_host_that_the_dns_says_nothing_of_stays_known() {
     let dns = NameServer::start("127.0.4.7");
@@ -337,13 +414,6 @@ fn a_host_that_the_dns_says_nothing_of_stays_known() {
         dns.address
     );
     let firewall = Firewall::start("127.0.0.3:5999".parse().unwrap(), &more);
-    let known = |firewall: &Firewall| {
-        let trunk = firewall.get("/api/trunks")["trunks"][1]["hosts"].clone();
-        let hosts = trunk.as_array().into_iter().flatten().map(|host| host["address"].as_str().unwrap().to_owned());
-        let mut hosts: Vec<String> = hosts.collect();
-        hosts.sort();
-        hosts
-    };
     let both = hosts.map(|host| format!("{host}:5060"));
     firewall.until("both hosts", |firewall| known(firewall) == both);
 

@@ -183,6 +183,84 @@ fn a_registrar_that_is_heard_again_is_asked_soon() {
     assert!(received.into_iter().any(|message| message.starts_with("REGISTER ")));
 }
 
+/// What is left of a binding may be long, and over a connection that has gone no call comes in.
+#[test]
+fn a_registrar_that_is_heard_again_is_asked_soon_though_the_binding_lives() {
+    let mut world = World::new(registering());
+    world.input(Input::Start);
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &granted(&request, 86_400));
+    world.run(MS(60_000_000));
+    world.run_until_received(TRUNK);
+    world.run(MS(33_000));
+    world.forget_peer(TRUNK);
+    assert!(world.trunk_events.last().unwrap().contains("RegistrationFailed"), "{:?}", world.trunk_events);
+    world.run_until_received(TRUNK);
+    let options = world.last(TRUNK);
+    assert!(options.starts_with("OPTIONS "), "{options}");
+    world.send(TRUNK, &response(&options, "200 OK", "up", ""));
+
+    world.run(MS(11_000));
+
+    assert!(world.last(TRUNK).starts_with("REGISTER "));
+}
+
+/// Settings of a trunk with two hosts, the first of which is tried first.
+fn registering_at_two_hosts() -> Settings {
+    let mut settings = registering();
+    let host = |address: &str, priority| Target { priority, weight: 0, hop: Hop::udp(address.parse().unwrap()) };
+    settings.trunks[0].targets = vec![host(TRUNK, 10), host(SPARE, 20)];
+    settings
+}
+
+#[test]
+fn a_registrar_that_cannot_is_left_for_another_host() {
+    let mut world = World::new(registering_at_two_hosts());
+    world.input(Input::Start);
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &challenge(&request, "401 Unauthorized", "WWW-Authenticate"));
+    let request = world.last(TRUNK);
+    world.send(TRUNK, &response(&request, "503 Service Unavailable", "full", ""));
+
+    let request = world.last(SPARE);
+    assert!(request.starts_with("REGISTER ") && header(&request, "Authorization").is_empty(), "{request}");
+    assert_eq!(header(&request, "CSeq"), "3 REGISTER");
+    world.send(SPARE, &challenge(&request, "401 Unauthorized", "WWW-Authenticate"));
+    let request = world.last(SPARE);
+    assert!(header(&request, "Authorization").contains("nc=00000001"), "{request}");
+    world.send(SPARE, &granted(&request, 600));
+    assert_eq!(world.trunk_events.last().unwrap(), "provider Registered");
+
+    // It stays there, though the first one is back.
+    answer_probe(&mut world);
+    world.run(MS(430_000));
+    world.run_until_received(SPARE);
+    let request = world.last(SPARE);
+    assert!(request.starts_with("REGISTER "), "{request}");
+    assert_eq!(world.receive(TRUNK), None);
+}
+
+#[test]
+fn where_no_registrar_can_they_are_asked_once_and_left_in_peace() {
+    let mut world = World::new(registering_at_two_hosts());
+    world.input(Input::Start);
+    for peer in [TRUNK, SPARE] {
+        let request = world.last(peer);
+        world.send(peer, &response(&request, "503 Service Unavailable", "full", ""));
+    }
+
+    assert!(world.trunk_events.last().unwrap().contains("RegistrationFailed"), "{:?}", world.trunk_events);
+    for _ in 0..28 {
+        world.run(MS(1_000));
+        for peer in [TRUNK, SPARE] {
+            while let Some(request) = world.receive(peer) {
+                assert!(request.starts_with("OPTIONS "), "{request}");
+                world.send(peer, &response(&request, "200 OK", "up", ""));
+            }
+        }
+    }
+}
+
 #[test]
 fn challenges_are_answered_with_a_user_name_of_their_own() {
     let mut settings = registering();
@@ -254,6 +332,23 @@ fn an_address_of_ours_that_is_another_is_registered_at_once() {
         let told = request.starts_with("REGISTER ") && header(&request, "Contact").contains("@192.0.2.99:5060;");
         assert_eq!((told, request.is_empty()), (renewed, !renewed), "{request}");
     }
+}
+
+#[test]
+fn an_address_that_changes_while_we_register_is_registered_behind_the_answer() {
+    let mut world = World::new(registering());
+    world.input(Input::Start);
+    let request = world.last(TRUNK);
+    let moved = Local::only("192.0.2.99:5060".parse().unwrap());
+    world.input(Input::Settings(Arc::new(Settings { local_outside: moved, ..registering() })));
+    assert_eq!(world.receive(TRUNK), None, "one at a time");
+
+    world.send(TRUNK, &granted(&request, 600));
+
+    let request = world.last(TRUNK);
+    assert!(header(&request, "Contact").contains("@192.0.2.99:5060;"), "{request}");
+    world.send(TRUNK, &granted(&request, 600));
+    assert_eq!(world.receive(TRUNK), None);
 }
 
 #[test]
@@ -523,6 +618,32 @@ fn a_pbx_with_credentials_of_its_own_answers_itself() {
 }
 
 #[test]
+fn what_the_pbx_answers_to_one_trunk_does_not_stand_before_our_password_of_another() {
+    for (name, ours) in [("spare", true), ("provider", false)] {
+        let mut settings = two_trunks();
+        settings.trunks[1].register = Some(register()).filter(|_| ours);
+        let mut world = World::new(settings);
+        world.forget_peer(SPARE);
+        let mut caller = Phone::inside("out", "01632960002");
+        let own = "Proxy-Authorization: Digest username=\"u\"\r\nAuthorization: Digest username=\"v\"\r\n";
+        world.send(PBX, &caller.request_with("INVITE", own, &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        assert!(invite.contains(own), "{invite}");
+        world.send(TRUNK, &response(&invite, "503 Service Unavailable", "trunk", ""));
+        let invite = world.last(SPARE);
+        assert_eq!(invite.contains("uthorization: "), !ours, "{name}: {invite}");
+        world.send(SPARE, &challenge(&invite, "407 Proxy Authentication Required", "Proxy-Authenticate"));
+        if ours {
+            let invite = world.last(SPARE);
+            assert!(header(&invite, "Proxy-Authorization").contains("username=\"441632960001\""), "{invite}");
+            world.answer((SPARE, "spare"), &invite, (PBX, &mut caller));
+        } else {
+            assert!(world.last(PBX).starts_with("SIP/2.0 407 "), "it may be for this one, and the PBX knows");
+        }
+    }
+}
+
+#[test]
 fn credentials_that_are_refused_are_not_repeated() {
     let mut world = registered();
     let caller = Phone::inside("out", "01632960002");
@@ -637,6 +758,35 @@ fn a_silent_trunk_is_left_after_its_timer_and_what_it_says_late_is_cleaned_up() 
     world.send(TRUNK, &response(&invite, "486 Busy Here", "trunk", ""));
     world.send(PBX, &next.request("ACK", ""));
     world.rest();
+}
+
+#[test]
+fn a_trunk_that_answers_no_options_is_taken_again_once_it_calls() {
+    let mut world = World::new(two_trunks());
+    for (name, asked) in [("first", TRUNK), ("second", SPARE), ("third", TRUNK)] {
+        let caller = Phone::inside(name, "01632960002");
+        if name == "third" {
+            for peer in [TRUNK, SPARE] {
+                world.forget_peer(peer);
+            }
+            // Another host of its network is not the one that was silent.
+            for (at, name) in [("192.0.2.11:5060", "other"), (TRUNK, "call")] {
+                assert!(!world.switchboard.trunks()[0].targets[0].1, "{at}");
+                world.send(at, &Phone { at, ..Phone::caller(name) }.request("OPTIONS", ""));
+            }
+        }
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.newest_invite(asked).unwrap();
+        if name == "first" {
+            world.run(MS(4_100));
+            let invite = world.newest_invite(SPARE).unwrap();
+            world.send(SPARE, &response(&invite, "486 Busy Here", "spare", ""));
+        } else {
+            world.send(asked, &response(&invite, "486 Busy Here", "busy", ""));
+        }
+        world.send(PBX, &caller.request("ACK", ""));
+        world.run(MS(70_000));
+    }
 }
 
 #[test]

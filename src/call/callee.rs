@@ -50,6 +50,11 @@ impl Switchboard {
         forward::add_routes(&mut edits, message, &routes);
         let history = call.screen(&mut edits, message, Leg::Caller);
         identity::diverted(&mut edits, message, &call.retargets, history);
+        if call.left_first && call.registers_with(Leg::Callee) {
+            // They answer another trunk's challenge, and would stand in the way of our password.
+            edits.remove_other(message, "Authorization");
+            edits.remove_other(message, "Proxy-Authorization");
+        }
         if let Some(sdp) = sdp {
             rewrite(call, message, sdp, Leg::Caller, &mut edits);
         }
@@ -89,11 +94,7 @@ impl Switchboard {
             return self.keep(call);
         }
         // The PBX needs no password of a trunk that Ringfence registers with, and has none.
-        let registers = |call: &Call| {
-            let trunk = call.trunk_of(Leg::Callee).and_then(|name| call.settings.trunk(name));
-            trunk.is_some_and(|trunk| trunk.register.is_some())
-        };
-        if code.is_challenge() && call.is_emergency() && registers(&call) {
+        if code.is_challenge() && call.is_emergency() && call.registers_with(Leg::Callee) {
             match self.go_to_next(call, now) {
                 Some(left) => call = left,
                 None => return,

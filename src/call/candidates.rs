@@ -27,6 +27,8 @@ pub(super) struct Candidate {
     pub(super) hop: Hop,
     /// Its request-URI there.
     pub(super) uri: String,
+    /// It leads to the trunk that the request goes to first.
+    pub(super) is_first: bool,
 }
 
 impl Switchboard {
@@ -40,7 +42,7 @@ impl Switchboard {
             let registered = self.trunks.registered_at(target).is_some();
             let without_token = registered.then(|| target.without(uri, TOKEN));
             let uri = forward::at_hop(without_token.as_deref().unwrap_or(uri), settings.pbx);
-            return vec![Candidate { trunk: None, hop: settings.pbx, uri }];
+            return vec![Candidate { trunk: None, hop: settings.pbx, uri, is_first: true }];
         };
         let mut found = Vec::new();
         let named = settings.trunks_for(target);
@@ -52,12 +54,15 @@ impl Switchboard {
                     if ours || !there { forward::at(uri, &trunk.place(hop), hop.transport) } else { uri.to_owned() };
                 found.push((
                     self.is_down(&trunk.name, hop),
-                    Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri },
+                    Candidate { trunk: Some(Arc::clone(&trunk.name)), hop, uri, is_first: false },
                 ));
             }
         }
         found.sort_by_key(|(down, _)| *down);
-        found.into_iter().map(|(_, candidate)| candidate).collect()
+        let mut found: Vec<Candidate> = found.into_iter().map(|(_, candidate)| candidate).collect();
+        let first = found.first().and_then(|candidate| candidate.trunk.clone());
+        found.iter_mut().for_each(|candidate| candidate.is_first = candidate.trunk == first);
+        found
     }
 
     /// The hosts of a trunk in the order of one request: those that answer first.

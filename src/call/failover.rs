@@ -64,9 +64,10 @@ impl Switchboard {
     }
 
     /// The next hop of the callee's INVITE has failed: the next one, if there is one and nobody has heard a phone ring
-    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). None: it has been tried.
+    /// (RFC 3261 §16.7 step 5, RFC 3263 §4.3). What a call for help has heard was a voice that says why not, or nobody
+    /// is left who could answer. None: it has been tried.
     pub(super) fn try_next(&mut self, call: Box<Call>, now: Instant) -> Option<Box<Call>> {
-        if call.rang.is_some() { Some(call) } else { self.go_to_next(call, now) }
+        if call.rang.is_some() && !call.is_emergency() { Some(call) } else { self.go_to_next(call, now) }
     }
 
     /// The same, whatever has been heard.
@@ -74,7 +75,8 @@ impl Switchboard {
         if call.answered.is_some() || call.candidates.is_empty() {
             return Some(call);
         }
-        let Candidate { trunk, hop, uri } = call.candidates.remove(0);
+        let Candidate { trunk, hop, uri, is_first } = call.candidates.remove(0);
+        call.left_first = !is_first;
         if let Some(client) = call.client.take() {
             self.clients.remove(&client);
         }
@@ -130,6 +132,7 @@ impl Switchboard {
             trunk: call.trunk_of(Leg::Callee).cloned(),
             hop: call.flow.callee.hop(),
             uri: call.party.callee.target.clone(),
+            is_first: !call.left_first,
         };
         self.go_there_next(call, same, now)
     }
@@ -154,7 +157,8 @@ impl Switchboard {
         }
         let place = trunk.map_or_else(|| hop.address.to_string(), |trunk| trunk.place(hop));
         let uri = forward::at(uri, &place, hop.transport);
-        Some(Candidate { trunk: trunk.map(|trunk| Arc::clone(&trunk.name)), hop, uri })
+        let trunk = trunk.map(|trunk| Arc::clone(&trunk.name));
+        Some(Candidate { trunk, hop, uri, is_first: !call.left_first })
     }
 
     /// Nothing came of the callee's INVITE: the next hop, or the end.

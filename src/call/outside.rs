@@ -59,7 +59,7 @@ impl Switchboard {
         edits: &mut Edits,
         message: &Message<'_>,
         relayed: &mut RelayedRequest,
-        (flow, Candidate { hop, uri, trunk }): (Flow, Candidate),
+        (flow, Candidate { hop, uri, trunk, .. }): (Flow, Candidate),
         branch: &str,
     ) {
         let settings = &self.settings;

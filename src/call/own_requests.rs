@@ -12,7 +12,7 @@ use super::trunks::TrunkChange;
 use crate::sip::flow::Hop;
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{MAX_FORWARDS, Message, StatusCode};
-use crate::trunk::{Next, Registered, State};
+use crate::trunk::{Next, Registered, State, Target};
 
 /// One that is under way.
 #[derive(Clone, Debug)]
@@ -35,8 +35,11 @@ impl Switchboard {
         let uri = format!("sip:{}{}", trunk.uri_host(), hop.transport.uri_parameter());
         let trunks = &mut self.trunks;
         let Some(standing) = trunks.standing.get_mut(&trunk.name) else { return };
-        standing.registrar = Some(hop);
+        let before = standing.registrar.replace(hop);
         let Some(registration) = standing.registration.as_mut() else { return };
+        if before.is_some_and(|before| before != hop) {
+            registration.moves();
+        }
         let Some((client, branch)) = self.transactions.reserve(ClientKind::NonInvite) else {
             return self.registered(trunk, None, now);
         };
@@ -110,9 +113,22 @@ impl Switchboard {
         }
         if own.register {
             self.look_at_ourselves(trunk, own.hop, message);
-            self.registered(trunk, Some((message, code)), now);
+            if code == StatusCode::SERVICE_UNAVAILABLE && self.has_another_registrar(trunk, own.hop) {
+                self.register(trunk, now);
+            } else {
+                self.registered(trunk, Some((message, code)), now);
+            }
         }
         true
+    }
+
+    /// The registrar at `hop` cannot. True: another host of the trunk may (RFC 3263 §4.3), and is to be asked.
+    fn has_another_registrar(&mut self, trunk: &Trunk, hop: Hop) -> bool {
+        let other = |target: &Target| target.hop != hop && !self.is_down(&trunk.name, target.hop);
+        let there = self.is_down(&trunk.name, hop) && trunk.targets.iter().any(other);
+        let standing = self.trunks.standing.get_mut(&trunk.name).filter(|_| there);
+        let registration = standing.and_then(|standing| standing.registration.as_mut());
+        registration.is_some_and(|registration| registration.may_move(trunk.targets.len()))
     }
 
     /// What the registrar has written into our Via (RFC 3261 §18.2.1, RFC 3581 §4): said once for each address.

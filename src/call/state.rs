@@ -55,6 +55,8 @@ pub(super) struct Call {
     pub forks: Forks,
     /// The trunk on its outside leg.
     pub trunk: Option<Arc<str>>,
+    /// It has gone on from the trunk that it went to first: what its INVITE has for that one is not for this one.
+    pub left_first: bool,
     /// Where its INVITE may still go, should this next hop fail.
     pub candidates: Vec<Candidate>,
     /// Where it has been sent on.
@@ -209,6 +211,7 @@ impl Call {
             has_callee: false,
             forks: Forks::default(),
             trunk: None,
+            left_first: false,
             candidates: Vec::new(),
             retargets: Vec::new(),
             last_invite: PerLeg::default(),
@@ -316,6 +319,12 @@ impl Call {
     /// The trunk of a leg; the PBX is none.
     pub(super) fn trunk_of(&self, leg: Leg) -> Option<&Arc<str>> {
         self.trunk.as_ref().filter(|_| self.side(leg) == Side::Outside)
+    }
+
+    /// Ringfence knows the password of a leg's trunk.
+    pub(super) fn registers_with(&self, leg: Leg) -> bool {
+        let trunk = self.trunk_of(leg).and_then(|name| self.settings.trunk(name));
+        trunk.is_some_and(|trunk| trunk.register.is_some())
     }
 
     /// The PBX has begun it. Of a call from outside, what comes over the trunk may be the caller's word: a stranger who

@@ -155,7 +155,7 @@ impl Switchboard {
             Input::Start => self.set_trunks(now),
             Input::Settings(settings) => self.new_settings(settings, now),
             Input::Awake => {
-                self.trunks.renew(|_| true, now);
+                self.trunks.renew(now);
                 self.trunks_due(now);
             }
             Input::HangUp { call } => {
@@ -186,7 +186,7 @@ impl Switchboard {
     fn new_settings(&mut self, settings: Arc<Settings>, now: Instant) {
         let before = std::mem::replace(&mut self.settings, Arc::clone(&settings));
         let ours = |settings: &Settings, registrar| settings.local(Side::Outside, registrar);
-        self.trunks.renew(|registrar| ours(&before, registrar) != ours(&settings, registrar), now);
+        self.trunks.renew_address(|registrar| ours(&before, registrar) != ours(&settings, registrar), now);
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             if let Some(mut call) = self.take(id) {
@@ -396,6 +396,9 @@ impl Switchboard {
             Side::Outside => Claim::Others,
         };
         let flow = self.as_asked(message, flow, side);
+        if side == Side::Outside && message.method().is_some() {
+            self.has_called(flow.hop(), now);
+        }
         match self.transactions.receive(message, claim, flow, now) {
             Received::Absorbed => self.repeated_success(message, side, now),
             Received::Full => {

@@ -156,10 +156,16 @@ impl Trunks {
         self.standing.iter().find(|(_, standing)| ours(standing)).map(|(name, _)| Arc::clone(name))
     }
 
-    /// Registers anew with those who see us elsewhere, or whose binding may have ended.
-    pub(super) fn renew(&mut self, moved: impl Fn(Hop) -> bool, now: Instant) {
+    /// Registers anew with everybody: any binding may have ended.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let asked = self.standing.values_mut().filter(|standing| standing.registrar.is_some());
+        asked.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew(now));
+    }
+
+    /// Registers anew with those who see us elsewhere.
+    pub(super) fn renew_address(&mut self, moved: impl Fn(Hop) -> bool, now: Instant) {
         let moved = self.standing.values_mut().filter(|standing| standing.registrar.is_some_and(&moved));
-        moved.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew(now));
+        moved.filter_map(|one| one.registration.as_mut()).for_each(|registration| registration.renew_address(now));
     }
 
     /// Registers anew with whoever is there: the connection may have been its only way to us (RFC 5626 §4.4).
@@ -306,6 +312,17 @@ impl Switchboard {
                 registration.is_heard_again(dice, now);
             }
             self.tell_of(trunk, TrunkChange::Up(hop));
+        }
+    }
+
+    /// A request has come from an address: whoever is believed to be silent there is not. Over UDP it may be forged,
+    /// which costs the next call `answer_within`.
+    pub(super) fn has_called(&mut self, hop: Hop, now: Instant) {
+        let silent = |standing: &Standing| standing.health.get(&hop).is_some_and(Health::is_down);
+        let trunks = self.trunks.standing.iter().filter(|(_, standing)| silent(standing));
+        let trunks: Vec<Arc<str>> = trunks.map(|(name, _)| Arc::clone(name)).collect();
+        for trunk in trunks {
+            self.answers(&trunk, hop, now);
         }
     }
 

@@ -80,8 +80,18 @@ pub struct Registered {
     pub cseq: u32,
     /// Seconds; 0: take the binding back.
     pub expires: u32,
-    /// Authorization line.
+    /// Authorization line, or lines.
     pub authorization: Option<String>,
+}
+
+/// Who wants to know who we are.
+#[derive(Clone, Debug, Default)]
+struct Asker {
+    challenge: Option<Challenge>,
+    /// The request under way carries an answer to it.
+    answered: bool,
+    /// It has asked in this attempt.
+    asked: bool,
 }
 
 /// The registration of one trunk.
@@ -92,10 +102,13 @@ pub struct Registration {
     cseq: u32,
     /// Seconds that are asked for: the setting's, or a registrar's Min-Expires.
     expires: u32,
-    challenge: Option<Challenge>,
-    /// The request under way carries an answer to it.
-    answered: bool,
+    /// The registrar's, and that of a proxy before it: one request may have to answer both (RFC 3261 §22.3).
+    challenges: [Asker; 2],
     turns: u8,
+    /// Registrars of this attempt that said that they cannot.
+    moves: usize,
+    /// The request under way names an address of ours that is another by now.
+    outdated: bool,
     failures: u32,
     /// Why the last one failed: a status, or 0 for silence.
     status: Option<u16>,
@@ -119,9 +132,10 @@ impl Registration {
             state: State::Trying,
             cseq: 0,
             expires,
-            challenge: None,
-            answered: false,
+            challenges: Default::default(),
             turns: 0,
+            moves: 0,
+            outdated: false,
             failures: 0,
             status: None,
             until: None,
@@ -187,9 +201,24 @@ impl Registration {
         if due {
             self.at = None;
             self.turns = 0;
-            self.answered = false;
+            self.moves = 0;
+            for asker in &mut self.challenges {
+                (asker.answered, asker.asked) = (false, false);
+            }
         }
         due
+    }
+
+    /// The registrar cannot. True: another of `hosts` may be asked in the same attempt, each of them once.
+    pub fn may_move(&mut self, hosts: usize) -> bool {
+        self.moves = self.moves.saturating_add(1);
+        !self.ending && self.moves < hosts
+    }
+
+    /// The next REGISTER goes to another host, which knows nothing of what was said before.
+    pub fn moves(&mut self) {
+        self.challenges = Default::default();
+        self.turns = 0;
     }
 
     /// The next REGISTER. A challenge that is known is answered at once, with the next count of its nonce.
@@ -197,10 +226,16 @@ impl Registration {
         self.cseq = self.cseq.wrapping_add(1).max(1) & 0x7FFF_FFFF;
         let asked = Asked { method: "REGISTER", uri, body: b"" };
         let nonce = format!("{:016x}", dice.number());
-        let authorization =
-            self.challenge.as_mut().map(|challenge| challenge.answer(&self.register.credentials, asked, &nonce));
-        self.answered = authorization.is_some();
+        let mut lines = Vec::new();
+        for asker in &mut self.challenges {
+            asker.answered = asker.challenge.is_some();
+            if let Some(challenge) = &mut asker.challenge {
+                lines.push(challenge.answer(&self.register.credentials, asked, &nonce));
+            }
+        }
+        let authorization = (!lines.is_empty()).then(|| lines.join("\r\n"));
         self.asked_to_end = self.ending;
+        self.outdated = false;
         let expires = if self.ending { 0 } else { self.expires };
         Registered { cseq: self.cseq, expires, authorization }
     }
@@ -246,7 +281,7 @@ impl Registration {
     /// A host of the trunk says something again. Where the registrar said nothing, it is asked soon, but not by
     /// everybody at once: it may just have started.
     pub fn is_heard_again(&mut self, dice: &mut Dice, now: Instant) {
-        if self.state == State::Failed && self.status == Some(0) {
+        if self.status == Some(0) {
             let soon = now + dice.between(Duration::ZERO, SOON);
             self.at = self.at.map(|at| at.min(soon));
         }
@@ -261,11 +296,17 @@ impl Registration {
         }
     }
 
-    /// What is registered is another address now, or may be registered no more.
+    /// What is registered may be registered no more. What is under way serves, too.
     pub fn renew(&mut self, now: Instant) {
         if self.at.is_some() {
             self.at = Some(now);
         }
+    }
+
+    /// Our address is another now.
+    pub fn renew_address(&mut self, now: Instant) {
+        self.outdated = self.at.is_none();
+        self.renew(now);
     }
 
     /// Takes the binding back. True: send a REGISTER now.
@@ -306,17 +347,32 @@ impl Registration {
         self.status = None;
         let routes = response.others("Service-Route").take(MAX_ROUTES);
         self.service_routes = routes.map(|route| route.value.to_owned()).filter(|route| is_one_line(route)).collect();
+        if self.outdated {
+            (self.at, self.turns) = (None, 0);
+            return Next::Send;
+        }
         Next::Wait
     }
 
     /// Life of our binding, in seconds: as the answer says of it, or else of all, or else as it was asked for (RFC 3261
-    /// §10.2.1.1, §10.3).
+    /// §10.2.1.1, §10.3). Where a registrar writes contacts anew and ours cannot be told from others, the one that ends
+    /// first may be ours.
     fn granted_seconds(&self, response: &Message<'_>) -> u32 {
-        let ours =
+        let is_ours =
             |uri: &str| Uri::parse(uri).is_ok_and(|uri| uri.param("line").flatten() == Some(&*self.register.token));
-        let mut contacts = response.contacts().filter_map(Result::ok);
-        let ours = contacts.find(|contact| ours(contact.uri));
-        let stated = ours.and_then(|contact| leading_number(contact.param("expires").flatten()?));
+        let (mut known, mut ours, mut all) = (false, Vec::new(), Vec::new());
+        for contact in response.contacts().filter_map(Result::ok) {
+            let stated = contact.param("expires").flatten().and_then(leading_number);
+            all.extend(stated);
+            if is_ours(contact.uri) {
+                known = true;
+                ours.extend(stated);
+            }
+        }
+        let stated = if known { ours } else { all };
+        // One that has all but ended is of an address that we had before.
+        let lasting = stated.iter().filter(|seconds| **seconds >= SHORTEST_EXPIRES).min();
+        let stated = lasting.or(stated.first()).copied();
         let of_all = || response.header(Name::Expires).and_then(|header| leading_number(header.value));
         stated.or_else(of_all).unwrap_or(self.expires)
     }
@@ -325,15 +381,18 @@ impl Registration {
         let Some(new) = Challenge::strongest(response, &self.register.credentials) else {
             return self.failed(Some(code), None, dice, now);
         };
-        let may_be_right = match &self.challenge {
-            Some(last) if self.answered => new.is_new_to(last),
+        let known = self.failures == 0 && self.until.is_some();
+        let [registrar, proxy] = &mut self.challenges;
+        let asker = if code == StatusCode::PROXY_AUTHENTICATION_REQUIRED { proxy } else { registrar };
+        let may_be_right = match &asker.challenge {
+            Some(last) if asker.answered => new.is_new_to(last),
             Some(_) | None => true,
         };
-        // The registrar may have forgotten the nonce of the last refresh without saying `stale`: a new nonce is tried
+        // Whoever asks may have forgotten the nonce of the last refresh without saying `stale`: a new nonce is tried
         // once.
-        let first_turn = self.turns == 0;
-        self.challenge = Some(new);
-        if (may_be_right || (first_turn && self.failures == 0 && self.until.is_some())) && self.turn() {
+        let first_turn = !std::mem::replace(&mut asker.asked, true);
+        asker.challenge = Some(new);
+        if (may_be_right || (first_turn && known)) && self.turn() {
             return Next::Send;
         }
         self.failed(Some(code), None, dice, now)
@@ -344,7 +403,7 @@ impl Registration {
             return self.over();
         }
         // The answer was refused, or its nonce may be forgotten by the next attempt: that one begins without.
-        self.challenge = None;
+        self.challenges = Default::default();
         self.failures = self.failures.saturating_add(1);
         self.status = Some(status.map_or(0, |status| status.0));
         let longest = BASE_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);

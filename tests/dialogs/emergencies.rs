@@ -178,12 +178,21 @@ fn a_trunk_that_refuses_a_call_for_help_is_not_the_only_way_either() {
         settings.trunks.push(Trunk::at("spare", Hop::udp(SPARE.parse().unwrap())));
         World::new(settings)
     };
-    for refusal in ["403 Forbidden", "404 Not Found", "488 Not Acceptable Here", "500 Server Internal Error"] {
+    for (refusal, speaks) in [
+        ("403 Forbidden", false),
+        ("404 Not Found", true),
+        ("408 Request Timeout", false),
+        ("408 Request Timeout", true),
+        ("488 Not Acceptable Here", false),
+        ("500 Server Internal Error", false),
+        ("503 Service Unavailable", false),
+        ("503 Service Unavailable", true),
+    ] {
         let mut world = both();
         let mut caller = calls("sip:112@10.0.0.1");
         world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
         let invite = world.last(TRUNK);
-        if refusal.starts_with("404") {
+        if speaks {
             world.send(TRUNK, &response(&invite, "183 Session Progress", "no", &sdp(TRUNK, "")));
             world.last(PBX);
         }
@@ -193,7 +202,9 @@ fn a_trunk_that_refuses_a_call_for_help_is_not_the_only_way_either() {
         world.answer((SPARE, "psap"), &invite, (PBX, &mut caller));
         world.last(SPARE);
         world.hang_up((PBX, &mut caller), SPARE);
-        world.rest();
+        world.forget_peer(TRUNK);
+        // The host that failed is asked whether it answers again.
+        world.run(Duration::from_secs(60));
     }
     for (uri, answer) in [("sip:112@10.0.0.1", "486 Busy Here"), ("sip:01632960002@10.0.0.1", "403 Forbidden")] {
         let mut world = both();
@@ -206,6 +217,36 @@ fn a_trunk_that_refuses_a_call_for_help_is_not_the_only_way_either() {
         world.send(PBX, &caller.request("ACK", ""));
         assert_eq!(world.receive(SPARE), None);
         world.rest();
+    }
+}
+
+/// A voice that says why not is no telephone that rings, wherever it was heard.
+#[test]
+fn what_one_trunk_has_said_does_not_stop_a_call_for_help_at_the_next() {
+    const THIRD: &str = "203.0.113.30:5060";
+    for says in ["503 Service Unavailable", "408 Request Timeout", ""] {
+        let mut settings = settings();
+        for (name, host) in [("spare", SPARE), ("third", THIRD)] {
+            settings.trunks.push(Trunk::at(name, Hop::udp(host.parse().unwrap())));
+        }
+        let mut world = World::new(settings);
+        let mut caller = calls("sip:112@10.0.0.1");
+        world.send(PBX, &caller.request("INVITE", &sdp(PBX, "")));
+        let invite = world.last(TRUNK);
+        world.send(TRUNK, &response(&invite, "183 Session Progress", "no", &sdp(TRUNK, "")));
+        world.send(TRUNK, &response(&invite, "404 Not Found", "no", ""));
+        let invite = world.last(SPARE);
+        if says.is_empty() {
+            world.run(Duration::from_secs(5));
+        } else {
+            world.send(SPARE, &response(&invite, says, "no", ""));
+        }
+
+        let invite = world.last(THIRD);
+        assert!(invite.starts_with("INVITE "), "{says}: {invite}");
+        world.answer((THIRD, "psap"), &invite, (PBX, &mut caller));
+        world.last(THIRD);
+        world.hang_up((PBX, &mut caller), THIRD);
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "test helpers, not all used by each suite")]
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,6 +119,11 @@ pub(crate) fn a(ip: &str) -> Vec<u8> {
     ip.parse::<Ipv4Addr>().unwrap().octets().to_vec()
 }
 
+/// An AAAA record's data.
+pub(crate) fn aaaa(ip: &str) -> Vec<u8> {
+    ip.parse::<Ipv6Addr>().unwrap().octets().to_vec()
+}
+
 /// An SRV record's data, of priority and weight as given.
 pub(crate) fn srv(priority: u16, port: u16, target: &str) -> Vec<u8> {
     let mut data = Vec::new();
@@ -159,8 +164,11 @@ type Zone = HashMap<(String, u16), (u32, Vec<Vec<u8>>)>;
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
-    /// Names of which the server says that it failed.
-    broken: Arc<Mutex<Vec<String>>>,
+    /// Names of which the server says that it failed, for one type (0: for all).
+    broken: Arc<Mutex<Vec<(String, u16)>>>,
+    /// Names of which it says nothing.
+    unspoken: Arc<Mutex<Vec<String>>>,
+    delay: Duration,
     silent: Arc<AtomicBool>,
     questions: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
@@ -168,18 +176,25 @@ pub(crate) struct NameServer {
 
 impl NameServer {
     pub(crate) fn start(ip: &str) -> Self {
+        Self::start_slow(ip, Duration::ZERO)
+    }
+
+    /// One that thinks about each answer.
+    pub(crate) fn start_slow(ip: &str, delay: Duration) -> Self {
         let socket = UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let server = Self {
             address: socket.local_addr().unwrap(),
             zone: Arc::default(),
             broken: Arc::default(),
+            unspoken: Arc::default(),
+            delay,
             silent: Arc::default(),
             questions: Arc::default(),
             stop: Arc::default(),
         };
         let questions = Arc::clone(&server.questions);
-        let broken = Arc::clone(&server.broken);
+        let (broken, unspoken) = (Arc::clone(&server.broken), Arc::clone(&server.unspoken));
         let (zone, silent, stop) = (Arc::clone(&server.zone), Arc::clone(&server.silent), Arc::clone(&server.stop));
         std::thread::spawn(move || {
             let mut buffer = [0; 1_500];
@@ -189,8 +204,9 @@ impl NameServer {
                 if silent.load(Ordering::Relaxed) {
                     continue;
                 }
-                let (zone, broken) = (zone.lock().unwrap(), broken.lock().unwrap());
-                if let Some(reply) = resolve(&buffer[..length], &zone, &broken) {
+                std::thread::sleep(delay);
+                let (zone, broken, unspoken) = (zone.lock().unwrap(), broken.lock().unwrap(), unspoken.lock().unwrap());
+                if let Some(reply) = resolve(&buffer[..length], &zone, &broken, &unspoken) {
                     let _ = socket.send_to(&reply, from);
                 }
             }
@@ -210,7 +226,17 @@ impl NameServer {
 
     /// From now on these names, and no others, are answered with SERVFAIL.
     pub(crate) fn fail(&self, names: &[&str]) {
-        *self.broken.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+        *self.broken.lock().unwrap() = names.iter().map(|name| ((*name).to_owned(), 0)).collect();
+    }
+
+    /// The same for one type of one name.
+    pub(crate) fn fail_for(&self, name: &str, kind: u16) {
+        *self.broken.lock().unwrap() = vec![(name.to_owned(), kind)];
+    }
+
+    /// From now on these names, and no others, are not answered.
+    pub(crate) fn ignore(&self, names: &[&str]) {
+        *self.unspoken.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
     }
 
     /// That have come.
@@ -230,7 +256,7 @@ impl Drop for NameServer {
 }
 
 /// RFC 1035 §4.1, one question, without EDNS in the answer.
-fn resolve(query: &[u8], zone: &Zone, broken: &[String]) -> Option<Vec<u8>> {
+fn resolve(query: &[u8], zone: &Zone, broken: &[(String, u16)], unspoken: &[String]) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut name = Vec::new();
     while let Some(length) = query.get(at).copied().filter(|length| *length != 0) {
@@ -241,7 +267,10 @@ fn resolve(query: &[u8], zone: &Zone, broken: &[String]) -> Option<Vec<u8>> {
     let question = query.get(12..at + 5)?;
     let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
     let name = name.join(".");
-    let failed = broken.contains(&name);
+    if unspoken.contains(&name) {
+        return None;
+    }
+    let failed = broken.iter().any(|(other, of)| *other == name && [0, kind].contains(of));
     let found = zone.get(&(name.clone(), kind)).filter(|_| !failed);
     let exists = zone.keys().any(|(other, _)| *other == name || other.ends_with(&format!(".{name}")));
     let mut out = query.get(..2)?.to_vec();

@@ -3,14 +3,17 @@
 //! Invariant: at most [`MAX_TARGETS`] hosts a name, and [`MAX_LOOKUPS`] lookups for them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::NetError;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::rdata::NAPTR;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::rdata::{NAPTR, SRV};
 use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use tokio::task::JoinSet;
 
 use super::{Question, Settings};
 use crate::sip::flow::{Hop, Transport};
@@ -29,14 +32,36 @@ pub(super) struct Answer {
     pub(super) targets: Vec<Target>,
     /// How long that is true.
     pub(super) ttl: Duration,
-    /// Some of them are missing, because the DNS did not answer for them: why.
-    pub(super) incomplete: Option<String>,
+    /// Some of them are missing, because the DNS did not answer for them.
+    pub(super) lacks: Option<Lacks>,
 }
 
-pub(super) fn resolver(settings: &Settings) -> Result<TokioResolver, String> {
-    let provider = TokioRuntimeProvider::default();
-    let mut builder = if settings.servers.is_empty() {
-        TokioResolver::builder(provider).map_err(|error| error.to_string())?
+/// What the DNS did not answer.
+#[derive(Debug)]
+pub(super) struct Lacks {
+    pub(super) why: String,
+    v4: bool,
+    v6: bool,
+}
+
+impl Lacks {
+    /// A host that was known may be one of those.
+    pub(super) fn may_be(&self, host: &Target) -> bool {
+        if host.hop.address.is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
+/// Whom to ask.
+#[derive(Clone)]
+pub(super) struct Servers {
+    all: TokioResolver,
+    /// Each alone, where there are several.
+    each: Arc<[TokioResolver]>,
+}
+
+pub(super) fn servers(settings: &Settings) -> Result<Servers, String> {
+    let (config, mut options) = if settings.servers.is_empty() {
+        read_system_conf().map_err(|error| error.to_string())?
     } else {
         let server = |server: &SocketAddr| {
             let at = |mut connection: ConnectionConfig| {
@@ -47,43 +72,75 @@ pub(super) fn resolver(settings: &Settings) -> Result<TokioResolver, String> {
             NameServerConfig::new(server.ip(), true, connections)
         };
         let servers = settings.servers.iter().map(server).collect();
-        TokioResolver::builder_with_config(ResolverConfig::from_name_servers(servers), provider)
+        (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
     };
-    let options = builder.options_mut();
     options.timeout = settings.timeout;
     options.attempts = 2;
     // When to ask again is decided here.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Always;
-    builder.build().map_err(|error| error.to_string())
+    let resolver = |config: ResolverConfig| {
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options.clone();
+        builder.build().map_err(|error| error.to_string())
+    };
+    let (domain, search) = (config.domain().cloned(), config.search().to_vec());
+    let alone = |server: &NameServerConfig| {
+        resolver(ResolverConfig::from_parts(domain.clone(), search.clone(), vec![server.clone()]))
+    };
+    let several = Some(config.name_servers()).filter(|servers| servers.len() > 1);
+    let each: Result<Vec<TokioResolver>, String> = several.into_iter().flatten().map(alone).collect();
+    let each = each?.into();
+    Ok(Servers { all: resolver(config)?, each })
+}
+
+impl Servers {
+    /// Records of a kind, none where there are none; and how long that is true, where the DNS says so.
+    async fn records(&self, name: &str, kind: RecordType) -> Result<(Vec<RData>, Option<Duration>), String> {
+        let refused = |error: &NetError| matches!(error, NetError::Dns(DnsError::ResponseCode(_)));
+        let mut found = self.all.lookup(name, kind).await;
+        if found.as_ref().is_err_and(refused) {
+            // Whichever of those that were asked together refuses first ends it for all.
+            for server in self.each.iter() {
+                let alone = server.lookup(name, kind).await;
+                if alone.as_ref().is_ok() || alone.as_ref().is_err_and(NetError::is_no_records_found) {
+                    found = alone;
+                    break;
+                }
+            }
+        }
+        match found {
+            Ok(lookup) => {
+                let ttl = lookup.answers().iter().map(|record| Duration::from_secs(u64::from(record.ttl))).min();
+                let of_kind = lookup.answers().iter().filter(|one| one.record_type() == kind);
+                Ok((of_kind.map(|one| one.data.clone()).collect(), ttl))
+            }
+            Err(error) if NetError::is_no_records_found(&error) => Ok((Vec::new(), None)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// The hosts of a name.
-pub(super) async fn ask(resolver: TokioResolver, question: Question, settings: Settings) -> Resolved {
+pub(super) async fn ask(servers: Servers, question: Question, settings: Settings) -> Resolved {
     // Each step has the resolver's own limit; all of them together have this one.
     let limit = settings.timeout * 6;
     #[cfg(test)]
     assert_ne!(question.host, "panic.test", "a test asked for it");
-    let mut lookup = Lookup { resolver, ttl: settings.keep_at_most, incomplete: None };
+    let mut lookup = Lookup { servers, ttl: settings.keep_at_most, found: Vec::new(), lacks: None };
     match tokio::time::timeout(limit, lookup.targets(&question)).await {
-        Ok(Ok(targets)) => {
-            let mut targets: Vec<Target> = targets
-                .into_iter()
-                .filter(|target| may_be_a_peer(target.hop.address, &settings.never))
-                .take(MAX_TARGETS)
-                .collect();
-            targets.sort();
-            targets.dedup_by_key(|target| target.hop);
-            let Lookup { ttl, incomplete, .. } = lookup;
-            if targets.is_empty() {
-                Err(incomplete.unwrap_or_else(|| "no usable address".to_owned()))
-            } else {
-                Ok(Answer { targets, ttl, incomplete })
-            }
-        }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err("no answer in time".to_owned()),
+        Ok(done) => done?,
+        Err(_) => lookup.lacks([true, true], "no answer in time".to_owned()),
     }
+    let Lookup { mut found, ttl, lacks, .. } = lookup;
+    found.retain(|target| may_be_a_peer(target.hop.address, &settings.never));
+    found.sort();
+    found.dedup_by_key(|target| target.hop);
+    found.truncate(MAX_TARGETS);
+    if found.is_empty() {
+        return Err(lacks.map_or_else(|| "no usable address".to_owned(), |lacks| lacks.why));
+    }
+    Ok(Answer { targets: found, ttl, lacks })
 }
 
 /// A trunk or the PBX cannot be nowhere, everybody, or one of `never`: ourselves.
@@ -94,17 +151,27 @@ pub fn may_be_a_peer(address: SocketAddr, never: &[SocketAddr]) -> bool {
     !nowhere && !never.contains(&address)
 }
 
+/// A host whose addresses are asked for.
+#[derive(Clone)]
+struct Wanted {
+    name: String,
+    port: u16,
+    priority: u16,
+    weight: u16,
+}
+
 struct Lookup {
-    resolver: TokioResolver,
+    servers: Servers,
     /// Of all records that were used: the shortest life.
     ttl: Duration,
-    /// Why hosts of SRV records have no addresses, where the DNS did not answer.
-    incomplete: Option<String>,
+    /// So far.
+    found: Vec<Target>,
+    /// Addresses for which the DNS did not answer.
+    lacks: Option<Lacks>,
 }
 
 impl Lookup {
-    async fn targets(&mut self, question: &Question) -> Result<Vec<Target>, String> {
-        let mut found = Vec::new();
+    async fn targets(&mut self, question: &Question) -> Result<(), String> {
         if question.port.is_none() {
             for (transport, name) in self.services(question).await? {
                 let records = self.records(&name, RecordType::SRV).await?;
@@ -112,29 +179,57 @@ impl Lookup {
                 // A root name says that there is no such service (RFC 2782).
                 let mut hosts: Vec<_> = hosts.filter(|srv| !srv.target.is_root()).collect();
                 hosts.sort_by_key(|srv| srv.priority);
-                for srv in hosts.into_iter().take(MAX_LOOKUPS) {
-                    let ips = self.addresses(&srv.target.to_ascii(), question, transport).await;
-                    for ip in ips.unwrap_or_else(|error| self.lacks(error)) {
-                        let hop = Hop { address: SocketAddr::new(ip, srv.port), transport };
-                        found.push(Target { priority: srv.priority, weight: srv.weight, hop });
-                    }
-                }
+                let wanted = |srv: &&SRV| Wanted {
+                    name: srv.target.to_ascii(),
+                    port: srv.port,
+                    priority: srv.priority,
+                    weight: srv.weight,
+                };
+                self.addresses(hosts.iter().take(MAX_LOOKUPS).map(wanted), question, transport).await;
                 // Where there are SRV records, the name's own address is not asked for (RFC 2782).
-                if !found.is_empty() || self.incomplete.is_some() {
-                    return Ok(found);
+                if !self.found.is_empty() || self.lacks.is_some() {
+                    return Ok(());
                 }
             }
         }
         let transport = question.transport();
         let port = question.port.unwrap_or(transport.default_port());
-        let ips = self.addresses(&absolute(&question.host), question, transport).await?;
-        Ok(ips.into_iter().map(|ip| Target::only(Hop { address: SocketAddr::new(ip, port), transport })).collect())
+        let itself = Wanted { name: absolute(&question.host), port, priority: 0, weight: 0 };
+        self.addresses([itself], question, transport).await;
+        Ok(())
     }
 
-    /// A host goes without addresses for now.
-    fn lacks(&mut self, error: String) -> Vec<IpAddr> {
-        self.incomplete = Some(error);
-        Vec::new()
+    /// Addresses go without an answer for now: those of IPv4, of IPv6.
+    fn lacks(&mut self, [v4, v6]: [bool; 2], why: String) {
+        let before = self.lacks.take();
+        let (v4, v6) = before.map_or((v4, v6), |before| (before.v4 || v4, before.v6 || v6));
+        self.lacks = Some(Lacks { why, v4, v6 });
+    }
+
+    /// Finds the hosts' addresses, all at the same time: one whose name server is silent takes no time from the others.
+    async fn addresses(&mut self, hosts: impl IntoIterator<Item = Wanted>, question: &Question, transport: Transport) {
+        let mut asking = JoinSet::new();
+        for host in hosts {
+            for (v4, kind) in [(true, RecordType::A), (false, RecordType::AAAA)] {
+                if question.usable.contains(&(transport, v4)) {
+                    let (servers, host) = (self.servers.clone(), host.clone());
+                    asking.spawn(async move { (v4, servers.records(&host.name, kind).await, host) });
+                }
+            }
+        }
+        while let Some(answered) = asking.join_next().await {
+            match answered {
+                Ok((_, Ok((records, ttl)), Wanted { port, priority, weight, .. })) => {
+                    self.ttl = self.ttl.min(ttl.unwrap_or(self.ttl));
+                    for ip in records.iter().filter_map(RData::ip_addr).take(MAX_TARGETS) {
+                        let hop = Hop { address: SocketAddr::new(ip, port), transport };
+                        self.found.push(Target { priority, weight, hop });
+                    }
+                }
+                Ok((v4, Err(error), _)) => self.lacks([v4, !v4], error),
+                Err(_) => self.lacks([true, true], "the look-up met a fault of ours".to_owned()),
+            }
+        }
     }
 
     /// SRV names to ask, in order of preference.
@@ -167,46 +262,11 @@ impl Lookup {
         Ok(Transport::ALL.into_iter().filter(|transport| question.can(*transport)).map(named).collect())
     }
 
-    async fn addresses(
-        &mut self,
-        name: &str,
-        question: &Question,
-        transport: Transport,
-    ) -> Result<Vec<IpAddr>, String> {
-        let mut found = Vec::new();
-        let mut failed = None;
-        for (v4, kind) in [(true, RecordType::A), (false, RecordType::AAAA)] {
-            if !question.usable.contains(&(transport, v4)) {
-                continue;
-            }
-            match self.records(name, kind).await {
-                Ok(records) => found.extend(records.iter().filter_map(RData::ip_addr)),
-                Err(error) => failed = Some(error),
-            }
-        }
-        found.truncate(MAX_TARGETS);
-        match failed {
-            Some(error) if found.is_empty() => Err(error),
-            Some(_) | None => Ok(found),
-        }
-    }
-
     /// Records of a kind; none where there are none.
     async fn records(&mut self, name: &str, kind: RecordType) -> Result<Vec<RData>, String> {
-        match self.resolver.lookup(name, kind).await {
-            Ok(lookup) => {
-                let ttl = lookup.answers().iter().map(|record| Duration::from_secs(u64::from(record.ttl))).min();
-                self.ttl = self.ttl.min(ttl.unwrap_or(self.ttl));
-                Ok(lookup
-                    .answers()
-                    .iter()
-                    .filter(|one| one.record_type() == kind)
-                    .map(|one| one.data.clone())
-                    .collect())
-            }
-            Err(error) if NetError::is_no_records_found(&error) => Ok(Vec::new()),
-            Err(error) => Err(error.to_string()),
-        }
+        let (records, ttl) = self.servers.records(name, kind).await?;
+        self.ttl = self.ttl.min(ttl.unwrap_or(self.ttl));
+        Ok(records)
     }
 }
 

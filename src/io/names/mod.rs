@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub use self::lookup::may_be_a_peer;
-use self::lookup::{Answer, MAX_TARGETS, Resolved, ask, resolver};
+use self::lookup::{Answer, MAX_TARGETS, Resolved, ask, servers};
 use crate::io::clock;
 use crate::io::threads::StandBack;
 use crate::sip::flow::Transport;
@@ -28,6 +28,8 @@ use crate::trunk::Target;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// It doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The same where nothing is known of a name: what it stands for cannot be reached at all.
+const LONGEST_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// `[dns]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -141,7 +143,8 @@ struct Entry {
 impl Entry {
     /// There was no answer, or not a whole one.
     fn fails(&mut self, settings: &Settings, name: &str, error: &str, kept: bool) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
+        let longest = if kept { LONGEST_PAUSE } else { LONGEST_UNKNOWN };
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(longest);
         self.due = clock::now() + pause.min(settings.keep_at_most);
         // Once at the beginning of an outage; its end is seen in the answer.
         if self.failures == 0 {
@@ -195,11 +198,11 @@ impl Resolving<'_> {
         let due = self.entries.iter().filter(|(question, entry)| entry.due <= now && !self.is_asked(question));
         let due: Vec<Question> = due.map(|(question, _)| question.clone()).collect();
         let Some(settings) = self.settings.clone().filter(|_| !due.is_empty()) else { return };
-        let resolver = resolver(&settings);
+        let servers = servers(&settings);
         for question in due {
-            match &resolver {
-                Ok(resolver) => {
-                    let task = self.asking.spawn(ask(resolver.clone(), question.clone(), settings.clone()));
+            match &servers {
+                Ok(servers) => {
+                    let task = self.asking.spawn(ask(servers.clone(), question.clone(), settings.clone()));
                     self.under_way.insert(task.id(), question);
                 }
                 Err(error) => self.take(question, Err(error.clone())),
@@ -239,21 +242,25 @@ impl Resolving<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.asked.insert(question.clone());
         match resolved {
-            Ok(Answer { mut targets, ttl, incomplete }) => {
-                match incomplete {
+            Ok(Answer { mut targets, ttl, lacks }) => {
+                let kept_until = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
+                match lacks {
                     None => {
                         entry.failures = 0;
-                        entry.due = clock::now() + ttl.clamp(settings.keep_at_least, settings.keep_at_most);
+                        entry.due = kept_until;
                     }
                     // A host that was known stays, as after no answer at all.
-                    Some(error) => {
+                    Some(lacks) => {
                         let before = known.answers.get(&question).into_iter().flatten();
-                        let is_there = |old: &&Target| targets.iter().any(|new| new.hop == old.hop);
-                        let missing: Vec<Target> = before.filter(|old| !is_there(old)).cloned().collect();
+                        let is_missing =
+                            |old: &&Target| lacks.may_be(old) && targets.iter().all(|new| new.hop != old.hop);
+                        let missing: Vec<Target> = before.filter(is_missing).cloned().collect();
                         targets.extend(missing);
                         targets.sort();
                         targets.truncate(MAX_TARGETS);
-                        entry.fails(settings, &question.host, &error, true);
+                        entry.fails(settings, &question.host, &lacks.why, true);
+                        // Some servers never answer for one of both families: the other one is followed as it moves.
+                        entry.due = entry.due.min(kept_until);
                     }
                 }
                 if known.answers.get(&question) != Some(&targets) {
@@ -291,5 +298,24 @@ mod tests {
 
         assert!(names.lock().asked.contains(&question), "it is known to have failed, and its turn comes again");
         assert!(names.answers().0.is_empty());
+    }
+
+    #[test]
+    fn a_name_of_which_nothing_is_known_is_asked_for_more_often() {
+        let settings = Settings {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(1),
+            keep_at_least: Duration::from_secs(1),
+            keep_at_most: Duration::from_secs(3_600),
+            never: Vec::new(),
+        };
+        for (kept, pause) in [(false, 30), (true, 300)] {
+            let mut entry = Entry { due: clock::now(), failures: 9 };
+            entry.fails(&settings, "provider.test", "silence", kept);
+
+            let pause = Duration::from_secs(pause);
+            let waits = entry.due.saturating_duration_since(clock::now());
+            assert!(waits <= pause && waits > pause / 2, "{waits:?}");
+        }
     }
 }

@@ -235,3 +235,61 @@ fn an_end_during_the_first_register_takes_back_what_comes_of_it() {
 
     assert_eq!(trunk.registration.state(), State::Over);
 }
+
+#[test]
+fn a_life_that_stands_in_a_rewritten_contact_counts() {
+    let ours = "Contact: <sip:alice@192.0.2.1;line=0123>;expires=";
+    for (answer, life) in [
+        // The registrar has taken our token out of the URI.
+        ("Contact: <sip:alice@192.0.2.1>;expires=60\r\n".to_owned(), 60),
+        ("Contact: <sip:alice@c>;expires=90, <sip:alice@d>;expires=60, <sip:e@f>;expires=3\r\n".to_owned(), 60),
+        // The address that we had before, and the one that we have now.
+        (format!("{ours}3\r\n{}100\r\n", ours.replace("0.2.1", "0.2.2")), 100),
+        (format!("{ours}200\r\n{}100\r\n", ours.replace("0.2.1", "0.2.2")), 100),
+        ("Contact: <sip:alice@192.0.2.1;line=0123>, <sip:e@f>;expires=20\r\nExpires: 300\r\n".to_owned(), 300),
+        ("Contact: <sip:alice@192.0.2.1>\r\n".to_owned(), 600),
+    ] {
+        let mut trunk = Trunk::new();
+        trunk.registration.handle_timeout(trunk.now);
+        trunk.send();
+        trunk.says("200 OK", &answer);
+
+        let until = trunk.registration.until().map(|until| until - trunk.now);
+        assert_eq!(until, Some(Duration::from_secs(life)), "{answer}");
+    }
+    let mut trunk = Trunk::new();
+    trunk.registration.handle_timeout(trunk.now);
+    trunk.send();
+    trunk.says("200 OK", &format!("{ours}0\r\n"));
+    assert_eq!(trunk.registration.state(), State::Failed, "it is no binding");
+}
+
+#[test]
+fn a_proxy_and_a_registrar_may_both_ask() {
+    let proxy = |nonce: &str| NONCE.replace("WWW", "Proxy").replace("n1", nonce);
+    let mut trunk = Trunk::new();
+    trunk.registration.handle_timeout(trunk.now);
+    trunk.send();
+    assert_eq!(trunk.says("407 Proxy Authentication Required", &proxy("p1")), Next::Send);
+    let answer = trunk.send().authorization.unwrap();
+    assert!(answer.starts_with("Proxy-Authorization: ") && !answer.contains("\r\n"), "{answer}");
+    assert_eq!(trunk.says("401 Unauthorized", NONCE), Next::Send);
+    let answer = trunk.send().authorization.unwrap();
+    let lines: Vec<&str> = answer.split("\r\n").collect();
+    assert!(lines[0].starts_with("Authorization: ") && lines[1].starts_with("Proxy-Authorization: "), "{answer}");
+    assert!(lines[0].contains("nc=00000001") && lines[1].contains("nc=00000002"), "{answer}");
+    trunk.says("200 OK", "Expires: 100\r\n");
+    assert_eq!(trunk.registration.state(), State::Registered);
+
+    // Both have forgotten their nonces, and do not say that they are stale.
+    trunk.wait();
+    trunk.registration.handle_timeout(trunk.now);
+    trunk.send();
+    assert_eq!(trunk.says("407 Proxy Authentication Required", &proxy("p2")), Next::Send);
+    trunk.send();
+    assert_eq!(trunk.says("401 Unauthorized", &NONCE.replace("n1", "n2")), Next::Send);
+    let answer = trunk.send().authorization.unwrap();
+    assert!(answer.contains("nonce=\"p2\"") && answer.contains("nonce=\"n2\""), "{answer}");
+    // A password that one of them does not take is not tried again at once.
+    assert_eq!(trunk.says("407 Proxy Authentication Required", &proxy("p3")), Next::Wait);
+}
