@@ -198,6 +198,23 @@ fn a_flood_of_refused_calls_costs_no_record_of_another() {
 }
 
 #[test]
+fn a_call_that_another_process_went_on_with_keeps_what_was_thought_before() {
+    let before = call_at(1);
+    let [first, last] = <[_; 2]>::try_from(before.verdicts.clone()).unwrap();
+    let later = super::Judgement { at: crate::units::CallTime::from_millis(9_000), ..first.clone() };
+    let after = CallRecord { restored: Some(UtcMillis(7)), verdicts: vec![last.clone(), later.clone()], ..call_at(1) };
+    let (_folder, mut store) = with(&[before]);
+
+    // Twice is as once.
+    for _ in 0..2 {
+        store.write(std::slice::from_ref(&after)).unwrap();
+        let kept = store.call(&CallId(1).to_string()).unwrap().unwrap();
+        assert_eq!(kept.verdicts, [first.clone(), last.clone(), later.clone()]);
+        assert_eq!(kept.summary(), after.summary());
+    }
+}
+
+#[test]
 fn an_empty_file_gets_the_schema_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new").join("calls.db");
