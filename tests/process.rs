@@ -483,6 +483,25 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
 }
 
 #[test]
+fn a_number_that_a_rule_connects_is_put_through_however_often_it_calls() {
+    let pbx = Pbx::start("127.0.0.3");
+    let rule = "[limits.per_number]\ncalls = \"1/10m\"\n[[rule]]\nname = \"surgery\"\naction = \"connect\"\n\
+                when = { called = [\"201\"] }";
+    let firewall = Firewall::start(pbx.address, rule);
+
+    let statuses = ["201", "201", "202", "202", "201"].map(|extension| {
+        let mut caller = Caller::new("127.0.2.1", firewall.sip);
+        let status = caller.invite(extension);
+        if status == 200 {
+            caller.bye();
+        }
+        status
+    });
+
+    assert_eq!(statuses, [200, 200, 200, 486, 200]);
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_costs_no_call_and_is_shown() {
     let pbx = Pbx::start("127.0.0.3");
     let firewall = Firewall::start(pbx.address, "[restart]\njournal = \"/proc/calls.journal\"");
