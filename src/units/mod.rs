@@ -13,7 +13,7 @@ mod table;
 mod time;
 
 pub use address::Plain;
-pub use file::{open_regular, read_bytes, read_text};
+pub use file::{beside, open_regular, read_bytes, read_text, replace};
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};
