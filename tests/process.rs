@@ -448,6 +448,8 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
             .iter()
             .any(|call| call["id"] == diverted.as_str() && call["state"] == "diverted")
     });
+    let again = agent().post(format!("http://{}/api/calls/{diverted}/divert", firewall.admin)).send_empty().unwrap();
+    assert_eq!(again.status(), 409, "it is taken away");
     mass.run(Duration::from_millis(500));
 
     firewall.signal("USR2");
@@ -480,6 +482,24 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
         let path = firewall.folder.path().join("calls.journal");
         ringfence::journal::read(&std::fs::read(path).unwrap()).calls.is_empty()
     });
+}
+
+#[test]
+fn a_call_that_is_not_answered_is_not_said_to_be_diverted() {
+    let pbx = UdpSocket::bind("127.0.0.3:0").unwrap();
+    let firewall = Firewall::start(pbx.local_addr().unwrap(), "");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite_for("201", Duration::from_millis(100)), 0);
+    firewall.until("the call", |firewall| firewall.get("/api/calls")["calls"][0]["id"].is_string());
+    let name = firewall.get("/api/calls")["calls"][0]["id"].as_str().unwrap().to_owned();
+    let order =
+        |path: String| agent().post(format!("http://{}/api/calls/{path}", firewall.admin)).send_empty().unwrap();
+
+    let mut divert = order(format!("{name}/divert"));
+    assert_eq!(divert.status(), 409);
+    let body: serde_json::Value = divert.body_mut().read_json().unwrap();
+    assert!(body["error"].as_str().unwrap().contains("answered"), "{body}");
+    assert_eq!(order(format!("+{name}/divert")).status(), 400, "a call's name has no sign");
 }
 
 #[test]
