@@ -503,6 +503,31 @@ fn a_call_that_is_not_answered_is_not_said_to_be_diverted() {
 }
 
 #[test]
+fn nothing_is_handed_over_to_a_process_that_would_not_start() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let (mut firewall, mut log) = Firewall::start_unread(pbx, "");
+    let reasons = |firewall: &Firewall| firewall.get("/health")["reasons"].to_string();
+
+    firewall.edit(pbx, "[detect]\ndivert_at = 8");
+    firewall.signal("USR2");
+    assert!(log.by_ref().map_while(Result::ok).any(|line| line.contains("Not handing over")));
+    firewall.until("the reload", |firewall| reasons(firewall).contains("settings: the file was refused"));
+    assert_eq!(firewall.get("/health")["status"], "degraded");
+    firewall.edit(pbx, "");
+    firewall.until("the next", |firewall| !reasons(firewall).contains("settings:"));
+
+    // A list that is missing is left out by a start.
+    firewall.edit(pbx, "[numbers]\nblock_file = \"gone.txt\"");
+    assert_eq!(ringfence(&["check", firewall.config.to_str().unwrap()]).status.code(), Some(78));
+    firewall.signal("USR2");
+    assert_eq!(firewall.ended(), Some(0));
+    let firewall = firewall.start_again();
+    assert!(reasons(&firewall).contains("numbers.block_file is left out: gone.txt cannot be read"));
+    std::fs::write(firewall.folder.path().join("gone.txt"), "").unwrap();
+    firewall.until("the list", |firewall| !reasons(firewall).contains("block_file"));
+}
+
+#[test]
 fn a_number_that_a_rule_connects_is_put_through_however_often_it_calls() {
     let pbx = Pbx::start("127.0.0.3");
     let rule = "[limits.per_number]\ncalls = \"1/10m\"\n[[rule]]\nname = \"surgery\"\naction = \"connect\"\n\

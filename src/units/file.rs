@@ -31,9 +31,13 @@ pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > most_bytes { too_long() } else { Ok(bytes) }
 }
 
-/// The same of a text.
+/// The same of a text. The mark that some editors put before one (U+FEFF) is none of it.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    String::from_utf8(read_bytes(path, most)?).map_err(|error| {
+    let mut bytes = read_bytes(path, most)?;
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..'\u{feff}'.len_utf8());
+    }
+    String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         Error::other(format!("line {line} is not UTF-8, in which it must be saved"))
