@@ -449,6 +449,8 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
             .iter()
             .any(|call| call["id"] == diverted.as_str() && call["state"] == "diverted")
     });
+    let again = agent().post(format!("http://{}/api/calls/{diverted}/divert", firewall.admin)).send_empty().unwrap();
+    assert_eq!(again.status(), 409, "it is taken away");
     mass.run(Duration::from_millis(500));
 
     firewall.signal("USR2");
@@ -481,6 +483,68 @@ fn answered_calls_outlive_a_kill_and_an_upgrade() {
         let path = firewall.folder.path().join("calls.journal");
         ringfence::journal::read(&std::fs::read(path).unwrap()).calls.is_empty()
     });
+}
+
+#[test]
+fn a_call_that_is_not_answered_is_not_said_to_be_diverted() {
+    let pbx = UdpSocket::bind("127.0.0.3:0").unwrap();
+    let firewall = Firewall::start(pbx.local_addr().unwrap(), "");
+    let mut caller = Caller::new("127.0.2.1", firewall.sip);
+    assert_eq!(caller.invite_for("201", Duration::from_millis(100)), 0);
+    firewall.until("the call", |firewall| firewall.get("/api/calls")["calls"][0]["id"].is_string());
+    let name = firewall.get("/api/calls")["calls"][0]["id"].as_str().unwrap().to_owned();
+    let order =
+        |path: String| agent().post(format!("http://{}/api/calls/{path}", firewall.admin)).send_empty().unwrap();
+
+    let mut divert = order(format!("{name}/divert"));
+    assert_eq!(divert.status(), 409);
+    let body: serde_json::Value = divert.body_mut().read_json().unwrap();
+    assert!(body["error"].as_str().unwrap().contains("answered"), "{body}");
+    assert_eq!(order(format!("+{name}/divert")).status(), 400, "a call's name has no sign");
+}
+
+#[test]
+fn nothing_is_handed_over_to_a_process_that_would_not_start() {
+    let pbx: SocketAddr = "127.0.0.3:5999".parse().unwrap();
+    let (mut firewall, mut log) = Firewall::start_unread(pbx, "");
+    let reasons = |firewall: &Firewall| firewall.get("/health")["reasons"].to_string();
+
+    firewall.edit(pbx, "[detect]\ndivert_at = 8");
+    firewall.signal("USR2");
+    assert!(log.by_ref().map_while(Result::ok).any(|line| line.contains("Not handing over")));
+    firewall.until("the reload", |firewall| reasons(firewall).contains("settings: the file was refused"));
+    assert_eq!(firewall.get("/health")["status"], "degraded");
+    firewall.edit(pbx, "");
+    firewall.until("the next", |firewall| !reasons(firewall).contains("settings:"));
+
+    // A list that is missing is left out by a start.
+    firewall.edit(pbx, "[numbers]\nblock_file = \"gone.txt\"");
+    assert_eq!(ringfence(&["check", firewall.config.to_str().unwrap()]).status.code(), Some(78));
+    firewall.signal("USR2");
+    assert_eq!(firewall.ended(), Some(0));
+    let firewall = firewall.start_again();
+    assert!(reasons(&firewall).contains("numbers.block_file is left out: gone.txt cannot be read"));
+    std::fs::write(firewall.folder.path().join("gone.txt"), "").unwrap();
+    firewall.until("the list", |firewall| !reasons(firewall).contains("block_file"));
+}
+
+#[test]
+fn a_number_that_a_rule_connects_is_put_through_however_often_it_calls() {
+    let pbx = Pbx::start("127.0.0.3");
+    let rule = "[limits.per_number]\ncalls = \"1/10m\"\n[[rule]]\nname = \"surgery\"\naction = \"connect\"\n\
+                when = { called = [\"201\"] }";
+    let firewall = Firewall::start(pbx.address, rule);
+
+    let statuses = ["201", "201", "202", "202", "201"].map(|extension| {
+        let mut caller = Caller::new("127.0.2.1", firewall.sip);
+        let status = caller.invite(extension);
+        if status == 200 {
+            caller.bye();
+        }
+        status
+    });
+
+    assert_eq!(statuses, [200, 200, 200, 486, 200]);
 }
 
 #[test]

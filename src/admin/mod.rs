@@ -21,6 +21,19 @@ use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::units::CallId;
 
+/// What came of an order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It cannot be, or may not.
+    Refused,
+    /// The shard takes no orders.
+    NotTaken,
+    /// It is not known yet.
+    Late,
+}
+
 /// What the API may ask of the rest of the process.
 pub struct Doors {
     /// Calls and metrics.
@@ -33,16 +46,16 @@ pub struct Doors {
     pub health: Box<dyn Fn() -> (bool, serde_json::Value) + Send + Sync>,
     /// Ends a call.
     pub hang_up: Box<dyn Fn(CallId) -> bool + Send + Sync>,
-    /// Takes a running call away from its caller; false where the shard takes no orders.
-    pub divert: Box<dyn Fn(CallId) -> bool + Send + Sync>,
+    /// Takes a call away from its caller; refused where it is not answered, or has been taken away. May wait.
+    pub divert: Box<dyn Fn(CallId) -> Outcome + Send + Sync>,
     /// Trunks: hosts and registrations.
     pub trunks: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Sources and blocks.
     pub sources: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// Lifts a block; false: there was none; None: it is not known yet. May wait.
-    pub lift: Box<dyn Fn(IpAddr) -> Option<bool> + Send + Sync>,
-    /// Blocks a source; false: it is trusted; None: it is not known yet. May wait.
-    pub block: Box<dyn Fn(IpAddr, Duration) -> Option<bool> + Send + Sync>,
+    /// Lifts a block; refused where there is none. May wait.
+    pub lift: Box<dyn Fn(IpAddr) -> Outcome + Send + Sync>,
+    /// Blocks a source; refused where it is trusted. May wait.
+    pub block: Box<dyn Fn(IpAddr, Duration) -> Outcome + Send + Sync>,
     /// Options in force.
     pub settings: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
 }

@@ -15,7 +15,7 @@ use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Doors;
+use super::{Doors, Outcome};
 use crate::observe::explain;
 use crate::store::{Filter, Store};
 use crate::units::{CallId, Redaction};
@@ -183,7 +183,11 @@ async fn hang_up(State(doors): Shared, Path(name): Path<String>) -> Response {
 
 async fn divert(State(doors): Shared, Path(name): Path<String>) -> Response {
     match running(&doors, &name) {
-        Ok(call) => answer((doors.divert)(call)),
+        Ok(call) => {
+            let refused =
+                (StatusCode::CONFLICT, "only a call that is answered, and not taken away yet, can be diverted");
+            order(move || (doors.divert)(call), refused).await
+        }
         Err(refusal) => refusal,
     }
 }
@@ -191,9 +195,8 @@ async fn divert(State(doors): Shared, Path(name): Path<String>) -> Response {
 /// The running call of that name.
 #[expect(clippy::result_large_err, reason = "an answer, made once a request")]
 fn running(doors: &Doors, name: &str) -> Result<CallId, Response> {
-    let Some(call) = u64::from_str_radix(name, 16).ok().map(CallId) else {
-        return Err(refuse(StatusCode::BAD_REQUEST, "a call is named by 16 hexadecimal digits"));
-    };
+    let named = "a call is named by up to 16 hexadecimal digits";
+    let call: CallId = name.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, named))?;
     if !doors.observer.is_running(call) {
         return Err(refuse(StatusCode::NOT_FOUND, "no running call has this name"));
     }
@@ -254,11 +257,12 @@ async fn lift(State(doors): Shared, Path(source): Path<String>) -> Response {
 }
 
 /// Gives an order and waits for what comes of it; other requests go on meanwhile.
-async fn order(give: impl FnOnce() -> Option<bool> + Send + 'static, refused: (StatusCode, &str)) -> Response {
-    match tokio::task::spawn_blocking(give).await.ok().flatten() {
-        Some(true) => answer(true),
-        Some(false) => refuse(refused.0, refused.1),
-        None => {
+async fn order(give: impl FnOnce() -> Outcome + Send + 'static, refused: (StatusCode, &str)) -> Response {
+    match tokio::task::spawn_blocking(give).await.unwrap_or(Outcome::Late) {
+        Outcome::Done => answer(true),
+        Outcome::NotTaken => answer(false),
+        Outcome::Refused => refuse(refused.0, refused.1),
+        Outcome::Late => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, "the signalling has not answered yet; look whether it was done")
         }
     }

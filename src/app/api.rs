@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Inner, health, reloading, trunks};
-use crate::admin::{Admin, Doors};
+use crate::admin::{Admin, Doors, Outcome};
 use crate::io::clock;
 use crate::io::signalling::{Order, Reply};
 use crate::observe::metrics::Part;
@@ -21,7 +21,7 @@ pub(super) fn start(address: SocketAddr, inner: &Arc<Inner>, store: &Path) -> Op
 }
 
 fn doors(inner: &Arc<Inner>, store: &Path) -> Doors {
-    let (for_lift, for_block) = (Arc::clone(inner), Arc::clone(inner));
+    let [for_divert, for_lift, for_block] = std::array::from_fn(|_| Arc::clone(inner));
     Doors {
         observer: inner.observer.clone(),
         store: store.to_owned(),
@@ -31,11 +31,11 @@ fn doors(inner: &Arc<Inner>, store: &Path) -> Doors {
             (health.ok, serde_json::to_value(health).unwrap_or_default())
         }),
         hang_up: orders(inner, Order::HangUp),
-        divert: orders(inner, Order::Divert),
+        divert: Box::new(move |call| outcome(for_divert.signalling.divert(call))),
         trunks: asks(inner, |inner| trunks::json(&inner.signalling.report(), clock::now())),
         sources: asks(inner, |inner| health::sources(&inner.signalling.report())),
-        lift: Box::new(move |source| done(for_lift.signalling.lift(source))),
-        block: Box::new(move |source, span| done(for_block.signalling.block(source, span))),
+        lift: Box::new(move |source| outcome(for_lift.signalling.lift(source))),
+        block: Box::new(move |source, span| outcome(for_block.signalling.block(source, span))),
         settings: asks(inner, |inner| serde_json::to_value(inner.settings().options()).unwrap_or_default()),
     }
 }
@@ -52,10 +52,11 @@ fn orders(inner: &Arc<Inner>, order: fn(CallId) -> Order) -> Box<dyn Fn(CallId) 
     Box::new(move |call| inner.signalling.order(order(call)))
 }
 
-fn done(reply: Reply) -> Option<bool> {
+fn outcome(reply: Reply) -> Outcome {
     match reply {
-        Reply::Done => Some(true),
-        Reply::Refused => Some(false),
-        Reply::Late => None,
+        Reply::Done => Outcome::Done,
+        Reply::Refused => Outcome::Refused,
+        Reply::NotTaken => Outcome::NotTaken,
+        Reply::Late => Outcome::Late,
     }
 }

@@ -24,9 +24,38 @@ pub fn load_file(path: &Path) -> Result<Settings, String> {
     load(&text, folder, None).map_err(|problems| config::problems_text(path, &problems))
 }
 
+/// The same for a start itself, which leaves out what it cannot read of lists of numbers: other programs write them, and
+/// a list that is missing must not keep the telephone down.
+///
+/// # Errors
+/// As above.
+pub fn load_to_start(path: &Path) -> Result<Settings, String> {
+    let text = config::text_of(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    load_with(&text, folder, &config::files_at_start(folder), None)
+        .map_err(|problems| config::problems_text(path, &problems))
+}
+
 /// `bound`: where a process listens that reads its settings again. Elsewhere nothing can be said of what is taken.
 pub(super) fn load(text: &str, folder: &Path, bound: Option<&[Hop]>) -> Result<Settings, Vec<Problem>> {
-    let mut draft = Draft::read(text, &config::files_in(folder))?;
+    load_with(text, folder, &config::files_in(folder), bound)
+}
+
+/// Problems for which the next process would not start, if it took the place of one that listens there.
+pub(super) fn next_start(file: &Path, bound: &[Hop]) -> Result<(), Vec<String>> {
+    let text = config::text_of(file).map_err(|problem| vec![problem])?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let loaded = load_with(&text, folder, &config::files_at_start(folder), Some(bound));
+    loaded.map(drop).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+fn load_with(
+    text: &str,
+    folder: &Path,
+    files: &config::Folder,
+    bound: Option<&[Hop]>,
+) -> Result<Settings, Vec<Problem>> {
+    let mut draft = Draft::read(text, files)?;
     let deaf = bound.map(|bound| deaf(draft.settings(), bound)).unwrap_or_default();
     for (option, why) in refused(&draft, folder).into_iter().chain(deaf) {
         draft.add(&option, why);

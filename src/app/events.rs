@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::trunks;
+use super::{parts, trunks};
 use crate::call::{Event, Happened, SteppedUp};
 use crate::config::Settings;
 use crate::gate::GateEvent;
@@ -18,7 +18,7 @@ use crate::io::signalling::ShardEvent;
 use crate::io::threads::StandBack;
 use crate::observe::Observer;
 use crate::policy::action::{Enforcement, StepUp, StepUpDecision};
-use crate::units::{CallId, read_bytes};
+use crate::units::{CallId, read_bytes, replace};
 
 /// Batches of events that may wait for the thread.
 pub(super) const WAITING: usize = 256;
@@ -30,6 +30,10 @@ const GATHER: Duration = Duration::from_millis(25);
 /// Calls that were taken away and still run, at most. Beyond it the oldest is taken for ended: overload has lost its
 /// end.
 const TAKEN_AWAY: usize = 4_096;
+
+/// Bytes of the file of known recordings from which on those that there are too many of go at once: at the next start, a
+/// file is read up to [`shipped::MOST`].
+const LONG: u64 = 16 << 20;
 
 /// Learns the recordings of calls that were scams.
 pub(super) struct Learning {
@@ -160,6 +164,9 @@ fn remember(file: &Path, line: &str) {
         Ok(()) => tracing::info!(file = %file.display(), "A scam's recording is known from now on"),
         Err(error) => tracing::warn!(file = %file.display(), %error, "A known recording cannot be kept"),
     }
+    if std::fs::metadata(file).is_ok_and(|found| found.len() > LONG) {
+        parts::shorten_long(file);
+    }
 }
 
 /// Takes a recording out of the file of known ones. Where that fails, the next process knows it again.
@@ -171,13 +178,10 @@ fn forget(file: &Path, name: &str) {
 }
 
 fn remove_line(file: &Path, name: &str) -> std::io::Result<()> {
-    // A link stays one.
-    let file = std::fs::canonicalize(file)?;
-    let text = read_bytes(&file, shipped::MOST)?;
+    let text = read_bytes(file, shipped::MOST)?;
     let of_another = |line: &&[u8]| line.split(|byte| *byte == b' ').next() != Some(name.as_bytes());
     let rest: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(of_another).collect();
-    let new = file.with_extension("new");
-    std::fs::write(&new, rest.concat()).and_then(|()| std::fs::rename(&new, file))
+    replace(file, &rest.concat())
 }
 
 /// Adds a line in one step, behind whatever a kill or a full disk has left of the one before.
@@ -219,6 +223,24 @@ mod tests {
         assert_eq!(tell(last, Event::Ended { ending }), Some(Lesson::Yes), "the newest are known");
         assert_eq!(tell(1, Event::Ended { ending }), None);
         assert_eq!(taken_away.len(), TAKEN_AWAY - 1);
+    }
+
+    #[test]
+    fn the_file_of_known_recordings_does_not_grow_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("campaigns.txt");
+        let line = |n: usize| format!("call-{n} {}\n", "00beef".repeat(50));
+        let remark = format!("# {}\n", "x".repeat(LONG as usize));
+        std::fs::write(&file, (0..1_030).map(line).collect::<String>()).unwrap();
+
+        remember(&file, line(1_030).trim_end());
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1_031, "it is not long yet");
+        std::fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(remark.as_bytes()).unwrap();
+        remember(&file, line(1_031).trim_end());
+
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text.lines().count(), 1_024 + 1);
+        assert!(text.starts_with(&line(8)) && text.ends_with(&line(1_031)) && text.contains(&remark));
     }
 
     #[test]

@@ -29,6 +29,9 @@ const MEDIA_DOWN: &str =
 
 const DRAINING: &str = "draining: it was told to stop, and takes no new calls";
 
+const REFUSED: &str =
+    "settings: the file was refused when it was last read, and a start may refuse it too; `ringfence check` shows why";
+
 /// Whether one part works.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartHealth {
@@ -97,7 +100,9 @@ pub(super) fn health(inner: &Inner) -> Health {
     let meant = |part: &&PartHealth| part.part != "words" || settings.detect.words.enabled;
     let reason = |part: &PartHealth| format!("{}: {}", part.part, part.note.as_deref().unwrap_or("down"));
     let reasons: Vec<String> = parts.iter().filter(|part| !part.up).filter(meant).map(reason).collect();
-    let reasons: Vec<String> = draining.then(|| DRAINING.to_owned()).into_iter().chain(reasons).collect();
+    let refused = inner.refused.load(Ordering::Relaxed).then(|| REFUSED.to_owned());
+    let before = draining.then(|| DRAINING.to_owned()).into_iter().chain(refused);
+    let reasons: Vec<String> = before.chain(settings.left_out.iter().cloned()).chain(reasons).collect();
     Health {
         status: if !ok {
             "down"

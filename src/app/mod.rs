@@ -14,7 +14,7 @@ mod reloading;
 mod resolve;
 mod trunks;
 
-pub use doubts::{doubts, load_file};
+pub use doubts::{doubts, load_file, load_to_start};
 pub use health::{Health, PartHealth};
 pub use reloading::{ReloadReport, log_settings};
 
@@ -105,6 +105,8 @@ struct Inner {
     silence_limit: SilenceLimit,
     /// No new calls are taken any more.
     draining: AtomicBool,
+    /// The last reload was refused.
+    refused: AtomicBool,
     logged: health::Logged,
     sleep: Mutex<clock::Sleep>,
     told: Mutex<Told>,
@@ -241,6 +243,7 @@ impl App {
             public_names,
             silence_limit: media_path.silence_limit(),
             draining: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             logged: health::Logged::default(),
             sleep: Mutex::new(clock::Sleep::watch(clock::Anchor::take())),
             log,
@@ -267,6 +270,14 @@ impl App {
     #[must_use]
     pub fn reload(&self) -> ReloadReport {
         reloading::reload(&self.inner)
+    }
+
+    /// Whether the next process would start with the settings file as it is now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn next_start(&self) -> Result<(), Vec<String>> {
+        self.inner.file.as_deref().map_or(Ok(()), |file| doubts::next_start(file, &self.inner.addresses))
     }
 
     /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard, which also hears of

@@ -20,7 +20,7 @@ use crate::observe::metrics::{Metrics, Part};
 use crate::observe::{self, Observer, Records};
 use crate::policy::judge::{Verdict, Weights};
 use crate::store::Retention;
-use crate::units::{CallId, read_bytes};
+use crate::units::{CallId, read_bytes, replace};
 
 /// Calls of the process before, each with the age of its snapshot.
 pub(super) type Restored = Vec<(Snapshot, Duration)>;
@@ -142,7 +142,7 @@ fn campaigns(path: &Path) -> Library {
         tracing::warn!(%path, line, damaged = bad.len(), "Some known recordings are damaged, and left out");
     }
     if let (false, Some(shorter)) = (library.is_empty(), Library::without_oldest(&text)) {
-        shorten(path, &shorter, library.len());
+        shorten(path, &shorter);
     }
     let left_out = Library::left_out(&text);
     if left_out > 0 {
@@ -152,19 +152,28 @@ fn campaigns(path: &Path) -> Library {
     library
 }
 
-/// Keeps the newest of the learned recordings only. Done at the start: while calls run, a line is added for each
-/// recording, and taken out again where its call is taken back.
-fn shorten(path: &Path, text: &str, kept: usize) {
-    let replace = |file: PathBuf| {
-        let new = file.with_extension("new");
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file))
-    };
-    // A link stays one.
-    match std::fs::canonicalize(path).and_then(replace) {
+/// Keeps the newest of the learned recordings only. Done at the start, and where the file has grown long: while calls
+/// run, a line is added for each recording, and taken out again where its call is taken back.
+fn shorten(path: &Path, text: &str) {
+    match replace(path, text.as_bytes()) {
         Ok(()) => tracing::warn!(
-            path = %path.display(), kept,
+            path = %path.display(),
             "The file of known recordings was too long: the oldest learned ones are no longer in it"
         ),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
+        }
+    }
+}
+
+/// The same of a file that has grown long while calls ran.
+pub(super) fn shorten_long(path: &Path) {
+    match read_bytes(path, shipped::MOST) {
+        Ok(bytes) => {
+            if let Some(shorter) = Library::without_oldest(&String::from_utf8_lossy(&bytes)) {
+                shorten(path, &shorter);
+            }
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "The file of known recordings is too long, and stays so");
         }
@@ -227,7 +236,7 @@ mod tests {
         std::fs::write(&file, "one 00\ntwo 00\n").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
 
-        shorten(&link, "two 00\n", 1);
+        shorten(&link, "two 00\n");
 
         assert!(link.is_symlink());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two 00\n");

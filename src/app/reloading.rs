@@ -1,6 +1,7 @@
 //! The four doors of a reload lead here: file watch, SIGHUP, `ringfence reload` and the HTTP API.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,7 @@ pub fn log_settings(settings: &config::LogSettings) -> observe::LogSettings {
 
 fn note(inner: &Inner, report: &ReloadReport) {
     inner.metrics.reloaded(report.outcome, report.generation);
+    inner.refused.store(report.outcome == Reloaded::Refused, Ordering::Relaxed);
     match report.outcome {
         Reloaded::Applied => {
             tracing::info!(changed = %report.changed.join(", "), generation = report.generation, "Settings applied")

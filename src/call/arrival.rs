@@ -117,11 +117,9 @@ impl Switchboard {
         self.by_server.insert(server, id);
         self.out(Output::Consult {
             call: id,
-            direction: call.facts.direction,
-            source: flow.peer.ip(),
             proven: flow.transport.is_reliable(),
-            number: call.facts.caller.text().cloned(),
-            called: call.facts.called.clone(),
+            facts: Box::new(call.facts.clone()),
+            policy: Arc::clone(&call.settings.policy),
         });
         self.keep(call);
     }

@@ -74,6 +74,11 @@ impl Diversion {
 }
 
 impl Call {
+    /// An operator may take it away.
+    pub(super) fn may_be_diverted(&self) -> bool {
+        self.answered.is_some() && self.has_callee && self.diversion.is_none()
+    }
+
     /// The action that is due by this verdict and has not been taken.
     fn next_step_up(&self, verdict: &Verdict) -> Option<StepUpDecision> {
         let taken: Vec<StepUp> = self.record.steps.iter().map(|step| step.decision.action).collect();
@@ -159,7 +164,7 @@ impl Switchboard {
 
     /// An operator takes a call away. One that is not answered, or has been taken away, stays as it is.
     pub(super) fn divert_by_order(&mut self, mut call: Box<Call>, now: Instant) {
-        if call.answered.is_none() || !call.has_callee || call.diversion.is_some() {
+        if !call.may_be_diverted() {
             return self.keep(call);
         }
         let verdict = call.record.verdict.as_deref().cloned().unwrap_or_else(|| no_verdict(call.time(now)));

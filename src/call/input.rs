@@ -1,6 +1,5 @@
 //! What goes into a switchboard, and what comes out of it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +7,14 @@ use super::event::Happened;
 use super::settings::Settings;
 use super::snapshot::{Entry, Snapshot};
 use super::trunks::TrunkEvent;
-use crate::policy::facts::{CallDirection, OverLimit};
+use crate::policy::facts::{Facts, OverLimit};
 use crate::policy::judge::Verdict;
+use crate::policy::rules::Policy;
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Flow, Hop};
 use crate::sip::transaction::Transmit;
 use crate::sip::wire::BadMessage;
-use crate::units::{CallId, Redacted};
+use crate::units::CallId;
 
 /// What comes in.
 pub enum Input<'a> {
@@ -116,16 +116,12 @@ pub enum Output {
     Consult {
         /// Which call.
         call: CallId,
-        /// Which way it goes.
-        direction: CallDirection,
-        /// Address of the caller's side.
-        source: IpAddr,
-        /// Nobody can have forged it: the call came on a connection.
+        /// Nobody can have forged its source: the call came on a connection.
         proven: bool,
-        /// The caller's number, if it shows one.
-        number: Option<Redacted<Arc<str>>>,
-        /// What was dialled.
-        called: Redacted<Arc<str>>,
+        /// What is known without them.
+        facts: Box<Facts>,
+        /// It says which number is limited.
+        policy: Arc<Policy>,
     },
     /// Tell the media path.
     Media(MediaCommand),

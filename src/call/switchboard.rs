@@ -228,6 +228,12 @@ impl Switchboard {
         [call, hurried, self.transactions.poll_timeout(), self.trunks.poll_timeout()].into_iter().flatten().min()
     }
 
+    /// Whether an order takes this call away: not where it is not answered, or has been taken away.
+    #[must_use]
+    pub fn may_divert(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_some_and(|call| call.may_be_diverted())
+    }
+
     /// Calls that are not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {

@@ -44,7 +44,7 @@ impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         // Before they are read: what changes meanwhile is seen.
         let mut watch = Watch::of(&self.config);
-        let settings = app::load_file(&self.config).map_err(|problem| {
+        let settings = app::load_to_start(&self.config).map_err(|problem| {
             // Whoever tries the program for the first time has none.
             let hint = "\n  --config FILE names the settings file; `ringfence --help` tells what works without one";
             Failure::Settings(if self.config.exists() { problem } else { problem + hint })
@@ -72,7 +72,7 @@ impl Run {
                 }
             }
             watch.look();
-            match app::load_file(&self.config) {
+            match app::load_to_start(&self.config) {
                 Ok(read) => settings = read,
                 // Its problems would show numbers in full.
                 Err(_) => tracing::error!("Settings refused; the old ones stay; `ringfence check` shows what is wrong"),
@@ -124,7 +124,15 @@ fn serve(app: &App, incoming: &Receiver<Order>, watch: &mut Watch) -> bool {
                 tracing::info!(signal, "Told to stop");
                 return false;
             }
-            Ok(Order::HandOver) => return true,
+            Ok(Order::HandOver) => match app.next_start() {
+                Ok(()) => return true,
+                Err(problems) => {
+                    tracing::error!("Not handing over: the next process would refuse the settings; this one goes on");
+                    for problem in problems {
+                        tracing::error!(%problem, "The next process would refuse the settings");
+                    }
+                }
+            },
             Err(RecvTimeoutError::Timeout) => next = watch.has_changed().then_some(Order::Reload("file")),
             Err(RecvTimeoutError::Disconnected) => return false,
         }

@@ -48,6 +48,12 @@ pub trait Files {
     fn secret(&self, path: &str) -> Result<String, String> {
         self.text(path)
     }
+
+    /// What cannot be read of a list of numbers is left out, and no problem: it may be another program's, and without
+    /// the settings there is no telephone.
+    fn leaves_out(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&str) -> Result<String, String>> Files for F {
@@ -57,30 +63,43 @@ impl<F: Fn(&str) -> Result<String, String>> Files for F {
 }
 
 /// Files, whose relative paths start at the settings file's folder.
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    leaves_out: bool,
+}
 
 impl Files for Folder {
     fn text(&self, path: &str) -> Result<String, String> {
-        read(&self.0.join(path), MOST_NAMED)
+        read(&self.path.join(path), MOST_NAMED)
     }
 
     fn secret(&self, path: &str) -> Result<String, String> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let found = std::fs::metadata(self.0.join(path)).map_err(|error| format!("cannot be read: {error}"))?;
+            let found = std::fs::metadata(self.path.join(path)).map_err(|error| format!("cannot be read: {error}"))?;
             if found.permissions().mode() & 0o007 != 0 {
                 return Err("is open to everybody on this machine: `chmod o=` it".to_owned());
             }
         }
         self.text(path).map_err(|error| format!("cannot be read: {error}"))
     }
+
+    fn leaves_out(&self) -> bool {
+        self.leaves_out
+    }
 }
 
 /// The files that a settings file names; relative paths start at `folder`.
 #[must_use]
 pub fn files_in(folder: &Path) -> Folder {
-    Folder(folder.to_owned())
+    Folder { path: folder.to_owned(), leaves_out: false }
+}
+
+/// The same for a start, which leaves out what it cannot read of lists of numbers.
+#[must_use]
+pub fn files_at_start(folder: &Path) -> Folder {
+    Folder { leaves_out: true, ..files_in(folder) }
 }
 
 /// The lists of numbers that a settings file names, as it writes their paths; None: the text is no TOML.
@@ -135,5 +154,45 @@ mod tests {
         assert_eq!(files.text("latin").unwrap_err(), "line 2 is not UTF-8, in which it must be saved");
         assert_eq!(files.text("long").unwrap_err(), "it has more than 64 MiB");
         assert!(text_of(&at("long")).unwrap_err().ends_with("/long: it has more than 4 MiB"));
+    }
+
+    #[test]
+    fn the_mark_that_an_editor_puts_before_a_text_is_none_of_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (at, files) = (folder.path().join("list"), files_in(folder.path()));
+        std::fs::write(&at, "\u{feff}+441632960001\n").unwrap();
+        std::fs::set_permissions(&at, PermissionsExt::from_mode(0o600)).unwrap();
+
+        assert_eq!(files.text("list").unwrap(), "+441632960001\n");
+        assert_eq!(files.secret("list").unwrap(), "+441632960001\n");
+        assert_eq!(text_of(&at).unwrap(), "+441632960001\n");
+    }
+
+    #[test]
+    fn a_start_leaves_out_what_it_cannot_read_of_a_list_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("block.txt"), "+441632960001\nnobody\n+441632960002 # x\n\nx\n").unwrap();
+        let text = "[pbx]\naddress = \"192.0.2.1\"\n[[trunk]]\nname = \"a\"\naddress = \"192.0.2.9\"\n\
+                    [numbers]\nallow = [\"+441632960003\"]\nallow_file = \"gone.txt\"\nblock_file = \"block.txt\"\n";
+
+        let settings = crate::config::load(text, &files_at_start(folder.path())).unwrap();
+
+        let (policy, doubts) = (&settings.policy, settings.doubts());
+        assert!(policy.allow.contains("+441632960003") && policy.block.len() == 2, "what is good stays");
+        assert_eq!(settings.left_out, doubts);
+        assert!(doubts[0].starts_with("numbers.allow_file is left out: gone.txt cannot be read: "), "{doubts:?}");
+        let lines = "numbers.block_file: left out of block.txt: 2 lines, the first is line 2: not a number or prefix";
+        assert!(doubts[1].starts_with(lines), "{doubts:?}");
+        // Elsewhere they are problems: of a reload the old settings stay.
+        let problems = crate::config::load(text, &files_in(folder.path())).unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        // Once it is there, it is another one, even with nothing in it.
+        std::fs::write(folder.path().join("gone.txt"), "").unwrap();
+        std::fs::write(folder.path().join("block.txt"), "+441632960001\n+441632960002\n").unwrap();
+        let mended = crate::config::load(text, &files_in(folder.path())).unwrap();
+        assert!(mended.left_out.is_empty());
+        let reload = crate::config::compare(&settings, mended);
+        assert!(matches!(reload, crate::config::Reload::Applied { changed, .. } if changed.len() == 2));
     }
 }

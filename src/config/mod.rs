@@ -20,7 +20,7 @@ mod trunks;
 
 pub use certificates::{BadTls, ClientIdentity, Identity, Roots};
 pub use draft::Draft;
-pub use file::{Files, Folder, files_in, lists_in, problems_text, text_of};
+pub use file::{Files, Folder, files_at_start, files_in, lists_in, problems_text, text_of};
 pub use problem::Problem;
 pub use read::ADMIN_ADDRESS;
 pub use reload::{Reload, compare, load};

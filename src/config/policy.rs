@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kinds of TOML values are not ours")]
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,17 +54,39 @@ fn number_set<'t>(
     reading: &mut Reading<'t>,
 ) -> NumberSet {
     let listed = patterns(section, key, country, reading);
-    let read = |path: &str| files.text(path).map_err(|error| format!("cannot be read: {error}"));
+    let mut missing = None;
+    let read = |path: &str| match files.text(path) {
+        Ok(text) => Ok(text),
+        Err(error) if files.leaves_out() => {
+            missing = Some(format!("{path} cannot be read: {error}"));
+            Ok(String::new())
+        }
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
     let file = section.file(reading, file_key, "must be the path of a file with one number a line", read);
+    if let (Some(why), Some((item, _))) = (missing, &file) {
+        reading.left_out.push(format!("{} is left out: {why}", item.path));
+        reading.no_content(&item.path);
+    }
     let content = file.as_ref().map_or("", |(_, content)| content);
     let lines = content.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let lines: Vec<(usize, &str)> = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).collect();
     let patterns = listed.iter().map(String::as_str).chain(lines.iter().map(|(_, line)| *line));
-    NumberSet::new(patterns, country).unwrap_or_else(|bad| {
+    NumberSet::new(patterns.clone(), country).unwrap_or_else(|bad| {
         // What the list holds is good.
         let in_file = |place: usize| lines.get(place.checked_sub(listed.len())?);
         let Some((item, _)) = &file else { return NumberSet::default() };
         let path = item.text().unwrap_or_default();
+        if files.leaves_out() {
+            let first = bad.first().and_then(|(place, error)| Some((in_file(*place)?.0, error)));
+            let told = first.map(|(line, error)| {
+                format!("{}: left out of {path}: {}, the first is line {line}: {error}", item.path, lines_of(bad.len()))
+            });
+            reading.left_out.extend(told);
+            let bad: BTreeSet<usize> = bad.iter().map(|(place, _)| *place).collect();
+            let good = patterns.enumerate().filter(|(place, _)| !bad.contains(place)).map(|(_, pattern)| pattern);
+            return NumberSet::new(good, country).unwrap_or_default();
+        }
         for ((line, value), error) in bad.iter().filter_map(|(place, error)| Some((in_file(*place)?, error))).take(MOST)
         {
             reading.number(item, value, format!("line {line} of {path}: {error}"));
@@ -74,6 +97,10 @@ fn number_set<'t>(
         }
         NumberSet::default()
     })
+}
+
+fn lines_of(count: usize) -> String {
+    format!("{count} line{}", if count == 1 { "" } else { "s" })
 }
 
 /// Numbers and prefixes of a list.

@@ -54,6 +54,7 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Probl
     let log = log(root.section(reading, "log"), reading);
     root.finish(reading);
     let (options, problems) = (std::mem::take(&mut reading.options), std::mem::take(&mut reading.problems));
+    let left_out = std::mem::take(&mut reading.left_out);
     let policy = Arc::new(policy);
     let settings = Settings {
         generation: 1,
@@ -74,6 +75,7 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Probl
         store,
         restart,
         log,
+        left_out,
         options,
     };
     Ok((settings, problems))

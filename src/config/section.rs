@@ -28,13 +28,15 @@ pub(super) struct Reading<'t> {
     text: &'t str,
     /// All mistakes, in the order they were found.
     pub(super) problems: Vec<Problem>,
+    /// What is no problem though it cannot be read.
+    pub(super) left_out: Vec<String>,
     /// Each option as text.
     pub(super) options: BTreeMap<String, String>,
 }
 
 impl<'t> Reading<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new(), options: BTreeMap::new() }
+        Self { text, problems: Vec::new(), left_out: Vec::new(), options: BTreeMap::new() }
     }
 
     pub(super) fn line(&self, at: usize) -> usize {
@@ -44,6 +46,11 @@ impl<'t> Reading<'t> {
     /// Notes the text of a file that an option names, so that a reload sees when it changes. Only its hash is kept.
     pub(super) fn content(&mut self, path: &str, text: &str) {
         self.options.insert(format!("{path} (content)"), format!("{:016x}", fingerprint(&[text])));
+    }
+
+    /// The text of such a file is not known: whatever it comes to be, a reload sees another one.
+    pub(super) fn no_content(&mut self, path: &str) {
+        self.options.remove(&format!("{path} (content)"));
     }
 
     /// A phone number that is none, in a file that an option names.

@@ -166,6 +166,13 @@ struct Source {
     calls: Option<Limiter>,
 }
 
+/// A number that has called.
+struct Number {
+    calls: Limiter,
+    /// It is over its limit until then.
+    over_until: Option<Instant>,
+}
+
 /// Limits and blocks of one shard.
 pub struct Gate {
     settings: Arc<Settings>,
@@ -179,7 +186,7 @@ pub struct Gate {
     /// Sources that no setting names and that are a trunk's all the same. Nobody can have them blocked by forging their
     /// address.
     vouched: LruCache<SourceKey, ()>,
-    numbers: LruCache<Box<str>, Ways<Limiter>>,
+    numbers: LruCache<Box<str>, Ways<Number>>,
     events: VecDeque<GateEvent>,
     help: Limiter,
 }
@@ -246,7 +253,9 @@ impl Gate {
         self.help.check().is_ok()
     }
 
-    /// One new call, `proven` as a message is. Calls from `networks.allow` are not counted.
+    /// One new call, `proven` as a message is. Calls from `networks.allow` are not counted. Those of a number that is over
+    /// its limit take nothing from the source's, which others call through; and one of a source that is over its limit
+    /// makes no number known, of which a flood could show any.
     pub fn call(&mut self, source: IpAddr, proven: bool, number: Option<&str>, now: Instant) -> CallAdmission {
         self.advance(now);
         if self.settings.is_allowed(source) {
@@ -254,21 +263,30 @@ impl Gate {
         }
         let Settings { messages_per_source, messages_per_trunk, calls_per_source, calls_per_number, .. } =
             *self.settings;
+        let (now, clock) = (self.now, &self.clock);
+        let new = || Number { calls: limiter(calls_per_number, clock), over_until: None };
+        if let Some(ways) = number.and_then(|number| self.numbers.get_mut(number))
+            && ways.way(proven, new).over_until.is_some_and(|until| until > now)
+        {
+            return CallAdmission::OverNumber;
+        }
         let trusted = self.is_trusted(source);
         let (table, messages) =
             if trusted { (&mut self.trusted, messages_per_trunk) } else { (&mut self.strangers, messages_per_source) };
-        let known = known(table, SourceKey::of(source), proven, messages, &self.clock);
-        let calls = known.calls.get_or_insert_with(|| limiter(calls_per_source, &self.clock));
+        let known = known(table, SourceKey::of(source), proven, messages, clock);
+        let calls = known.calls.get_or_insert_with(|| limiter(calls_per_source, clock));
         if calls.check().is_err() {
             return CallAdmission::OverSource;
         }
         let Some(number) = number else { return CallAdmission::Pass };
-        let new = || limiter(calls_per_number, &self.clock);
-        if self.numbers.get(number).is_none() {
+        if !self.numbers.contains(number) {
             self.numbers.put(number.into(), Ways { datagrams: new(), connections: None });
         }
-        let passes = self.numbers.get_mut(number).is_none_or(|ways| ways.way(proven, new).check().is_ok());
-        if passes { CallAdmission::Pass } else { CallAdmission::OverNumber }
+        let Some(ways) = self.numbers.get_mut(number) else { return CallAdmission::Pass };
+        let known = ways.way(proven, new);
+        let Err(over) = known.calls.check() else { return CallAdmission::Pass };
+        known.over_until = Some(now + over.wait_time_from(clock.now()));
+        CallAdmission::OverNumber
     }
 
     /// `length`: None: the first one, doubled for each block before.
@@ -379,11 +397,11 @@ impl Gate {
 
     /// Lifts a block and forgets that it was. False: there was none.
     pub fn lift(&mut self, source: IpAddr) -> bool {
-        let lifted = self.blocks.pop(&SourceKey::of(source)).is_some_and(|block| block.until > self.now);
-        if lifted {
-            self.tell(GateEvent::Expired { source });
-        }
-        lifted
+        let Some(block) = self.blocks.pop(&SourceKey::of(source)).filter(|block| block.until > self.now) else {
+            return false;
+        };
+        self.tell(GateEvent::Expired { source: block.source });
+        true
     }
 
     /// A message of `source` has shown what only a trunk knows: from now on it is limited and not blocked. False: an

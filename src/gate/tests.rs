@@ -155,6 +155,31 @@ fn calls_are_limited_by_source_and_by_number() {
 }
 
 #[test]
+fn one_numbers_flood_keeps_no_other_caller_of_its_trunk_out() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    let (trunk, loud, other) = (ip("192.0.2.1"), Some("+441632960001"), Some("+441632960002"));
+
+    let outcomes: Vec<CallAdmission> = (0..100).map(|_| gate.call(trunk, false, loud, t0)).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == CallAdmission::OverNumber).count(), 98);
+    assert_eq!(gate.call(trunk, false, other, t0), CallAdmission::Pass);
+    assert_eq!(gate.call(trunk, false, None, t0), CallAdmission::Pass);
+
+    // Of a source over its limit no number is noted, nor is its limit spent.
+    for random in 0..100 {
+        let number = format!("+4416329{random:05}");
+        assert_eq!(gate.call(trunk, false, Some(&number), t0), CallAdmission::OverSource);
+        assert_eq!(gate.call(trunk, false, other, t0), CallAdmission::OverSource);
+    }
+    assert_eq!(gate.sizes().1, 2);
+    let later = t0 + 61 * SECOND;
+    assert_eq!(
+        [(); 3].map(|()| gate.call(trunk, false, other, later)),
+        [CallAdmission::Pass, CallAdmission::Pass, CallAdmission::OverNumber]
+    );
+}
+
+#[test]
 fn what_comes_in_a_sources_name_takes_nothing_of_what_comes_on_its_connections() {
     let t0 = clock::now();
     let mut gate = Gate::new(Arc::new(settings()), t0);
@@ -167,7 +192,8 @@ fn what_comes_in_a_sources_name_takes_nothing_of_what_comes_on_its_connections()
 
     assert_eq!([false, true].map(|proven| messages(&mut gate, proven)), [20, 20]);
     for proven in [false, true] {
-        assert_eq!((calls(&mut gate, proven, number), calls(&mut gate, proven, None)), (2, 0));
+        // The third call of the number is the last that counts for the source.
+        assert_eq!((calls(&mut gate, proven, number), calls(&mut gate, proven, None)), (2, 2));
     }
     gate.set(Arc::new(Settings { calls_per_source: Rate::new(7, 60 * SECOND), ..settings() }), t0);
     assert_eq!([false, true].map(|proven| calls(&mut gate, proven, None)), [7, 7], "a new limit is one of both");
@@ -190,6 +216,21 @@ fn new_settings_keep_counters_and_blocks() {
     assert_eq!(gate.message(half, false, t0), over());
     assert!(gate.lift(stranger) && !gate.lift(stranger));
     assert_eq!(gate.message(stranger, false, t0), Admission::Pass);
+}
+
+#[test]
+fn a_block_that_is_lifted_is_told_as_its_beginning_was() {
+    let t0 = clock::now();
+    let mut gate = Gate::new(Arc::new(settings()), t0);
+    assert!(gate.block(ip("2001:db8::9"), 60 * SECOND, t0) && gate.lift(ip("2001:db8::8")));
+
+    let told: Vec<IpAddr> = std::iter::from_fn(|| gate.poll_event())
+        .map(|event| match event {
+            GateEvent::Blocked(block) => block.source,
+            GateEvent::Expired { source } => source,
+        })
+        .collect();
+    assert_eq!(told, [ip("2001:db8::"); 2], "of IPv6 the /64");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::format::{Contents, MARK, read};
-use crate::units::open_regular;
+use crate::units::{beside, open_regular};
 
 /// Below this, dead records are not worth a new file.
 const SMALL: u64 = 256 << 10;
@@ -153,11 +153,4 @@ impl Lock {
             }
         }
     }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    PathBuf::from(name)
 }

@@ -49,6 +49,15 @@ impl CallerNumber {
         }
     }
 
+    /// The number, if it shows one: a name that begins like one is none.
+    #[must_use]
+    pub fn number(&self) -> Option<&str> {
+        match self {
+            Self::Known(number) => Some(&number.0),
+            Self::Withheld | Self::NotANumber(_) => None,
+        }
+    }
+
     /// The text, if there is one.
     #[must_use]
     pub fn text(&self) -> Option<&Redacted<Arc<str>>> {

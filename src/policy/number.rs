@@ -86,6 +86,10 @@ impl Country {
     /// `text` in E.164 with `+`; as sent (without separators) where it is no full national number.
     #[must_use]
     pub fn normalise(&self, text: &str) -> String {
+        without_national_prefix(self.international(text))
+    }
+
+    fn international(&self, text: &str) -> String {
         let bare: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')' | '/')).collect();
         if bare.starts_with('+') {
             return bare;
@@ -110,7 +114,7 @@ impl Country {
         let bare: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
         let international = bare.strip_prefix(self.international_prefix).map(|rest| format!("+{rest}"));
         let e164 = international.or_else(|| self.national(&bare)).filter(|e164| e164.len() > 1);
-        [Some(bare), e164].into_iter().flatten()
+        [Some(bare), e164].into_iter().flatten().map(without_national_prefix)
     }
 
     /// The beginning of a national number, or of one that begins with the calling code, with `+`. What is too short for
@@ -159,6 +163,18 @@ impl Country {
             CallerNumber::NotANumber(Redacted(Arc::from(user.chars().take(LONGEST).collect::<String>())))
         }
     }
+}
+
+/// `+44 (0)1632 960001` is how many write it, and some send it so: what is dialled before a national number alone is no
+/// part of this one.
+fn without_national_prefix(e164: String) -> String {
+    let of = |country: &&Country| {
+        let digits = e164.strip_prefix('+')?.strip_prefix(country.calling_code)?;
+        let rest = digits.strip_prefix(country.trunk_prefix).filter(|rest| !rest.is_empty())?;
+        Some(format!("+{}{rest}", country.calling_code))
+    };
+    let written = COUNTRIES.iter().filter(|country| !country.trunk_prefix.is_empty()).find_map(|country| of(&country));
+    written.unwrap_or(e164)
 }
 
 /// A user part with its escapes resolved; as it stands where they are none.
@@ -252,6 +268,11 @@ mod tests {
             ("00441632960001", "+441632960001"),
             ("+44 1632 960001", "+441632960001"),
             ("441632960001", "+441632960001"),
+            ("+44 (0)1632 960001", "+441632960001"),
+            ("0044 (0)1632 960001", "+441632960001"),
+            ("+49 (0)30 123456", "+4930123456"),
+            ("+39 06 12345678", "+390612345678"),
+            ("+44 (0)", "+440"),
             ("201", "201"),
             ("999", "999"),
         ] {
@@ -317,6 +338,8 @@ mod tests {
         }
         let set = NumberSet::new(["44*", "441*"], gb()).unwrap();
         assert!(set.contains("4401") && !set.contains("+441632960001"), "extensions");
+        let set = NumberSet::new(["+44 (0)1632*", "0044 (0)116*"], gb()).unwrap();
+        assert!(set.contains("+441632960001") && set.contains("+441162960001") && !set.contains("+442079460001"));
         // Without a trunk prefix a short beginning is that of extensions.
         let set = NumberSet::new(["2*", "011 44*"], Country::of("US").unwrap()).unwrap();
         assert!(set.contains("201") && set.contains("+441632960001") && !set.contains("+12025550123"));

@@ -71,7 +71,7 @@ impl Dialled {
     }
 }
 
-fn is_short(number: &str) -> bool {
+pub(super) fn is_short(number: &str) -> bool {
     let digits = number.bytes().filter(u8::is_ascii_digit).count();
     digits < SHORTEST_NUMBER && digits > 0 && number.bytes().all(|byte| byte.is_ascii_digit() || b"+*#".contains(&byte))
 }

@@ -6,6 +6,7 @@ use super::action::{Rejection, Route, RouteDecision, RuleId, StepUp, StepUpDecis
 use super::facts::{CallDirection, CallerNumber, Facts, OverLimit};
 use super::judge::{Class, Verdict};
 use super::number::{Country, NumberSet};
+use super::reputation::is_short;
 use crate::units::Ratio;
 
 /// The service of all who help in an emergency.
@@ -134,7 +135,7 @@ impl Condition {
     fn holds(&self, facts: &Facts, country: Country) -> bool {
         match self {
             Self::Withheld => facts.caller == CallerNumber::Withheld,
-            Self::Number(set) => facts.caller.text().is_some_and(|number| set.contains(&number.0)),
+            Self::Number(set) => facts.caller.number().is_some_and(|number| set.contains(number)),
             Self::Called(called) => called.contains(&facts.called.0, country),
             Self::Trunk(name) => facts.trunk.as_ref() == Some(name),
             Self::Networks(networks) => networks.iter().any(|network| network.contains(&facts.source)),
@@ -167,6 +168,24 @@ impl Policy {
         facts.direction == CallDirection::Outbound && self.is_emergency(&facts.called.0)
     }
 
+    /// The first rule that holds.
+    fn rule(&self, facts: &Facts) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts, self.country)))
+    }
+
+    /// Whoever knows a number that is known here, or that a rule connects, could shut its owner out by showing it a few
+    /// times.
+    fn is_trusted(&self, facts: &Facts) -> bool {
+        facts.dialled_before || self.rule(facts).is_some_and(|rule| rule.route == Route::Connect)
+    }
+
+    /// The number by which a new call is limited. Only a full one: an analogue gateway may show one name, or one short
+    /// number, for all its callers. None for those that are trusted, too, so that the limit of their source counts.
+    #[must_use]
+    pub fn limited_number<'f>(&self, facts: &'f Facts) -> Option<&'f str> {
+        facts.caller.number().filter(|number| !is_short(number) && !self.is_trusted(facts))
+    }
+
     /// What happens to a new call.
     #[must_use]
     pub fn route(&self, facts: &Facts) -> RouteDecision {
@@ -174,24 +193,18 @@ impl Policy {
         if facts.direction == CallDirection::Outbound {
             return decide(Route::Connect, if self.helps(facts) { "emergency" } else { "outbound" });
         }
-        let number = match &facts.caller {
-            CallerNumber::Known(number) => Some(&*number.0),
-            CallerNumber::Withheld | CallerNumber::NotANumber(_) => None,
-        };
+        let number = facts.caller.number();
         if number.is_some_and(|number| self.allow.contains(number)) {
             return decide(Route::Connect, "numbers.allow");
         }
         if number.is_some_and(|number| self.block.contains(number)) {
             return decide(Route::Reject(Rejection::Rejected), "numbers.block");
         }
-        // Whoever knows a number that is known here could shut its owner out by showing it a few times.
-        let spared = facts.dialled_before && facts.over_limit == Some(OverLimit::Number);
+        let spared = facts.over_limit == Some(OverLimit::Number) && self.is_trusted(facts);
         if let Some(limit) = facts.over_limit.filter(|_| !spared) {
             return decide(Route::Reject(self.over_limit), limit.setting());
         }
-        if let Some(rule) =
-            self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(facts, self.country)))
-        {
+        if let Some(rule) = self.rule(facts) {
             return RouteDecision { route: rule.route, rule: Arc::clone(&rule.name) };
         }
         if facts.dialled_before {
@@ -314,6 +327,42 @@ mod tests {
         assert_eq!(policy.route(&over(OverLimit::Number, true)).route, Route::Connect);
         assert_eq!(policy.route(&over(OverLimit::Number, false)).route, Route::Reject(Rejection::Busy));
         assert_eq!(policy.route(&over(OverLimit::Source, true)).route, Route::Reject(Rejection::Busy));
+    }
+
+    /// Behind each stands somebody whom a few calls with this number would shut out, or many people with one name.
+    #[test]
+    fn a_number_is_limited_where_it_is_one_persons_and_no_rule_connects_it() {
+        let set = NumberSet::new(["+44163296*"], Policy::default().country).unwrap();
+        let when = vec![Condition::Number(set), Condition::Hours { from: 22, to: 7 }];
+        let rule = |route| Rule { name: "surgery".into(), when: when.clone(), route };
+        let policy = Policy { rules: vec![rule(Route::Connect)], ..Policy::default() };
+        let limited = |policy: &Policy, call: &Facts| policy.limited_number(call).map(str::to_owned);
+        let over = |call: Facts| policy.route(&Facts { over_limit: Some(OverLimit::Number), ..call }).route;
+        let surgery = facts("01632 960001");
+
+        assert_eq!((limited(&policy, &surgery), over(surgery.clone())), (None, Route::Connect));
+        let by_day = Facts { hour: 12, ..surgery.clone() };
+        assert_eq!(limited(&policy, &by_day).as_deref(), Some("+441632960001"));
+        assert_eq!(over(by_day), Route::Reject(Rejection::Busy));
+        let source = Facts { over_limit: Some(OverLimit::Source), ..surgery.clone() };
+        assert_eq!(policy.route(&source).route, Route::Reject(Rejection::Busy), "its trunk's limit stays");
+        let watched = Policy { rules: vec![rule(Route::Watch)], ..Policy::default() };
+        assert_eq!(limited(&watched, &surgery).as_deref(), Some("+441632960001"));
+        assert_eq!(limited(&watched, &Facts { dialled_before: true, ..surgery }), None);
+        for gateway in ["fxo-line", "201", "116123", "anonymous"] {
+            assert_eq!(limited(&watched, &facts(gateway)), None, "{gateway}");
+        }
+        assert_eq!(limited(&watched, &facts("5550123")).as_deref(), Some("5550123"));
+    }
+
+    #[test]
+    fn a_name_that_begins_like_a_number_is_none() {
+        let set = NumberSet::new(["+44163296*"], Policy::default().country).unwrap();
+        let rule = Rule { name: "friends".into(), when: vec![Condition::Number(set)], route: Route::Connect };
+        let policy = Policy { rules: vec![rule], ..Policy::default() };
+
+        assert_eq!(policy.route(&facts("+441632960001")).route, Route::Connect);
+        assert_eq!(policy.route(&facts("+44163296x")).route, Route::Watch);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use record::{
     CallRecord, CallSummary, EndingRecord, Judgement, Label, ReasonRecord, SIP_CALL_ID_LIMIT, Step, TEXT_LIMIT,
     UNFINISHED, UtcMillis, clip,
 };
-pub use sqlite::{Filter, MOST_RETIRED, Retention, Store};
+pub use sqlite::{Filter, MOST_RETIRED, Retention, Retired, Store};
 
 #[cfg(test)]
 pub(crate) mod fixture;

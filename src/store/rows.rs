@@ -6,10 +6,13 @@ use rusqlite::{Row, Transaction, params};
 use super::record::{CallRecord, CallSummary, EndingRecord, Judgement, ReasonRecord, Step, UtcMillis};
 use crate::units::{CallTime, PerLeg};
 
-/// Writes one call, in the place of an earlier version of it: its verdicts and steps go with that one.
+/// Writes one call, in the place of an earlier version of it: its verdicts and steps go with that one. Only a process
+/// that has gone on with another's call knows no more than the last of that one's verdicts: those before it stay.
 pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusqlite::Result<()> {
     let id = record.id.to_string();
     let (verdict, action, ending) = (record.verdict(), record.action(), &record.ending);
+    let known = record.verdicts.first().filter(|_| record.restored.is_some());
+    let before = known.map_or(Ok(Vec::new()), |first| verdicts_before(transaction, &id, first.at))?;
     // By position, in the order of the columns: names would be looked up for each record.
     let mut calls = transaction.prepare_cached(
         "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
@@ -51,14 +54,23 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &CallRecord) -> rusq
         record.lifted.as_ref().map(|lifted| millis(lifted.0)),
         record.lifted.as_ref().map(|lifted| &lifted.1),
     ])?;
-    insert_verdicts(transaction, &id, &record.verdicts)?;
+    insert_verdicts(transaction, &id, before.iter().chain(&record.verdicts))?;
     insert_steps(transaction, &id, &record.steps)
 }
 
-fn insert_verdicts(transaction: &Transaction<'_>, id: &str, verdicts: &[Judgement]) -> rusqlite::Result<()> {
-    if verdicts.is_empty() {
-        return Ok(());
-    }
+fn verdicts_before(transaction: &Transaction<'_>, id: &str, at: CallTime) -> rusqlite::Result<Vec<Judgement>> {
+    let mut verdicts = transaction.prepare_cached(
+        "SELECT at_ms AS verdict_ms, class, no_speech, live, recorded, press_key, reasons
+         FROM verdicts WHERE call = ?1 AND at_ms < ?2 ORDER BY number",
+    )?;
+    verdicts.query_map(params![id, millis(at)], judgement)?.collect()
+}
+
+fn insert_verdicts<'v>(
+    transaction: &Transaction<'_>,
+    id: &str,
+    verdicts: impl Iterator<Item = &'v Judgement>,
+) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached("INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
     for (number, verdict) in (0_i64..).zip(verdicts) {
         let [no_speech, live, recorded, press_key] = verdict.probabilities;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One step for each `user_version`, from 0. A released step is never edited: the next one changes what it left.
-const STEPS: &[&str] = &[FIRST, RESTORED, LIFTED];
+const STEPS: &[&str] = &[FIRST, RESTORED, LIFTED, REFUSED];
 
 /// `user_version` of a file that is up to date.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -84,6 +84,12 @@ const RESTORED: &str = "ALTER TABLE calls ADD COLUMN restored_utc INTEGER;";
 const LIFTED: &str = "
 ALTER TABLE calls ADD COLUMN lifted_ms INTEGER;
 ALTER TABLE calls ADD COLUMN lifted_by TEXT;
+";
+
+/// Calls that a limit has refused: a flood of them goes before anybody's calls.
+const REFUSED: &str = "
+CREATE INDEX calls_refused ON calls (began_utc)
+WHERE answered_utc IS NULL AND route_enforcement = 'done' AND rule IN ('limits.per_source', 'limits.per_number');
 ";
 
 /// `user_version` of the file.

@@ -30,8 +30,17 @@ const WAL_LIMIT: i64 = 16 << 20;
 pub struct Retention {
     /// Records of older calls go.
     pub keep: Duration,
-    /// Beyond this many the oldest go.
+    /// Beyond this many, those that a limit refused go first, then the oldest.
     pub most: u64,
+}
+
+/// Calls that one [`Store::retain`] has deleted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Retired {
+    /// All of them.
+    pub calls: usize,
+    /// Those that were not too old, but too many.
+    pub surplus: usize,
 }
 
 impl Default for Retention {
@@ -137,13 +146,13 @@ impl Store {
         self.checked(ids.and_then(read))
     }
 
-    /// Deletes what is too old or too much, at most [`MOST_RETIRED`] calls at a time. Returns how many went.
+    /// Deletes what is too old or too much, at most [`MOST_RETIRED`] calls at a time.
     ///
     /// Of what is too old, it takes no more than one day's (UTC): a clock that is ahead for an hour must not cost all.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn retain(&mut self, retention: &Retention, now: SystemTime) -> Result<usize, StoreError> {
+    pub fn retain(&mut self, retention: &Retention, now: SystemTime) -> Result<Retired, StoreError> {
         let deleted = self.delete_beyond(retention, now);
         self.checked(deleted)
     }
@@ -255,7 +264,7 @@ impl Store {
         Ok(record)
     }
 
-    fn delete_beyond(&mut self, retention: &Retention, now: SystemTime) -> rusqlite::Result<usize> {
+    fn delete_beyond(&mut self, retention: &Retention, now: SystemTime) -> rusqlite::Result<Retired> {
         let oldest = UtcMillis::from(now.checked_sub(retention.keep).unwrap_or(SystemTime::UNIX_EPOCH));
         let first: Option<i64> = self.connection.query_row("SELECT min(began_utc) FROM calls", [], |row| row.get(0))?;
         let oldest = oldest.0.min(first.map_or(i64::MAX, next_day));
@@ -264,21 +273,32 @@ impl Store {
         let mut old = self.connection.prepare(
             "DELETE FROM calls WHERE id IN (SELECT id FROM calls WHERE began_utc < ?1 ORDER BY began_utc LIMIT ?2)",
         )?;
-        let mut gone = 0;
+        // In the order of an index that holds no others, so that none is looked for among a million.
+        let mut refused = self.connection.prepare(
+            "DELETE FROM calls WHERE id IN (SELECT id FROM calls INDEXED BY calls_refused
+             WHERE answered_utc IS NULL AND route_enforcement = 'done'
+               AND rule IN ('limits.per_source', 'limits.per_number')
+             ORDER BY began_utc LIMIT ?1)",
+        )?;
+        let mut retired = Retired::default();
         for _ in 0..SLICES {
             let mut deleted = old.execute(params![oldest, SLICE])?;
             if deleted == 0 && surplus > 0 {
-                // None is too old any more: now the oldest are too many.
-                deleted =
-                    old.execute(params![i64::MAX, i64::try_from(surplus).map_or(SLICE, |left| left.min(SLICE))])?;
+                // None is too old any more: now some are too many. A flood must not cost the records of all others.
+                let most = i64::try_from(surplus).map_or(SLICE, |left| left.min(SLICE));
+                deleted = refused.execute([most])?;
+                if deleted == 0 {
+                    deleted = old.execute(params![i64::MAX, most])?;
+                }
+                retired.surplus += deleted;
             }
             if deleted == 0 {
                 break;
             }
             surplus = surplus.saturating_sub(deleted);
-            gone += deleted;
+            retired.calls += deleted;
         }
-        Ok(gone)
+        Ok(retired)
     }
 }
 

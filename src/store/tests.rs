@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 use super::fixture::diverted_call;
-use super::{CallRecord, EndingRecord, Filter, Retention, Store, StoreError, UNFINISHED, UtcMillis};
+use super::{CallRecord, EndingRecord, Filter, Retention, Retired, Store, StoreError, UNFINISHED, UtcMillis};
 use crate::units::CallId;
 
 fn call(id: u64, change: impl FnOnce(&mut CallRecord)) -> CallRecord {
@@ -128,13 +128,13 @@ fn what_is_too_old_or_too_much_goes_with_all_that_belongs_to_it() {
     let now = SystemTime::UNIX_EPOCH + began + Duration::from_secs(100);
 
     let keep_all = Retention { keep: Duration::from_secs(3_600), most: 5_000 };
-    assert_eq!(store.retain(&keep_all, now).unwrap(), 0);
-    assert_eq!(store.retain(&Retention { most: 600, ..keep_all }, now).unwrap(), 600);
+    assert_eq!(store.retain(&keep_all, now).unwrap(), Retired::default());
+    assert_eq!(store.retain(&Retention { most: 600, ..keep_all }, now).unwrap(), Retired { calls: 600, surplus: 600 });
     assert_eq!(ids(&store, &Filter::default()).first(), Some(&1_200));
 
     // All but the last 100 began more than 98.9 s ago.
     let keep = Duration::from_millis(100_000 - 1_100);
-    assert_eq!(store.retain(&Retention { keep, ..keep_all }, now).unwrap(), 499);
+    assert_eq!(store.retain(&Retention { keep, ..keep_all }, now).unwrap(), Retired { calls: 499, surplus: 0 });
     assert_eq!(store.count().unwrap(), 101);
     for table in ["verdicts", "steps"] {
         let left: i64 = store
@@ -157,16 +157,61 @@ fn a_clock_that_is_ahead_costs_a_day_of_records_at_a_time() {
     records.extend((10..10 + many).map(|id| on_day(id, 1)));
     let (_folder, mut store) = with(&records);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 24 * 3_600);
-    let mut look = || store.retain(&Retention::default(), now).unwrap();
+    let mut look = || store.retain(&Retention::default(), now).unwrap().calls;
 
     // The second of a day that is too much for one look ends where the day does.
     assert_eq!([look(), look(), look(), look()], [1, 10_000, 501, 1]);
 
     assert_eq!(store.count().unwrap(), 7);
     let most = Retention { most: 3, ..Retention::default() };
-    assert_eq!(store.retain(&most, now).unwrap(), 4, "the number alone needs no clock");
+    assert_eq!(store.retain(&most, now).unwrap().calls, 4, "the number alone needs no clock");
     let back = SystemTime::UNIX_EPOCH + Duration::from_millis(diverted_call().began.0.unsigned_abs());
-    assert_eq!(store.retain(&Retention::default(), back).unwrap(), 0);
+    assert_eq!(store.retain(&Retention::default(), back).unwrap(), Retired::default());
+}
+
+#[test]
+fn a_flood_of_refused_calls_costs_no_record_of_another() {
+    use crate::policy::facts::OverLimit;
+
+    let refused = |id: u64, limit: OverLimit| {
+        call(id, |record| {
+            record.rule = limit.setting().into();
+            record.route = "reject".into();
+            record.answered = None;
+        })
+    };
+    let mut records: Vec<_> = (1..=10).map(call_at).collect();
+    records.extend((11..=1_100).map(|id| refused(id, OverLimit::Number)));
+    records.extend((1_101..=1_200).map(|id| refused(id, OverLimit::Source)));
+    // Answered, as nothing is enforced; or not, and nobody was refused for it.
+    records.push(CallRecord { answered: call_at(1).answered, ..refused(1_201, OverLimit::Source) });
+    records.push(CallRecord { route_enforcement: "observed".into(), ..refused(1_202, OverLimit::Source) });
+    let (_folder, mut store) = with(&records);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(diverted_call().began.0.unsigned_abs());
+
+    let some = Retention { most: 13, ..Retention::default() };
+    assert_eq!(store.retain(&some, now).unwrap(), Retired { calls: 1_189, surplus: 1_189 });
+    assert_eq!(ids(&store, &Filter::default())[..4], [1_202, 1_201, 1_200, 10]);
+    let fewer = Retention { most: 10, ..Retention::default() };
+    assert_eq!(store.retain(&fewer, now).unwrap(), Retired { calls: 3, surplus: 3 });
+    assert_eq!(ids(&store, &Filter::default()), [1_202, 1_201, 10, 9, 8, 7, 6, 5, 4, 3], "then the oldest");
+}
+
+#[test]
+fn a_call_that_another_process_went_on_with_keeps_what_was_thought_before() {
+    let before = call_at(1);
+    let [first, last] = <[_; 2]>::try_from(before.verdicts.clone()).unwrap();
+    let later = super::Judgement { at: crate::units::CallTime::from_millis(9_000), ..first.clone() };
+    let after = CallRecord { restored: Some(UtcMillis(7)), verdicts: vec![last.clone(), later.clone()], ..call_at(1) };
+    let (_folder, mut store) = with(&[before]);
+
+    // Twice is as once.
+    for _ in 0..2 {
+        store.write(std::slice::from_ref(&after)).unwrap();
+        let kept = store.call(&CallId(1).to_string()).unwrap().unwrap();
+        assert_eq!(kept.verdicts, [first.clone(), last.clone(), later.clone()]);
+        assert_eq!(kept.summary(), after.summary());
+    }
 }
 
 #[test]
@@ -187,7 +232,7 @@ fn an_empty_file_gets_the_schema_once() {
 fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_records() {
     let (folder, store) = with(&[call_at(1)]);
     let path = folder.path().join("calls.db");
-    store.connection().execute_batch("ALTER TABLE calls DROP COLUMN restored_utc; ALTER TABLE calls DROP COLUMN lifted_ms; ALTER TABLE calls DROP COLUMN lifted_by; PRAGMA user_version = 1;").unwrap();
+    store.connection().execute_batch("DROP INDEX calls_refused; ALTER TABLE calls DROP COLUMN restored_utc; ALTER TABLE calls DROP COLUMN lifted_ms; ALTER TABLE calls DROP COLUMN lifted_by; PRAGMA user_version = 1;").unwrap();
     drop(store);
 
     let mut store = Store::open(&path).unwrap();

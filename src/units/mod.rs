@@ -16,7 +16,7 @@ mod time;
 
 pub use address::{Plain, is_private};
 pub use escaped::unescaped;
-pub use file::{open_regular, read_bytes, read_text};
+pub use file::{beside, open_regular, read_bytes, read_text, replace};
 pub use id::CallId;
 pub use leg::{Leg, PerLeg};
 pub use measure::{Dbov, Ratio, RtpTimestamp, SampleRate, SequenceNumber, Ssrc};

@@ -1,8 +1,13 @@
 //! What passes beside calls, what is refused at the door, and what rules do with a call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence::call::Settings;
 use ringfence::policy::action::{Rejection, Route};
+use ringfence::policy::facts::OverLimit;
+use ringfence::policy::number::NumberSet;
+use ringfence::policy::rules::Policy;
 use ringfence::units::Leg;
 
 use super::{MS, rejecting};
@@ -209,6 +214,25 @@ fn a_608_is_said_in_words_to_a_caller_that_does_not_know_it() {
           4000       * close
           4000       > trunk 608 Rejected (1 INVITE)
           4000 trunk > ACK sip:201@192.0.2.1:5060
+        ",
+    );
+    world.rest();
+
+    // Over a limit, nothing is said: it would hold ports.
+    let set = NumberSet::new(["+44*"], Policy::default().country).unwrap();
+    let policy = Arc::new(Policy { block: set, ..Policy::default() });
+    let mut world = World::new(Settings { policy, ..settings() });
+    world.media_in_ladder = true;
+    world.over_limit = Some(OverLimit::Number);
+    let caller = Phone::caller("flood");
+    world.send(TRUNK, &caller.request("INVITE", &sdp(TRUNK, "")));
+    world.send(TRUNK, &caller.request("ACK", ""));
+    expect(
+        &mut world,
+        "
+             0 trunk > INVITE sip:201@192.0.2.1:5060 sdp
+             0       > trunk 608 Rejected (1 INVITE)
+             0 trunk > ACK sip:201@192.0.2.1:5060
         ",
     );
     world.rest();

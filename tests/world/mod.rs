@@ -196,9 +196,9 @@ impl World {
                     self.count_final(&text);
                     self.inbox.entry(to).or_default().push_back(text);
                 }
-                Output::Consult { call, number, .. } => {
+                Output::Consult { call, facts, .. } => {
                     self.calls.push(call);
-                    self.number = number.map(|number| number.0.to_string());
+                    self.number = facts.caller.text().map(|number| number.0.to_string());
                     let over_limit = self.over_limit;
                     let answer = Input::Consulted { call, over_limit, dialled_before: false, hour: 12, weekday: 2 };
                     self.switchboard.handle_input(answer, self.now);

@@ -54,8 +54,8 @@ pub enum Order {
     Awake,
     /// End one call.
     HangUp(CallId),
-    /// Take one call away from its caller.
-    Divert(CallId),
+    /// Take one call away from its caller; answers whether that may be.
+    Divert(CallId, Sender<bool>),
     /// Take no new calls.
     Drain,
     /// End all calls.
@@ -226,7 +226,19 @@ impl Signalling {
     /// Gives an order; false where the shard is gone or its inbox full.
     pub fn order(&self, order: Order) -> bool {
         let taken = self.orders.try_send(order).is_ok();
-        taken && self.waker.wake().is_ok()
+        if taken {
+            // A failed wake-up costs at most LONGEST_WAIT.
+            let _ = self.waker.wake();
+        }
+        taken
+    }
+
+    /// Takes a call away from its caller; refused where it is not answered, or has been taken away. Waits for the shard,
+    /// at most a second.
+    #[must_use]
+    pub fn divert(&self, call: CallId) -> Reply {
+        let (answer, diverted) = bounded(1);
+        Reply::of(self.order(Order::Divert(call, answer)), &diverted)
     }
 
     /// Lifts a block; refused where there is none. Waits for the shard, at most a second.
@@ -302,16 +314,21 @@ pub enum Reply {
     Done,
     /// That may not be, or cannot.
     Refused,
+    /// The shard is gone, or has no room for it: it will not be done.
+    NotTaken,
     /// It has not answered within a second, and may still do it.
     Late,
 }
 
 impl Reply {
     fn of(ordered: bool, answer: &Receiver<bool>) -> Self {
-        match ordered.then(|| answer.recv_timeout(ANSWER_WITHIN).ok()).flatten() {
-            Some(true) => Self::Done,
-            Some(false) => Self::Refused,
-            None => Self::Late,
+        if !ordered {
+            return Self::NotTaken;
+        }
+        match answer.recv_timeout(ANSWER_WITHIN) {
+            Ok(true) => Self::Done,
+            Ok(false) => Self::Refused,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Self::Late,
         }
     }
 }
@@ -372,6 +389,6 @@ mod tests {
 
         assert_eq!((heard(true), heard(false)), (Reply::Done, Reply::Refused));
         drop(answer);
-        assert_eq!((Reply::of(true, &asked), Reply::of(false, &asked)), (Reply::Late, Reply::Late));
+        assert_eq!((Reply::of(true, &asked), Reply::of(false, &asked)), (Reply::Late, Reply::NotTaken));
     }
 }

@@ -16,7 +16,7 @@ use crate::io::clock;
 use crate::io::threads::StandBack;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::observer::Shared;
-use crate::store::{CallRecord, MOST_RETIRED, Store, StoreError};
+use crate::store::{CallRecord, MOST_RETIRED, Retired, Store, StoreError};
 
 /// Records that wait for the thread.
 const WAITING: usize = 4_096;
@@ -91,6 +91,8 @@ struct Writing {
     flush_at: Option<Instant>,
     retain_at: Instant,
     failing: Option<Failing>,
+    /// The log has told of more records than are kept.
+    told_surplus: bool,
 }
 
 struct Failing {
@@ -104,7 +106,8 @@ impl Writing {
         let now = clock::now();
         // The first flush has nothing to write: it opens the store, so that a bad one is told at the start.
         let (flush_at, retain_at) = (Some(now), now);
-        Self { path, waiting, shared, store: None, pending: Vec::new(), flush_at, retain_at, failing: None }
+        let pending = Vec::new();
+        Self { path, waiting, shared, store: None, pending, flush_at, retain_at, failing: None, told_surplus: false }
     }
 
     fn run(mut self, stopped: &Receiver<Instant>) {
@@ -186,8 +189,13 @@ impl Writing {
             return Ok(());
         }
         let retention = self.shared.records().retention;
-        let gone = self.store.as_mut().map_or(Ok(0), |store| store.retain(&retention, clock::wall()))?;
-        self.retain_at = now + if gone >= MOST_RETIRED { RETAIN_ON } else { RETAIN_EVERY };
+        let retired = self.store.as_mut().map(|store| store.retain(&retention, clock::wall())).transpose()?;
+        let Retired { calls, surplus } = retired.unwrap_or_default();
+        if surplus > 0 && !std::mem::replace(&mut self.told_surplus, true) {
+            let kept = retention.most;
+            warn!(kept, "There are too many call records: those of calls over a limit go first, then the oldest");
+        }
+        self.retain_at = now + if calls >= MOST_RETIRED { RETAIN_ON } else { RETAIN_EVERY };
         Ok(())
     }
 

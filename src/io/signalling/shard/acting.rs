@@ -7,7 +7,7 @@ use super::Shard;
 use crate::call::{Input, Output};
 use crate::gate::CallAdmission;
 use crate::io::clock;
-use crate::policy::facts::{CallDirection, OverLimit};
+use crate::policy::facts::{CallDirection, Facts, OverLimit};
 use crate::rtp::control::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Flow, Transport};
 
@@ -28,25 +28,28 @@ impl Shard {
                     self.streams.send(transmit.flow, transmit.bytes, now);
                 }
             },
-            Output::Consult { call, direction, source, proven, number, called } => {
-                let number = number.as_ref().map(|number| &*number.0);
-                let over_limit = match direction {
+            Output::Consult { call, proven, facts, policy } => {
+                let shown = facts.caller.text().cloned();
+                let dialled_before = shown.as_ref().is_some_and(|shown| self.dialled.knows(&shown.0, now));
+                let (hour, weekday) = clock::local_hour();
+                let facts = Facts { dialled_before, hour, weekday, ..*facts };
+                let over_limit = match facts.direction {
                     // The PBX is never limited: its users' calls are not ours to count.
                     CallDirection::Outbound => {
-                        self.dialled.remember(&called.0, now);
+                        self.dialled.remember(&facts.called.0, now);
                         None
                     }
-                    CallDirection::Inbound => match self.gate.call(source, proven, number, now) {
-                        CallAdmission::Pass => None,
-                        CallAdmission::OverSource => Some(OverLimit::Source),
-                        CallAdmission::OverNumber => Some(OverLimit::Number),
-                    },
+                    CallDirection::Inbound => {
+                        if let Some(shown) = &shown {
+                            self.dialled.called_by(&shown.0, now);
+                        }
+                        match self.gate.call(facts.source, proven, policy.limited_number(&facts), now) {
+                            CallAdmission::Pass => None,
+                            CallAdmission::OverSource => Some(OverLimit::Source),
+                            CallAdmission::OverNumber => Some(OverLimit::Number),
+                        }
+                    }
                 };
-                let dialled_before = number.is_some_and(|number| self.dialled.knows(number, now));
-                if let (CallDirection::Inbound, Some(number)) = (direction, number) {
-                    self.dialled.called_by(number, now);
-                }
-                let (hour, weekday) = clock::local_hour();
                 self.answer(Input::Consulted { call, over_limit, dialled_before, hour, weekday }, now);
             }
             Output::Media(MediaCommand::Open { call, local, ports: None }) => {

@@ -274,7 +274,13 @@ impl Shard {
             }
             Order::Awake => self.step(|switchboard| switchboard.handle_input(Input::Awake, now), now),
             Order::HangUp(call) => self.step(|switchboard| switchboard.handle_input(Input::HangUp { call }, now), now),
-            Order::Divert(call) => self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now),
+            Order::Divert(call, answer) => {
+                let may = self.switchboard.may_divert(call);
+                if may {
+                    self.step(|switchboard| switchboard.handle_input(Input::Divert { call }, now), now);
+                }
+                let _ = answer.try_send(may);
+            }
             Order::Drain => self.step(|switchboard| switchboard.handle_input(Input::Drain, now), now),
             Order::EndAll => self.step(|switchboard| switchboard.handle_input(Input::EndAll, now), now),
             Order::Unanswered(answer) => {
