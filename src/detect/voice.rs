@@ -10,7 +10,7 @@
 //! has none. The floor is right from the first frames on, falls at once, and rises with noise that stays.
 //!
 //! A hum or a chord that never stops raises both floors above a voice that everybody hears well beside it. Where the
-//! floor is that loud, speech may also stand out in any of five bands: a sustained sound fills few of them.
+//! floor stays that loud, speech may also stand out in any of five bands: a sustained sound fills few of them.
 //!
 //! It takes a quiet voice for noise, too. So a leg on which nothing has been loud for some seconds is shown to it louder.
 
@@ -63,6 +63,9 @@ const DOUBLED: i32 = 3;
 
 /// A floor this near below the loudest frames may hide a voice, dB.
 const HIDES: f32 = 12.0;
+/// Frames of a leg before its floor is said to hide anybody: 0.8 s. Until then it is not known how loud the caller is, and
+/// whoever talks behind him may be all that is heard.
+const KNOWN: u8 = 40;
 /// Speech is at least this much above the noise of a band: that of a narrow one varies more.
 const ABOVE_BAND_DB: f32 = 12.0;
 /// Size of a frame's transform: bins of 31.25 Hz.
@@ -91,6 +94,8 @@ pub struct Voice {
     /// Of the voice's band.
     band_floor: Floor,
     spectrum: Spectrum<{ SIZE / 2 }>,
+    /// Frames so far, up to [`KNOWN`].
+    frames: u8,
     /// Of each band, while the floor is loud.
     floors: Option<Box<[Floor; BANDS]>>,
     /// Of the loudest frames, dBov. A caller is of common level until he has been quieter for some seconds.
@@ -112,6 +117,7 @@ impl Voice {
             floor: Floor::NONE,
             band_floor: Floor::NONE,
             spectrum: Spectrum::new(planner, &TABLES),
+            frames: 0,
             floors: None,
             loudest: COMMON,
             quiet: 0,
@@ -129,7 +135,8 @@ impl Voice {
         }
         let band = band_level(&frame.samples);
         let (floor, band_floor) = (self.floor.frame(level.0), self.band_floor.frame(band));
-        let hides = floor >= self.loudest - HIDES;
+        self.frames = KNOWN.min(self.frames + 1);
+        let hides = self.frames == KNOWN && floor >= self.loudest - HIDES;
         if !hides {
             self.floors = None;
         }
