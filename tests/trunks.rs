@@ -261,6 +261,31 @@ fn where_no_registrar_can_they_are_asked_once_and_left_in_peace() {
     }
 }
 
+/// One that registers nobody may still probe us, or end a call.
+#[test]
+fn hosts_that_are_silent_to_register_are_not_asked_in_turns_for_what_else_they_say() {
+    let mut world = World::new(registering_at_two_hosts());
+    world.input(Input::Start);
+    let mut asked = 0;
+    for second in 0..150 {
+        world.run(MS(1_000));
+        for peer in [TRUNK, SPARE] {
+            while let Some(request) = world.receive(peer) {
+                asked += usize::from(request.starts_with("REGISTER "));
+            }
+        }
+        if second % 20 == 19 {
+            let phone = Phone::caller(&format!("probe-{second}"));
+            world.send(TRUNK, &phone.request("OPTIONS", ""));
+        }
+        if world.trunk_events.iter().any(|event| event.contains("RegistrationFailed")) {
+            assert!((60..=70).contains(&second), "after {second} s, {asked} sent");
+            return;
+        }
+    }
+    panic!("it never failed: {:?}", world.trunk_events);
+}
+
 #[test]
 fn challenges_are_answered_with_a_user_name_of_their_own() {
     let mut settings = registering();

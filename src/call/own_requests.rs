@@ -12,7 +12,7 @@ use super::trunks::TrunkChange;
 use crate::sip::flow::Hop;
 use crate::sip::transaction::{ClientId, ClientKind};
 use crate::sip::wire::{MAX_FORWARDS, Message, StatusCode};
-use crate::trunk::{Next, Registered, State, Target};
+use crate::trunk::{Next, Registered, Registration, State, Target};
 
 /// One that is under way.
 #[derive(Clone, Debug)]
@@ -113,13 +113,19 @@ impl Switchboard {
         }
         if own.register {
             self.look_at_ourselves(trunk, own.hop, message);
-            if code == StatusCode::SERVICE_UNAVAILABLE && self.has_another_registrar(trunk, own.hop) {
+            let fails = code == StatusCode::SERVICE_UNAVAILABLE && !self.is_unregistering(trunk);
+            if fails && self.has_another_registrar(trunk, own.hop) {
                 self.register(trunk, now);
             } else {
                 self.registered(trunk, Some((message, code)), now);
             }
         }
         true
+    }
+
+    fn is_unregistering(&self, trunk: &Trunk) -> bool {
+        let standing = self.trunks.standing.get(&trunk.name);
+        standing.and_then(|standing| standing.registration.as_ref()).is_some_and(Registration::is_ending)
     }
 
     /// The registrar at `hop` cannot. True: another host of the trunk may (RFC 3263 §4.3), and is to be asked.
@@ -155,8 +161,7 @@ impl Switchboard {
         let settings = Arc::clone(&self.settings);
         let trunk = own.trunk.as_ref().filter(|_| own.register).and_then(|name| settings.trunk(name));
         if let Some(trunk) = trunk {
-            if trunk.targets.iter().any(|target| !self.is_down(&trunk.name, target.hop)) {
-                // Another host of the trunk may answer (RFC 3263 §4.3); each is tried once, because silence marks it.
+            if self.has_another_registrar(trunk, own.hop) {
                 self.register(trunk, now);
             } else {
                 self.registered(trunk, None, now);

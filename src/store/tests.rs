@@ -232,7 +232,10 @@ fn an_empty_file_gets_the_schema_once() {
 fn a_file_of_the_first_version_is_brought_up_to_date_and_keeps_its_records() {
     let (folder, store) = with(&[call_at(1)]);
     let path = folder.path().join("calls.db");
-    store.connection().execute_batch("DROP INDEX calls_refused; ALTER TABLE calls DROP COLUMN restored_utc; ALTER TABLE calls DROP COLUMN lifted_ms; ALTER TABLE calls DROP COLUMN lifted_by; PRAGMA user_version = 1;").unwrap();
+    let old = "DROP INDEX calls_refused; ALTER TABLE calls DROP COLUMN restored_utc; \
+               ALTER TABLE calls DROP COLUMN lifted_ms; ALTER TABLE calls DROP COLUMN lifted_by; \
+               PRAGMA user_version = 1;";
+    store.connection().execute_batch(old).unwrap();
     drop(store);
 
     let mut store = Store::open(&path).unwrap();

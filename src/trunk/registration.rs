@@ -209,10 +209,17 @@ impl Registration {
         due
     }
 
-    /// The registrar cannot. True: another of `hosts` may be asked in the same attempt, each of them once.
+    /// The registrar cannot. True: another of `hosts` may be asked in the same attempt, in which so many are asked as
+    /// there are: one that is silent to REGISTER may be heard otherwise, and is not asked in turns for that.
     pub fn may_move(&mut self, hosts: usize) -> bool {
         self.moves = self.moves.saturating_add(1);
-        !self.ending && self.moves < hosts
+        self.moves < hosts
+    }
+
+    /// The binding is being taken back.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending
     }
 
     /// The next REGISTER goes to another host, which knows nothing of what was said before.
