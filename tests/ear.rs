@@ -298,8 +298,8 @@ fn no_speech_is_taken_for_a_key_that_is_to_be_held() {
     assert!(voices.iter().map(Vec::len).sum::<usize>() > 200 * 8_000, "minutes of it");
 }
 
-/// Over this much white noise "Press one to accept the call" becomes "That's one of the steps" and "Next one to the Texas
-/// wheel".
+/// Over this much white noise "Press one to accept the call" becomes "That's one of the steps" and "Next one to the
+/// Texas wheel".
 #[test]
 fn a_key_prompt_is_found_behind_words_that_were_misheard() {
     let recogniser = Recogniser::load("config/models/moonshine-tiny-en".as_ref()).unwrap();

@@ -24,8 +24,8 @@ pub fn load_file(path: &Path) -> Result<Settings, String> {
     load(&text, folder, None).map_err(|problems| config::problems_text(path, &problems))
 }
 
-/// The same for a start itself, which leaves out what it cannot read of lists of numbers: other programs write them, and
-/// a list that is missing must not keep the telephone down.
+/// The same for a start itself, which leaves out what it cannot read of lists of numbers: other programs write them,
+/// and a list that is missing must not keep the telephone down.
 ///
 /// # Errors
 /// As above.

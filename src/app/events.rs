@@ -31,8 +31,8 @@ const GATHER: Duration = Duration::from_millis(25);
 /// end.
 const TAKEN_AWAY: usize = 4_096;
 
-/// Bytes of the file of known recordings from which on those that there are too many of go at once: at the next start, a
-/// file is read up to [`shipped::MOST`].
+/// Bytes of the file of known recordings from which on those that there are too many of go at once: at the next start,
+/// a file is read up to [`shipped::MOST`].
 const LONG: u64 = 16 << 20;
 
 /// Learns the recordings of calls that were scams.

@@ -280,8 +280,8 @@ impl App {
         self.inner.file.as_deref().map_or(Ok(()), |file| doubts::next_start(file, &self.inner.addresses))
     }
 
-    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard, which also hears of
-    /// a sleep of this machine. To be called about once a second.
+    /// Hands the newest counts to the metrics, and changed addresses of trunks and PBX to the shard, which also hears
+    /// of a sleep of this machine. To be called about once a second.
     pub fn tick(&self) {
         trunks::follow_names(&self.inner);
         trunks::follow_sleep(&self.inner);
@@ -328,8 +328,8 @@ impl App {
 
     /// Ends without a BYE to anybody, so that the next process can go on with the calls; audio flows until the end.
     /// Waits for a moment in which no call is being set up, for `sip.drain_for` at most (or until something comes on
-    /// `hurry`); calls that are not answered by then are refused. Without a journal, or with one that cannot be written,
-    /// it does what [`App::stop`] does.
+    /// `hurry`); calls that are not answered by then are refused. Without a journal, or with one that cannot be
+    /// written, it does what [`App::stop`] does.
     pub fn hand_over(self, hurry: &Receiver<()>) {
         if !self.has_journal() {
             return self.stop(hurry);

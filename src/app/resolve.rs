@@ -402,8 +402,8 @@ pub(super) fn local(settings: &Settings, resolved: &Resolved, bound: &[Hop]) -> 
         let outside = first.or_else(|problem| known.find_map(Result::ok).ok_or(problem))?;
         return Ok(Locals { outside, inside, ways });
     }
-    // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may be
-    // on this machine, whose address of itself is no use to anybody else.
+    // No trunk is resolved yet. Calls may come all the same, from their networks, or else from somewhere: the PBX may
+    // be on this machine, whose address of itself is no use to anybody else.
     let networks = trunks.iter().flat_map(|trunk| &trunk.networks).map(IpNet::addr);
     let mut peers = networks.chain(SOMEWHERE).map(|ip| SocketAddr::new(ip, 5_060));
     let outside = peers.find_map(|peer| local_towards(peer, bound).ok());

@@ -281,8 +281,8 @@ impl Framer {
             return if restarts { self.restart(packet, arrival, samples) } else { None };
         };
         let is_new = anchor.is_new(packet.sequence);
-        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the clock.
-        // Another goes by the numbers, so that it takes no place from the packet that is next by these.
+        // Numbers that stand still are no reason not to hear what the clock says is new: a receiver may go by the
+        // clock. Another goes by the numbers, so that it takes no place from the packet that is next by these.
         if !is_newest && start >= anchor.end {
             return Some(start);
         }

@@ -23,8 +23,8 @@ use crate::sip::wire::sdp::Sdp;
 use crate::sip::wire::{Message, Name, StatusCode};
 use crate::units::{CallId, Leg};
 
-/// True where a trunk does not put a call for help through: another one may. Whoever is busy or declines is there, and what
-/// asks for credentials is no refusal.
+/// True where a trunk does not put a call for help through: another one may. Whoever is busy or declines is there, and
+/// what asks for credentials is no refusal.
 fn refuses_help(code: StatusCode) -> bool {
     code.0 >= 400 && !matches!(code.0, 401 | 407 | 422 | 486 | 487 | 600 | 603)
 }

@@ -50,8 +50,8 @@ impl Farewell {
 }
 
 impl Switchboard {
-    /// A challenge to a request that was passed on goes back to whoever sent it. A BYE is remembered for its repetition,
-    /// with credentials.
+    /// A challenge to a request that was passed on goes back to whoever sent it. A BYE is remembered for its
+    /// repetition, with credentials.
     pub(super) fn challenged(
         &mut self,
         client: ClientId,

@@ -121,9 +121,9 @@ impl Switchboard {
         }
     }
 
-    /// The call is taken away, and a key of the callee takes it back: the media path looks for those that are pressed as
-    /// tones where keys are held. Gives until when such a key may still be one of the two nines that the guard's voice
-    /// has asked for, if it is a nine.
+    /// The call is taken away, and a key of the callee takes it back: the media path looks for those that are pressed
+    /// as tones where keys are held. Gives until when such a key may still be one of the two nines that the guard's
+    /// voice has asked for, if it is a nine.
     pub(super) fn let_a_key_decide(&mut self, call: &mut Call) -> Option<Instant> {
         let told = call.guard.take().and_then(|guard| guard.told);
         self.hold_keys(call, Held::All);

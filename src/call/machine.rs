@@ -70,8 +70,8 @@ impl Switchboard {
         }
     }
 
-    /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us. Not over a limit:
-    /// a flood of blocked calls would take the ports of all others.
+    /// RFC 8688 §3.2: a caller's side that does not know 608 is told in words, where the offer lets us. Not over a
+    /// limit: a flood of blocked calls would take the ports of all others.
     fn needs_announcement(&self, call: &Call, rejection: Rejection) -> bool {
         if call.facts.over_limit.is_some() || rejection != Rejection::Rejected || call.facts.understands_608 {
             return false;

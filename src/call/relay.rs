@@ -93,8 +93,8 @@ impl RelayedRequest {
 }
 
 impl Call {
-    /// A request inside the dialog has come on a connection. That is the peer's newest one: an older one may be gone, and
-    /// of those to another process nothing is known.
+    /// A request inside the dialog has come on a connection. That is the peer's newest one: an older one may be gone,
+    /// and of those to another process nothing is known.
     fn comes_anew(&mut self, leg: Leg, flow: Flow) {
         let before = self.flow[leg];
         if flow.connection.is_none() || flow.transport != before.transport {
@@ -521,10 +521,10 @@ fn refuses_offer(call: &Call, message: &Message<'_>, leg: Leg) -> bool {
     sdp.anchored_media().map_or(sdp.has_nothing_left(), refuses)
 }
 
-/// True for a caller's change to encryption of its own, or from codecs that the ear knows to others, while it is listened
-/// to, will be once the callee answers, or the callee's keys are held: what is said and pressed would be read by nobody
-/// here. The call goes on as it was (RFC 3261 §14.1). One that was so from its beginning is not listened to; where nothing
-/// is to be done, only looked at, nothing is refused.
+/// True for a caller's change to encryption of its own, or from codecs that the ear knows to others, while it is
+/// listened to, will be once the callee answers, or the callee's keys are held: what is said and pressed would be read
+/// by nobody here. The call goes on as it was (RFC 3261 §14.1). One that was so from its beginning is not listened to;
+/// where nothing is to be done, only looked at, nothing is refused.
 fn hides(call: &Call, media: &Media<'_>, leg: Leg) -> bool {
     let inbound = call.facts.direction == CallDirection::Inbound;
     let listens = if call.answered.is_some() { call.listens_until.is_some() } else { inbound };

@@ -1,9 +1,9 @@
 //! SRTP that ends here: what a peer has said of it, what it is told, and what the media path does about it (RFC 4568).
 //!
-//! Each side has its own word on it. Where neither has one, encryption passes with its keys, where its profile says that
-//! it is some; so does encryption that a side without a word begins, or one of a kind that is not spoken here (DTLS).
-//! Beside the plain profile keys do not pass: peers that take them (RFC 8643) would encrypt what everybody here, and the
-//! ear, takes for plain.
+//! Each side has its own word on it. Where neither has one, encryption passes with its keys, where its profile says
+//! that it is some; so does encryption that a side without a word begins, or one of a kind that is not spoken here
+//! (DTLS). Beside the plain profile keys do not pass: peers that take them (RFC 8643) would encrypt what everybody
+//! here, and the ear, takes for plain.
 
 use serde::{Deserialize, Serialize};
 

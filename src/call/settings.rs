@@ -291,8 +291,8 @@ impl Settings {
         Ok(sdp)
     }
 
-    /// Where `source` stands; None: a stranger. A gateway may stand in the PBX's network, and a PBX in a trunk's: whoever
-    /// names the source most closely has it. Its port decides only where both do so alike.
+    /// Where `source` stands; None: a stranger. A gateway may stand in the PBX's network, and a PBX in a trunk's:
+    /// whoever names the source most closely has it. Its port decides only where both do so alike.
     pub(super) fn side_of(&self, source: SocketAddr) -> Option<Side> {
         let ip = source.ip();
         let inside = closeness(self.pbx.address.ip() == ip, &self.pbx_networks, ip);

@@ -28,8 +28,8 @@ use crate::sip::wire::{BadMessage, Edits, Index, Message, Method, Name, StatusCo
 use crate::units::{CallId, OwnMap, PerLeg};
 
 /// What a request may ask of every proxy (RFC 3261 §20.29) and go on: a caller's number is kept from those who may not
-/// have it (RFC 3323 §4.1), and what registrar and PBX have agreed on for their security (RFC 3329, with the media plane
-/// of German trunks) passes with all its headers.
+/// have it (RFC 3323 §4.1), and what registrar and PBX have agreed on for their security (RFC 3329, with the media
+/// plane of German trunks) passes with all its headers.
 const PROXY_EXTENSIONS: [&str; 3] = ["privacy", "sec-agree", "mediasec"];
 /// Longest texts of peers that are kept for records.
 pub(super) const LONGEST_TEXT: usize = 128;

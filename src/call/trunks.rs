@@ -244,7 +244,8 @@ impl Switchboard {
             }
             if standing.registration.as_ref().map(Registration::register) != trunk.register.as_ref() && !self.draining {
                 if standing.registration.is_some() {
-                    // The new one counts from 1, and a registrar refuses what is no higher than before (RFC 3261 §10.3).
+                    // The new one counts from 1, and a registrar refuses what is no higher than before (RFC 3261
+                    // §10.3).
                     standing.call_id = call_id(dice);
                 }
                 standing.registration = trunk.register.clone().map(|register| Registration::new(register, now));

@@ -205,9 +205,9 @@ impl Watch {
         }
     }
 
-    /// True where something has changed and the last look found the same: whoever writes has finished. One who never does
-    /// is read all the same, now and then. So is a file that is emptied, if it stays so: a shell empties a list before
-    /// the program that is to fill it has even begun.
+    /// True where something has changed and the last look found the same: whoever writes has finished. One who never
+    /// does is read all the same, now and then. So is a file that is emptied, if it stays so: a shell empties a list
+    /// before the program that is to fill it has even begun.
     fn has_changed(&mut self) -> bool {
         let found: Vec<Option<Mark>> = self.files.iter().map(|(file, _)| Mark::of(file)).collect();
         if found.iter().eq(self.files.iter().map(|(_, mark)| mark)) {

@@ -9,8 +9,8 @@ use crate::audio::g711::Law;
 use crate::audio::{FRAME_SAMPLES, FRAME_TIME};
 use crate::units::CallTime;
 
-/// Frames kept at most, 25 s: the longest window that words are recognised in (8 s), the time for which a run over it may
-/// be put off when the caller has finished (16 s), and some to spare.
+/// Frames kept at most, 25 s: the longest window that words are recognised in (8 s), the time for which a run over it
+/// may be put off when the caller has finished (16 s), and some to spare.
 const MOST: usize = 1_250;
 
 #[derive(Clone, Debug)]

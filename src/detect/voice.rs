@@ -12,7 +12,8 @@
 //! A hum or a chord that never stops raises both floors above a voice that everybody hears well beside it. Where the
 //! floor stays that loud, speech may also stand out in any of five bands: a sustained sound fills few of them.
 //!
-//! It takes a quiet voice for noise, too. So a leg on which nothing has been loud for some seconds is shown to it louder.
+//! It takes a quiet voice for noise, too. So a leg on which nothing has been loud for some seconds is shown to it
+//! louder.
 
 use std::sync::LazyLock;
 
@@ -63,8 +64,8 @@ const DOUBLED: i32 = 3;
 
 /// A floor this near below the loudest frames may hide a voice, dB.
 const HIDES: f32 = 12.0;
-/// Frames of a leg before its floor is said to hide anybody: 0.8 s. Until then it is not known how loud the caller is, and
-/// whoever talks behind him may be all that is heard.
+/// Frames of a leg before its floor is said to hide anybody: 0.8 s. Until then it is not known how loud the caller is,
+/// and whoever talks behind him may be all that is heard.
 const KNOWN: u8 = 40;
 /// Speech is at least this much above the noise of a band: that of a narrow one varies more.
 const ABOVE_BAND_DB: f32 = 12.0;

@@ -253,9 +253,9 @@ impl Gate {
         self.help.check().is_ok()
     }
 
-    /// One new call, `proven` as a message is. Calls from `networks.allow` are not counted. Those of a number that is over
-    /// its limit take nothing from the source's, which others call through; and one of a source that is over its limit
-    /// makes no number known, of which a flood could show any.
+    /// One new call, `proven` as a message is. Calls from `networks.allow` are not counted. Those of a number that is
+    /// over its limit take nothing from the source's, which others call through; and one of a source that is over its
+    /// limit makes no number known, of which a flood could show any.
     pub fn call(&mut self, source: IpAddr, proven: bool, number: Option<&str>, now: Instant) -> CallAdmission {
         self.advance(now);
         if self.settings.is_allowed(source) {

@@ -15,8 +15,8 @@ pub fn source_towards(peer: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// How far a listener is from what packets to a peer leave from: 0 where they leave from it by themselves. One beside it
-/// (a floating address, which routes do not name) has in common how most of both begin; all others are equally far.
+/// How far a listener is from what packets to a peer leave from: 0 where they leave from it by themselves. One beside
+/// it (a floating address, which routes do not name) has in common how most of both begin; all others are equally far.
 /// `source`: what [`source_towards`] says.
 #[must_use]
 pub fn distance(listener: IpAddr, source: Option<IpAddr>) -> u32 {

@@ -1,5 +1,5 @@
-//! A name that the system is asked for again and again, the PBX's or our own outside: a container that is started anew, or
-//! a line that is dialled up anew, has another address.
+//! A name that the system is asked for again and again, the PBX's or our own outside: a container that is started anew,
+//! or a line that is dialled up anew, has another address.
 //!
 //! In: a name and a port. Out: its addresses at the last answer. The system is asked and not the DNS, as the name may
 //! stand in its hosts file; it does not say how long an answer holds, and may take seconds, so a thread of its own

@@ -21,8 +21,8 @@ use crate::units::{CallTime, SampleRate};
 
 use super::recording::Recording;
 
-/// Frames of silence after a recording's end, so that the last words are still judged; and of the line before its speech,
-/// for a fingerprint: 1 s.
+/// Frames of silence after a recording's end, so that the last words are still judged; and of the line before its
+/// speech, for a fingerprint: 1 s.
 const TAIL_FRAMES: usize = 50;
 
 /// Frames from one look at the tally to the next: 0.5 s.
@@ -92,8 +92,8 @@ struct Pending {
     lag: Duration,
 }
 
-/// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise` makes
-/// a word run, and says how much computing time it took; None: it failed.
+/// Hears `recording` for `watch_for` from its first speech on, frame by frame, and decides by `policy`. `recognise`
+/// makes a word run, and says how much computing time it took; None: it failed.
 #[must_use]
 pub fn hear(
     recording: &Recording,

@@ -108,8 +108,8 @@ impl Country {
         }
     }
 
-    /// The beginnings of normalised numbers that an operator means by the beginning of a number: as it is dialled, it is
-    /// that of an E.164 number, too.
+    /// The beginnings of normalised numbers that an operator means by the beginning of a number: as it is dialled, it
+    /// is that of an E.164 number, too.
     fn prefixes(&self, text: &str) -> impl Iterator<Item = String> {
         let bare: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
         let international = bare.strip_prefix(self.international_prefix).map(|rest| format!("+{rest}"));
@@ -144,8 +144,8 @@ impl Country {
         [Some(bare), short, national]
     }
 
-    /// Who calls, from the user part that the message shows. What stands behind a `;` is about the number (RFC 3966), as
-    /// that it has been verified, and `%2B` is a plus (RFC 3261 §19.1.2).
+    /// Who calls, from the user part that the message shows. What stands behind a `;` is about the number (RFC 3966),
+    /// as that it has been verified, and `%2B` is a plus (RFC 3261 §19.1.2).
     #[must_use]
     pub fn caller(&self, user: Option<&str>) -> CallerNumber {
         const WITHHELD: [&str; 5] = ["anonymous", "unavailable", "restricted", "unknown", "private"];

@@ -1,7 +1,7 @@
 //! How long a caller is listened to.
 //!
-//! In: the setting, and the class of each verdict. Out: until when. The time counts from where the caller is first heard
-//! to speak: a scam that waits for a voice, in a menu or behind a hold, says nothing until then.
+//! In: the setting, and the class of each verdict. Out: until when. The time counts from where the caller is first
+//! heard to speak: a scam that waits for a voice, in a menu or behind a hold, says nothing until then.
 
 use std::time::Duration;
 

@@ -53,8 +53,8 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts `bytes` in the place of what a file holds: after a kill or a power cut too, all of the old is there or all of the
-/// new. A link stays one, and the file's owner and mode stay.
+/// Puts `bytes` in the place of what a file holds: after a kill or a power cut too, all of the old is there or all of
+/// the new. A link stays one, and the file's owner and mode stay.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let path = std::fs::canonicalize(path)?;
     let (found, new) = (std::fs::metadata(&path)?, beside(&path, "new"));

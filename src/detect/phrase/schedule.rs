@@ -80,15 +80,16 @@ const FIRST_RATE: f32 = 0.06;
 /// Weight of the last run's cost in the expected cost of the next.
 const LAST_RATE: f32 = 0.3;
 
-/// Where no other run waits, a call may take this share of the time that it has lasted. Then a machine that is four times
-/// slower than usual hears all words, too.
+/// Where no other run waits, a call may take this share of the time that it has lasted. Then a machine that is four
+/// times slower than usual hears all words, too.
 const SPARE_SHARE: f32 = 0.5;
 
 /// Speech that no run has heard, as a share of the longest window: so much must not wait for its call's share.
 const BEHIND: f32 = 0.5;
 
-/// Behind so much silence, the caller's last words must not wait for their call's share, and the window moves no further.
-/// With 1 s, runs of recorded calls would not be those that weights were fitted with, on a usual machine either.
+/// Behind so much silence, the caller's last words must not wait for their call's share, and the window moves no
+/// further. With 1 s, runs of recorded calls would not be those that weights were fitted with, on a usual machine
+/// either.
 const FINISHED: Duration = Duration::from_secs(2);
 
 /// Where unheard speech begins within words, so much before it is heard again.
@@ -250,8 +251,8 @@ impl Schedule {
         self.settings.longest.mul_f32(BEHIND)
     }
 
-    /// Forgets the oldest speech, up to a pause if there is one in the right place. Where runs have come late, what none
-    /// has heard is not forgotten, as far as a window reaches.
+    /// Forgets the oldest speech, up to a pause if there is one in the right place. Where runs have come late, what
+    /// none has heard is not forgotten, as far as a window reaches.
     fn slide(&mut self) {
         let now = self.heard_to(FINISHED);
         let ago = |span: Duration| CallTime(now.0.saturating_sub(span));
@@ -278,8 +279,8 @@ impl Schedule {
         }
     }
 
-    /// The run that is under way will not be made, because others were more urgent: what it would have heard is still to
-    /// be heard.
+    /// The run that is under way will not be made, because others were more urgent: what it would have heard is still
+    /// to be heard.
     pub fn put_off(&mut self) {
         self.take_back();
         self.not_before = Some(CallTime(self.now.0 + PUT_OFF));

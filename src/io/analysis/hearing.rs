@@ -29,8 +29,8 @@ const EVERY: Duration = Duration::from_millis(100);
 /// [`Weighed`]: crate::detect::phrase::Weighed
 const EVEN_RATIO: f32 = 8.0;
 
-/// Words that were passed over at this joint probability are as likely as not what was said. It was set by own calls, of
-/// whose people none reaches it: see config/weights/README.md.
+/// Words that were passed over at this joint probability are as likely as not what was said. It was set by own calls,
+/// of whose people none reaches it: see config/weights/README.md.
 const EVEN_PASSED_OVER: f32 = 0.003;
 
 /// A recogniser that hears noise or music is about this confident of the words that it makes up.

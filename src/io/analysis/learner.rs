@@ -120,9 +120,9 @@ impl Learner {
     }
 
     /// Takes the call's recording for a scam's: the next call that plays it is recognised. What calls of people have in
-    /// common with it is left out: it is the line's own, as the words of a service that forwards calls. Returns the line
-    /// for the file of known recordings; None if the call was too short, its recording is known already, or those that
-    /// people put there leave no room.
+    /// common with it is left out: it is the line's own, as the words of a service that forwards calls. Returns the
+    /// line for the file of known recordings; None if the call was too short, its recording is known already, or those
+    /// that people put there leave no room.
     #[must_use]
     pub fn learn(&self, call: CallId) -> Option<String> {
         let heard = self.with(|waiting| waiting.wanted.remove(&call).flatten().or_else(|| waiting.take(call)))?;

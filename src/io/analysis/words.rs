@@ -19,8 +19,8 @@ use crate::units::CallId;
 /// Runs that may wait. Two threads make about twenty a second: with more, the last one would be stale before its turn.
 const WAITING: usize = 64;
 
-/// A run that has waited for this long is not made: the call has been heard further meanwhile. Its listener is told, and
-/// orders it anew.
+/// A run that has waited for this long is not made: the call has been heard further meanwhile. Its listener is told,
+/// and orders it anew.
 const STALE: Duration = Duration::from_secs(3);
 
 /// What came of a run.

@@ -237,8 +237,8 @@ impl MediaCall {
     }
 }
 
-/// What has come, and where from. Straight to the system, as the C library makes each call a place where a thread may be
-/// cancelled: a fiftieth of what a packet costs.
+/// What has come, and where from. Straight to the system, as the C library makes each call a place where a thread may
+/// be cancelled: a fiftieth of what a packet costs.
 pub(super) fn receive(socket: &UdpSocket, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
     let (length, _, src) = net::recvfrom(socket, room, RecvFlags::empty()).ok()?;
     Some((length, SocketAddr::try_from(src?).ok()?))

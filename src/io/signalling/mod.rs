@@ -233,8 +233,8 @@ impl Signalling {
         taken
     }
 
-    /// Takes a call away from its caller; refused where it is not answered, or has been taken away. Waits for the shard,
-    /// at most a second.
+    /// Takes a call away from its caller; refused where it is not answered, or has been taken away. Waits for the
+    /// shard, at most a second.
     #[must_use]
     pub fn divert(&self, call: CallId) -> Reply {
         let (answer, diverted) = bounded(1);
@@ -275,13 +275,15 @@ impl Signalling {
         self.count(Order::Unanswered)
     }
 
-    /// Calls, and requests of ours without a final answer, behind all orders before. Waits as [`Self::unanswered`] does.
+    /// Calls, and requests of ours without a final answer, behind all orders before. Waits as [`Self::unanswered`]
+    /// does.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.count(Order::Unfinished)
     }
 
-    /// The shard's answer. One that is late still has its calls, as many as it last reported; one that is gone has none.
+    /// The shard's answer. One that is late still has its calls, as many as it last reported; one that is gone has
+    /// none.
     fn count(&self, order: impl FnOnce(Sender<usize>) -> Order) -> usize {
         let (answer, count) = bounded(1);
         let reported = || self.report().sizes.calls;

@@ -206,8 +206,8 @@ impl Tally {
     #[must_use]
     pub fn has_spoken(&self) -> bool {
         // Two witnesses: the voice detector, and the speech model. Music and tones can fool the first, and have the
-        // second write words in which it has little confidence. What plays a known recording is a caller: it is found in
-        // speech alone.
+        // second write words in which it has little confidence. What plays a known recording is a caller: it is found
+        // in speech alone.
         let doubtful = self.tones >= 2 || self.music;
         let speaks = || match (self.runs, doubtful) {
             (0, false) => true,

@@ -94,8 +94,8 @@ impl LegMedia {
         self.rtcp.or(self.plan.rtcp).or_else(|| self.latch.address().and_then(beside))
     }
 
-    /// True for audio that the other peer has not asked for, while audio comes that it has. Most throw it away, and would
-    /// hear another voice than the ear.
+    /// True for audio that the other peer has not asked for, while audio comes that it has. Most throw it away, and
+    /// would hear another voice than the ear.
     fn is_beside(&mut self, payload: Payload, header: &Header, now: Instant) -> bool {
         if !matches!(payload, Payload::Audio(_)) {
             return false;
@@ -353,8 +353,8 @@ impl MediaPair {
         self.relay_opaque(from, src, |other| other.destination().filter(|_| other.plan.fax))
     }
 
-    /// The peers agree on their keys beside the media (RFC 5764); `to`: where that goes to. Only where both speak of it:
-    /// in calls that are taken for plain, it would end in what nobody hears.
+    /// The peers agree on their keys beside the media (RFC 5764); `to`: where that goes to. Only where both speak of
+    /// it: in calls that are taken for plain, it would end in what nobody hears.
     fn relay_handshake(
         &self,
         from: Leg,

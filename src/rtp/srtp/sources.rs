@@ -1,5 +1,5 @@
-//! Sources of one peer, and where their numbers are. For another process, to a quarter of a round: one that did not know
-//! that the numbers were about to come round would use up a round twice.
+//! Sources of one peer, and where their numbers are. For another process, to a quarter of a round: one that did not
+//! know that the numbers were about to come round would use up a round twice.
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;

@@ -18,8 +18,8 @@ use crate::units::OwnMap;
 /// A peer may hold so many times as many server transactions as there is room left: one that floods leaves a fifth of
 /// the table, two leave a ninth (dynamic thresholds, Choudhury and Hahne 1998).
 const SHARE: usize = 4;
-/// An INVITE to which a connection brings nothing for this long goes as a datagram: a lost SYN has been repeated once by
-/// then, and where a next hop is given up after two seconds, the datagram can still be answered.
+/// An INVITE to which a connection brings nothing for this long goes as a datagram: a lost SYN has been repeated once
+/// by then, and where a next hop is given up after two seconds, the datagram can still be answered.
 pub const NO_STREAM: Duration = Duration::from_millis(1_500);
 /// So many it may hold in any case, where there is room for what is of its kind.
 const FEW: usize = 64;
@@ -269,9 +269,9 @@ impl Transactions {
         }
     }
 
-    /// A connection to `hop` has ended that we had opened. What has not left is told with [`Transactions::unsent`], before
-    /// the next [`Transactions::handle_timeout`]; what has may not have arrived (a peer that began anew, or that closed
-    /// an idle connection meanwhile), and whoever has read it knows its branch: it goes once more.
+    /// A connection to `hop` has ended that we had opened. What has not left is told with [`Transactions::unsent`],
+    /// before the next [`Transactions::handle_timeout`]; what has may not have arrived (a peer that began anew, or that
+    /// closed an idle connection meanwhile), and whoever has read it knows its branch: it goes once more.
     pub fn lost_way(&mut self, hop: Hop, now: Instant) {
         let waiting = self.clients.iter().filter(|(_, client)| client.is_waiting());
         let waiting: Vec<(u32, u32)> = waiting.map(|(id, _)| id).collect();

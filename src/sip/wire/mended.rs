@@ -9,8 +9,8 @@ use super::seek::split_once;
 use super::{Index, Name, span, trim, via};
 
 impl Index {
-    /// The message that [`Index::read`] has refused for an address or a Via, without a semicolon behind which there is no
-    /// parameter (`<sip:a@b>;tag=1;`), and without an `@` before which there is no user (`<sip:@b>`): nobody reads
+    /// The message that [`Index::read`] has refused for an address or a Via, without a semicolon behind which there is
+    /// no parameter (`<sip:a@b>;tag=1;`), and without an `@` before which there is no user (`<sip:@b>`): nobody reads
     /// anything else there, and many do not read it at all. None: it has none of these.
     #[must_use]
     pub fn tidied(&self, message: &[u8]) -> Option<Vec<u8>> {

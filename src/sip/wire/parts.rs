@@ -111,8 +111,8 @@ fn description_of(body: &[u8], part: Range<usize>) -> Option<Option<Range<usize>
     let mut kind = None;
     let mut as_it_is = true;
     for line in head.split("\r\n") {
-        // A line that begins with white space goes on with the one before, and a bare CR or LF ends one for some: no two
-        // readers agree on what is in it.
+        // A line that begins with white space goes on with the one before, and a bare CR or LF ends one for some: no
+        // two readers agree on what is in it.
         let control = |byte: u8| byte < b' ' && byte != b'\t';
         let (name, value) = line.split_once(':').filter(|(name, _)| !name.starts_with([' ', '\t']))?;
         if line.bytes().any(control) {

@@ -223,8 +223,8 @@ impl Shard {
         due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(now).min(LONGEST_WAIT))
     }
 
-    /// Tells the switchboard which connections have ended, and what did not leave: its transactions need not wait for an
-    /// answer.
+    /// Tells the switchboard which connections have ended, and what did not leave: its transactions need not wait for
+    /// an answer.
     fn report_unsent(&mut self, now: Instant) {
         while let Some(hop) = self.streams.poll_ended() {
             self.step(|switchboard| switchboard.handle_input(Input::Ended { hop }, now), now);

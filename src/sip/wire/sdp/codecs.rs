@@ -97,9 +97,9 @@ pub(super) enum Meaning<'a> {
 }
 
 /// The other side is to read what we have read and decided on: some PBXs go by the first line of a number and some by
-/// the last, and each overlooks other slips. So what contradicts the first line goes, and the rest is in plain spelling.
-/// What cannot be read goes too, but for the only line of a number that some refuse to be told nothing of. None: another
-/// attribute.
+/// the last, and each overlooks other slips. So what contradicts the first line goes, and the rest is in plain
+/// spelling. What cannot be read goes too, but for the only line of a number that some refuse to be told nothing of.
+/// None: another attribute.
 pub(super) fn meaning<'a>(value: &'a str, media: &Media<'_>) -> Option<Meaning<'a>> {
     let text = behind(value, "rtpmap")?;
     let (digits, said) = number_and_rest(text);

@@ -247,8 +247,8 @@ impl<'a> Sdp<'a> {
         Ok(Self { text, media, direction: session_direction, session_end, plain_first: false })
     }
 
-    /// Whoever offers the same audio in two sections, encrypted and in the clear, takes what the other side can. Only one
-    /// of them passes, and only the second is in everybody's reach.
+    /// Whoever offers the same audio in two sections, encrypted and in the clear, takes what the other side can. Only
+    /// one of them passes, and only the second is in everybody's reach.
     pub fn prefer_plain(&mut self) {
         self.plain_first = true;
     }
