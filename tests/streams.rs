@@ -495,8 +495,12 @@ fn wrong_certificate_files_are_told_with_their_line() {
         write_certificate(folder.path(), &(certificate("x").0, encrypted.to_owned()));
         assert!(check().contains("listen[1].key   is encrypted, "));
     }
+    write_certificate(folder.path(), &certificate("x"));
     open_to(&folder.path().join("key.pem"), 0o644);
-    assert!(check().contains("listen[1].key   is open to everybody on this machine"));
+    let doubted = ringfence(&["check", config.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&[doubted.stdout, doubted.stderr].concat()).into_owned();
+    assert_eq!(doubted.status.code(), Some(0), "{said}");
+    assert!(said.contains("listen[1].key is open to everybody on this machine: `chmod o=` it"), "{said}");
     let udp = Firewall::settings(pbx, "").replace("[admin]", "transport = \"tls\"\n[admin]");
     std::fs::write(&config, udp).unwrap();
     assert!(check().contains("trunk[0].transport = \"tls\"   tls needs a [[listen]]"));

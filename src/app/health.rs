@@ -102,7 +102,7 @@ pub(super) fn health(inner: &Inner) -> Health {
     let reasons: Vec<String> = parts.iter().filter(|part| !part.up).filter(meant).map(reason).collect();
     let refused = inner.refused.load(Ordering::Relaxed).then(|| REFUSED.to_owned());
     let before = draining.then(|| DRAINING.to_owned()).into_iter().chain(refused);
-    let reasons: Vec<String> = before.chain(settings.left_out.iter().cloned()).chain(reasons).collect();
+    let reasons: Vec<String> = before.chain(settings.doubted.iter().cloned()).chain(reasons).collect();
     Health {
         status: if !ok {
             "down"

@@ -17,7 +17,7 @@ impl Settings {
     /// Each doubt as a person reads it. Calls go on, but not as the file looks.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = self.left_out.clone();
+        let mut doubts = self.doubted.clone();
         for (number, trunk) in self.trunks.iter().enumerate() {
             let TrunkSettings { name, address, .. } = trunk;
             if same(address, &self.pbx.address) {

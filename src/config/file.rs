@@ -180,7 +180,7 @@ mod tests {
 
         let (policy, doubts) = (&settings.policy, settings.doubts());
         assert!(policy.allow.contains("+441632960003") && policy.block.len() == 2, "what is good stays");
-        assert_eq!(settings.left_out, doubts);
+        assert_eq!(settings.doubted, doubts);
         assert!(doubts[0].starts_with("numbers.allow_file is left out: gone.txt cannot be read: "), "{doubts:?}");
         let lines = "numbers.block_file: left out of block.txt: 2 lines, the first is line 2: not a number or prefix";
         assert!(doubts[1].starts_with(lines), "{doubts:?}");
@@ -191,7 +191,7 @@ mod tests {
         std::fs::write(folder.path().join("gone.txt"), "").unwrap();
         std::fs::write(folder.path().join("block.txt"), "+441632960001\n+441632960002\n").unwrap();
         let mended = crate::config::load(text, &files_in(folder.path())).unwrap();
-        assert!(mended.left_out.is_empty());
+        assert!(mended.doubted.is_empty());
         let reload = crate::config::compare(&settings, mended);
         assert!(matches!(reload, crate::config::Reload::Applied { changed, .. } if changed.len() == 2));
     }

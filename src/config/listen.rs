@@ -107,14 +107,22 @@ fn pair<'t, T>(
 ) -> Option<T> {
     let before = reading.problems.len();
     let certificate = pem(section, "certificate", files, reading);
-    let key = section.file(reading, "key", PEM, |path| files.secret(path));
+    let mut open = None;
+    let key = section.file(reading, "key", PEM, |path| {
+        open = files.secret(path).err();
+        files.text(path).map_err(|error| format!("cannot be read: {error}"))
+    });
     if reading.problems.len() > before {
         return None;
     }
     match (transport, certificate, key) {
         (Transport::Tls, Some((at_certificate, certificate)), Some((at_key, key))) => {
             let bad = match from_pem(&certificate, &key) {
-                Ok(pair) => return Some(pair),
+                Ok(pair) => {
+                    // No reason to stay away from the telephone: where it lies has been good enough so far.
+                    reading.doubted.extend(open.map(|why| format!("{} {why}", at_key.path)));
+                    return Some(pair);
+                }
                 Err(bad) => bad,
             };
             let item = if bad == BadTls::NoCertificate { at_certificate } else { at_key };

@@ -65,7 +65,7 @@ fn number_set<'t>(
     };
     let file = section.file(reading, file_key, "must be the path of a file with one number a line", read);
     if let (Some(why), Some((item, _))) = (missing, &file) {
-        reading.left_out.push(format!("{} is left out: {why}", item.path));
+        reading.doubted.push(format!("{} is left out: {why}", item.path));
         reading.no_content(&item.path);
     }
     let content = file.as_ref().map_or("", |(_, content)| content);
@@ -82,7 +82,7 @@ fn number_set<'t>(
             let told = first.map(|(line, error)| {
                 format!("{}: left out of {path}: {}, the first is line {line}: {error}", item.path, lines_of(bad.len()))
             });
-            reading.left_out.extend(told);
+            reading.doubted.extend(told);
             let bad: BTreeSet<usize> = bad.iter().map(|(place, _)| *place).collect();
             let good = patterns.enumerate().filter(|(place, _)| !bad.contains(place)).map(|(_, pattern)| pattern);
             return NumberSet::new(good, country).unwrap_or_default();

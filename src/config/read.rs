@@ -54,7 +54,7 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Probl
     let log = log(root.section(reading, "log"), reading);
     root.finish(reading);
     let (options, problems) = (std::mem::take(&mut reading.options), std::mem::take(&mut reading.problems));
-    let left_out = std::mem::take(&mut reading.left_out);
+    let doubted = std::mem::take(&mut reading.doubted);
     let policy = Arc::new(policy);
     let settings = Settings {
         generation: 1,
@@ -75,7 +75,7 @@ pub(super) fn read(text: &str, files: &dyn Files) -> Result<(Settings, Vec<Probl
         store,
         restart,
         log,
-        left_out,
+        doubted,
         options,
     };
     Ok((settings, problems))

@@ -28,15 +28,15 @@ pub(super) struct Reading<'t> {
     text: &'t str,
     /// All mistakes, in the order they were found.
     pub(super) problems: Vec<Problem>,
-    /// What is no problem though it cannot be read.
-    pub(super) left_out: Vec<String>,
+    /// What is wrong with files that are named, and is no problem.
+    pub(super) doubted: Vec<String>,
     /// Each option as text.
     pub(super) options: BTreeMap<String, String>,
 }
 
 impl<'t> Reading<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new(), left_out: Vec::new(), options: BTreeMap::new() }
+        Self { text, problems: Vec::new(), doubted: Vec::new(), options: BTreeMap::new() }
     }
 
     pub(super) fn line(&self, at: usize) -> usize {

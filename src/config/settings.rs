@@ -55,8 +55,8 @@ pub struct Settings {
     pub restart: RestartSettings,
     /// `[log]`.
     pub log: LogSettings,
-    /// What a start could not read of lists of numbers, as a person reads it.
-    pub left_out: Vec<String>,
+    /// What a start could not read of lists of numbers, and which keys are open to everybody, as a person reads it.
+    pub doubted: Vec<String>,
     /// Each option as text, defaults included: what a reload compares.
     pub(super) options: BTreeMap<String, String>,
 }
