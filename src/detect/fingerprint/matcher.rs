@@ -131,6 +131,8 @@ impl Matcher {
         let count = (last.as_millis() / WORD.as_millis()) as usize;
         let from = self.words.len().saturating_sub(count);
         self.words.iter_mut().skip(from).for_each(|word| *word = QUIET);
+        self.spoken = self.words.iter().any(|word| *word != QUIET);
+        self.speech = 0;
     }
 
     /// All words of the call's speech, for a library.
