@@ -170,7 +170,10 @@ impl Book {
             let mut not_after = Vec::new();
             for pattern in &entry.not_after {
                 let tokens = read(pattern).map_err(|why| bad(pattern, why))?;
-                firsts(&tokens).map_err(|why| bad(pattern, why))?;
+                // It would hold wherever the phrase stands.
+                if matches(&tokens, &[], 0) {
+                    return Err(bad(pattern, "it may match nothing at all"));
+                }
                 not_after.push(tokens);
             }
             if !(0.0..=20.0).contains(&entry.weight) || !(0.0..=1.0).contains(&entry.confidence) {
@@ -452,7 +455,7 @@ mod tests {
             Book::parse(&text).err().map(|error| error.to_string())
         };
 
-        assert_eq!(error("weight = 1.0\nnot_after = [\"I [really]\", \"(he|she) *\"]"), None);
+        assert_eq!(error("weight = 1.0\nnot_after = [\"I [really]\", \"(he|she) *\", \"* told me\"]"), None);
         let nothing = "phrase `x`: pattern \"[the]\": it may match nothing at all";
         assert_eq!(error("weight = 1.0\nnot_after = [\"[the]\"]").as_deref(), Some(nothing));
         assert!(error("weight = 1.0\nnot_after = [\"*\"]").is_some());
