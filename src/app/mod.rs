@@ -12,6 +12,7 @@ mod parts;
 mod public;
 mod reloading;
 mod resolve;
+mod settings;
 mod trunks;
 
 pub use doubts::{doubts, load_file, load_to_start};
@@ -171,7 +172,7 @@ impl Shard {
         pbx_name.follow(resolve::pbx_name(settings));
         let bound = bind(settings, &resolved)?;
         let switchboard = switchboard(settings, &resolved, &bound.addresses, store)?;
-        let gate = Gate::new(Arc::new(resolve::gate_settings(settings, &resolved)), clock::now());
+        let gate = Gate::new(Arc::new(settings::gate_settings(settings, &resolved)), clock::now());
         Ok(Self { names, pbx_name, public_names, resolved, changes, bound, switchboard, gate })
     }
 }
@@ -399,7 +400,7 @@ fn resolved(settings: &Settings, names: &Names, public: Public) -> Result<(Resol
 
 fn bind(settings: &Settings, resolved: &Resolved) -> Result<Bound, StartError> {
     let listen: Vec<Hop> = settings.listen.iter().map(|listen| listen.hop).collect();
-    let streams = resolve::stream_settings(settings, resolved);
+    let streams = settings::stream_settings(settings, resolved);
     Bound::bind(&listen, Arc::new(streams)).map_err(|error| StartError::Run(error.to_string()))
 }
 
@@ -409,7 +410,7 @@ fn switchboard(
     addresses: &[Hop],
     store: &Path,
 ) -> Result<Switchboard, StartError> {
-    let settings = resolve::call_settings(settings, resolved, addresses).map_err(StartError::Run)?;
+    let settings = settings::call_settings(settings, resolved, addresses).map_err(StartError::Run)?;
     // The least of three: what is set, what the ports hold, and what the system's limit of open files holds.
     tracing::info!(calls = settings.max_calls, "Room for calls at a time");
     let mut secret = [0; 16];
@@ -454,9 +455,9 @@ fn recall_door(journal: Option<&Journal>, wake: Wake) -> Recalling {
 /// Everything a reload hands to the shard.
 fn shard_settings(settings: &Settings, resolved: &Resolved, addresses: &[Hop]) -> Result<Order, String> {
     Ok(Order::Settings {
-        call: Arc::new(resolve::call_settings(settings, resolved, addresses)?),
-        gate: Arc::new(resolve::gate_settings(settings, resolved)),
-        streams: Arc::new(resolve::stream_settings(settings, resolved)),
+        call: Arc::new(settings::call_settings(settings, resolved, addresses)?),
+        gate: Arc::new(settings::gate_settings(settings, resolved)),
+        streams: Arc::new(settings::stream_settings(settings, resolved)),
     })
 }
 

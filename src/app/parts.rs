@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::{StartError, failed, resolve};
+use super::{StartError, failed, settings};
 use crate::call::Snapshot;
 use crate::config::Settings;
 use crate::detect::fingerprint::Library;
@@ -49,7 +49,7 @@ pub(super) fn media(settings: &Settings, folder: &Path, wake: Wake) -> Result<St
         announcements: announcements(settings, folder),
         threads: media.threads,
         dscp: media.dscp,
-        sockets: resolve::files_for_calls(),
+        sockets: settings::files_for_calls(),
     };
     let started = MediaPath::start(&media_settings, wake).map_err(failed("media"))?;
     for bad in &started.bad_prompts {
